@@ -1,0 +1,58 @@
+"""Where things are: the repository root, and paths that a user may give from any folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coverage_principle.errors import InputError
+
+
+def repository_root() -> Path:
+    """The checkout that this library runs from, or the working directory if it is not in one."""
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / "dataset_generation").is_dir() else Path.cwd()
+
+
+def find_folder(given: str | Path, flag: str, also_in: str | None = None) -> Path:
+    """An existing folder named by a user: from the working directory, then the repository root.
+
+    ``also_in`` is a folder (such as ``data``) in which a bare name is looked for as well.
+
+    Raises ``InputError`` that names ``flag`` and lists what lies where the path stops existing.
+    """
+    path = Path(given)
+    bases = [Path.cwd(), repository_root()]
+    if also_in is not None:
+        bases += [base / also_in for base in bases]
+    candidates = [base / path for base in bases]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate.resolve()
+    if candidates[0].exists():
+        raise InputError(f"{flag} {given} is a file, but a folder is needed")
+    # Describe the most promising miss: the candidate of which most exists already.
+    parents = [_nearest_existing(candidate) for candidate in candidates[:2]]
+    nearest = max(parents, key=lambda parent: len(parent.parts))
+    raise InputError(f"{flag} {given} does not exist; {nearest} holds {_listing(nearest)}")
+
+
+def _nearest_existing(path: Path) -> Path:
+    while not path.is_dir():
+        path = path.parent
+    return path.resolve()
+
+
+def _listing(folder: Path, limit: int = 12) -> str:
+    names = sorted(p.name + ("/" if p.is_dir() else "") for p in folder.iterdir())
+    names = [name for name in names if not name.startswith(".")]
+    if not names:
+        return "nothing"
+    shown = ", ".join(names[:limit])
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def relative_to_root(path: Path) -> str:
+    """``path`` as recorded in files: relative inside the repository, absolute elsewhere."""
+    path = path.resolve()
+    root = repository_root()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Train a GPT-2 from scratch on one data set with the published hyper-parameters.
+#
+#   bash script/train.sh NAME WEIGHT_DECAY LAYERS HEADS GPU SEED [more flags of main.py]
+#
+# NAME is a folder in data/. GPU is 0 (or another number), 0,1,2,3 (one process each) or cpu.
+# Flags after SEED override those below. Output:
+# CKPT_DIR/trained_checkpoints/NAME_wd-WEIGHT_DECAY_layer-LAYERS_head-HEADS_seed-SEED/
+set -euo pipefail
+
+usage="usage: bash script/train.sh NAME WEIGHT_DECAY LAYERS HEADS GPU SEED [more flags of main.py]"
+if [ "$#" -lt 6 ]; then
+    echo "train.sh: error: 6 arguments are needed, $# given; $usage" >&2
+    exit 2
+fi
+name="${1%/}" weight_decay="$2" layers="$3" heads="$4" gpu="$5" seed="$6"
+shift 6
+if [[ ! "$gpu" =~ ^(cpu|[0-9]+(,[0-9]+)*)$ ]]; then
+    echo "train.sh: error: GPU is '$gpu', but it must be cpu, a number such as 0, or a list such as 0,1,2,3" >&2
+    exit 2
+fi
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -f .venv/bin/activate ]; then
+    . .venv/bin/activate
+fi
+
+launch=(python)
+device=cuda
+if [ "$gpu" = cpu ]; then
+    device=cpu
+else
+    export CUDA_VISIBLE_DEVICES="$gpu"
+    gpus=(${gpu//,/ })
+    if [ "${#gpus[@]}" -gt 1 ]; then
+        launch=(python -m torch.distributed.run --standalone --nproc_per_node="${#gpus[@]}")
+    fi
+fi
+
+exec "${launch[@]}" main.py \
+    --data_dir "data/$name" \
+    --output_dir "CKPT_DIR/trained_checkpoints/${name}_wd-${weight_decay}_layer-${layers}_head-${heads}_seed-${seed}" \
+    --model_name_or_path gpt2 --init_weights --add_tokens \
+    --n_layer "$layers" --n_head "$heads" \
+    --do_train --evaluate_during_training --eval_steps 25 \
+    --scheduler constant_schedule_with_warmup --warmup_steps 2000 \
+    --learning_rate 8e-4 --weight_decay "$weight_decay" \
+    --train_batch_size 4096 --max_steps 62500 \
+    --save_step 2500 --save_step_dense 5000 --save_step_dense_interval 250 \
+    --manual_seed "$seed" --device "$device" --precision auto \
+    "$@"
