@@ -1,0 +1,48 @@
+"""Test records with what the coverage stage found out about them, if it has run."""
+
+from __future__ import annotations
+
+import logging
+
+from coverage_principle.data.files import read_json
+from coverage_principle.data.reading import Dataset
+from coverage_principle.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+ANNOTATED = "test_annotated.json"
+
+
+def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
+    """The records of an annotated file: those of ``test.json`` with ``coverage`` and so on.
+
+    ``InputError`` if the file is missing, or was made from another ``test.json``.
+    """
+    file = dataset.path / name
+    if not file.exists():
+        raise InputError(
+            f"{file} does not exist; make it with: python determine_coverage.py --data_dir "
+            f"{dataset.path} --k_sweep"
+        )
+    records = read_json(file)
+    keys = ("input_text", "target_text", "type")
+    same = isinstance(records, list) and [
+        tuple(record.get(key) for key in keys) for record in records
+    ] == [tuple(record[key] for key in keys) for record in dataset.test.records]
+    if not same:
+        raise InputError(
+            f"{file} does not belong to test.json beside it; make it anew with: python "
+            f"determine_coverage.py --data_dir {dataset.path} --k_sweep"
+        )
+    return records
+
+
+def test_records(dataset: Dataset) -> list[dict]:
+    """The annotated test records if they are there and up to date, else those of ``test.json``."""
+    if not (dataset.path / ANNOTATED).exists():
+        return dataset.test.records
+    try:
+        return annotated_records(dataset)
+    except InputError as error:
+        logger.warning("warning: no groups by k-cutoff: %s", error)
+        return dataset.test.records

@@ -1,0 +1,264 @@
+"""Data sets read from disk and checked while they are read.
+
+The format, field by field, is in ``data/README.md``. Data sets in the published generators' layout,
+which have no ``metadata.json``, are read too: the task is then known from the folder's name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from coverage_principle.data.checks import Problem, Report, Split, check_pairs
+from coverage_principle.data.files import METADATA, read_json
+from coverage_principle.data.vocabulary import END, Codec
+from coverage_principle.errors import InputError
+from coverage_principle.tasks import TASKS, TaskGraph
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set read by ``load_dataset``; ``valid`` is None if it has no validation split."""
+
+    path: Path
+    graph: TaskGraph
+    codec: Codec
+    train: Split
+    test: Split
+    valid: Split | None
+    metadata: dict | None
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def num_tokens(self) -> int:
+        return self.codec.num_tokens
+
+    def tables(self) -> list[np.ndarray]:
+        """Each function's table, ``(|X|,) * arity`` int32, -1 for facts that are not listed.
+
+        Read from ``atomic_facts_f{j}.json`` or ``.npz``. ``InputError`` if a file is missing or
+        malformed.
+        """
+        return self._tables
+
+    @cached_property
+    def _tables(self) -> list[np.ndarray]:
+        tables = []
+        for function in self.graph.functions:
+            stem = self.path / f"atomic_facts_{function.name}"
+            tables.append(read_table(stem, function.arity, self.codec, refuse(self.path)))
+        return tables
+
+
+def read_task(file: Path) -> TaskGraph:
+    """A task graph from a user's JSON file (docs/custom_tasks.md).
+
+    ``InputError`` if it is no valid graph, or has the name of another task.
+    """
+    description = read_json(file)
+    if not isinstance(description, Mapping):
+        raise InputError(f"{file} must hold a JSON object that describes a task graph")
+    try:
+        graph = TaskGraph.from_dict(description)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+    if graph.name in TASKS:
+        raise InputError(f"{file}: {graph.name} is a task that is there already; choose a new name")
+    return graph
+
+
+def refuse(path: Path) -> Report:
+    """A report that raises ``InputError`` at a problem, or only warns of a tolerable one."""
+
+    def report(problem: Problem) -> None:
+        if not problem.tolerable:
+            raise InputError(f"{path / problem.file}{str(problem).removeprefix(problem.file)}")
+        logger.warning("warning: %s: %s", path.name, problem)
+
+    return report
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """Read and check the data set in folder ``path``.
+
+    Raises ``InputError`` naming file, record number (from 1) and reason for: a missing or
+    malformed file, a token outside the vocabulary, a wrong number of tokens, a target that does not
+    repeat its input and end in ``</a>``, the same input twice, the same input with two targets.
+    Test items that are also training items without being ``train_inferred`` only give a warning
+    with their count, because the published 3-hop and parallel sets hold some.
+    """
+    return read_dataset(Path(path), refuse(Path(path)))
+
+
+def read_dataset(path: Path, report: Report) -> Dataset:
+    """Read a data set and report its problems; records with problems of their own are left out.
+
+    ``InputError`` if it cannot be read at all.
+    """
+    metadata = read_json(path / METADATA) if (path / METADATA).exists() else None
+    graph = _graph_of(path, metadata)
+    vocabulary = read_json(path / "vocab.json")
+    if not (isinstance(vocabulary, list) and all(isinstance(t, str) for t in vocabulary)):
+        raise InputError(f"{path / 'vocab.json'} must be a list of token strings")
+    if END not in vocabulary:
+        raise InputError(f"{path / 'vocab.json'} lacks the end token {END}")
+    codec = Codec(vocabulary)
+    fact_lengths = _fact_lengths(path, graph, metadata)
+    train = _read_split(path / "train.json", graph, codec, report, fact_lengths=fact_lengths)
+    if len(train) == 0:
+        raise InputError(f"{path / 'train.json'} has no records; at least one is needed")
+    test = _read_split(path / "test.json", graph, codec, report)
+    valid = None
+    if (path / "valid.json").exists():
+        valid = _read_split(path / "valid.json", graph, codec, report)
+    check_pairs(train, test, valid, codec, report)
+    return Dataset(path, graph, codec, train, test, valid, metadata)
+
+
+def _graph_of(path: Path, metadata: object) -> TaskGraph:
+    if isinstance(metadata, Mapping) and "task" in metadata:
+        return TaskGraph.from_dict(metadata["task"])
+    name = path.name.split(".")[0]
+    if name in TASKS:
+        return TASKS[name]
+    raise InputError(
+        f"{path} has no {METADATA}, and its name does not begin with a known task "
+        f"({', '.join(TASKS)}), so its task graph is unknown"
+    )
+
+
+def _fact_lengths(path: Path, graph: TaskGraph, metadata: object) -> set[int]:
+    """Numbers of input tokens at which a training record is a single fact, not a composition."""
+    if isinstance(metadata, Mapping):
+        declared = bool(metadata.get("arguments", {}).get("include_atomic"))
+    else:
+        declared = path.name.endswith(".include-atomic")
+    return {function.arity for function in graph.functions} if declared else set()
+
+
+# --------------------------------------------------------------------------------------- records
+
+
+def _read_split(
+    file: Path,
+    graph: TaskGraph,
+    codec: Codec,
+    report: Report,
+    *,
+    fact_lengths: set[int] = frozenset(),
+) -> Split:
+    records = read_json(file)
+    if not isinstance(records, list):
+        raise InputError(f"{file} must be a JSON list of records, found {type(records).__name__}")
+    typed = file.name != "train.json"
+    slots = len(graph.inputs)
+    kept, facts, types, numbers, inputs, targets = [], [], [], [], [], []
+    width = None
+    for number, record in enumerate(records, start=1):
+        try:
+            given, answer = _parse(record, codec, typed)
+            if len(given) in fact_lengths:
+                facts.append(record)
+                continue
+            width = width or len(answer)
+            if len(given) != slots:
+                raise InputError(
+                    f"{record['input_text']!r} has {len(given)} tokens, but task {graph.name} has "
+                    f"{slots} input slots"
+                )
+            if len(answer) != width:
+                raise InputError(
+                    f"{len(answer)} tokens between input and {END}, but others have {width}"
+                )
+        except InputError as error:
+            report(Problem(file.name, (number,), str(error)))
+            continue
+        kept.append(record)
+        types.append(record["type"] if typed else "")
+        numbers.append(number)
+        inputs.append(given)
+        targets.append(answer)
+    return Split(
+        np.array(inputs, dtype=np.int32).reshape(-1, slots),
+        np.array(targets, dtype=np.int32).reshape(-1, width or 1),
+        np.array(types, dtype=str),
+        kept,
+        np.array(numbers, dtype=np.int64),
+        facts,
+    )
+
+
+def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[int]]:
+    """Ids of the input, and of what the target holds between it and the end token."""
+    try:
+        prompt, full = record["input_text"], record["target_text"]
+        if typed and not isinstance(record["type"], str):
+            raise TypeError("type, which is no string")
+        given, whole = codec.encode(prompt), codec.encode(full)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"it must be an object with the strings input_text, target_text"
+            f"{' and type' if typed else ''}; problem with {error}"
+        ) from error
+    if max(given) >= codec.num_tokens:
+        raise InputError(f"input {prompt!r} may only hold <t_0> to <t_{codec.num_tokens - 1}>")
+    if whole[: len(given)] != given or whole[-1] != codec.end_id or len(whole) < len(given) + 2:
+        raise InputError(
+            f"target_text {full!r} must repeat the input, then hold at least one token, then {END}"
+        )
+    return given, whole[len(given) : -1]
+
+
+# ---------------------------------------------------------------------------------------- tables
+
+
+def read_table(stem: Path, arity: int, codec: Codec, report: Report) -> np.ndarray:
+    """A function's table from ``stem.json`` or ``stem.npz``; -1 for facts that are not listed."""
+    shape = (codec.num_tokens,) * arity
+    binary = stem.with_name(f"{stem.name}.npz")
+    if binary.exists():
+        return _table_from_npz(binary, shape)
+    file = stem.with_name(f"{stem.name}.json")
+    facts = read_json(file)
+    if not isinstance(facts, list):
+        raise InputError(f"{file} must be a JSON list of facts, found {type(facts).__name__}")
+    table = np.full(shape, -1, dtype=np.int32)
+    for number, fact in enumerate(facts, start=1):
+        try:
+            call, result = _parse(fact, codec, typed=False)
+            if len(call) != arity or len(result) != 1 or max(*call, *result) >= codec.num_tokens:
+                raise InputError(
+                    f"{fact['target_text']!r} must be {arity} argument tokens, the result and {END}"
+                )
+            if table[tuple(call)] not in (-1, result[0]):
+                raise InputError(f"call {fact['input_text']} has two different results")
+        except InputError as error:
+            report(Problem(file.name, (number,), str(error)))
+            continue
+        table[tuple(call)] = result[0]
+    return table
+
+
+def _table_from_npz(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            values = arrays["values"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{file} is not a table of facts: {error}") from error
+    good = values.shape == shape and values.dtype.kind == "i"
+    if not good or values.min() < -1 or values.max() >= shape[0]:
+        raise InputError(
+            f"{file} must hold an array 'values' of shape {shape} with integers from -1 to "
+            f"{shape[0] - 1}, found shape {values.shape} of {values.dtype}"
+        )
+    return values.astype(np.int32)

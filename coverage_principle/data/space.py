@@ -1,0 +1,231 @@
+"""The set of compositions whose every call is allowed, as something to count, index and sample.
+
+A *space* is given by a task graph, its tables and for each function a mask of allowed calls
+("expected seen" for training data; "seen" or its complement for each coverage type). It is never
+enumerated: compositions are counted by dynamic programming over the graph, and any of them is
+rebuilt from its rank, so uniform sampling without replacement is drawing distinct integers. Cost
+is O(table entries) to set up and O(log) per item, whatever share of the domain is allowed.
+
+How. In a tree, the number of ways to reach value v through function f is the sum, over f's allowed
+calls that output v, of the product of the ways to reach each argument. A graph in which slots reach
+the answer by several paths is a tree once those slots are fixed, so all counts carry one axis for
+each such slot below them ("fixed slots"). Unranking walks the same recursion downwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from coverage_principle.errors import InputError
+from coverage_principle.tasks import Function, TaskGraph
+
+# Counts are int64, and an entry is a full row of fixed slots and arguments.
+_MAX_COUNT = 2**62
+_MAX_ENTRIES = 2**28
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """The allowed calls of one function, grouped by (fixed slots below it, output).
+
+    ``columns`` names what an entry assigns: fixed slots, then the remaining sources. ``rows`` is
+    ``(entries, len(columns))``. ``cumulative`` (entries + 1) sums the entries' multiplicities;
+    ``start`` and ``total`` give, for every group key, its offset in ``cumulative`` and its size.
+    """
+
+    columns: tuple[str, ...]
+    rows: np.ndarray
+    cumulative: np.ndarray
+    start: np.ndarray
+    total: np.ndarray
+
+
+class CompositionSpace:
+    """All inputs of ``graph`` for which function j's call is in ``allowed[j]``, for every j.
+
+    ``tables`` and ``allowed`` are arrays of shape ``(num_tokens,) * arity`` in the graph's order.
+    ``InputError`` if the space is too large to count (|X|^slots above 2^62) or the slots with
+    several paths make the recursion too wide to hold.
+    """
+
+    def __init__(
+        self, graph: TaskGraph, tables: Sequence[np.ndarray], allowed: Sequence[np.ndarray]
+    ) -> None:
+        self.graph = graph
+        self.num_tokens = tables[0].shape[0]
+        if self.num_tokens ** len(graph.inputs) >= _MAX_COUNT:
+            raise InputError(
+                f"{self.num_tokens} tokens in {len(graph.inputs)} slots make a domain of more than "
+                "2^62 inputs, which cannot be counted; lower --num_tokens"
+            )
+        self._calls: dict[str, _Calls] = {}
+        for function, table, mask in zip(graph.functions, tables, allowed, strict=True):
+            self._calls[function.output] = self._group(function, table, mask)
+        self.size = int(self._calls[graph.answer].cumulative[-1])
+
+    def _fixed(self, value: str) -> tuple[str, ...]:
+        fragment = self.graph.fragment(value)
+        return tuple(slot for slot in self.graph.ambiguous_slots if slot in fragment)
+
+    def _group(self, function: Function, table: np.ndarray, allowed: np.ndarray) -> _Calls:
+        graph, n = self.graph, self.num_tokens
+        fixed = self._fixed(function.output)
+        columns = (*fixed, *dict.fromkeys(s for s in function.sources if s not in fixed))
+        free = [slot for slot in fixed if slot not in function.sources]
+        if int(allowed.sum()) * n ** len(free) > _MAX_ENTRIES:
+            raise InputError(
+                f"task {graph.name!r} with {n} tokens: slots {', '.join(fixed)} reach the answer "
+                f"by several paths, and function {function.name!r} would need "
+                f"{int(allowed.sum()) * n ** len(free):,} table entries; lower --num_tokens"
+            )
+        # One entry per allowed call, times every assignment of the fixed slots that lie deeper.
+        calls = np.nonzero(allowed)
+        keep = np.ones(len(calls[0]), dtype=bool)
+        named: dict[str, np.ndarray] = {}
+        for source, values in zip(function.sources, calls, strict=True):
+            if source in named:  # the same source twice: f(b, b)
+                keep &= named[source] == values
+            named[source] = values
+        named = {source: values[keep] for source, values in named.items()}
+        outputs = table[calls][keep]
+        for slot in free:
+            repeats = len(outputs)
+            named = {source: np.tile(values, n) for source, values in named.items()}
+            outputs = np.tile(outputs, n)
+            named[slot] = np.repeat(np.arange(n), repeats)
+        weight = np.ones(len(outputs), dtype=np.int64)
+        for source in dict.fromkeys(function.sources):
+            if source in self._calls:
+                weight *= self._calls[source].total[self._key(source, named, named[source])]
+        # Entries that no composition reaches only cost memory.
+        alive = weight > 0
+        is_answer = function.output == graph.answer
+        key = (
+            np.zeros(len(outputs), dtype=np.int64)
+            if is_answer
+            else self._key(function.output, named, outputs)
+        )
+        order = np.flatnonzero(alive)
+        if not is_answer:
+            order = order[np.argsort(key[order], kind="stable")]
+        groups = 1 if is_answer else n ** (len(fixed) + 1)
+        cumulative = np.concatenate([[0], np.cumsum(weight[order])])
+        bounds = np.searchsorted(key[order], np.arange(groups + 1))
+        start = cumulative[bounds[:-1]]
+        rows = np.empty((len(order), len(columns)), dtype=np.int32)
+        for i, column in enumerate(columns):
+            rows[:, i] = named[column][order]
+        return _Calls(columns, rows, cumulative, start, cumulative[bounds[1:]] - start)
+
+    def _key(self, value: str, assignment: dict[str, np.ndarray], output: np.ndarray) -> np.ndarray:
+        """Group number of (fixed slots below ``value``, its output): mixed radix in base n."""
+        key = np.zeros(len(output), dtype=np.int64)
+        for slot in self._fixed(value):
+            key = key * self.num_tokens + assignment[slot]
+        return key * self.num_tokens + output
+
+    def unrank(self, ranks: np.ndarray) -> np.ndarray:
+        """The compositions with these ranks: ``(len(ranks), slots)`` int32.
+
+        A bijection between ``range(size)`` and the space.
+        """
+        values: dict[str, np.ndarray] = {}
+        pending: dict[str, np.ndarray] = {self.graph.answer: np.asarray(ranks, dtype=np.int64)}
+        for function in reversed(self.graph.functions):
+            calls = self._calls[function.output]
+            remainder = pending.pop(function.output)
+            if function.output == self.graph.answer:
+                position = remainder
+            else:
+                group = self._key(function.output, values, values[function.output])
+                position = calls.start[group] + remainder
+            entry = np.searchsorted(calls.cumulative, position, side="right") - 1
+            remainder = position - calls.cumulative[entry]
+            for i, column in enumerate(calls.columns):
+                values[column] = calls.rows[entry, i]
+            # Split what is left of the rank among the arguments that are themselves computed.
+            for source in dict.fromkeys(function.sources):
+                if source in self._calls:
+                    group = self._key(source, values, values[source])
+                    ways = self._calls[source].total[group]
+                    pending[source] = remainder % ways
+                    remainder = remainder // ways
+        return np.stack([values[slot] for slot in self.graph.inputs], axis=1).astype(np.int32)
+
+    def batches(self, size: int = 1 << 18) -> Iterator[np.ndarray]:
+        """The whole space in rank order, in arrays of at most ``size`` compositions."""
+        for begin in range(0, self.size, size):
+            yield self.unrank(np.arange(begin, min(begin + size, self.size)))
+
+    def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """``count`` distinct compositions, uniform, in random order: ``(count, slots)`` int32."""
+        return self.unrank(distinct_integers(self.size, count, rng))
+
+    def sample_outside(
+        self, count: int, excluded: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Up to ``count`` distinct compositions, uniform among those not in ``excluded``.
+
+        ``excluded`` is ``(m, slots)``, each row a member of the space. Fewer than ``count`` rows
+        come back only if the space holds no more.
+        """
+        available = self.size - len(excluded)
+        count = min(count, available)
+        if count <= 0:
+            return np.empty((0, len(self.graph.inputs)), dtype=np.int32)
+        banned = np.sort(encode_rows(excluded, self.num_tokens))
+        # A little more than the expected number of draws; by symmetry, drawing again after a
+        # shortfall (whose chance does not depend on WHICH items survive) keeps it uniform.
+        draws = int(count * self.size / available * 1.05) + 64
+        while True:
+            draws = min(draws, self.size)
+            rows = self.sample(draws, rng)
+            rows = rows[~is_member(encode_rows(rows, self.num_tokens), banned)]
+            if len(rows) >= count:
+                return rows[:count]
+            draws *= 2
+
+
+def domain_size(num_tokens: int, slots: int) -> int:
+    """|X|^slots, the number of inputs of a task."""
+    return prod([num_tokens] * slots)
+
+
+def encode_rows(rows: np.ndarray, num_tokens: int) -> np.ndarray:
+    """Each row of values below ``num_tokens`` as one int64 (mixed radix, first slot highest)."""
+    codes = np.zeros(len(rows), dtype=np.int64)
+    for column in range(rows.shape[1]):
+        codes = codes * num_tokens + rows[:, column]
+    return codes
+
+
+def is_member(codes: np.ndarray, sorted_codes: np.ndarray) -> np.ndarray:
+    """Which of ``codes`` occur in the sorted array ``sorted_codes``."""
+    if len(sorted_codes) == 0:
+        return np.zeros(len(codes), dtype=bool)
+    where = np.searchsorted(sorted_codes, codes)
+    where[where == len(sorted_codes)] = 0
+    return sorted_codes[where] == codes
+
+
+def distinct_integers(population: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """``count`` distinct integers of ``range(population)``, uniform, in random order; int64.
+
+    Memory is O(count) when the population is large against it, O(population) otherwise.
+    """
+    if not 0 <= count <= population:
+        raise ValueError(f"cannot draw {count} distinct integers from {population}")
+    if count * 4 >= population:
+        return rng.permutation(population)[:count].astype(np.int64)
+    drawn = np.empty(0, dtype=np.int64)
+    while len(drawn) < count:
+        # Keep first occurrences in drawing order: sequential sampling without replacement.
+        more = rng.integers(0, population, size=int((count - len(drawn)) * 1.3) + 16)
+        drawn = np.concatenate([drawn, more])
+        _, first = np.unique(drawn, return_index=True)
+        drawn = drawn[np.sort(first)]
+    return drawn[:count]

@@ -1,0 +1,266 @@
+"""Compositional tasks as data: which primitive functions feed which.
+
+A task graph names its input slots and its primitive functions in evaluation order, each with the
+slots or earlier values that it reads. Everything else that the project needs to know of a task
+(fragments, coverage types, chain-of-thought order, path ambiguity) is derived from that here, so
+generators, coverage, evaluation and circuit analysis never mention a task by name.
+
+>>> twohop = TASKS["twohop"]
+>>> twohop.bridges, twohop.answer, twohop.fragment("b")
+(('b',), 't', ('x1', 'x2'))
+>>> TASKS["nontree"].ambiguous_slots
+('x2',)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from coverage_principle.errors import InputError
+
+
+@dataclass(frozen=True)
+class Function:
+    """One primitive function of a task: ``output = name(*sources)``."""
+
+    name: str
+    output: str
+    sources: tuple[str, ...]
+
+    @property
+    def arity(self) -> int:
+        return len(self.sources)
+
+
+@dataclass(frozen=True)
+class TaskGraph:
+    """A directed acyclic graph of primitive functions over input slots.
+
+    ``functions`` are in evaluation order and the last one gives the answer. The constructor refuses
+    (``InputError``) a graph in which a name is defined twice, a source is unknown or defined later,
+    an input slot or an intermediate value is never read, or there is no function at all.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    functions: tuple[Function, ...]
+
+    def __post_init__(self) -> None:
+        def refuse(reason: str) -> None:
+            raise InputError(f"task graph {self.name!r}: {reason}")
+
+        if not self.inputs:
+            refuse("it has no input slots; at least one is needed")
+        if not self.functions:
+            refuse("it has no functions, so nothing gives the answer")
+        known: set[str] = set()
+        for slot in self.inputs:
+            if slot in known:
+                refuse(f"input slot {slot!r} is named twice")
+            known.add(slot)
+        later = {function.output for function in self.functions}
+        used: set[str] = set()
+        names: set[str] = set()
+        for function in self.functions:
+            if function.name in names:
+                refuse(f"function {function.name!r} is defined twice")
+            names.add(function.name)
+            if not function.sources:
+                refuse(f"function {function.name!r} has no sources")
+            for source in function.sources:
+                if source not in known:
+                    why = (
+                        "only computed later (a cycle, or functions out of order)"
+                        if source in later
+                        else "neither an input slot nor the output of a function"
+                    )
+                    refuse(f"function {function.name!r} reads {source!r}, which is {why}")
+            if function.output in known:
+                refuse(f"value {function.output!r} of function {function.name!r} already exists")
+            known.add(function.output)
+            used.update(function.sources)
+        for value in (*self.inputs, *self.bridges):
+            if value not in used:
+                if value in self.inputs:
+                    refuse(f"input slot {value!r} is never used")
+                refuse(
+                    f"value {value!r} is never used, and neither is {self.answer!r}; exactly one "
+                    "value, the answer, may be read by no function"
+                )
+
+    @property
+    def answer(self) -> str:
+        """Name of the value that is the task's output."""
+        return self.functions[-1].output
+
+    @property
+    def bridges(self) -> tuple[str, ...]:
+        """Names of the intermediate values in evaluation order: the chain-of-thought order."""
+        return tuple(function.output for function in self.functions[:-1])
+
+    def function_of(self, value: str) -> Function:
+        """The function whose output is ``value``. ``KeyError`` if none is."""
+        for function in self.functions:
+            if function.output == value:
+                return function
+        raise KeyError(value)
+
+    def fragment(self, value: str) -> tuple[str, ...]:
+        """The input slots that determine ``value``, in slot order."""
+        return tuple(slot for slot in self.inputs if slot in self._ancestors[value])
+
+    def fragment_positions(self, value: str) -> tuple[int, ...]:
+        """``fragment`` as 0-based positions in the input."""
+        return tuple(self.inputs.index(slot) for slot in self.fragment(value))
+
+    @cached_property
+    def _ancestors(self) -> dict[str, frozenset[str]]:
+        ancestors = {slot: frozenset([slot]) for slot in self.inputs}
+        for function in self.functions:
+            ancestors[function.output] = frozenset().union(
+                *(ancestors[source] for source in function.sources)
+            )
+        return ancestors
+
+    @cached_property
+    def ambiguous_slots(self) -> tuple[str, ...]:
+        """Input slots that reach the answer by more than one path (path ambiguity)."""
+        paths = dict.fromkeys((*self.inputs, *self.bridges, self.answer), 0)
+        paths[self.answer] = 1
+        for function in reversed(self.functions):
+            for source in function.sources:
+                paths[source] += paths[function.output]
+        return tuple(slot for slot in self.inputs if paths[slot] > 1)
+
+    @property
+    def type_labels(self) -> tuple[str, ...]:
+        """``type_0`` ... ``type_{2^m - 1}``, the coverage types of m functions."""
+        return tuple(f"type_{i}" for i in range(2 ** len(self.functions)))
+
+    def type_label(self, seen: Sequence[bool]) -> str:
+        """Coverage type of an item from "the call of function j is seen", j = 1..m.
+
+        All seen is ``type_0``; otherwise ``type_{bits + 1}`` with the first function as the most
+        significant bit.
+        """
+        if len(seen) != len(self.functions):
+            raise ValueError(f"{len(self.functions)} flags are needed, got {len(seen)}")
+        bits = int("".join("1" if flag else "0" for flag in seen), 2)
+        return "type_0" if all(seen) else f"type_{bits + 1}"
+
+    def type_seen(self, label: str) -> tuple[bool, ...]:
+        """Inverse of ``type_label``: which functions' calls are seen in items of this type."""
+        count = len(self.functions)
+        number = self.type_labels.index(label)
+        bits = 2**count - 1 if number == 0 else number - 1
+        return tuple(bool(bits >> (count - 1 - j) & 1) for j in range(count))
+
+    def to_dict(self) -> dict:
+        """A JSON-ready description; ``from_dict`` reads it back."""
+        return {
+            "name": self.name,
+            "inputs": list(self.inputs),
+            "functions": [
+                {"name": f.name, "output": f.output, "sources": list(f.sources)}
+                for f in self.functions
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, description: Mapping) -> TaskGraph:
+        """Build a graph from ``to_dict``'s form; functions may come in any order.
+
+        ``InputError`` says which key is wrong, or which node: see the constructor. ``answer`` may
+        be given; it must then be the one value that no function reads.
+        """
+        try:
+            functions = tuple(
+                Function(str(f["name"]), str(f["output"]), _names(f["sources"]))
+                for f in description["functions"]
+            )
+            name, inputs = str(description["name"]), _names(description["inputs"])
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                "a task graph needs 'name', 'inputs' and 'functions', each function 'name', "
+                f"'output' and 'sources'; problem with {error}"
+            ) from error
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+            raise InputError(
+                f"the task's name {name!r} may only hold letters, digits and -, since it begins "
+                "the names of data sets"
+            )
+        graph = cls(name, inputs, _in_evaluation_order(name, inputs, functions))
+        answer = description.get("answer", graph.answer)
+        if answer != graph.answer:
+            raise InputError(
+                f"task graph {name!r}: the answer is said to be {answer!r}, but the value that no "
+                f"function reads is {graph.answer!r}"
+            )
+        return graph
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(f"{value!r}, which must be a list of names")
+    return tuple(map(str, value))
+
+
+def _in_evaluation_order(
+    name: str, inputs: tuple[str, ...], functions: tuple[Function, ...]
+) -> tuple[Function, ...]:
+    """The functions so that each comes after what it reads, else in the order given."""
+    known, outputs = set(inputs), {function.output for function in functions}
+    ordered: list[Function] = []
+    waiting = list(functions)
+    while waiting:
+        ready = next(
+            (f for f in waiting if all(s in known or s not in outputs for s in f.sources)), None
+        )
+        if ready is None:
+            cycle = ", ".join(repr(f.name) for f in waiting)
+            raise InputError(
+                f"task graph {name!r}: the functions {cycle} wait for each other's outputs (a "
+                "cycle, or one that hangs on it), so none of them can be evaluated"
+            )
+        waiting.remove(ready)
+        ordered.append(ready)
+        known.add(ready.output)
+    return tuple(ordered)
+
+
+def _chain(name: str, hops: int) -> TaskGraph:
+    """A k-hop chain: x1, x2 give the first value, and each further slot extends it by one hop."""
+    values = ["b"] if hops == 2 else [f"b{j}" for j in range(1, hops)]
+    values.append("t")
+    functions = [Function("f1", values[0], ("x1", "x2"))]
+    for j in range(1, hops):
+        functions.append(Function(f"f{j + 1}", values[j], (values[j - 1], f"x{j + 2}")))
+    return TaskGraph(name, tuple(f"x{i}" for i in range(1, hops + 2)), tuple(functions))
+
+
+#: The tasks of the paper by name.
+TASKS: dict[str, TaskGraph] = {
+    graph.name: graph
+    for graph in (
+        _chain("twohop", 2),
+        _chain("threehop", 3),
+        _chain("fivehop", 5),
+        TaskGraph(
+            "parallel2hop",
+            ("x1", "x2", "x3", "x4"),
+            (
+                Function("f1", "b1", ("x1", "x2")),
+                Function("f2", "b2", ("x3", "x4")),
+                Function("f3", "t", ("b1", "b2")),
+            ),
+        ),
+        TaskGraph(
+            "nontree",
+            ("x1", "x2", "x3"),
+            (Function("f1", "b", ("x1", "x2")), Function("f2", "t", ("b", "x2", "x3"))),
+        ),
+    )
+}
