@@ -1,0 +1,155 @@
+"""Functional k-equivalence of the fragments of one slot set, for every k at once.
+
+At a given k two fragments are in one class when a chain of pairs with evidence >= k joins them
+(transitive closure). The classes at every k follow from a maximum spanning forest of the evidence,
+so of the possibly billions of pairs fewer than one a fragment is kept. Its edges are pairs that the
+training set itself shows to be equivalent: a path along it is the firmest explanation of why two
+fragments are in one class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sparse
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+from coverage_principle.coverage.evidence import Observations, consistent_pairs
+from coverage_principle.coverage.grouping import components, stars
+from coverage_principle.data.space import encode_rows
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """The equivalences of one slot set.
+
+    ``codes`` are the fragments of the training set (``encode_rows`` with ``num_tokens``,
+    ascending). ``first``, ``second`` and ``evidence`` are the edges of the spanning forest, firmest
+    first. ``pairs[e]`` counts the pairs of fragments with evidence e; ``false_pairs[e]`` those
+    among them whose true values differ, if these are known.
+    """
+
+    positions: tuple[int, ...]
+    num_tokens: int
+    codes: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    evidence: np.ndarray
+    pairs: np.ndarray
+    false_pairs: np.ndarray | None
+
+    @property
+    def levels(self) -> np.ndarray:
+        """The k at which classes differ from those at k + 1, descending."""
+        return np.unique(self.evidence)[::-1]
+
+    def classes(self, k: int) -> np.ndarray:
+        """Class of each fragment at ``k``: ``(fragments,)`` int32, counted from 0."""
+        firm = self.evidence >= k
+        return components(len(self.codes), self.first[firm], self.second[firm])
+
+    def fragments(self) -> np.ndarray:
+        """The values of each fragment at the slot set: ``(fragments, slots of the set)`` int64."""
+        columns, rest = [], self.codes
+        for _ in self.positions:
+            rest, value = np.divmod(rest, self.num_tokens)
+            columns.append(value)
+        return np.stack(columns[::-1], axis=1)
+
+    def fragment_ids(self, inputs: np.ndarray) -> np.ndarray:
+        """Index of each input's fragment, ``(n,)`` int32; -1 where the training set has it not."""
+        codes = encode_rows(inputs[:, list(self.positions)], self.num_tokens)
+        found = np.searchsorted(self.codes, codes).astype(np.int32)
+        found[found == len(self.codes)] = 0
+        return np.where(self.codes[found] == codes, found, np.int32(-1))
+
+
+def functional_equivalence(
+    observations: Observations,
+    num_tokens: int,
+    *,
+    true_values: np.ndarray | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Equivalence:
+    """Weigh all pairs of fragments.
+
+    ``true_values`` ``(fragments,)`` only serve to count the pairs that agree by chance.
+    """
+    count = observations.num_fragments
+    lone = (np.bincount(observations.fragment_of) == 1)[observations.fragment_of]
+    values = None if true_values is None else true_values[observations.fragment_of]
+    first, second, pairs, false_pairs = _lone_pairs(observations, lone, values)
+    forest = _spanning_forest(count, first, second, np.ones(len(first), dtype=np.int32))
+    for first, second, evidence in consistent_pairs(observations.only(~lone), progress):
+        pairs = _add(pairs, np.bincount(evidence))
+        if true_values is not None:
+            wrong = true_values[first] != true_values[second]
+            false_pairs = _add(false_pairs, np.bincount(evidence[wrong]))
+        block = (first, second, evidence)
+        forest = _spanning_forest(
+            count, *(np.concatenate(both) for both in zip(forest, block, strict=True))
+        )
+    return Equivalence(
+        observations.positions,
+        num_tokens,
+        observations.codes,
+        *forest,
+        pairs,
+        None if true_values is None else false_pairs,
+    )
+
+
+def _lone_pairs(
+    observations: Observations, lone: np.ndarray, values: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs in which a fragment occurs that was seen in one context only.
+
+    Such a fragment agrees there with every other one of the same answer, with evidence 1, and
+    nothing contradicts it. In sparse data these are most of all pairs, so they are not made one by
+    one: a star a group gives the same classes, and their number follows from the groups' sizes.
+    ``lone`` and ``values`` are of the training items. Returns first, second, and how many pairs and
+    false pairs there are by evidence (0 and 1).
+    """
+    answer = observations.with_label(observations.context_of)
+    lone_first = np.argsort(~lone, kind="stable")
+    hubs, members = (lone_first[side] for side in stars(answer[lone_first]))
+    of_lone = lone[hubs]
+    ends = np.column_stack([hubs, members])[of_lone]
+    first, second = np.sort(observations.fragment_of[ends], axis=1).T
+    pairs = _pairs_within(answer) - _pairs_within(answer[~lone])
+    false_pairs = 0
+    if values is not None:
+        _, alike = np.unique(answer, return_inverse=True)
+        alike = alike * (int(values.max()) + 1) + values
+        false_pairs = pairs - (_pairs_within(alike) - _pairs_within(alike[~lone]))
+    return first, second, np.array([0, pairs]), np.array([0, false_pairs])
+
+
+def _pairs_within(groups: np.ndarray) -> int:
+    """Number of unordered pairs of rows with equal values."""
+    sizes = np.unique(groups, return_counts=True)[1]
+    return int((sizes * (sizes - 1) // 2).sum())
+
+
+def _spanning_forest(
+    count: int, first: np.ndarray, second: np.ndarray, evidence: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The edges of a maximum spanning forest, by descending evidence."""
+    top = int(evidence.max(initial=0)) + 1
+    # Every pair comes once, so nothing is summed up here; weights are positive, as a zero would
+    # count as no edge.
+    weights = sparse.coo_array((top - evidence, (first, second)), shape=(count, count))
+    tree = minimum_spanning_tree(weights.tocsr()).tocoo()
+    order = np.argsort(tree.data, kind="stable")
+    kept = (tree.row[order], tree.col[order], top - tree.data[order])
+    return tuple(values.astype(np.int32) for values in kept)
+
+
+def _add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sum of two histograms of different length."""
+    total = np.zeros(max(len(a), len(b)), dtype=np.int64)
+    total[: len(a)] += a
+    total[: len(b)] += b
+    return total

@@ -1,0 +1,61 @@
+"""The files of a coverage result; ``docs/coverage.md`` has them field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from coverage_principle.coverage.dataset import Coverage
+from coverage_principle.data import annotated_records, write_json
+from coverage_principle.errors import InputError
+
+
+def result_name(coverage: Coverage) -> str:
+    """What the names of a result's files begin with."""
+    return coverage.dataset.name + _suffix(coverage)
+
+
+def write_annotated(
+    coverage: Coverage, min_evidence: int, *, k_cutoff: bool, max_k: int | None = None
+) -> Path:
+    """Write the annotated test records beside ``test.json`` (``Coverage.annotated``).
+
+    Without ``k_cutoff``, k-cutoffs that an earlier sweep wrote for these test items are kept.
+    """
+    path = coverage.dataset.path / f"test_annotated{_suffix(coverage)}.json"
+    records = coverage.annotated(min_evidence, k_cutoff=k_cutoff, max_k=max_k)
+    if not k_cutoff:
+        for record, before in zip(records, _annotated_before(coverage, path.name), strict=False):
+            if "k_cutoff" in before:
+                record["k_cutoff"] = before["k_cutoff"]
+    write_json(path, records, one_per_line=True)
+    return path
+
+
+def _annotated_before(coverage: Coverage, name: str) -> list[dict]:
+    """What stands in the file that is about to be replaced, if it is about the same items."""
+    try:
+        return annotated_records(coverage.dataset, name)
+    except InputError:
+        return []
+
+
+def write_sweep(
+    coverage: Coverage, diagnostics: Mapping, folder: Path, max_k: int | None = None
+) -> tuple[Path, Path]:
+    """Write the k-sweep and its diagnostics into ``folder``: their two paths."""
+    sweep = folder / f"{result_name(coverage)}.json"
+    write_json(sweep, coverage.sweep(max_k))
+    notes = folder / f"{result_name(coverage)}_diagnostics.json"
+    write_json(notes, diagnostics)
+    return sweep, notes
+
+
+def _suffix(coverage: Coverage) -> str:
+    """What tells a result apart from that of a plain run on the same data set."""
+    suffix = "_domain" if coverage.scope == "domain" else ""
+    if coverage.ground_truth:
+        suffix += "_ground-truth"
+    if coverage.restricted:
+        suffix += "_" + "+".join("".join(slot_set.slots) for slot_set in coverage.slot_sets)
+    return suffix

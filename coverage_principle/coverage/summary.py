@@ -1,0 +1,138 @@
+"""What a person reads of a coverage result: a table over k, counts by type, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from coverage_principle.coverage.dataset import Coverage
+from coverage_principle.coverage.substitution import EVERY_K
+from coverage_principle.data import TRAIN_INFERRED
+
+
+def sweep_lines(coverage: Coverage, diagnostics: Mapping, max_k: int | None = None) -> list[str]:
+    """The k-sweep as a table, up to the first k that covers nothing.
+
+    A k at which nothing differs from the row above is left out. Beside the counts stand the items
+    among them that are only covered because fragments agree by chance, and the classes of what the
+    task's first function reads, if that is a slot set of its own.
+    """
+    graph = coverage.dataset.graph
+    first = list(graph.fragment(graph.functions[0].output))
+    shown = next((s for s in diagnostics["slot_sets"] if s["slots"] == first), None)
+    chance = diagnostics["by_chance"]
+    header = ["k", "covered", "percent"]
+    if chance is not None:
+        header.append("by chance")
+    if shown:
+        header += [f"classes of {_slots(shown)}", "largest", "mixing values"]
+    rows = [header]
+    for k, (count, percent) in coverage.sweep(max_k).items():
+        row = [k, f"{count:,}", f"{percent:.2f}"]
+        if chance is not None:
+            row.append(f"{chance.get(k, 0):,}")
+        if shown:
+            counts = classes_at(shown, int(k))
+            mixed = counts["mixed_classes"]
+            row += [f"{counts['classes']:,}", f"{counts['largest_class']:,}",
+                    "-" if mixed is None else f"{mixed:,}"]  # fmt: skip
+        if row[1:] != rows[-1][1:]:
+            rows.append(row)
+        if count == 0:
+            break
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+
+
+def type_lines(coverage: Coverage, k: int) -> list[str]:
+    """Covered and all test items of each type at ``k``."""
+    types = coverage.dataset.test.types
+    lines = []
+    for label in (TRAIN_INFERRED, *coverage.dataset.graph.type_labels):
+        total = int((types == label).sum())
+        if total == 0:
+            continue
+        mine = types[coverage.test_rows] == label
+        covered, note = int(coverage.covered(k)[mine].sum()), ""
+        if label == TRAIN_INFERRED:
+            covered, note = total, "   training items"
+        elif not mine.any():
+            note = "   an unseen call: not in this scope"
+        lines.append(f"{label:<15} {covered:>7,} of {total:>7,}{note}")
+    return lines
+
+
+def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:
+    """A sentence for each reason to read the counts with care."""
+    found = []
+    slot_sets = diagnostics["slot_sets"]
+
+    whole = {
+        _slots(s): _last(s, lambda counts, s=s: counts["largest_class"] == s["fragments"])
+        for s in slot_sets
+        if s["fragments"] > 1
+    }
+    for k, names in _by_k(whole):
+        found.append(
+            f"up to k = {k} all fragments of {names} fall into one class: they substitute for each "
+            "other whatever they do, so coverage there is vacuous"
+        )
+    mixed = {_slots(s): _last(s, lambda counts: counts["mixed_classes"]) for s in slot_sets}
+    for k, names in _by_k(mixed):
+        found.append(
+            f"up to k = {k} some classes of {names} mix fragments with different true values, "
+            "joined by chance agreement"
+        )
+    disputed = {
+        _slots(s): _last(s, lambda counts: counts["contradictory_classes"])
+        for s in slot_sets
+        if not s["determines"]
+    }
+    for k, names in _by_k(disputed):
+        found.append(
+            f"up to k = {k} some classes of {names} hold fragments that contradict each other in "
+            "the training set, joined through others"
+        )
+    if leaked := int((coverage.cutoffs[coverage.type_0] == EVERY_K).sum()):
+        found.append(
+            f"{leaked:,} type_0 items are training items: they are covered at every k, and their "
+            "k-cutoff is the last k of the sweep"
+        )
+    if not coverage.type_0.any():
+        found.append("the test set has no type_0 items, so there is nothing to cover")
+    return found
+
+
+def classes_at(slot_set: Mapping, k: int) -> Mapping:
+    """The counts of one slot set of ``diagnose`` at any k: those of the next k that is listed."""
+    listed = [level for level in map(int, slot_set["by_k"]) if level >= k]
+    if listed:
+        return slot_set["by_k"][str(min(listed))]
+    known = slot_set["false_pairs_by_evidence"] is not None
+    return {
+        "classes": slot_set["fragments"],
+        "largest_class": 1,
+        "mixed_classes": 0 if known else None,
+        "contradictory_classes": 0,
+        "contradicting_pairs": 0,
+    }
+
+
+def _last(slot_set: Mapping, holds) -> int:
+    """The largest k at which something holds of the classes; 0 if at none."""
+    return max((int(k) for k, counts in slot_set["by_k"].items() if holds(counts)), default=0)
+
+
+def _by_k(last: Mapping[str, int], most: int = 3) -> Iterable[tuple[int, str]]:
+    """Slot sets grouped by their k > 0, descending: ``(k, "(x1, x2) and (x1, x3)")``."""
+    for k in sorted({k for k in last.values() if k}, reverse=True):
+        names = [name for name, own in last.items() if own == k]
+        if len(names) > most:
+            names = [*names[: most - 1], f"{len(names) - most + 1} other slot sets"]
+        yield k, " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def _slots(slot_set: Mapping) -> str:
+    return f"({', '.join(slot_set['slots'])})"
