@@ -1,0 +1,78 @@
+"""Folders on disk: weights-only checkpoints, and the state that a stopped run goes on from.
+
+Everything is written beside its place and renamed into it, so a folder under its final name is
+complete however the process ended.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from simpletransformers.seq2seq.args import Seq2SeqError
+
+FINAL = "final_checkpoint"
+_RESUME = "resume_state"
+
+
+def checkpoint_name(step: int) -> str:
+    return f"checkpoint-{step}"
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let ``fill`` write into a temporary folder, then put that in the place of ``folder``.
+
+    An old ``folder`` stays whole until the new one is; ``recover`` mends a crash in between.
+    """
+    folder = Path(folder)
+    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    recover(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        fill(new)
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        recover(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Undo a replacement that was cut off between its two renames."""
+    old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        os.rename(old, folder)
+
+
+def clear_run(folder: Path) -> None:
+    """Remove what a run wrote into ``folder``, and nothing else."""
+    for path in folder.iterdir():
+        name = path.name.removeprefix(".").removesuffix(".new").removesuffix(".old")
+        if path.is_dir() and (name in {FINAL, _RESUME} or name.startswith("checkpoint-")):
+            shutil.rmtree(path)
+    for name in ("metrics.jsonl", "training_progress_scores.csv"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def save_resume_state(run: Path, state: Mapping[str, object]) -> None:
+    """Keep everything that the next step depends on (tensors and plain values)."""
+    write_folder(run / _RESUME, lambda folder: torch.save(dict(state), folder / "state.pt"))
+
+
+def load_resume_state(run: Path) -> dict | None:
+    """What ``save_resume_state`` kept, on the CPU; None if the run left nothing."""
+    recover(run / _RESUME)
+    file = run / _RESUME / "state.pt"
+    if not file.exists():
+        return None
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch names no common base for unreadable files
+        raise Seq2SeqError(f"{file} cannot be read ({error}); train without --resume") from error

@@ -1,0 +1,125 @@
+"""One process or many under torchrun: who am I, which device is mine, sums over all ranks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from simpletransformers.seq2seq.args import Seq2SeqError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all: ``rank`` of ``world``, working on ``device``."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The sum of ``tensor`` over all ranks, on every rank."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` is true on at least one rank; every rank has to ask."""
+        if self.world == 1:
+            return flag
+        return bool(self.sum(torch.tensor(int(flag), device=self.device)).item())
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def choose_device(request: str = "auto") -> torch.device:
+    """The device named ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    ``auto`` is this rank's GPU if there is one, else the CPU. ``Seq2SeqError`` if the device is not
+    there.
+    """
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if request == "auto":
+        request = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(request)
+    except RuntimeError as error:
+        raise Seq2SeqError(
+            f"device {request!r} is not known; use auto, cpu, cuda, cuda:N or mps"
+        ) from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise Seq2SeqError(f"device {request!r} was asked for, but torch sees no GPU; use cpu")
+        index = local if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise Seq2SeqError(
+                f"GPU {index} was asked for, but torch sees {torch.cuda.device_count()} GPU(s)"
+            )
+        return torch.device("cuda", index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise Seq2SeqError("device 'mps' was asked for, but this machine has none; use cpu")
+    if device.type not in {"cpu", "cuda", "mps"}:
+        raise Seq2SeqError(f"device {request!r} is not one of auto, cpu, cuda, cuda:N, mps")
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words: a GPU's model, or the number of threads of a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads"
+    return device.type
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[Ranks]:
+    """Join torchrun's process group for the time of the block; without torchrun, be alone."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        yield Ranks(0, 1, device)
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    already = dist.is_initialized()
+    if not already:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), world, device)
+    finally:
+        if not already:
+            dist.destroy_process_group()
+
+
+def gather_random_states(ranks: Ranks) -> list[dict[str, torch.Tensor]]:
+    """The generators' states of every rank, in order, on every rank."""
+    state = {"cpu": torch.get_rng_state()}
+    if ranks.device.type == "cuda":
+        state["device"] = torch.cuda.get_rng_state(ranks.device)
+    if ranks.world == 1:
+        return [state]
+    gathered = {}
+    for name, mine in state.items():
+        table = torch.zeros(ranks.world, len(mine), dtype=torch.int64, device=ranks.device)
+        table[ranks.rank] = mine.to(ranks.device)
+        gathered[name] = ranks.sum(table).to("cpu", torch.uint8)
+    return [{name: gathered[name][rank] for name in state} for rank in range(ranks.world)]
+
+
+def set_random_state(state: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Put this rank's generators back."""
+    torch.set_rng_state(state["cpu"])
+    if "device" in state:
+        torch.cuda.set_rng_state(state["device"], device)

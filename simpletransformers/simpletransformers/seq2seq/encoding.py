@@ -1,0 +1,118 @@
+"""Text pairs as one integer tensor, cut to what the loss needs.
+
+A row is a target: the prompt repeated, what the model has to produce, the end token. Loss falls on
+what is produced (and, if asked for, the end token), so the model reads only up to the token before
+the last one with loss, and its output layer is applied only at columns where some row has loss.
+A 2-hop row ``x1 x2 x3 t </a>`` is thus three tokens in and one prediction out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from simpletransformers.seq2seq.args import Seq2SeqError
+from simpletransformers.seq2seq.tokenizer import encode
+
+#: Label of a column at which a row carries no loss; ``torch.nn.functional.cross_entropy``'s own.
+NO_LOSS = -100
+
+
+@dataclass(frozen=True)
+class EncodedPairs:
+    """``table`` is ``(n, length + len(columns))`` int64: input ids, then labels.
+
+    ``labels[:, j]`` is what the model has to predict at column ``columns[j]`` of the inputs, or
+    ``NO_LOSS``. ``answer`` is ``(n,)``: the label column that holds the last produced token, the
+    end token left aside. ``new_tokens`` is the largest number of tokens to produce before the end.
+    """
+
+    table: torch.Tensor
+    length: int
+    columns: tuple[int, ...]
+    answer: torch.Tensor
+    new_tokens: int
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def to(self, device: torch.device) -> EncodedPairs:
+        return EncodedPairs(
+            self.table.to(device), self.length, self.columns, self.answer.to(device),
+            self.new_tokens,
+        )  # fmt: skip
+
+    def split(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and labels of rows of ``table``."""
+        return rows[:, : self.length], rows[:, self.length :]
+
+
+def as_records(data: object) -> list[Mapping[str, object]]:
+    """A list of records from a list or from anything with pandas' ``to_dict("records")``."""
+    return data.to_dict("records") if hasattr(data, "to_dict") else list(data)
+
+
+def encode_pairs(
+    records: Iterable[Mapping[str, object]],
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    loss_on_end: bool = False,
+) -> EncodedPairs:
+    """Encode records with ``input_text`` and ``target_text``.
+
+    Rows may differ in length; shorter ones are padded on the right, where causal attention and
+    ``NO_LOSS`` keep the padding from mattering. ``Seq2SeqError`` names the first record that is
+    incomplete, does not repeat its input, or leaves nothing to produce.
+    """
+    records = list(records)
+    if not records:
+        raise Seq2SeqError("there are no records; at least one is needed")
+    for number, record in enumerate(records, start=1):
+        if not {"input_text", "target_text"} <= record.keys():
+            raise Seq2SeqError(f"record {number} lacks input_text or target_text")
+        if not record["target_text"].startswith(record["input_text"]):
+            raise Seq2SeqError(f"record {number}: target_text does not begin with input_text")
+    prompts = encode(tokenizer, [record["input_text"] for record in records])
+    targets = encode(tokenizer, [record["target_text"] for record in records])
+    end = tokenizer.eos_token_id
+    begins, stops = [], []
+    for number, (prompt, target) in enumerate(zip(prompts, targets, strict=True), start=1):
+        produced = target[len(prompt) :]
+        if not prompt or len(produced) < 2 or produced[-1] != end:
+            raise Seq2SeqError(
+                f"record {number}: target_text must hold at least one token after the input and "
+                f"end in {tokenizer.eos_token}"
+            )
+        begins.append(len(prompt))
+        stops.append(len(target) - 1)
+    return _cut(targets, begins, stops, tokenizer.pad_token_id, loss_on_end)
+
+
+def _cut(
+    targets: Sequence[Sequence[int]],
+    begins: Sequence[int],
+    stops: Sequence[int],
+    pad: int,
+    loss_on_end: bool,
+) -> EncodedPairs:
+    """``begins``, ``stops``: in each target, the first produced token and the end token."""
+    width = max(map(len, targets))
+    ids = torch.tensor([[*target, *[pad] * (width - len(target))] for target in targets])
+    begin, stop = torch.tensor(begins), torch.tensor(stops)
+    position = torch.arange(width)
+    last = stop + 1 if loss_on_end else stop
+    carries = (position >= begin[:, None]) & (position < last[:, None])
+    predicted = torch.nonzero(carries.any(0)).flatten()  # tokens that some row has to predict
+    labels = torch.where(carries, ids, NO_LOSS)[:, predicted]
+    columns = tuple((predicted - 1).tolist())
+    length = columns[-1] + 1
+    return EncodedPairs(
+        table=torch.cat([ids[:, :length], labels], dim=1),
+        length=length,
+        columns=columns,
+        answer=torch.searchsorted(predicted, stop - 1),
+        new_tokens=int((stop - begin).max()),
+    )

@@ -1,0 +1,147 @@
+"""Accuracy by group of items, and greedy generation; exact counts on any number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from simpletransformers.seq2seq.distributed import Ranks
+from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs
+
+
+def group_items(
+    records: Sequence[Mapping[str, object]], group_by: Sequence[str]
+) -> dict[str, list[int]]:
+    """Item numbers of each group.
+
+    The first key of ``group_by`` makes the main groups (``type_0``); each further key that records
+    hold makes groups within them (``type_0/k_cutoff=3``), for records where it is not null.
+    Records without the first key are in the one group ``all``. Groups are sorted by name, inner
+    ones by value.
+    """
+    first, *others = group_by or ["type"]
+    main: dict[str, list[int]] = {}
+    inner: dict[tuple, list[int]] = {}
+    for i, record in enumerate(records):
+        name = str(record.get(first, "all"))
+        main.setdefault(name, []).append(i)
+        for key in others:
+            if record.get(key) is not None:
+                inner.setdefault((name, key, record[key]), []).append(i)
+    groups = {name: main[name] for name in sorted(main)}
+    for name, key, value in sorted(inner, key=lambda k: (k[0], k[1], str(k[2]).zfill(12))):
+        groups[f"{name}/{key}={value}"] = inner[name, key, value]
+    return groups
+
+
+@torch.inference_mode()
+def evaluate(
+    model: PreTrainedModel,
+    data: EncodedPairs,
+    groups: Mapping[str, Sequence[int]],
+    *,
+    batch_size: int,
+    ranks: Ranks,
+    autocast: AbstractContextManager,
+) -> dict[str, dict[str, float]]:
+    """Scores of each group, the same on every rank: ``{group: {"n", "loss", ...}}``.
+
+    ``loss`` is the mean over items of an item's mean cross entropy (nats) over its loss tokens.
+    ``answer_accuracy`` is the share of items whose last produced token before the end is right;
+    ``exact_match``, all produced tokens right. Both are teacher-forced: the model reads the true
+    tokens before each. Where more than one token is produced (chain of thought), ``free_*`` are the
+    same of greedy generation, in which the model reads what it produced itself.
+    """
+    was_training = model.training
+    model.eval()
+    scores = torch.zeros(len(data), 5, dtype=torch.float64, device=ranks.device)
+    mine = torch.arange(ranks.rank, len(data), ranks.world, device=ranks.device)
+    several = len(data.columns) > 1
+    for rows in mine.split(batch_size):
+        inputs, labels = data.split(data.table[rows])
+        with autocast:
+            logits = loss_logits(model, inputs, data.columns).float()
+        carries = labels != NO_LOSS
+        losses = functional.cross_entropy(
+            logits.transpose(1, 2), labels, ignore_index=NO_LOSS, reduction="none"
+        )
+        scores[rows, 0] = (losses.sum(1) / carries.sum(1)).double()
+        answer = data.answer[rows, None]
+        _score(scores[:, 1:3], rows, logits.argmax(-1), labels, answer)
+        if several:
+            with autocast:
+                produced = produce(model, inputs, labels, data.columns)
+            _score(scores[:, 3:5], rows, produced, labels, answer)
+    ranks.sum(scores)  # a row that is not mine is zero
+    model.train(was_training)
+    names = ["loss", "answer_accuracy", "exact_match"]
+    if several:
+        names += ["free_answer_accuracy", "free_exact_match"]
+    scores = scores.cpu()
+    return {
+        group: {
+            "n": len(items),
+            **dict(zip(names, scores[items].mean(0).tolist(), strict=False)),
+        }
+        for group, items in groups.items()
+    }
+
+
+def loss_logits(
+    model: PreTrainedModel, inputs: torch.Tensor, columns: Sequence[int]
+) -> torch.Tensor:
+    """``(n, len(columns), vocabulary)`` logits at the columns that carry loss, and only there."""
+    hidden = model.base_model(inputs, use_cache=False).last_hidden_state
+    return model.get_output_embeddings()(hidden[:, list(columns)])
+
+
+def produce(
+    model: PreTrainedModel, inputs: torch.Tensor, labels: torch.Tensor, columns: Sequence[int]
+) -> torch.Tensor:
+    """Greedy tokens at the loss columns, each read back in place of the true one.
+
+    Sequences are a few tokens long, so running the whole prefix again for each token costs less
+    than keeping a cache of keys and values would.
+    """
+    inputs = inputs.clone()
+    produced = torch.empty_like(labels)
+    for j, column in enumerate(columns):
+        logits = loss_logits(model, inputs[:, : column + 1], [column])
+        produced[:, j] = logits[:, 0].argmax(-1)
+        if column + 1 < inputs.shape[1]:
+            own = labels[:, j] != NO_LOSS  # elsewhere the next token is still given
+            inputs[own, column + 1] = produced[own, j]
+    return produced
+
+
+def _score(
+    into: torch.Tensor,
+    rows: torch.Tensor,
+    produced: torch.Tensor,
+    labels: torch.Tensor,
+    answer: torch.Tensor,
+) -> None:
+    """Write (answer right, everything right) of each row as 0 or 1."""
+    right = produced == labels
+    into[rows, 0] = right.gather(1, answer)[:, 0].double()
+    into[rows, 1] = (right | (labels == NO_LOSS)).all(1).double()
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel, prompts: torch.Tensor, new_tokens: int, end: int
+) -> torch.Tensor:
+    """``(n, new_tokens)`` greedy continuations; everything from the end token on is ``end``."""
+    model.eval()
+    sequence = prompts
+    finished = torch.zeros(len(prompts), dtype=torch.bool, device=prompts.device)
+    for _ in range(new_tokens):
+        logits = loss_logits(model, sequence, [sequence.shape[1] - 1])
+        token = logits[:, 0].argmax(-1).masked_fill(finished, end)
+        finished |= token == end
+        sequence = torch.cat([sequence, token[:, None]], dim=1)
+    return sequence[:, prompts.shape[1] :]

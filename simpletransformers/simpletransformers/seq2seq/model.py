@@ -1,0 +1,285 @@
+"""``Seq2SeqModel``: build or load, train, evaluate, predict."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import simpletransformers
+from simpletransformers.seq2seq import checkpoints
+from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
+from simpletransformers.seq2seq.distributed import choose_device, describe_device, process_group
+from simpletransformers.seq2seq.encoding import as_records, encode_pairs
+from simpletransformers.seq2seq.evaluation import evaluate, generate, group_items
+from simpletransformers.seq2seq.optimisation import autocast, precision_of
+from simpletransformers.seq2seq.tokenizer import (
+    build_tokenizer,
+    encode,
+    load_tokenizer,
+    save_tokenizer,
+)
+from simpletransformers.seq2seq.training import Trainer, TrainingResult
+
+logger = logging.getLogger(__name__)
+
+#: Sizes of the public GPT-2 models: n_layer, n_head, n_embd. Only sizes: no weights are fetched.
+PRESETS = {
+    "gpt2": (12, 12, 768),
+    "gpt2-medium": (24, 16, 1024),
+    "gpt2-large": (36, 20, 1280),
+    "gpt2-xl": (48, 25, 1600),
+}
+
+
+class Seq2SeqModel:
+    """A decoder-only model that learns to continue ``input_text`` to ``target_text``.
+
+    ``model_type`` is ``gpt2``. With ``init_weights``, ``model_name`` is a size (``gpt2``,
+    ``gpt2-medium``, ``gpt2-large``, ``gpt2-xl``; a hub prefix such as ``openai-community/`` is
+    allowed) and ``new_tokens`` is the whole vocabulary; the weights are drawn from
+    ``args.manual_seed``. Without it, ``model_name`` is a checkpoint folder. ``args`` is a
+    ``Seq2SeqArgs`` or a dictionary of its fields; for a loaded checkpoint a dictionary changes only
+    what it names. ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Nothing is ever downloaded. Raises ``Seq2SeqError`` for arguments that cannot be used.
+    """
+
+    def __init__(
+        self,
+        model_type: str,
+        model_name: str | Path,
+        args: Seq2SeqArgs | Mapping[str, object] | None = None,
+        new_tokens: Sequence[str] | None = None,
+        init_weights: bool = False,
+        device: str = "auto",
+    ) -> None:
+        if model_type != "gpt2":
+            raise Seq2SeqError(f"model_type {model_type!r} is not offered; the only one is gpt2")
+        self.device = choose_device(device)
+        if init_weights:
+            self.args = args if isinstance(args, Seq2SeqArgs) else Seq2SeqArgs.from_mapping(
+                args or {}
+            )  # fmt: skip
+            self.args.check()
+            if not new_tokens:
+                raise Seq2SeqError("init_weights needs new_tokens, the whole vocabulary")
+            self.tokenizer = build_tokenizer(list(new_tokens), self.args.end_token)
+            self.model = self._fresh(str(model_name))
+        else:
+            folder = Path(model_name)
+            if not (folder / "config.json").is_file():
+                raise Seq2SeqError(
+                    f"{folder} is not a checkpoint folder (it has no config.json); give one, or "
+                    "init_weights for a new model"
+                )
+            saved = Seq2SeqArgs.load(folder)
+            if args is None or isinstance(args, Seq2SeqArgs):
+                self.args = args or saved
+            else:
+                Seq2SeqArgs.from_mapping(args)  # refuses unknown names
+                self.args = replace(saved, **args)
+            self.args.check()
+            self.tokenizer = load_tokenizer(folder)
+            with _quiet():
+                self.model = GPT2LMHeadModel.from_pretrained(
+                    folder, local_files_only=True, attn_implementation=self._attention()
+                )
+        self.model.to(self.device)
+
+    def _attention(self) -> str:
+        # For a handful of tokens on a CPU, plain matrix products beat the fused kernel.
+        return "eager" if self.device.type == "cpu" else "sdpa"
+
+    def _fresh(self, name: str) -> GPT2LMHeadModel:
+        size = name.rsplit("/", 1)[-1]
+        if size not in PRESETS:
+            raise Seq2SeqError(
+                f"model size {name!r} is not one of {', '.join(PRESETS)}; to go on from a "
+                "checkpoint, leave init_weights away"
+            )
+        args = self.args
+        n_layer, n_head, n_embd = (
+            given or preset
+            for given, preset in zip(
+                (args.n_layer, args.n_head, args.n_embd), PRESETS[size], strict=True
+            )
+        )
+        if n_embd % n_head:
+            raise Seq2SeqError(
+                f"n_embd {n_embd} is not a multiple of n_head {n_head}; every head needs the same "
+                "number of dimensions"
+            )
+        tokens = len(self.tokenizer)
+        rows = args.pad_vocab_to or -(-tokens // 8) * 8
+        if rows < tokens:
+            raise Seq2SeqError(f"pad_vocab_to {rows} is less than the {tokens} tokens there are")
+        dropout = 0.0 if args.no_dropout else 0.1
+        config = GPT2Config(
+            vocab_size=rows,
+            n_layer=n_layer, n_head=n_head, n_embd=n_embd, n_inner=args.n_inner,
+            # The same function as GPT-2's "gelu_new", as one fused kernel.
+            activation_function="gelu_pytorch_tanh",
+            resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout,
+            bos_token_id=self.tokenizer.eos_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+            use_cache=False,
+        )  # fmt: skip
+        config._attn_implementation = self._attention()
+        torch.manual_seed(args.manual_seed)
+        return GPT2LMHeadModel(config)
+
+    # ------------------------------------------------------------------------------------ training
+
+    def train_model(
+        self,
+        train_data: object,
+        eval_data: object | None = None,
+        output_dir: str | Path = "outputs",
+        *,
+        report: Callable[[dict], None] | None = None,
+        run_info: Mapping[str, object] | None = None,
+    ) -> TrainingResult:
+        """Train on ``input_text``, ``target_text`` records; write a run into ``output_dir``.
+
+        ``train_data`` and ``eval_data`` are lists of dictionaries, or pandas data frames.
+        ``eval_data`` is scored by the groups that ``args.group_by`` makes of it (see
+        ``group_items``), during training as the arguments say and once at the end. ``report`` is
+        called on the first process with every event that goes to ``metrics.jsonl``, and the number
+        of all steps as ``total_steps``. ``run_info`` goes to ``run_config.json``.
+
+        The run holds ``checkpoint-STEP/``, ``final_checkpoint/`` (once it has finished),
+        ``metrics.jsonl``, ``training_progress_scores.csv``, ``run_config.json`` (``run_info``, the
+        resolved arguments, device and versions) and ``resume_state/``. Under torchrun
+        every process calls this with the same data. ``Seq2SeqError`` if ``output_dir`` is not empty
+        and neither ``overwrite_output_dir`` nor ``resume`` is set.
+        """
+        args = self.args
+        args.check()
+        records, eval_records = as_records(train_data), as_records(eval_data or [])
+        data = encode_pairs(records, self.tokenizer, loss_on_end=args.train_on_end_token)
+        if data.length > self.model.config.n_positions:
+            raise Seq2SeqError(
+                f"sequences of {data.length} tokens are longer than the model's "
+                f"{self.model.config.n_positions} positions"
+            )
+        args.generation_length = data.new_tokens
+        evaluated = (
+            encode_pairs(eval_records, self.tokenizer, loss_on_end=args.train_on_end_token)
+            if eval_records
+            else None
+        )
+        run = Path(output_dir)
+        with process_group(self.device) as ranks:
+            precision_of(args, self.device)  # refuses what the device cannot do, before writing
+            if ranks.is_main:
+                self._prepare(run)
+                self._write_run_config(run, run_info or {}, ranks.world)
+            ranks.barrier()
+            trainer = Trainer(
+                self.model, data, args, ranks, run, self.save,
+                eval_data=evaluated, groups=group_items(eval_records, args.group_by),
+                report=report if ranks.is_main else None,
+            )  # fmt: skip
+            return trainer.run()
+
+    def _prepare(self, run: Path) -> None:
+        """Make the run's folder; ``Seq2SeqError`` rather than mixing two runs in one."""
+        run.mkdir(parents=True, exist_ok=True)
+        if self.args.resume and checkpoints.load_resume_state(run) is not None:
+            return
+        if any((run / name).exists() for name in ("metrics.jsonl", checkpoints.FINAL)) or any(
+            run.glob("checkpoint-*")
+        ):
+            if not self.args.overwrite_output_dir:
+                raise Seq2SeqError(
+                    f"{run} already holds a run; give --resume to go on with it, "
+                    "--overwrite_output_dir to replace it, or another --output_dir"
+                )
+            checkpoints.clear_run(run)
+
+    def _write_run_config(self, run: Path, run_info: Mapping[str, object], world: int) -> None:
+        config = {
+            **run_info,
+            "args": asdict(self.args),
+            "parameters": self.model.num_parameters(),
+            "device": describe_device(self.device),
+            "processes": world,
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "simpletransformers": simpletransformers.__version__,
+            },
+        }
+        text = json.dumps(config, indent=2, default=str) + "\n"
+        (run / "run_config.json").write_text(text, encoding="utf-8")
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors), configuration, tokenizer and ``model_args.json``."""
+        folder = Path(folder)
+        with _quiet():
+            self.model.save_pretrained(folder)
+        save_tokenizer(self.tokenizer, folder)
+        self.args.save(folder)
+
+    # -------------------------------------------------------------------------- evaluation, output
+
+    def eval_model(self, eval_data: object) -> dict[str, dict[str, float]]:
+        """Scores of each group of ``eval_data``; see ``evaluation.evaluate``."""
+        records = as_records(eval_data)
+        data = encode_pairs(records, self.tokenizer, loss_on_end=self.args.train_on_end_token)
+        with process_group(self.device) as ranks:
+            return evaluate(
+                self.model, data.to(self.device), group_items(records, self.args.group_by),
+                batch_size=self.args.eval_batch_size, ranks=ranks,
+                autocast=autocast(precision_of(self.args, self.device), self.device),
+            )  # fmt: skip
+
+    def predict(self, prompts: Sequence[str], new_tokens: int | None = None) -> list[str]:
+        """Each prompt with its greedy continuation, ended by the end token.
+
+        ``new_tokens`` is how many tokens are produced at most; by default as many as the training
+        targets held. A model trained without loss on the end token does not produce it itself, so
+        it is set after the last token.
+        """
+        new_tokens = new_tokens or self.args.generation_length
+        if not new_tokens:
+            raise Seq2SeqError("this model was not trained here, so new_tokens must be given")
+        tokens = encode(self.tokenizer, prompts)
+        by_length: dict[int, list[int]] = {}
+        for i, ids in enumerate(tokens):
+            by_length.setdefault(len(ids), []).append(i)
+        end = self.tokenizer.eos_token_id
+        outputs = [""] * len(prompts)
+        for items in by_length.values():
+            for start in range(0, len(items), self.args.eval_batch_size):
+                batch = items[start : start + self.args.eval_batch_size]
+                ids = torch.tensor([tokens[i] for i in batch], device=self.device)
+                produced = generate(self.model, ids, new_tokens, end).tolist()
+                for i, row in zip(batch, produced, strict=True):
+                    row = row[: row.index(end)] if end in row else row
+                    text = "".join(self.tokenizer.convert_ids_to_tokens(row))
+                    outputs[i] = prompts[i] + text + self.tokenizer.eos_token
+        return outputs
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers draws a progress bar for each file that it reads or writes; we draw our own."""
+    enabled = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers.utils.logging.enable_progress_bar()

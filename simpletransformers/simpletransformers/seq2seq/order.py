@@ -1,0 +1,49 @@
+"""Which items each step trains on: a pure function of (seed, step), the same on any machine."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+class DataOrder:
+    """An endless stream of shuffled epochs, cut into batches; epochs' ends fall inside batches.
+
+    Step s (from 0) takes items ``s * batch`` to ``(s + 1) * batch`` of the stream, so no partial
+    batch exists and none is dropped, and a run can start at any step without replaying the ones
+    before it. The permutation of an epoch depends on the seed and the epoch's number alone.
+    """
+
+    def __init__(self, items: int, batch: int, seed: int) -> None:
+        self.items = items
+        self.batch = min(batch, items)
+        self._seed = seed
+        self._epochs: dict[int, torch.Tensor] = {}
+
+    def epoch(self, step: int) -> float:
+        """Epochs done before step ``step``."""
+        return step * self.batch / self.items
+
+    def indices(self, step: int) -> torch.Tensor:
+        """``(batch,)`` int64 item numbers of a step, on the CPU."""
+        start = step * self.batch
+        parts = []
+        while start < (step + 1) * self.batch:
+            epoch, offset = divmod(start, self.items)
+            stop = min(self.items, offset + (step + 1) * self.batch - start)
+            parts.append(self._permutation(epoch)[offset:stop])
+            start += stop - offset
+        return torch.cat(parts)
+
+    def _permutation(self, epoch: int) -> torch.Tensor:
+        if epoch not in self._epochs:
+            # Mix seed and epoch by SeedSequence's rule: nearby pairs give unrelated streams.
+            seed = _mix(self._seed, epoch)
+            generator = torch.Generator().manual_seed(seed)
+            self._epochs = {e: p for e, p in self._epochs.items() if e == epoch - 1}
+            self._epochs[epoch] = torch.randperm(self.items, generator=generator)
+        return self._epochs[epoch]
+
+
+def _mix(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,69 @@
+"""A tokenizer whose tokens are exactly the data's own: ``<t_5>`` is one id, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from simpletransformers.seq2seq.args import Seq2SeqError
+
+PAD = "<pad>"
+
+
+def build_tokenizer(tokens: Sequence[str], end_token: str) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer: ids are positions in ``tokens``, then ``<pad>``.
+
+    Text is cut into its ``<...>`` tokens; one outside the vocabulary is an error when encoding,
+    since there is no unknown token to hide it.
+    """
+    duplicates = {token for token in tokens if tokens.count(token) > 1} if tokens else set()
+    if duplicates:
+        raise Seq2SeqError(f"new_tokens holds {sorted(duplicates)[0]!r} more than once")
+    for token in tokens:
+        if not (len(token) > 2 and token[0] == "<" and token[-1] == ">" and ">" not in token[:-1]):
+            raise Seq2SeqError(f"new_tokens holds {token!r}; every token must look like <name>")
+    if end_token not in tokens:
+        raise Seq2SeqError(f"new_tokens lacks the end token {end_token!r}")
+    ids = {token: i for i, token in enumerate([*tokens, PAD])}
+    backend = Tokenizer(models.WordLevel(ids))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("<[^<>]+>"), behavior="isolated")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        eos_token=end_token,
+        pad_token=PAD,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save so that ``AutoTokenizer.from_pretrained`` of transformers 4.x and 5.x loads it."""
+    tokenizer.save_pretrained(folder)
+    file = Path(folder) / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    # transformers 5 writes the name of a class that 4.x does not have; both know this one.
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer saved in a checkpoint; nothing is ever downloaded."""
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text. ``Seq2SeqError`` names the first text that cannot be encoded."""
+    try:
+        return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    except Exception as error:  # the tokenizers package raises bare Exception
+        known = tokenizer.get_vocab()
+        for text in texts:
+            for token in text.replace("><", ">\n<").split("\n"):
+                if token not in known:
+                    raise Seq2SeqError(
+                        f"{token!r} in {text!r} is not in the vocabulary of {len(known)} tokens"
+                    ) from error
+        raise Seq2SeqError(f"the tokenizer cannot read the texts: {error}") from error

@@ -1,0 +1,347 @@
+"""The training loop: everything lives on the device, and the host waits for it only to report."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+from transformers import PreTrainedModel
+
+from simpletransformers.seq2seq import checkpoints
+from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
+from simpletransformers.seq2seq.distributed import (
+    Ranks,
+    gather_random_states,
+    set_random_state,
+)
+from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs
+from simpletransformers.seq2seq.evaluation import evaluate, loss_logits
+from simpletransformers.seq2seq.optimisation import (
+    autocast,
+    build_optimizer,
+    build_scheduler,
+    precision_of,
+    rows_that_fit,
+)
+from simpletransformers.seq2seq.order import DataOrder
+from simpletransformers.seq2seq.records import Records
+
+logger = logging.getLogger(__name__)
+
+#: Arguments that may differ between a run and its continuation.
+_FREE = {
+    "max_steps", "num_train_epochs", "evaluate_during_training", "evaluate_during_training_steps",
+    "eval_batch_size", "group_by", "logging_steps", "save_steps", "save_step_dense",
+    "save_step_dense_interval", "save_fine_step_list", "resume_state_minutes", "resume",
+    "overwrite_output_dir", "generation_length", "compile",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended: the steps done, why it stopped, and the last evaluation's groups.
+
+    ``reason`` is ``finished`` or the name of a signal, such as ``SIGTERM``.
+    """
+
+    step: int
+    reason: str
+    eval: dict[str, dict[str, float]] | None
+
+
+class Objective(torch.nn.Module):
+    """Sum of the cross entropy over loss tokens, as one module for DDP and torch.compile."""
+
+    def __init__(self, model: PreTrainedModel, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.columns = tuple(columns)
+
+    def forward(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        logits = loss_logits(self.model, inputs, self.columns)
+        return functional.cross_entropy(
+            logits.flatten(0, 1).float(), labels.flatten(), ignore_index=NO_LOSS, reduction="sum"
+        )
+
+
+class Trainer:
+    """One training run of ``model`` on ``data``; ``save`` writes a checkpoint into a folder."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        data: EncodedPairs,
+        args: Seq2SeqArgs,
+        ranks: Ranks,
+        run: Path,
+        save: Callable[[Path], None],
+        *,
+        eval_data: EncodedPairs | None = None,
+        groups: Mapping[str, Sequence[int]] | None = None,
+        report: Callable[[dict], None] | None = None,
+    ) -> None:
+        self.model, self.args, self.ranks, self.run_folder = model, args, ranks, run
+        self._save, self._report = save, report or (lambda _: None)
+        self._digest = hashlib.sha256(data.table.numpy().tobytes()).hexdigest()
+        self.data = data.to(ranks.device)
+        self.eval_data = None if eval_data is None else eval_data.to(ranks.device)
+        self.groups = groups or {}
+        self.order = DataOrder(
+            len(data), args.train_batch_size * args.gradient_accumulation_steps, args.manual_seed
+        )
+        self.total = args.max_steps or math.ceil(
+            args.num_train_epochs * len(data) / self.order.batch
+        )
+        self._loss_tokens = (self.data.split(self.data.table)[1] != NO_LOSS).sum(1)
+        self._objective = self._wrap(Objective(model, data.columns))
+        self._optimizer = build_optimizer(model, args)
+        self._scheduler = build_scheduler(self._optimizer, args, self.total)
+        self._scaler = torch.amp.GradScaler(
+            ranks.device.type, enabled=precision_of(args, ranks.device) == "fp16"
+        )
+        self._records: Records | None = None
+        self._signal: str | None = None
+        self._started = self._last_state = time.monotonic()
+        self._window = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # loss sum, tokens
+        self._last_loss: float | None = None
+
+    def _wrap(self, objective: torch.nn.Module) -> torch.nn.Module:
+        if self.ranks.world > 1:
+            devices = [self.ranks.device] if self.ranks.device.type == "cuda" else None
+            objective = DistributedDataParallel(objective, device_ids=devices)
+        return torch.compile(objective) if self.args.compile else objective
+
+    # ------------------------------------------------------------------------------------- loop
+
+    def run(self) -> TrainingResult:
+        """Train to the end, or to the first signal; see ``TrainingResult``."""
+        args = self.args
+        torch.manual_seed(args.manual_seed + self.ranks.rank)
+        step = self._restore()
+        if self.ranks.is_main:
+            self._records = Records(self.run_folder, after_step=step)
+        evaluation = None
+        self.model.train()
+        with self._listening():
+            while step < self.total:
+                self._step(step)
+                step += 1
+                at_end = step == self.total
+                if step % args.logging_steps == 0 or at_end:
+                    self._log(step)
+                every = args.evaluate_during_training and args.evaluate_during_training_steps
+                if self.eval_data is not None and (at_end or (every and step % every == 0)):
+                    evaluation = self._evaluate(step)
+                if self._saves_at(step):
+                    self._checkpoint(checkpoints.checkpoint_name(step))
+                if self._keeps_state_at(step):
+                    self._keep_state(step)
+                if reason := self._stop_asked(step):
+                    self._keep_state(step)
+                    return TrainingResult(step, reason, evaluation)
+        self._keep_state(step)
+        self._checkpoint(checkpoints.FINAL)
+        return TrainingResult(step, "finished", evaluation)
+
+    def _step(self, step: int) -> None:
+        """One optimiser step on this rank's share of the step's items."""
+        everything = self.order.indices(step).to(self.ranks.device, non_blocking=True)
+        tokens = self._loss_tokens[everything].sum()
+        mine = everything.tensor_split(self.ranks.world)[self.ranks.rank]
+        parts = mine.tensor_split(math.ceil(len(mine) / self._micro_batch())) if len(mine) else []
+        loss = torch.zeros((), device=self.ranks.device)
+        for number, rows in enumerate(parts, start=1):
+            inputs, labels = self.data.split(self.data.table[rows])
+            waiting = self.ranks.world > 1 and number < len(parts)
+            with self._objective.no_sync() if waiting else nullcontext():
+                with self._autocast():
+                    part = self._objective(inputs, labels)
+                # DDP averages gradients over ranks; the sum over all items is wanted.
+                self._scaler.scale(part * (self.ranks.world / tokens)).backward()
+            loss = loss + part.detach()
+        self._scaler.unscale_(self._optimizer)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._scheduler.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._window[0] += loss
+        self._window[1] += self._loss_tokens[mine].sum()
+
+    def _micro_batch(self) -> int:
+        """Items of one forward pass on this rank."""
+        share = math.ceil(min(self.args.train_batch_size, self.order.items) / self.ranks.world)
+        limit = self.args.micro_batch_size or rows_that_fit(
+            self.model.config, self.data.length, self.ranks.device
+        )
+        return min(share, limit)
+
+    def _autocast(self):
+        return autocast(precision_of(self.args, self.ranks.device), self.ranks.device)
+
+    # ---------------------------------------------------------------------------------- records
+
+    def _log(self, step: int) -> None:
+        loss, tokens = self.ranks.sum(self._window).tolist()
+        self._window.zero_()
+        self._last_loss = loss / tokens
+        if not math.isfinite(self._last_loss):
+            raise Seq2SeqError(
+                f"the training loss is {self._last_loss} at step {step}; lower the learning rate "
+                f"({self.args.learning_rate}) or train in fp32 (precision {self.args.precision})"
+            )
+        event = self._event(step)
+        self._tell(event)
+
+    def _tell(self, event: dict) -> None:
+        if self._records:
+            self._records.add(event)
+        self._report({**event, "total_steps": self.total})
+
+    def _event(self, step: int) -> dict:
+        return {
+            "step": step,
+            "epoch": round(self.order.epoch(step), 4),
+            "train_loss": self._last_loss,
+            "lr": self._scheduler.get_last_lr()[0],
+            "elapsed_s": round(time.monotonic() - self._started, 3),
+        }
+
+    def _evaluate(self, step: int) -> dict[str, dict[str, float]]:
+        scores = evaluate(
+            self.model, self.eval_data, self.groups, batch_size=self.args.eval_batch_size,
+            ranks=self.ranks, autocast=self._autocast(),
+        )  # fmt: skip
+        event = {**self._event(step), "eval": scores}
+        self._tell(event)
+        return scores
+
+    # ------------------------------------------------------------------------ checkpoints, state
+
+    def _saves_at(self, step: int) -> bool:
+        args = self.args
+        return (
+            (args.save_steps > 0 and step % args.save_steps == 0)
+            or (step <= args.save_step_dense and step % args.save_step_dense_interval == 0)
+            or any(start <= step < start + 1000 for start in args.save_fine_step_list)
+        )
+
+    def _keeps_state_at(self, step: int) -> bool:
+        """At regular checkpoints, and now and then in between; asked by all ranks alike."""
+        if self.args.save_steps and step % self.args.save_steps == 0:
+            return True
+        if step % self.args.logging_steps or not self.args.resume_state_minutes:
+            return False
+        due = time.monotonic() - self._last_state > 60 * self.args.resume_state_minutes
+        return self.ranks.any(due)
+
+    def _stop_asked(self, step: int) -> str | None:
+        """The signal that asks to stop, agreed on by all ranks; only looked at when they meet."""
+        if self.ranks.world > 1:
+            if step % self.args.logging_steps or not self.ranks.any(self._signal is not None):
+                return None
+            return self._signal or "a signal to another rank"
+        return self._signal
+
+    def _checkpoint(self, name: str) -> None:
+        if self.ranks.is_main:
+            checkpoints.write_folder(self.run_folder / name, self._save)
+        self.ranks.barrier()
+
+    def _keep_state(self, step: int) -> None:
+        random = gather_random_states(self.ranks)
+        if self.ranks.is_main:
+            state = {
+                "step": step,
+                "settings": self._settings(),
+                "model": self.model.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "scheduler": self._scheduler.state_dict(),
+                "scaler": self._scaler.state_dict(),
+                "random": random,
+                "window": self._window,
+                "last_loss": self._last_loss,
+                "elapsed_s": time.monotonic() - self._started,
+            }
+            checkpoints.save_resume_state(self.run_folder, state)
+        self.ranks.barrier()
+        self._last_state = time.monotonic()
+
+    def _settings(self) -> dict[str, str]:
+        """What a continuation must share with its run, each value as text."""
+        args = {key: value for key, value in asdict(self.args).items() if key not in _FREE}
+        settings = {
+            **args,
+            "number of processes": self.ranks.world,
+            "training data": self._digest[:16],
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+        }
+        if "constant" not in self.args.scheduler:
+            settings["number of steps"] = self.total  # the schedule depends on it
+        return {key: str(value) for key, value in settings.items()}
+
+    def _restore(self) -> int:
+        """Load the kept state if the run is to be resumed; the number of steps already done."""
+        state = checkpoints.load_resume_state(self.run_folder) if self.args.resume else None
+        if state is None:
+            return 0
+        differing = [
+            f"{key} was {old}, is {new}"
+            for key, new in self._settings().items()
+            if (old := state["settings"].get(key)) != new
+        ]
+        if differing and self.args.overwrite_output_dir:
+            logger.info("starting anew: %s", "; ".join(differing))
+            if self.ranks.is_main:
+                checkpoints.clear_run(self.run_folder)
+            return 0
+        if differing:
+            raise Seq2SeqError(
+                f"{self.run_folder} cannot be resumed with other settings: {'; '.join(differing)}"
+            )
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scheduler.load_state_dict(state["scheduler"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._window.copy_(state["window"])
+        self._last_loss = state["last_loss"]
+        self._started = time.monotonic() - state["elapsed_s"]
+        set_random_state(state["random"][self.ranks.rank], self.ranks.device)
+        logger.info("resuming %s at step %d", self.run_folder, state["step"])
+        return state["step"]
+
+    # ---------------------------------------------------------------------------------- signals
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Note SIGTERM, SIGUSR1 and SIGINT; a second one acts as it would have without us."""
+        wanted = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+        old = {}
+
+        def note(number, _frame) -> None:
+            self._signal = signal.Signals(number).name
+            restore()
+
+        def restore() -> None:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+        try:
+            for number in wanted:
+                old[number] = signal.signal(number, note)
+        except ValueError:  # not in the main thread: the caller's own handlers stay
+            old.clear()
+        try:
+            yield
+        finally:
+            restore()
