@@ -1,0 +1,239 @@
+"""Finding what a user names (a checkpoint, a run, its data set) and loading a checkpoint.
+
+A *run* is a folder that holds ``checkpoint-<step>/`` folders and usually a ``final_checkpoint/``.
+Nothing is ever downloaded, and weights are read from safetensors files only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoTokenizer, GPT2LMHeadModel
+
+from coverage_principle.data import Codec, read_json, sha256
+from coverage_principle.errors import InputError
+from coverage_principle.paths import find_folder, repository_root
+
+logger = logging.getLogger(__name__)
+
+FINAL = "final_checkpoint"
+_PREFIX = "checkpoint-"
+
+
+# ------------------------------------------------------------------------- runs and checkpoints
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder holds a model."""
+    return (folder / "config.json").is_file()
+
+
+def find_checkpoint(given: str | Path) -> Path:
+    """The checkpoint folder that ``--ckpt`` names, from the working directory or the repository.
+
+    ``InputError`` lists what is there if it does not exist or holds no model.
+    """
+    folder = find_folder(given, "--ckpt")
+    if not is_checkpoint(folder):
+        held = ", ".join(path.name for path in _checkpoints_in(folder))
+        hint = f"it is a run that holds {held}" if held else "it has no config.json"
+        raise InputError(f"--ckpt {given} is not a checkpoint: {hint}")
+    return folder
+
+
+def find_run(given: str | Path) -> Path:
+    """The run folder that ``--model_dir`` names; ``InputError`` if it holds no checkpoint."""
+    folder = find_folder(given, "--model_dir")
+    if not _checkpoints_in(folder):
+        what = "is a checkpoint, give the folder above it" if is_checkpoint(folder) else (
+            f"holds no {_PREFIX}STEP or {FINAL} folder with a model"
+        )  # fmt: skip
+        raise InputError(f"--model_dir {given} {what}")
+    return folder
+
+
+def list_checkpoints(run: Path, steps: Sequence[str] | None = None) -> list[Path]:
+    """Checkpoint folders of a run, by step, the final one last.
+
+    ``steps`` names them as ``250``, ``checkpoint-250`` or ``final_checkpoint``; all by default.
+    ``InputError`` names every one that does not exist, and those that do.
+    """
+    present = _checkpoints_in(run)
+    if steps is None:
+        return present
+    names = {f"{_PREFIX}{step}" if step.isdigit() else step for step in steps}
+    missing = sorted(names - {path.name for path in present})
+    if missing:
+        raise InputError(
+            f"--step_list: {run.name} has no {', '.join(missing)}; "
+            f"it has {', '.join(path.name for path in present)}"
+        )
+    return [path for path in present if path.name in names]
+
+
+def _checkpoints_in(run: Path) -> list[Path]:
+    def order(path: Path) -> float:
+        step = path.name.removeprefix(_PREFIX)
+        return int(step) if step.isdigit() else float("inf")
+
+    folders = [path for path in run.iterdir() if path.is_dir() and is_checkpoint(path)]
+    named = [p for p in folders if p.name == FINAL or p.name.removeprefix(_PREFIX).isdigit()]
+    return sorted(named, key=order)
+
+
+# ---------------------------------------------------------------------------- a run's data set
+
+
+def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
+    """The folder of the data set that a run was trained on.
+
+    Without ``data_dir``, the one recorded in the run's ``run_config.json``, else ``data/<name>``
+    with the run folder's name up to the first ``_``. ``data_dir`` may be the data set itself, or a
+    folder that holds it or holds ``data/<name>``; if no such folder exists, a warning says so and
+    the default is used. Contents that differ from those recorded by the run give a warning.
+    """
+    recorded, digests = _recorded_dataset(run)
+    name = recorded.name if recorded is not None else run.name.split("_")[0]
+    folder = _given_dataset(data_dir, name) if data_dir is not None else None
+    if folder is None:
+        folder = recorded if recorded is not None else repository_root() / "data" / name
+        if not _is_dataset(folder):
+            source = "run_config.json" if recorded is not None else "the run's name"
+            raise InputError(
+                f"the data set of {run.name} is not at {folder} (from {source}); "
+                "name it by --data_dir"
+            )
+    changed = [f for f, digest in digests.items() if _digest_or_none(folder / f) != digest]
+    if changed:
+        logger.warning(
+            "warning: %s of %s is not what %s was trained on",
+            " and ".join(changed), folder, run.name,
+        )  # fmt: skip
+    return folder
+
+
+def _recorded_dataset(run: Path) -> tuple[Path | None, dict[str, str]]:
+    """The data set that ``run_config.json`` names, and the SHA-256 of its files."""
+    file = run / "run_config.json"
+    if not file.exists():
+        return None, {}
+    content = read_json(file)
+    try:
+        about = content["dataset"]
+        return repository_root() / about["path"], dict(about.get("sha256", {}))
+    except (KeyError, TypeError, ValueError):
+        logger.warning("warning: %s names no data set", file)
+        return None, {}
+
+
+def _digest_or_none(file: Path) -> str | None:
+    return sha256(file) if file.is_file() else None
+
+
+def _given_dataset(given: str | Path, name: str) -> Path | None:
+    """What ``--data_dir`` means; None, with a warning, if it does not exist."""
+    try:
+        folder = find_folder(given, "--data_dir")
+    except InputError:
+        logger.warning("warning: --data_dir %s does not exist; using the run's own data set", given)
+        return None
+    for candidate in (folder, folder / name, folder / "data" / name):
+        if _is_dataset(candidate):
+            if candidate.name != name:
+                logger.warning(
+                    "warning: --data_dir is %s, but the run is of %s", candidate.name, name
+                )
+            return candidate
+    raise InputError(
+        f"--data_dir {given} is no data set and holds neither {name}/ nor data/{name}/"
+    )
+
+
+def _is_dataset(folder: Path) -> bool:
+    return (folder / "vocab.json").is_file() and (folder / "train.json").is_file()
+
+
+# --------------------------------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A checkpoint in evaluation mode, without gradients.
+
+    ``token_ids`` is ``(vocabulary,)`` int64 on the model's device: the checkpoint's id of each
+    token of the data set's vocabulary, which need not be the data set's own id.
+    """
+
+    model: GPT2LMHeadModel
+    token_ids: torch.Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.token_ids.device
+
+    @property
+    def num_layers(self) -> int:
+        return self.model.config.num_hidden_layers
+
+    def encode(self, rows) -> torch.Tensor:
+        """Data-set ids (integer array of any shape) as the checkpoint's ids, on its device."""
+        return self.token_ids[torch.as_tensor(rows, dtype=torch.int64, device=self.device)]
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA if there is one, else the CPU. ``InputError`` if it cannot be used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"--device {name} is not a device; give auto, cpu or cuda") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"--device {name} was asked for, but there are {torch.cuda.device_count()} CUDA devices"
+        )
+    return device
+
+
+def load_model(
+    checkpoint: Path, codec: Codec, device: torch.device | str = "cpu", *, attention: str = "sdpa"
+) -> LoadedModel:
+    """Load a checkpoint in float32 and translate the data set's vocabulary into its ids.
+
+    ``attention`` is ``sdpa`` or ``eager``. ``InputError`` if the folder has no GPT-2 model in
+    safetensors, or its tokenizer lacks a token of the data set.
+    """
+    config = read_json(checkpoint / "config.json")
+    if config.get("model_type") != "gpt2":
+        raise InputError(f"{checkpoint} holds a {config.get('model_type')} model; gpt2 is needed")
+    if not any(checkpoint.glob("*.safetensors")):
+        raise InputError(f"{checkpoint} has no model.safetensors; pickled weights are not read")
+    tokens = _token_ids(checkpoint, codec, config["vocab_size"])
+    transformers.utils.logging.disable_progress_bar()  # one bar a checkpoint, over in an instant
+    model = GPT2LMHeadModel.from_pretrained(
+        checkpoint, local_files_only=True, use_safetensors=True, attn_implementation=attention
+    )
+    model = model.to(device=device, dtype=torch.float32).eval().requires_grad_(False)
+    return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))
+
+
+def _token_ids(checkpoint: Path, codec: Codec, vocab_size: int) -> list[int]:
+    if not any((checkpoint / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise InputError(f"{checkpoint} has no tokenizer (tokenizer.json or vocab.json)")
+    try:
+        known = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True).get_vocab()
+    except (OSError, ValueError) as error:
+        raise InputError(f"the tokenizer of {checkpoint} cannot be loaded: {error}") from error
+    missing = [token for token in codec.vocabulary if known.get(token, vocab_size) >= vocab_size]
+    if missing:
+        raise InputError(
+            f"the tokenizer of {checkpoint} lacks {len(missing)} of the data set's "
+            f"{len(codec.vocabulary)} tokens (such as {missing[0]}): it belongs to another data "
+            "set, or its files are incomplete"
+        )
+    return [known[token] for token in codec.vocabulary]
