@@ -1,0 +1,71 @@
+"""Figures of a k-sweep: how many items stay covered as k grows, and their k-cutoffs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from coverage_principle.coverage import Coverage
+from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
+
+_MARKERS = "osD^vP*X"
+
+
+def draw_sweep(coverage: Coverage, stem: Path, max_k: int | None = None) -> list[Path]:
+    """Both figures of one data set, ``<stem>_k-sweep`` and ``<stem>_k-cutoffs``, PNG and PDF."""
+    cutoffs = np.minimum(coverage.cutoffs[coverage.type_0], coverage.last_row(max_k))
+    return [
+        *k_sweep_curve({stem.name: coverage.sweep(max_k)}, f"{stem}_k-sweep.png"),
+        *k_cutoff_histogram(cutoffs, f"{stem}_k-cutoffs.png", title=stem.name),
+    ]
+
+
+def k_sweep_curve(
+    sweeps: Mapping[str, Mapping[str, Sequence[float]]], path: str | Path
+) -> list[Path]:
+    """Percent of ``type_0`` items covered against k, a line for each run.
+
+    ``sweeps`` maps a line's name to the content of a k-sweep file, ``{"1": [covered, percent],
+    ...}``. The axis ends one step after the last k at which any run covers anything.
+    """
+    curves = {
+        name: {int(k): percent for k, (_, percent) in sweep.items()}
+        for name, sweep in sweeps.items()
+    }
+    last = max((k for curve in curves.values() for k, p in curve.items() if p > 0), default=1)
+    figure, axis = new_figure(4.8, 3.2)
+    for i, (name, curve) in enumerate(curves.items()):
+        points = [(k, percent) for k, percent in sorted(curve.items()) if k <= last + 1]
+        axis.plot(
+            *zip(*points, strict=True), color=PALETTE[i % len(PALETTE)],
+            marker=_MARKERS[i % len(_MARKERS)], markersize=4, label=name, clip_on=False,
+        )  # fmt: skip
+    axis.set_xlabel("k (evidence that a substitution needs)")
+    axis.set_ylabel("type_0 items covered (%)")
+    axis.set_ylim(0, 102)
+    axis.set_xlim(0.7, last + 1.3)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(curves) > 1:
+        axis.legend(frameon=False)
+    else:
+        axis.set_title(next(iter(curves), ""))
+    return save_figure(figure, path)
+
+
+def k_cutoff_histogram(cutoffs: Sequence[int], path: str | Path, *, title: str = "") -> list[Path]:
+    """Number of ``type_0`` items with each k-cutoff; 0 stands for items that are not covered."""
+    counts = np.bincount(np.asarray(cutoffs, dtype=np.int64), minlength=2)
+    figure, axis = new_figure(max(4.8, 0.28 * len(counts)), 3.2)
+    colours = [PALETTE[1], *[PALETTE[0]] * (len(counts) - 1)]
+    bars = axis.bar(range(len(counts)), counts, color=colours)
+    if len(counts) <= 25:
+        axis.bar_label(bars, [f"{n:,}" if n else "" for n in counts], fontsize=7, padding=1)
+    axis.set_xlabel("k-cutoff (0: not covered)")
+    axis.set_ylabel("type_0 items")
+    axis.set_title(title)
+    axis.grid(axis="x", visible=False)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return save_figure(figure, path)

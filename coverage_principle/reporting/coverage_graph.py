@@ -1,0 +1,264 @@
+"""The substitution graph as a picture: an interactive page without network, and a PNG.
+
+Drawn are the components, not every edge: a spanning forest keeps what hangs together visible at
+tens of thousands of items. A component is a disc around its best-connected item, the largest come
+first; items that nothing joins lie in grids below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as plotly
+import scipy.sparse as sparse
+from matplotlib.collections import LineCollection
+from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
+
+from coverage_principle.coverage import EVERY_K, Coverage, substitution_edges
+from coverage_principle.coverage.grouping import components
+from coverage_principle.data import write_text
+from coverage_principle.data.space import encode_rows
+from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
+
+#: name, colour, plotly symbol, matplotlib marker; as in the published pictures, in safe colours.
+_KINDS = (
+    ("training item", PALETTE[0], "diamond", "D"),
+    ("covered test item", PALETTE[2], "circle", "o"),
+    ("uncovered test item", PALETTE[1], "x", "X"),
+)
+_TRAIN, _COVERED, _UNCOVERED = range(3)
+#: Radius of a disc of n items over sqrt(n): neighbours are then about one unit apart.
+_STEP = 0.9
+#: Width of the whole drawing over its height.
+_ASPECT = 1.5
+_GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """``positions`` ``(n, 2)``; ``edges`` ``(m, 2)`` node numbers; ``labels``: (x, y, text)."""
+
+    positions: np.ndarray
+    edges: np.ndarray
+    labels: list[tuple[float, float, str]]
+
+
+def draw_coverage_graph(
+    coverage: Coverage, k: int, path: str | Path, *, most: int = 20_000
+) -> list[Path]:
+    """Write ``path`` as ``.html`` and ``.png``: the substitution graph at ``k``.
+
+    Beyond ``most`` items, whole components are left out, those without test items first; the title
+    says how many of the items are shown.
+    """
+    kinds, cutoffs, hover, edges = _nodes_and_edges(coverage, k)
+    component = components(len(kinds), *edges.T)
+    keep = _within(component, kinds, most)
+    number = np.cumsum(keep) - 1
+    edges = number[edges[keep[edges[:, 0]]]]
+    layout = _lay_out(np.unique(component[keep], return_inverse=True)[1], edges, kinds[keep])
+    title = f"{coverage.dataset.name}: substitution graph at k = {k}"
+    if not keep.all():
+        title += f" ({keep.sum():,} of {len(keep):,} items)"
+    path = Path(path)
+    page = path.with_name(path.name + ".html")
+    write_text(page, _page(layout, kinds[keep], cutoffs[keep], hover[keep], title))
+    return [page, *_picture(layout, kinds[keep], title, path.with_name(path.name + ".png"))]
+
+
+def _nodes_and_edges(
+    coverage: Coverage, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Kind, k-cutoff and hover text of each distinct item, and a spanning forest ``(m, 2)``."""
+    items = coverage.items
+    codes = encode_rows(items.inputs, items.num_tokens)
+    _, row, node = np.unique(codes, return_index=True, return_inverse=True)
+    covered = np.concatenate([items.observed[items.observed], coverage.covered(k)])
+    kinds = np.where(items.observed, _TRAIN, np.where(covered, _COVERED, _UNCOVERED))[row]
+
+    joined = substitution_edges(items, [s.equivalence for s in coverage.slot_sets], k)
+    pairs = np.unique(np.sort(np.column_stack([node[side] for side in joined])), axis=0)
+    graph = sparse.coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(row),) * 2)
+    forest = minimum_spanning_tree(graph.tocsr()).tocoo()
+    cutoffs = _cutoffs(coverage)
+    hover = _hover_texts(coverage, cutoffs)[row]
+    return kinds, cutoffs[row], hover, np.column_stack([forest.row, forest.col])
+
+
+def _cutoffs(coverage: Coverage) -> np.ndarray:
+    """The k-cutoff of each item, ``EVERY_K`` for training items."""
+    return np.concatenate([np.full(coverage.items.observed.sum(), EVERY_K), coverage.cutoffs])
+
+
+def _hover_texts(coverage: Coverage, cutoffs: np.ndarray) -> np.ndarray:
+    """What a pointer sees of each item: input, answer and k-cutoff, as an object array."""
+    items = coverage.items
+    names = np.array([t.strip("<>") for t in coverage.dataset.codec.vocabulary], dtype=object)
+    texts = np.empty(len(items), dtype=object)
+    for i, (tokens, answer, cutoff) in enumerate(
+        zip(names[items.inputs].tolist(), names[items.answers].tolist(), cutoffs, strict=True)
+    ):
+        note = f"k-cutoff {cutoff}"
+        if cutoff == EVERY_K:
+            note = "in the training set"
+        elif cutoff == 0:
+            note = f"not covered at k &#8805; {coverage.lowest_k}"
+        texts[i] = f"{' '.join(tokens)} &#8594; {answer}<br>{note}"
+    return texts
+
+
+def _within(component: np.ndarray, kinds: np.ndarray, most: int) -> np.ndarray:
+    """Which nodes to draw: whole components, with test items before without, large before small."""
+    sizes = np.bincount(component)
+    with_test = np.bincount(component, weights=kinds != _TRAIN) > 0
+    order = np.lexsort((-sizes, ~with_test))
+    chosen = np.zeros(len(sizes), dtype=bool)
+    # The first component always: otherwise one that is larger than ``most`` leaves nothing.
+    chosen[order[np.cumsum(sizes[order]) <= max(most, sizes[order[0]])]] = True
+    return chosen[component]
+
+
+def _lay_out(component: np.ndarray, edges: np.ndarray, kinds: np.ndarray) -> _Layout:
+    sizes = np.bincount(component)
+    trained = np.bincount(component, weights=kinds == _TRAIN) > 0
+    radii = _STEP * np.sqrt(sizes - 1) + np.where(sizes > 1, 0.8, 0.5)
+    width = np.sqrt(_ASPECT * np.square(2 * radii).sum())
+    centres = np.zeros((len(sizes), 2))
+    labels: list[tuple[float, float, str]] = []
+    y = 0.0
+    for text, section in (
+        ("components with training items, all their test items covered: {:,}",
+         (sizes > 1) & trained),
+        ("components of test items only, not covered: {:,}", (sizes > 1) & ~trained),
+        ("training items joined to nothing: {:,}", (sizes == 1) & trained),
+        ("test items joined to nothing, not covered: {:,}", (sizes == 1) & ~trained),
+    ):  # fmt: skip
+        if section.any():
+            y -= 0.05 * width
+            labels.append((0.0, y + 0.008 * width, text.format(int(section.sum()))))
+            y = _fill_shelves(centres, np.flatnonzero(section), radii, width, y)
+    return _Layout(centres[component] + _discs(component, edges), edges, labels)
+
+
+def _discs(component: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Place of each node in its component's disc: breadth-first from its best-connected node.
+
+    The spiral of a sunflower fills a disc evenly with any number of points (H. Vogel, "A better
+    way to construct the sunflower head", 1979).
+    """
+    count = len(component)
+    degree = np.bincount(edges.ravel(), minlength=count)
+    order = np.lexsort((-degree, component))
+    first = np.ones(count, dtype=bool)
+    first[1:] = component[order[1:]] != component[order[:-1]]
+    graph = sparse.coo_array((np.ones(len(edges)), tuple(edges.T)), shape=(count, count))
+    depth = dijkstra(graph.tocsr(), directed=False, indices=order[first], min_only=True)
+    order = np.lexsort((depth, component))
+    starts = np.flatnonzero(first)  # components begin at the same places in either order
+    rank = np.empty(count)
+    rank[order] = np.arange(count) - np.repeat(starts, np.diff([*starts, count]))
+    radius, angle = _STEP * np.sqrt(rank), rank * _GOLDEN_ANGLE
+    return np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
+
+
+def _fill_shelves(
+    centres: np.ndarray, chosen: np.ndarray, radii: np.ndarray, width: float, top: float
+) -> float:
+    """Set ``centres`` of the chosen discs on shelves below ``top``, large first; the new bottom."""
+    x = height = 0.0
+    for i in chosen[np.argsort(-radii[chosen], kind="stable")]:
+        if x > 0 and x + 2 * radii[i] > width:
+            x, top, height = 0.0, top - height, 0.0
+        height = max(height, 2 * radii[i])
+        centres[i] = x + radii[i], top - radii[i]
+        x += 2 * radii[i]
+    return top - height
+
+
+def _page(
+    layout: _Layout, kinds: np.ndarray, cutoffs: np.ndarray, hover: np.ndarray, title: str
+) -> str:
+    """The interactive page: zoom with the wheel, drag to move, point at an item, filter by k."""
+    ends = layout.positions[layout.edges]
+    gaps = np.full((len(ends), 1), np.nan)
+    lines = [np.hstack([ends[:, :, axis], gaps]).ravel() for axis in (0, 1)]
+    # In pixels: items keep apart when the whole drawing fills a window, and stay visible.
+    size = float(np.clip(800 / (np.ptp(layout.positions[:, 0]) + 2), 4.5, 9))
+    traces = [plotly.Scattergl(
+        x=lines[0].round(2), y=lines[1].round(2), mode="lines", name="substitution",
+        line={"color": "#bbbbbb", "width": 1}, hoverinfo="skip",
+    )]  # fmt: skip
+    for kind, (name, colour, symbol, _) in enumerate(_KINDS):
+        # A trace for each k-cutoff, so that the slider can show and hide them; one legend entry.
+        for position, cutoff in enumerate(np.unique(cutoffs[kinds == kind])):
+            of_cutoff = np.flatnonzero((kinds == kind) & (cutoffs == cutoff))
+            places = layout.positions[of_cutoff].round(2)
+            traces.append(plotly.Scattergl(
+                x=places[:, 0], y=places[:, 1], mode="markers", legendgroup=name,
+                name=f"{name} ({(kinds == kind).sum():,})", showlegend=position == 0,
+                marker={"color": colour, "symbol": symbol, "size": size},
+                text=hover[of_cutoff], hovertemplate="%{text}<extra></extra>",
+                meta=int(cutoff),
+            ))  # fmt: skip
+    hidden = {"visible": False}
+    figure = plotly.Figure(traces, {
+        "title": {"text": title}, "template": "plotly_white", "dragmode": "pan",
+        "legend": {"itemsizing": "constant", "orientation": "h",
+                   "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
+        "margin": {"l": 20, "r": 20, "t": 70, "b": 20},
+        "sliders": [_slider(traces)],
+        "xaxis": hidden, "yaxis": {**hidden, "scaleanchor": "x"},
+        "annotations": [
+            {"x": x, "y": y, "text": text, "showarrow": False,
+             "xanchor": "left", "yanchor": "bottom"}
+            for x, y, text in layout.labels
+        ],
+    })  # fmt: skip
+    config = {"scrollZoom": True, "displaylogo": False, "responsive": True}
+    page = figure.to_html(include_plotlyjs=True, config=config, default_height="100vh")
+    return page.replace("<body>", '<body style="margin: 0">')
+
+
+def _slider(traces: list) -> dict:
+    """A slider that hides the test items of a k-cutoff below the chosen one."""
+    shown = [[t.meta is None or t.meta >= least for t in traces] for least in range(_last(traces))]
+    steps = [
+        {"label": "all" if least == 0 else f"k-cutoff \u2265 {least}", "method": "restyle",
+         "args": [{"visible": visible}]}
+        for least, visible in enumerate(shown)
+    ]  # fmt: skip
+    return {"steps": steps, "currentvalue": {"prefix": "test items shown: "}, "len": 0.5,
+            "x": 0.25, "pad": {"t": 10}}  # fmt: skip
+
+
+def _last(traces: list) -> int:
+    """One more than the largest k-cutoff of a test item."""
+    return 1 + max((t.meta for t in traces if t.meta not in (None, EVERY_K)), default=0)
+
+
+def _picture(layout: _Layout, kinds: np.ndarray, title: str, path: Path) -> list[Path]:
+    places = layout.positions
+    width, height = np.ptp(places, axis=0) + 2
+    inches = 13.0
+    figure, axis = new_figure(inches, min(14.0, max(4.0, inches * height / width + 1.2)))
+    axis.add_collection(LineCollection(places[layout.edges], colors="#999999", linewidths=0.5))
+    # A marker's diameter, in points, is a little less than the unit that neighbours are apart.
+    diameter = min(7.0, 0.55 * 72 * inches / width)
+    for kind, (name, colour, _, marker) in enumerate(_KINDS):
+        of_kind = kinds == kind
+        if of_kind.any():
+            axis.scatter(*places[of_kind].T, s=diameter**2, c=colour, marker=marker, linewidths=0,
+                         label=f"{name} ({of_kind.sum():,})", zorder=2)  # fmt: skip
+    for x, y, text in layout.labels:
+        axis.text(x, y, text, fontsize=9, va="bottom")
+    axis.set_title(title)
+    axis.set_aspect("equal")
+    axis.axis("off")
+    legend = axis.legend(
+        loc="upper center", bbox_to_anchor=(0.5, 0), ncols=len(_KINDS), frameon=False
+    )
+    for handle in legend.legend_handles:
+        handle.set_sizes([36])
+    return save_figure(figure, path, formats=("png",))

@@ -1,0 +1,194 @@
+"""Sentences about a run, computed from its numbers.
+
+Each function states what the numbers show, and says so when they do not show it: an effect is only
+claimed where the intervals or the test behind it allow it. Accuracies come with their 95 % Wilson
+intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from coverage_principle.reporting.statistics import trend_z, wilson_interval
+
+#: A trend is claimed beyond this |z|: p < 0.001 two-sided, since several runs are looked at.
+_CLEAR_Z = 3.3
+#: Cosine gaps below this are called absent: within noise of a few hundred vectors.
+_FLAT_IICG = 0.05
+
+
+def generalisation(size: int, groups: Mapping[str, Mapping], *, chance: float) -> str:
+    """In-domain against out-of-domain accuracy of one run.
+
+    ``groups`` maps ``type_0``, ``type_1``, ... to ``{"n", "answer_accuracy"}``.
+    """
+    inside = groups["type_0"]
+    outside = {
+        name: group
+        for name, group in groups.items()
+        if name.startswith("type_") and name != "type_0" and "/" not in name and group["n"]
+    }
+    text = (
+        f"With {size:,} training items, {_rate(inside)} of the unseen compositions of seen facts "
+        f"(type_0) are answered correctly"
+    )
+    if not outside:
+        return text + "."
+    low, high = (f(g["answer_accuracy"] for g in outside.values()) for f in (min, max))
+    text += f"; of the types with an unseen fact, {low:.2f} to {high:.2f} (chance is {chance:.2f})."
+    best_outside = max(_interval(group)[1] for group in outside.values())
+    if _interval(inside)[0] > best_outside:
+        return text + " type_0 is clearly above every type with an unseen fact."
+    return text + " This run does not separate type_0 from the other types."
+
+
+def accuracy_against_k(size: int, table: Mapping[int, tuple[float, int]]) -> str:
+    """Whether accuracy climbs with the k-cutoff. ``table``: k -> (accuracy, number of items)."""
+    filled = {k: entry for k, entry in table.items() if entry[1]}
+    if len(filled) < 2:
+        return f"With {size:,} training items there are too few k-cutoff groups to compare."
+    levels = list(filled)
+    totals = [n for _, n in filled.values()]
+    successes = [accuracy * n for accuracy, n in filled.values()]
+    z = trend_z(levels, successes, totals)
+    low, high = _pooled(levels, successes, totals)
+    ends = (
+        f"from {low[1]:.2f} over items of k-cutoff {low[0]} to {high[1]:.2f} over items of "
+        f"k-cutoff {high[0]} (Cochran-Armitage z = {z:.1f})"
+    )
+    if z > _CLEAR_Z:
+        return f"With {size:,} training items, accuracy climbs with the k-cutoff, {ends}."
+    if z < -_CLEAR_Z:
+        return f"With {size:,} training items, accuracy FALLS with the k-cutoff, {ends}."
+    return f"With {size:,} training items, no clear trend over the k-cutoff: {ends}."
+
+
+def k_sweep(size: int, sweep: Mapping[str, Sequence[float]]) -> str:
+    """How firmly the unseen compositions are covered. ``sweep``: k -> [covered, percent]."""
+    at = {int(k): percent for k, (_, percent) in sweep.items()}
+    half = max((k for k, percent in at.items() if percent >= 50), default=0)
+    text = f"With {size:,} training items, {at[1]:.0f} % of type_0 items are covered at k = 1"
+    if half > 1:
+        return text + f", and at least half of them up to k = {half}."
+    return text + "."
+
+
+def clustering(size: int, cells: Sequence[Mapping], *, value: str) -> str:
+    """Where the states cluster by an intermediate value, in and out of the domain.
+
+    ``cells`` are those of a clustering result; the state after the final layer norm is left aside.
+    Claims rest on the 95 % bootstrap intervals over groups of the two splits at one cell.
+    """
+    inside = peak(cells, "id_test")
+    if inside is None:
+        return f"With {size:,} training items, IICG could not be measured."
+    low, high = inside["iicg_interval"]
+    text = (
+        f"With {size:,} training items, the states of unseen type_0 items cluster by {value} most "
+        f"at layer {inside['layer']}, position {inside['slot']}: IICG "
+        f"{_plain(inside['iicg'])} (95 % interval {_plain(low)} to {_plain(high)})"
+    )
+    if low <= _FLAT_IICG:
+        text += f", which is no clear clustering (at most {_FLAT_IICG})"
+    outside = next(
+        (
+            c
+            for c in cells
+            if c["split"] == "ood" and c["iicg"] is not None and _site(c) == _site(inside)
+        ),
+        None,
+    )
+    if outside is None:
+        return text + "."
+    text += f"; for items whose {value} needs an unseen fact it is {_plain(outside['iicg'])} there"
+    if low > max(outside["iicg_interval"][1], _FLAT_IICG):
+        return text + ", clearly less."
+    return text + ", and this run does not tell the two apart."
+
+
+def peak(cells: Sequence[Mapping], split: str) -> Mapping | None:
+    """The cell of a split with the largest IICG, without those after the final layer norm."""
+    found = [
+        c for c in cells
+        if c["split"] == split and not c["after_ln_f"] and c["iicg"] is not None
+    ]  # fmt: skip
+    return max(found, key=lambda c: c["iicg"], default=None)
+
+
+def _plain(number: float) -> str:
+    """Two decimals, and no minus before a zero."""
+    return f"{round(number, 2) + 0.0:.2f}"
+
+
+def _site(cell: Mapping) -> tuple:
+    return cell["layer"], cell["position"], cell["after_ln_f"]
+
+
+def tracing(size: int, summary: Mapping, *, value: str, last_layer: int) -> str:
+    """At which position of each layer a patch changes the answer most (rank metric).
+
+    ``summary`` is one checkpoint and split of a tracing result. The last layer is left aside: a
+    patch of its last position hands over the source run's answer by construction.
+    """
+    layers: dict[int, list[Mapping]] = {}
+    for cell in summary["cells"]:
+        if cell["layer"] < last_layer and cell["published"]["n"]:
+            layers.setdefault(cell["layer"], []).append(cell)
+    if not layers:
+        return f"With {size:,} training items, no sample was left to trace {value} with."
+    text = f"With {size:,} training items, patching in the state of a run with another {value}"
+    parts = []
+    for layer, cells in sorted(layers.items()):
+        shares = ", ".join(
+            f"{100 * c['published']['both']['rate']:.0f} % at {c['slot']}" for c in cells
+        )
+        parts.append(f"at layer {layer} moves {shares}")
+    n = max(c["published"]["n"] for c in next(iter(layers.values())))
+    text += " " + "; ".join(parts) + f" of {n:,} samples to that run's answer."
+    best = [max(cells, key=_moved) for _, cells in sorted(layers.items())]
+    if all(
+        _leads(cell, cells) for cell, (_, cells) in zip(best, sorted(layers.items()), strict=True)
+    ):
+        where = ", ".join(f"{c['slot']} at layer {c['layer']}" for c in best)
+        return text + f" The answer hangs clearly on {where}."
+    return text + " The intervals of the leading positions overlap, so no position is singled out."
+
+
+def _moved(cell: Mapping) -> float:
+    return cell["published"]["both"]["rate"]
+
+
+def _leads(best: Mapping, cells: Sequence[Mapping]) -> bool:
+    """Whether a cell's interval lies above those of the others in its layer."""
+    others = [c for c in cells if c is not best]
+    low = best["published"]["both"]["interval"][0]
+    return all(low > c["published"]["both"]["interval"][1] for c in others)
+
+
+def _rate(group: Mapping) -> str:
+    low, high = _interval(group)
+    return f"{group['answer_accuracy']:.2f} (n = {group['n']:,}, {low:.2f}-{high:.2f})"
+
+
+def _interval(group: Mapping) -> tuple[float, float]:
+    return wilson_interval(group["answer_accuracy"] * group["n"], group["n"])
+
+
+def _pooled(levels, successes, totals):
+    """The lower and the upper part of the items by k: (range as text, pooled accuracy) of each.
+
+    The lowest and the highest groups are joined until each part holds a sixth of the items, so
+    that the ends that are quoted do not rest on a handful of items.
+    """
+    parts = []
+    for order in (range(len(levels)), range(len(levels) - 1, -1, -1)):
+        chosen: list[int] = []
+        for i in order:
+            chosen.append(i)
+            if sum(totals[j] for j in chosen) * 6 >= sum(totals):
+                break
+        low, high = levels[min(chosen)], levels[max(chosen)]
+        name = str(low) if low == high else f"{low}-{high}"
+        share = sum(successes[j] for j in chosen) / sum(totals[j] for j in chosen)
+        parts.append((name, share))
+    return parts
