@@ -1,0 +1,129 @@
+"""Coverage straight from its definitions: loops over pairs, networkx for what is connected.
+
+``train`` and ``test`` map input tuples to answers; fragments and contexts are tuples of values.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+
+import networkx as nx
+
+
+def part(item, positions):
+    return tuple(item[i] for i in positions)
+
+
+def rest(item, positions):
+    return tuple(value for i, value in enumerate(item) if i not in positions)
+
+
+def all_slot_sets(slots):
+    return [c for size in range(1, slots) for c in combinations(range(slots), size)]
+
+
+def behaviours(train, positions):
+    """``{fragment: {context: answer}}``."""
+    found = {}
+    for item, answer in train.items():
+        found.setdefault(part(item, positions), {})[rest(item, positions)] = answer
+    return found
+
+
+def pair_evidence(train, positions, true_value=None):
+    """``{(fragment, fragment): number of shared contexts}`` of all pairs that may be equivalent."""
+    behaviour = behaviours(train, positions)
+    found = {}
+    for a, b in combinations(sorted(behaviour), 2):
+        shared = set(behaviour[a]) & set(behaviour[b])
+        agree = all(behaviour[a][context] == behaviour[b][context] for context in shared)
+        same = true_value is None or true_value[a] == true_value[b]
+        if shared and agree and same:
+            found[a, b] = len(shared)
+    return found
+
+
+def contradicting(train, positions):
+    """All pairs of fragments that give different answers in some shared context."""
+    behaviour = behaviours(train, positions)
+    return {
+        (a, b)
+        for a, b in combinations(sorted(behaviour), 2)
+        if any(behaviour[b].get(c, answer) != answer for c, answer in behaviour[a].items())
+    }
+
+
+def class_partition(train, positions, k, true_value=None):
+    """Classes at k as a set of frozensets of fragments."""
+    graph = nx.Graph()
+    graph.add_nodes_from(behaviours(train, positions))
+    graph.add_edges_from(
+        pair for pair, n in pair_evidence(train, positions, true_value).items() if n >= k
+    )
+    return {frozenset(component) for component in nx.connected_components(graph)}
+
+
+def covered_at(train, test, slot_sets, k, true_value=None):
+    """The items of ``test`` that are connected to a training item."""
+    items = {**train, **test}
+    graph = nx.Graph()
+    graph.add_nodes_from(items)
+    for positions in slot_sets:
+        classes = class_partition(train, positions, k, true_value)
+        class_of = {fragment: c for c in classes for fragment in c}
+        for x, y in combinations(items, 2):
+            equal_context = rest(x, positions) == rest(y, positions)
+            if equal_context and items[x] == items[y]:
+                a, b = part(x, positions), part(y, positions)
+                if a in class_of and class_of[a] == class_of.get(b):
+                    graph.add_edge(x, y)
+    covered = set()
+    for component in nx.connected_components(graph):
+        if component & set(train):
+            covered |= component
+    return covered & set(test)
+
+
+def cutoffs(train, test, slot_sets, true_value=None):
+    """``{test item: largest k that covers it, 0 if none}``; k can be no more than the contexts."""
+    found = dict.fromkeys(test, 0)
+    for k in range(1, len(train) + 1):
+        covered = covered_at(train, test, slot_sets, k, true_value)
+        if not covered - set(train):
+            break
+        for item in covered:
+            found[item] = k
+    return found
+
+
+def domain_cutoffs(train, num_tokens, slot_sets, true_value=None):
+    """``{input: largest k that covers it, 0 if none}`` over all of X^l, by the formal definition.
+
+    An edge joins two inputs that differ by ONE pair of k-equivalent fragments, not by a class, and
+    answers play no part. Training inputs get None: they are covered at every k.
+    """
+    slots = len(next(iter(train)))
+    inputs = list(product(range(num_tokens), repeat=slots))
+    evidence = {p: pair_evidence(train, p, true_value) for p in slot_sets}
+    found = dict.fromkeys(inputs, 0)
+    for k in range(1, len(train) + 1):
+        graph = nx.Graph()
+        graph.add_nodes_from(inputs)
+        for positions in slot_sets:
+            for (a, b), count in evidence[positions].items():
+                if count >= k:
+                    for x in inputs:
+                        if part(x, positions) == a:
+                            y = list(x)
+                            for position, value in zip(positions, b, strict=True):
+                                y[position] = value
+                            graph.add_edge(x, tuple(y))
+        covered = set()
+        for component in nx.connected_components(graph):
+            if component & set(train):
+                covered |= component
+        if not covered - set(train):
+            break
+        for x in covered:
+            found[x] = k
+    return {x: None if x in train else k for x, k in found.items()}

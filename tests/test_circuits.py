@@ -1,0 +1,442 @@
+"""The circuit library against slow references on tiny random models."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from coverage_principle import circuits
+from coverage_principle.circuits import items, states, tracing
+from coverage_principle.circuits.states import Site, Tap
+from coverage_principle.data import load_dataset
+from coverage_principle.errors import InputError
+from coverage_principle.tasks import TASKS
+from tests.oracles import circuits_bruteforce as slow
+
+LAYERS, ATTENTION = (1, 2, 3), ("sdpa", "eager")
+
+
+def random_model(num_layers, attention="sdpa", tokens=11, outputs=24):
+    """A tiny model with weights large enough that rounding decides nothing.
+
+    Its ids are a shuffled part of its outputs, so nothing works by equal ids.
+    """
+    torch.manual_seed(num_layers)
+    config = GPT2Config(
+        vocab_size=outputs, n_layer=num_layers, n_head=2, n_embd=16, n_positions=8,
+        initializer_range=0.4, bos_token_id=None, eos_token_id=None,
+        attn_implementation=attention,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config).eval().requires_grad_(False)
+    ids = torch.randperm(outputs, generator=torch.Generator().manual_seed(7))[:tokens]
+    return circuits.LoadedModel(model, ids)
+
+
+@pytest.fixture(scope="module", params=itertools.product(LAYERS, ATTENTION), ids=str)
+def loaded(request):
+    return random_model(*request.param)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return np.random.default_rng(0).integers(0, 10, size=(9, 3))
+
+
+@pytest.fixture(scope="module")
+def dataset(small_dataset):
+    return load_dataset(small_dataset)
+
+
+# --------------------------------------------------------------------------------------- states
+
+
+def test_residual_states_are_those_that_transformers_reports(loaded, rows):
+    last = loaded.num_layers
+    sites = circuits.sites_of("residual", last, 3, None)
+    sites += [Site(0, position) for position in range(3)]
+    found = circuits.collect_states(loaded, rows, sites, batch_size=4)
+    reported = loaded.model(loaded.encode(rows), output_hidden_states=True).hidden_states
+    for site in sites:
+        if site.layer < last or site.after_ln_f:
+            expected = reported[site.layer][:, site.position].numpy()
+            np.testing.assert_allclose(found[site], expected, atol=1e-5)
+        else:  # hidden_states[L] is after ln_f, so the raw state must become it
+            normed = loaded.model.transformer.ln_f(torch.from_numpy(found[site])).numpy()
+            np.testing.assert_allclose(normed, reported[last][:, site.position], atol=1e-5)
+            assert not np.allclose(found[site], normed)
+
+
+def test_streams_add_up_to_the_residual_stream(loaded, rows):
+    for layer in range(1, loaded.num_layers + 1):
+        site = [Site(layer, 2)]
+        middle, mlp, after = (
+            circuits.collect_states(loaded, rows, site, stream=stream)[site[0]]
+            for stream in ("post_attention", "post_mlp", "residual")
+        )
+        np.testing.assert_allclose(middle + mlp, after, atol=1e-5)
+
+
+def test_embedding_logit_and_probability_streams(loaded, rows):
+    model, ids = loaded.model, loaded.token_ids
+    embedding = circuits.collect_states(loaded, rows, [Site(0, 1)], stream="embedding")
+    np.testing.assert_array_equal(
+        embedding[Site(0, 1)], model.transformer.wte(loaded.encode(rows[:, 1]))
+    )
+    top = Site(loaded.num_layers, 2)
+    logits = model(loaded.encode(rows)).logits[:, 2]
+    found = circuits.collect_states(loaded, rows, [top], stream="logit")[top]
+    np.testing.assert_allclose(found, logits[:, ids], atol=1e-5)
+    found = circuits.collect_states(loaded, rows, [top], stream="prob")[top]
+    np.testing.assert_allclose(found, logits.softmax(-1)[:, ids], atol=1e-6)
+
+
+def test_sites_name_layer_L_before_and_after_the_final_norm():
+    assert circuits.sites_of("residual", 2, 3, [(2, 1)]) == [
+        Site(2, 1), Site(2, 1, after_ln_f=True)
+    ]  # fmt: skip
+    assert len(circuits.sites_of("residual", 2, 3, None)) == 9
+    assert circuits.sites_of("logit", 2, 3, None) == [Site(2, p) for p in range(3)]
+    for stream, pair in (("residual", (3, 0)), ("residual", (1, 3)), ("post_mlp", (0, 0))):
+        with pytest.raises(InputError, match="layer_pos_pairs"):
+            circuits.sites_of(stream, 2, 3, [pair])
+    with pytest.raises(InputError, match="--mode attention"):
+        circuits.sites_of("attention", 2, 3, None)
+
+
+def test_a_hook_that_never_fires_is_an_error_and_hooks_are_removed():
+    model = random_model(2).model
+    taps = {"unused": Tap(model.transformer.h[1])}
+    with pytest.raises(RuntimeError, match="no state was read"), states.capture(taps):
+        model.transformer.h[0](torch.zeros(1, 2, 16))
+    assert not model.transformer.h[1]._forward_hooks
+
+
+# ------------------------------------------------------------------------------------- patching
+
+
+@pytest.fixture(scope="module")
+def pairs(rows):
+    """Originals, sources that differ in the second token, and answers t, t'."""
+    sources = rows.copy()
+    sources[:, 1] = (rows[:, 1] + 3) % 10
+    answers = np.stack([rows[:, 0], (rows[:, 0] + 1) % 10], axis=1)
+    return rows, sources, answers
+
+
+def test_own_states_change_nothing_and_all_of_the_sources_states_give_its_output(loaded, pairs):
+    originals, sources, _ = pairs
+    patcher = circuits.Patcher(loaded)
+    mine, theirs = patcher.states(originals), patcher.states(sources)
+    output = {
+        name: loaded.model(loaded.encode(inputs)).logits[:, -1, loaded.token_ids]
+        for name, inputs in (("mine", originals), ("theirs", sources))
+    }
+    for layer in range(loaded.num_layers + 1):
+        torch.testing.assert_close(patcher.scores_from(mine[layer], layer), output["mine"])
+        everything = mine[layer].clone()
+        everything[:] = theirs[layer]
+        torch.testing.assert_close(patcher.scores_from(everything, layer), output["theirs"])
+
+
+@pytest.mark.parametrize("readout", ["rank", "prob"])
+def test_trace_equals_one_forward_a_cell(loaded, pairs, readout):
+    originals, sources, answers = pairs
+    found = circuits.trace(loaded, originals, sources, answers, readout=readout, batch_size=4)
+    model, ids = loaded.model, loaded.token_ids.tolist()
+
+    def read(logits, sample):
+        wanted = [ids[a] for a in answers[sample]]
+        if readout == "rank":
+            return [slow.rank_of(logits, token, ids) for token in wanted]
+        return logits.softmax(-1)[wanted].tolist()
+
+    for sample in range(len(originals)):
+        mine, theirs = ([ids[i] for i in r[sample]] for r in (originals, sources))
+        before, source = (model(torch.tensor([r])).logits[0, -1] for r in (mine, theirs))
+        np.testing.assert_allclose(found.before[sample], read(before, sample), atol=1e-6)
+        np.testing.assert_allclose(found.source[sample], read(source, sample), atol=1e-6)
+        first = [slow.rank_of(before, ids[answers[sample, 0]], ids) == 0,
+                 slow.rank_of(source, ids[answers[sample, 1]], ids) == 0]  # fmt: skip
+        assert [found.answers_original[sample], found.answers_source[sample]] == first
+        for i, layer in enumerate(found.layers):
+            for position in found.positions:
+                logits = slow.patched_logits(model, mine, theirs, layer, position)
+                np.testing.assert_allclose(
+                    found.after[i, position, sample], read(logits, sample), atol=1e-6
+                )
+
+
+def test_trace_of_the_slot_before_the_changed_one_does_nothing(loaded, pairs):
+    found = circuits.trace(loaded, *pairs)
+    assert found.layers == tuple(range(1, loaded.num_layers + 1))
+    np.testing.assert_array_equal(found.after[:, 0], np.broadcast_to(found.before, (
+        loaded.num_layers, *found.before.shape)))  # fmt: skip
+    # Layer L, the yardstick: the last position gives the source run, the others nothing.
+    np.testing.assert_array_equal(found.after[-1, 2], found.source)
+    np.testing.assert_array_equal(found.after[-1, 1], found.before)
+
+
+def test_a_model_whose_blocks_cannot_be_run_by_hand_is_an_error():
+    loaded = random_model(2)
+    loaded.model.transformer.ln_f.register_forward_hook(
+        lambda _module, _arguments, output: output if output.ndim == 3 else output + 1
+    )
+    with pytest.raises(RuntimeError, match="does not reproduce"):
+        circuits.Patcher(loaded)
+
+
+# -------------------------------------------------------------------------------------- metrics
+
+
+def made_up_trace(readout, rng, n=60, layers=3):
+    if readout == "rank":
+        draw = lambda *shape: rng.integers(0, 9, size=shape).astype(np.int32)  # noqa: E731
+    else:
+        draw = lambda *shape: rng.random(shape).astype(np.float32)  # noqa: E731
+    source = draw(n, 2)
+    if readout == "prob":
+        source = np.sqrt(np.sqrt(source))  # mostly above the patches
+    after = draw(layers, 3, n, 2)
+    after[-1, 2] = source + np.float32(1e-7) if readout == "prob" else source
+    return circuits.Trace(
+        readout, tuple(range(1, layers + 1)), (0, 1, 2), draw(n, 2), source, after,
+        rng.random(n) < 0.7, rng.random(n) < 0.7,
+    )  # fmt: skip
+
+
+def test_rank_summary_counts_as_published():
+    trace = made_up_trace("rank", np.random.default_rng(1))
+    members = np.arange(0, 60, 2)
+    summary = circuits.summarise(trace, members, ("x1", "x2", "x3"), seed=0)
+    assert len(summary["cells"]) == 9
+    for cell in summary["cells"]:
+        after = trace.after[cell["layer"] - 1, cell["position"]]
+        samples = [(*trace.before[i], *after[i]) for i in members]
+        expected = slow.published_rank_counts(samples)
+        found = cell["published"]
+        assert {k: v if k == "n" else v["count"] for k, v in found.items()} == expected
+        for name in ("changed_in_top6", "changed_above_original", "both"):
+            low, high = found[name]["interval"]
+            assert found[name]["rate"] == found[name]["count"] / found["n"]
+            assert low <= found[name]["rate"] <= high
+        assert cell["unfiltered"]["n"] == 30
+        right = trace.answers_original[members] & trace.answers_source[members]
+        assert cell["both_correct"]["n"] == right.sum() == summary["samples"]["both_correct"]
+    (dropped,) = summary["filtered_out"].values()
+    assert dropped["x2"] == 30 - summary["cells"][0]["published"]["n"]
+
+
+def test_prob_summary_is_the_published_mean_of_ratios():
+    trace = made_up_trace("prob", np.random.default_rng(2))
+    summary = circuits.summarise(trace, np.arange(60), ("x1", "x2", "x3"), seed=0)
+    cells = {(c["layer"], c["position"]): c for c in summary["cells"]}
+    for position in range(3):
+        # The published script looks at layers below L only.
+        kept, means = slow.published_relative_changes(
+            trace.before[:, 1].tolist(), trace.source[:, 1].tolist(),
+            trace.after[:-1, position, :, 1].tolist(),
+        )  # fmt: skip
+        assert 0 < kept < 60
+        dropped = sum(counts[f"x{position + 1}"] for counts in summary["filtered_out"].values())
+        assert dropped == 60 - kept
+        for layer, mean in enumerate(means, start=1):
+            found = cells[layer, position]["published"]
+            assert found["n"] == kept
+            assert found["relative_change"]["mean"] == pytest.approx(mean, rel=1e-5)
+    gain = (trace.source[:, 1] - trace.before[:, 1]).astype(float)
+    change = (trace.after[0, 1, :, 1] - trace.before[:, 1]).astype(float)
+    of_means = cells[1, 1]["unfiltered"]["relative_change_of_means"]
+    assert of_means["mean"] == pytest.approx(change.mean() / gain.mean(), rel=1e-5)
+    assert of_means["interval"][0] <= of_means["mean"] <= of_means["interval"][1]
+
+
+def test_a_subset_without_samples_has_no_rate():
+    trace = made_up_trace("rank", np.random.default_rng(3))
+    trace.answers_source[:] = False
+    summary = circuits.summarise(trace, np.arange(60), ("x1", "x2", "x3"), seed=0)
+    empty = summary["cells"][0]["both_correct"]
+    assert empty["n"] == 0
+    assert empty["both"] == {"count": 0, "rate": None, "interval": None}
+    json.dumps(summary, allow_nan=False)
+
+
+def test_bootstrap_interval_of_a_mean_is_about_two_standard_errors():
+    rng = np.random.default_rng(0)
+    values = rng.normal(5, 1, size=(400, 2))
+    intervals = tracing._bootstrap(values, rng)
+    half = (intervals[:, 1] - intervals[:, 0]) / 2
+    np.testing.assert_allclose(half, 1.96 * values.std(axis=0) / 20, rtol=0.15)
+
+
+# ----------------------------------------------------------------------------------- similarity
+
+
+def agrees(found, expected):
+    for name, value in expected.items():
+        assert found[name] == (value if value is None else pytest.approx(value, abs=1e-6)), name
+
+
+@given(
+    vectors=hnp.arrays(
+        np.float32, st.tuples(st.integers(1, 14), st.integers(1, 5)),
+        elements=st.floats(-9, 9, width=16),
+    ).filter(lambda v: (np.abs(v).max(axis=1) > 0.1).all()),
+    data=st.data(),
+)  # fmt: skip
+def test_similarity_equals_all_pairs(vectors, data):
+    groups = data.draw(
+        st.lists(st.integers(0, 4), min_size=len(vectors), max_size=len(vectors)).map(np.array)
+    )
+    expected = slow.cosine_statistics(vectors, groups.tolist())
+    if expected["between_centroid"] is not None and np.isnan(expected["between_centroid"]):
+        del expected["between_centroid"]  # a mean of exactly zero has no direction
+    agrees(circuits.similarity(vectors, groups), expected)
+
+
+def test_similarity_of_a_hand_worked_case():
+    vectors = np.array([[2.0, 0], [0, 3], [1, 0], [0, 0.5], [0, 7]])
+    groups = np.array([0, 0, 1, 2, 2])
+    agrees(circuits.similarity(vectors, groups), {
+        "within": 0.5, "within_balanced": 0.5,  # 0 in group 0, 1 in group 2
+        "between_all": 3 / 8,  # 01: 1 0, 02: 0 0 1 1, 12: 0 0
+        "between_balanced": (1 / 2 + 1 / 2 + 0) / 3,
+        "iicg": 1 / 8, "iicg_balanced": 1 / 2 - 1 / 3,
+    })  # fmt: skip
+
+
+def test_similarity_without_pairs_and_without_vectors():
+    alone = circuits.similarity(np.ones((1, 3)), np.zeros(1), rng=np.random.default_rng(0))
+    assert alone["within"] is alone["between_all"] is alone["iicg"] is None
+    assert alone["iicg_interval"] is None
+    assert circuits.similarity(np.ones((0, 3)), np.zeros(0))["iicg"] is None
+
+
+def test_similarity_interval_covers_no_gap_where_there_is_none_and_a_gap_where_there_is():
+    rng = np.random.default_rng(4)
+    groups = rng.integers(0, 20, size=600)
+    noise = rng.normal(size=(600, 32))
+    shared = rng.normal(size=(20, 32))[groups]
+    flat = circuits.similarity(noise, groups, rng=np.random.default_rng(0))
+    assert flat["iicg_interval"][0] < 0.005 and flat["iicg_interval"][1] > -0.005
+    clustered = circuits.similarity(noise + shared, groups, rng=np.random.default_rng(0))
+    low, high = clustered["iicg_interval"]
+    assert 0.3 < low < clustered["iicg"] < high < 0.7
+    again = circuits.similarity(noise + shared, groups, rng=np.random.default_rng(0))
+    assert again == clustered
+
+
+# ------------------------------------------------------------------------------ counterfactuals
+
+
+def as_dict(table):
+    return {tuple(map(int, index)): int(table[tuple(index)]) for index in np.argwhere(table >= 0)}
+
+
+def test_counterfactuals_are_exactly_those_of_the_definition(dataset):
+    f1, f2 = (as_dict(table) for table in dataset.tables())
+    train = dataset.train.inputs.tolist()
+    originals = dataset.test.inputs[dataset.test.types == "type_0"]
+    family = circuits.diff_family(dataset.graph, 0)
+    assert (family.name, family.slot) == ("diff_f1", "x2")
+    allowed = [slow.diff_f1_candidates(train, f1, f2, tuple(item)) for item in originals.tolist()]
+    drawn = [circuits.draw_counterfactuals(dataset, family, originals, seed=s) for s in range(40)]
+    for found in drawn:
+        np.testing.assert_array_equal(found.candidates, [len(options) for options in allowed])
+        np.testing.assert_array_equal(found.rows, np.flatnonzero(found.candidates))
+        for row, (x1, x2, x3), answer in zip(
+            found.rows, found.inputs.tolist(), found.answers, strict=True
+        ):
+            assert (x1, x3) == (originals[row][0], originals[row][2])
+            assert x2 in allowed[row]
+            assert answer == f2[f1[x1, x2], x3]
+    # Every candidate is drawn: with 40 seeds an item of few candidates sees them all.
+    row = min(drawn[0].rows, key=lambda r: len(allowed[r]))
+    place = list(drawn[0].rows).index(row)
+    assert {int(found.inputs[place, 1]) for found in drawn} == set(allowed[row])
+
+
+def test_a_counterfactual_depends_on_its_item_and_the_seed_alone(dataset):
+    family = circuits.diff_family(dataset.graph, 0)
+    originals = dataset.test.inputs[dataset.test.types == "type_0"]
+    whole = circuits.draw_counterfactuals(dataset, family, originals, seed=5)
+    order = np.random.default_rng(0).permutation(len(originals))[:20]
+    part = circuits.draw_counterfactuals(dataset, family, originals[order], seed=5)
+    of = {tuple(originals[r]): i.tolist() for r, i in zip(whole.rows, whole.inputs, strict=True)}
+    for row, counterfactual in zip(part.rows, part.inputs.tolist(), strict=True):
+        assert of[tuple(originals[order[row]])] == counterfactual
+    other = circuits.draw_counterfactuals(dataset, family, originals, seed=6)
+    assert not np.array_equal(whole.inputs, other.inputs)
+
+
+def test_items_without_a_counterfactual_say_why(dataset):
+    family = circuits.diff_family(dataset.graph, 0)
+    # f1 calls with an x1 that training never uses have no seen alternative.
+    used = set(dataset.train.inputs[:, 0].tolist())
+    train = dataset.train.inputs[dataset.train.inputs[:, 0] != 0]
+    assert 0 in used
+    smaller = replace(dataset, train=replace(dataset.train, inputs=train))
+    originals = np.array([[0, 1, 2], train[0]], dtype=np.int32)
+    found = circuits.draw_counterfactuals(smaller, family, originals, seed=0)
+    assert found.reasons[0] == "no other x2 makes a seen call of f1"
+    everything = np.concatenate([dataset.test.inputs, dataset.train.inputs])
+    found = circuits.draw_counterfactuals(dataset, family, everything, seed=0)
+    np.testing.assert_array_equal(found.reasons == "", found.candidates > 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "index", "slot"),
+    [("twohop", 0, "x2"), ("threehop", 1, "x3"), ("parallel2hop", 1, "x4"), ("nontree", 0, "x2")],
+)
+def test_families_of_other_tasks_follow_from_the_graph(task, index, slot):
+    assert circuits.diff_family(TASKS[task], index).slot == slot
+
+
+@pytest.mark.parametrize(("task", "index"), [("twohop", 1), ("parallel2hop", 2)])
+def test_the_answers_function_has_no_family(task, index):
+    with pytest.raises(InputError, match="no counterfactual"):
+        circuits.diff_family(TASKS[task], index)
+
+
+# ---------------------------------------------------------------------------------------- items
+
+
+@pytest.mark.parametrize(
+    ("index", "unseen"), [(0, {"type_1", "type_2"}), (1, {"type_1", "type_3"})]
+)
+def test_splits_keep_the_first_item_of_each_fragment(dataset, index, unseen):
+    width = 2 if index == 0 else 3
+    types = {"id_train": {"train_inferred"}, "id_test": {"type_0"}, "ood": unseen}
+    splits = items.item_splits(dataset, index, out_of_domain=True)
+    assert set(splits) == set(types)
+    for name, split in splits.items():
+        assert set(split.types) == types[name]
+        first = {}
+        for row, (inputs, kind) in enumerate(
+            zip(dataset.test.inputs.tolist(), dataset.test.types, strict=True)
+        ):
+            if kind in types[name]:
+                first.setdefault(tuple(inputs[:width]), row)
+        assert split.rows.tolist() == list(first.values())
+        assert split.available == np.isin(dataset.test.types, list(types[name])).sum()
+
+
+def test_k_groups_are_parsed_as_written():
+    groups = items.parse_k_groups("1-2, 3,4+")
+    assert [(g.name, g.low, g.high) for g in groups] == [
+        ("1-2", 1, 2),
+        ("3", 3, 3),
+        ("4+", 4, None),
+    ]
+    assert groups[2].holds(np.array([3, 4, 9])).tolist() == [False, True, True]
+    for wrong in ("", "2-1", "a", "1-", "-1", "1-2-3", "1;2"):
+        with pytest.raises(InputError, match="1-2,3,4\\+"):
+            items.parse_k_groups(wrong)

@@ -1,0 +1,131 @@
+"""Reading data sets: the published layout is accepted, malformed files are named and refused."""
+
+import json
+import shutil
+
+import pytest
+
+from coverage_principle.data import load_dataset
+from coverage_principle.data.files import write_dataset
+from coverage_principle.errors import InputError
+
+
+@pytest.fixture
+def folder(small_dataset, tmp_path):
+    copy = tmp_path / small_dataset.name
+    shutil.copytree(small_dataset, copy)
+    return copy
+
+
+def edit(folder, file, change):
+    content = json.loads((folder / file).read_text())
+    change(content)
+    (folder / file).write_text(json.dumps(content))
+
+
+def test_a_data_set_without_metadata_is_read_by_its_name(folder):
+    (folder / "metadata.json").unlink()
+    assert load_dataset(folder).graph.name == "twohop"
+    nameless = folder.rename(folder.with_name("mine"))
+    with pytest.raises(InputError, match="task graph is unknown"):
+        load_dataset(nameless)
+
+
+def set_record(index, **values):
+    return lambda records: records[index].update(values)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("train.json", set_record(4, input_text="<t_99><t_0><t_0>"),
+         r"train\.json record 5: token <t_99>"),
+        ("train.json", set_record(4, target_text="<t_0><t_0><t_0><t_1></b>"), "record 5"),
+        ("train.json", lambda r: r[2].pop("input_text"), "record 3.*input_text"),
+        ("train.json", set_record(0, input_text="<t_0><t_0>"), "record 1.*2 tokens.*3 input"),
+        ("train.json", lambda r: r.append(dict(r[0])), "records 1 and 201.*there twice"),
+        ("train.json", lambda r: r.append(
+            {**r[0], "target_text": r[0]["input_text"] + (
+                "<t_1>" if not r[0]["target_text"].endswith("<t_1></a>") else "<t_2>") + "</a>"}),
+         "records 1 and 201.*two different targets"),
+        ("train.json", lambda r: r.clear(), "no records"),
+        ("train.json", set_record(1, input_text=7), "record 2"),
+        ("train.json", set_record(1, input_text="<t_0></a><t_0>"), "record 2.*only hold <t_0> to"),
+        ("test.json", lambda r: r[3].pop("type"), r"test\.json record 4.*type"),
+        ("test.json", lambda r: r.append(dict(r[-1])), "there twice with type type_3"),
+        ("test.json", set_record(1, target_text="<t_0><t_0><t_0></a>"), "record 2"),
+        ("vocab.json", lambda v: v.remove("</a>"), "lacks the end token"),
+    ],
+)  # fmt: skip
+def test_a_malformed_record_is_named(folder, file, change, words):
+    edit(folder, file, change)
+    with pytest.raises(InputError, match=words):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "[1,", "\x00", '{"a": 1}'])
+def test_a_malformed_file_is_named(folder, text):
+    (folder / "train.json").write_text(text)
+    with pytest.raises(InputError, match=r"train\.json"):
+        load_dataset(folder)
+
+
+def test_a_missing_file_is_named(folder):
+    (folder / "train.json").unlink()
+    with pytest.raises(InputError, match=r"train\.json does not exist"):
+        load_dataset(folder)
+    (folder / "atomic_facts_f2.json").unlink()
+
+
+def test_missing_tables_matter_only_when_asked_for(folder):
+    (folder / "atomic_facts_f2.json").unlink()
+    dataset = load_dataset(folder)
+    with pytest.raises(InputError, match=r"atomic_facts_f2\.json does not exist"):
+        dataset.tables()
+
+
+def test_a_partial_table_marks_what_is_unknown(folder):
+    edit(folder, "atomic_facts_f1.json", lambda facts: facts.pop(0))
+    table = load_dataset(folder).tables()[0]
+    assert table[0, 0] == -1
+    assert (table.reshape(-1)[1:] >= 0).all()
+
+
+def test_a_contradiction_between_train_and_test_is_refused(folder):
+    def contradict(records):
+        record = next(r for r in records if r["type"] == "train_inferred")
+        prompt = record["input_text"]
+        other = "<t_0></a>" if not record["target_text"].endswith("<t_0></a>") else "<t_1></a>"
+        record["target_text"] = prompt + other
+
+    edit(folder, "test.json", contradict)
+    with pytest.raises(InputError, match="has another target than in"):
+        load_dataset(folder)
+
+
+def test_a_leak_is_a_warning_with_its_count(folder, caplog):
+    train = json.loads((folder / "train.json").read_text())
+    edit(folder, "test.json", lambda r: r.extend({**t, "type": "type_0"} for t in train[:3]))
+    load_dataset(folder)
+    assert "3 of 243 items that should be unseen" in caplog.text
+
+
+def test_a_failed_write_leaves_the_old_folder_and_no_traces(tmp_path):
+    target = tmp_path / "set"
+    write_dataset(target, {"a.json": "1"}, {}, overwrite=False)
+
+    def broken():
+        yield "2"
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_dataset(target, {"a.json": broken()}, {}, overwrite=True)
+    assert (target / "a.json").read_text() == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_changed_card_is_not_a_changed_data_set(tmp_path):
+    target = tmp_path / "set"
+    assert write_dataset(target, {"a.json": "1"}, {}, overwrite=False, extras={"c.md": "old"})
+    assert not write_dataset(target, {"a.json": "1"}, {}, overwrite=False, extras={"c.md": "new"})
+    assert (target / "c.md").read_text() == "old"

@@ -1,0 +1,356 @@
+"""The generators, the data-set card and script/validate_dataset.py as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from coverage_principle.data import evaluate, load_dataset, validate
+from coverage_principle.tasks import TASKS
+from tests.conftest import ROOT
+
+SMALL = ("--num_tokens", 6, "--max_train_data_num", 60, "--test_size_for_type", 20)
+TWOHOP = ("dataset_generation/twohop.py", *SMALL)
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "name"),
+    [
+        ("twohop", (), "twohop.6.60.diff-f12.inf"),
+        ("twohop", ("--cot", "--fake_bridge"), "twohop.6.60.diff-f12.fakebridge"),
+        ("twohop", ("--same_f12", "--debug"), "twohop.6.60.same-f12.inf"),
+        ("threehop", ("--cot",), "threehop.6.60.diff-f123.cot"),
+        ("threehop", ("--fake_bridge", "--same_f123"), "threehop.6.60.same-f123.fakebridge"),
+        ("fivehop", (), "fivehop.6.60.cot"),
+        ("fivehop", ("--no-cot", "--validation_size", 5), "fivehop.6.60.inf"),
+        ("nontree", ("--cot",), "nontree.6.60.diff-f12.cot"),
+        ("nontree", ("--same_f12", "--atomic_format", "npz"), "nontree.6.60.same-f12.inf"),
+        ("parallel-twohop", (), "parallel2hop.6.60.diff-f123.inf"),
+        ("parallel-twohop", ("--same_f123", "--include_atomic"),
+         "parallel2hop.6.60.same-f123.include-atomic"),
+        ("twohop", ("--function_family", "commutative", "--atomic_facts", "seen"),
+         "twohop.6.60.diff-f12.inf.commutative"),
+    ],
+)  # fmt: skip
+def test_flags_and_folder_names(run_command, tmp_path, command, flags, name):
+    finished = run_command(
+        f"dataset_generation/{command}.py", *SMALL, *flags, "--output_dir", tmp_path
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    dataset, problems = validate(tmp_path / name)
+    assert problems == []
+    assert dataset.graph == TASKS[name.split(".")[0]]
+    assert len(dataset.train) == 60
+    values = evaluate(dataset.graph, dataset.tables(), dataset.train.inputs)
+    targets = {"cot": [*dataset.graph.bridges, dataset.graph.answer]}.get(
+        name.split(".")[-1], [dataset.graph.answer]
+    )
+    for column, value in enumerate(reversed(targets), start=1):
+        assert np.array_equal(dataset.train.targets[:, -column], values[value])
+    if "--same_f12" in flags and command == "twohop":
+        assert np.array_equal(*dataset.tables())
+    if "--include_atomic" in flags:
+        assert len(dataset.train.facts) == dataset.metadata["counts"]["atomic_facts_in_train"] > 0
+    if "--validation_size" in flags:
+        assert len(dataset.valid) == 5 * 33
+
+
+def test_published_defaults(run_command):
+    """Defaults of REFERENCE 1.3, read from --help."""
+    for command, sizes in {
+        "twohop": (382000, 2000), "threehop": (382000, 3000), "parallel-twohop": (382000, 3000),
+        "nontree": (382000, 2000), "fivehop": (600000, 2000),
+    }.items():  # fmt: skip
+        shown = re.sub(r"\s+", " ", run_command(
+            f"dataset_generation/{command}.py", "--help").stdout)  # fmt: skip
+        for words in (f"(default: {sizes[0]})", f"(default: {sizes[1]})", "(default: 0.7)",
+                      "(default: 42)"):  # fmt: skip
+            assert words in shown, (command, words)
+
+
+def test_same_arguments_give_the_same_bytes(run_command, tmp_path):
+    for sub, hash_seed in (("a", "1"), ("b", "2")):
+        run_command(*TWOHOP, "--output_dir", tmp_path / sub, env={"PYTHONHASHSEED": hash_seed})
+    name = "twohop.6.60.diff-f12.inf"
+    files = sorted(p.name for p in (tmp_path / "a" / name).iterdir())
+    assert files == ["README.md", "atomic_facts_f1.json", "atomic_facts_f2.json", "bridges.png",
+                     "metadata.json", "test.json", "train.json", "vocab.json"]  # fmt: skip
+    for file in files:
+        assert (tmp_path / "a" / name / file).read_bytes() == (
+            tmp_path / "b" / name / file
+        ).read_bytes(), file
+
+
+def test_other_contents_are_only_overwritten_on_request(run_command, refused, tmp_path):
+    out = ("--output_dir", tmp_path)
+    run_command(*TWOHOP, *out)
+    train = tmp_path / "twohop.6.60.diff-f12.inf" / "train.json"
+    before = train.read_bytes()
+    annotated = train.with_name("test_annotated.json")
+    annotated.write_text("[]")
+    again = run_command(*TWOHOP, *out)
+    assert again.returncode == 0
+    assert "unchanged" in again.stdout
+    assert annotated.exists()
+    refused(run_command(*TWOHOP, *out, "--seed", 1), "--overwrite")
+    assert train.read_bytes() == before
+    assert run_command(*TWOHOP, *out, "--seed", 1, "--overwrite").returncode == 0
+    assert train.read_bytes() != before
+    assert not annotated.exists()  # it described the replaced data
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "words"),
+    [
+        ("twohop", ("--max_train_data_num", 500), ("--max_train_data_num 500", "give at most")),
+        ("twohop", ("--seed", -3), ("--seed -3",)),
+        ("twohop", ("--default_seen_ratio", 0), ("give at most 0",)),
+        ("parallel-twohop", ("--include_atomic",), ("--include_atomic needs one function",)),
+        ("fivehop", ("--num_tokens", 2, "--default_seen_ratio", 0.3), ("give at most",)),
+    ],
+)
+def test_refusals_write_nothing(run_command, refused, tmp_path, command, flags, words):
+    finished = run_command(
+        f"dataset_generation/{command}.py", *SMALL, *flags, "--output_dir", tmp_path / "out"
+    )
+    refused(finished, *words)
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(run_command, refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(run_command(*TWOHOP, "--output_dir", tmp_path / "file"), "file")
+    if os.geteuid() != 0:  # root may write anywhere
+        (tmp_path / "locked").mkdir(mode=0o500)
+        finished = run_command(*TWOHOP, "--output_dir", tmp_path / "locked")
+        refused(finished, "Permission denied")
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_data(run_command, refused, tmp_path):
+    """A limit on file size stands for a full disk: writing fails in the middle of train.json."""
+    run_command(*TWOHOP, "--output_dir", tmp_path)
+    folder = tmp_path / "twohop.6.60.diff-f12.inf"
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    limited = (
+        "import resource, runpy, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))\n"
+        f"sys.path.insert(0, {str(ROOT / 'dataset_generation')!r})\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", limited, str(ROOT / TWOHOP[0]), *map(str, TWOHOP[1:]), "--seed",
+         "5", "--overwrite", "--output_dir", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    refused(finished, "File too large")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_killed_at_any_moment_it_leaves_the_old_data_or_none(tmp_path):
+    """kill -9 at 24 moments spread over a run that replaces a data set."""
+    command = [sys.executable, str(ROOT / TWOHOP[0]), *map(str, TWOHOP[1:]), "--output_dir",
+               str(tmp_path), "--overwrite", "--seed"]  # fmt: skip
+    started = time.monotonic()
+    subprocess.run([*command, "1"], check=True, capture_output=True)
+    length = time.monotonic() - started
+    folder = tmp_path / "twohop.6.60.diff-f12.inf"
+    rng = random.Random(0)
+    for moment in range(24):
+        seed = str(2 + moment % 2)
+        process = subprocess.Popen([*command, seed], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        # Most of them late in the run, where it writes.
+        time.sleep(length * (1 - rng.random() ** 2 * 0.6))
+        process.kill()
+        process.wait()
+        if folder.exists():
+            dataset, problems = validate(folder)
+            assert problems == []
+            assert dataset.metadata["arguments"]["seed"] in (1, 2, 3)
+    subprocess.run([*command, "9"], check=True, capture_output=True)
+    assert load_dataset(folder).metadata["arguments"]["seed"] == 9
+
+
+def test_the_card_tells_what_the_files_hold(run_command, tmp_path):
+    run_command(*TWOHOP, "--validation_size", 3, "--output_dir", tmp_path)
+    folder = tmp_path / "twohop.6.60.diff-f12.inf"
+    card = (folder / "README.md").read_text()
+    metadata = json.loads((folder / "metadata.json").read_text())
+    command = re.search(r"^    (python .*)$", card, flags=re.MULTILINE)[1]
+    assert "--output_dir" not in command
+    for split in ("test", "valid"):
+        for label, count in metadata["counts"][split].items():
+            assert f"| {split}, {label} | {count} |" in card
+    for primitive in metadata["primitives"]:
+        assert f"| {primitive['name']} | 36 | {primitive['expected_seen']} |" in card
+    # Its command makes the same data set again.
+    again = tmp_path / "again"
+    subprocess.run(
+        f"{command.replace('python', sys.executable, 1)} --output_dir {again}", shell=True,
+        cwd=ROOT / "dataset_generation", check=True, capture_output=True,
+    )  # fmt: skip
+    for file in folder.iterdir():
+        assert file.read_bytes() == (again / folder.name / file.name).read_bytes()
+
+
+# ------------------------------------------------------------------------------- tasks of one's own
+
+
+@pytest.mark.parametrize("task", ["diamond", "ternary", "recall"])
+def test_a_task_from_a_file_goes_through_every_stage(run_command, tmp_path, task):
+    def run(script, *arguments):
+        finished = run_command(script, *arguments)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+    run("dataset_generation/custom.py", "--task", ROOT / "docs" / "tasks" / f"{task}.json",
+        "--num_tokens", 5, "--max_train_data_num", 40, "--test_size_for_type", 30,
+        "--output_dir", tmp_path)  # fmt: skip
+    data = tmp_path / f"{task}.5.40.diff.inf"
+    assert validate(data)[1] == []
+    assert "k-sweep" in run("determine_coverage.py", "--data_dir", data, "--k_sweep",
+                            "--output_dir", tmp_path / "sweep")  # fmt: skip
+    trained = tmp_path / "run"
+    run("main.py", "--data_dir", data, "--output_dir", trained, "--do_train", "--max_steps", 2,
+        "--model_name_or_path", "gpt2", "--init_weights", "--n_layer", 2, "--n_head", 2,
+        "--n_embd", 16, "--device", "cpu")  # fmt: skip
+    wing = "circuit_analysis/hierarchical/2-hop"
+    run(f"{wing}/collapse_analysis_2-hop.py", "--ckpt", trained / "final_checkpoint",
+        "--save_dir", tmp_path / "cosine", "--device", "cpu")  # fmt: skip
+    run(f"{wing}/causal_tracing_2-hop.py", "--model_dir", trained, "--save_dir",
+        tmp_path / "tracing", "--device", "cpu", "--step_list", "final_checkpoint")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"functions": [{"name": "f1", "output": "b", "sources": ["x1", "c"]},
+                        {"name": "f2", "output": "c", "sources": ["b", "x2"]}]}, "cycle"),
+        ({"functions": [{"name": "f1", "output": "b", "sources": ["x1"]}]}, "'x2' is never used"),
+        ({"functions": [{"name": "f1", "output": "b", "sources": ["x1", "q"]}]}, "'q'"),
+        ({"functions": []}, "nothing gives the answer"),
+        ({"functions": [{"name": "f1", "output": "b", "sources": ["x1"]},
+                        {"name": "f2", "output": "c", "sources": ["x2"]}]}, "'b' is never used"),
+        ({"functions": [{"name": "f1", "output": "b", "sources": "x1"}]}, "list of names"),
+        ({"answer": "x1"}, "the answer is said to be 'x1'"),
+        ({"name": "my task"}, "'my task'"),
+        ({"name": "twohop"}, "twohop"),
+        ({"inputs": None}, "'inputs'"),
+    ],
+)  # fmt: skip
+def test_an_invalid_task_is_refused_with_its_node(run_command, refused, tmp_path, change, words):
+    task = {
+        "name": "mine", "inputs": ["x1", "x2"],
+        "functions": [{"name": "f1", "output": "b", "sources": ["x1", "x2"]}],
+    }  # fmt: skip
+    file = tmp_path / "task.json"
+    file.write_text(json.dumps({**task, **change}))
+    finished = run_command(
+        "dataset_generation/custom.py", "--task", file, *SMALL, "--output_dir", tmp_path / "out"
+    )
+    refused(finished, words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_functions_may_come_in_any_order(run_command, tmp_path):
+    task = json.loads((ROOT / "docs" / "tasks" / "diamond.json").read_text())
+    task["functions"] = task["functions"][::-1]
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    finished = run_command(
+        "dataset_generation/custom.py", "--task", tmp_path / "task.json", "--num_tokens", 4,
+        "--max_train_data_num", 20, "--test_size_for_type", 10, "--output_dir", tmp_path / "out",
+        "--cot",
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    dataset = load_dataset(tmp_path / "out" / "diamond.4.20.diff.cot")
+    assert set(dataset.graph.bridges) == {"b", "c", "d"}
+    assert dataset.graph.bridges[0] == "b"
+    assert dataset.graph.answer == "t"
+
+
+# ------------------------------------------------------------------------------------- validation
+
+
+@pytest.fixture
+def folder(small_dataset, tmp_path):
+    copy = tmp_path / small_dataset.name
+    shutil.copytree(small_dataset, copy)
+    return copy
+
+
+def test_every_problem_is_listed_with_file_and_record(run_command, folder):
+    def edit(name, change):
+        content = json.loads((folder / name).read_text())
+        change(content)
+        (folder / name).write_text(json.dumps(content))
+
+    def spoil_train(records):
+        records[3]["input_text"] = "<t_99><t_0><t_0>"
+        records[5].pop("target_text")
+        records.append(dict(records[7]))
+        right = records[9]["target_text"]
+        wrong = "<t_0></a>" if not right.endswith("<t_0></a>") else "<t_1></a>"
+        records[9]["target_text"] = records[9]["input_text"] + wrong
+
+    def spoil_test(records):
+        first = next(i for i, r in enumerate(records) if r["type"] == "type_1")
+        records[first]["type"] = "type_2"
+        records[first + 1]["type"] = "type_9"
+        spoilt.append(first + 1)
+        leaked = json.loads((folder / "train.json").read_text())[20]
+        records.append({**leaked, "type": "type_0"})
+
+    spoilt: list[int] = []
+    edit("test.json", spoil_test)
+    edit("train.json", spoil_train)
+    finished = run_command("script/validate_dataset.py", folder)
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stderr
+    out = finished.stdout
+    for words in (
+        "problem: train.json record 4: token <t_99>",
+        "problem: train.json record 6: it must be an object",
+        "problem: train.json records 8 and 201: input",
+        "problem: train.json record 10: the target holds",
+        f"problem: test.json record {spoilt[0]}: type is type_2, but by the tables and train.json "
+        "it is type_1",
+        f"problem: test.json record {spoilt[0] + 1}: type 'type_9' is not one of",
+        "items that should be unseen are training items, this one first",
+        "problem: train.json: it was changed",
+    ):
+        assert words in out, out
+    assert re.search(r"^\d+ problems, [1-9]\d* notes$", out, flags=re.MULTILINE)
+
+
+def test_the_data_set_that_comes_with_the_repository_is_in_order():
+    dataset, problems = validate(ROOT / "data" / "twohop.20.1500.diff-f12.inf")
+    assert problems == []
+    assert len(dataset.train) == 1500
+
+
+def test_a_good_data_set_has_no_problem(run_command, folder):
+    finished = run_command("script/validate_dataset.py", folder)
+    assert finished.returncode == 0, finished.stdout
+    assert "0 problems, 0 notes" in finished.stdout
+    (folder / "metadata.json").unlink()
+    finished = run_command("script/validate_dataset.py", folder)
+    assert finished.returncode == 0, finished.stdout
+    assert "note: metadata.json: it is not there" in finished.stdout
+    (folder / "vocab.json").write_text("{")
+    finished = run_command("script/validate_dataset.py", folder)
+    assert finished.returncode == 1
+    assert "vocab.json is not valid JSON" in finished.stdout

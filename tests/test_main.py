@@ -1,0 +1,139 @@
+"""main.py and script/train.sh as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT
+
+SMALL = (
+    "--model_name_or_path", "gpt2", "--init_weights", "--n_layer", 1, "--n_head", 2,
+    "--n_embd", 16, "--train_batch_size", 64, "--device", "cpu", "--max_steps", 2,
+)  # fmt: skip
+
+
+def train_sh(*arguments):
+    return subprocess.run(
+        ["bash", str(ROOT / "script" / "train.sh"), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "2"}, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+
+
+def test_train_then_evaluate_and_predict_from_the_checkpoint(tmp_path, small_dataset, run_command):
+    run = tmp_path / "run"
+    finished = run_command(
+        "main.py", "--data_dir", small_dataset, "--output_dir", run, "--do_train", *SMALL,
+        "--evaluate_during_training", "--max_length", 10,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert "--max_length has no effect" in finished.stderr
+    assert "2 steps done" in finished.stdout
+    config = json.loads((run / "run_config.json").read_text())
+    assert config["dataset"]["name"] == small_dataset.name
+    assert config["args"]["n_layer"] == 1
+    trained = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["eval"]
+
+    finished = run_command(
+        "main.py", "--data_dir", small_dataset, "--do_eval", "--do_predict", "--device", "cpu",
+        "--model_name_or_path", run / "final_checkpoint", "--prediction_dir", tmp_path / "out",
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    table = {line.split()[0]: line.split()[1:] for line in finished.stdout.splitlines()}
+    items = json.loads((tmp_path / "out" / "all_items.json").read_text())
+    test = json.loads((small_dataset / "test.json").read_text())
+    assert [item["input_text"] for item in items] == [item["input_text"] for item in test]
+    for kind, scores in trained.items():
+        right = [i["model_output"] == i["target_text"] for i in items if i["type"] == kind]
+        assert scores["n"] == len(right)
+        assert scores["exact_match"] == pytest.approx(sum(right) / len(right))
+        assert table[kind][-1] == f"{scores['exact_match']:.4f}"
+
+
+def test_k_cutoffs_of_an_annotated_test_set_become_groups(tmp_path, small_dataset, run_command):
+    data = tmp_path / small_dataset.name
+    shutil.copytree(small_dataset, data)
+    test = json.loads((data / "test.json").read_text())
+    for number, record in enumerate(test):
+        record["k_cutoff"] = number % 2 if record["type"] == "type_0" else None
+    (data / "test_annotated.json").write_text(json.dumps(test))
+    common = ["main.py", "--data_dir", data, "--do_train", *SMALL, "--output_dir"]
+    assert run_command(*common, tmp_path / "run").returncode == 0
+    scores = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["eval"]
+    inner = [scores[f"type_0/k_cutoff={k}"]["n"] for k in (0, 1)]
+    assert sum(inner) == scores["type_0"]["n"]
+    # An annotation of some other test set is noticed, not used.
+    (data / "test_annotated.json").write_text(json.dumps(test[1:]))
+    finished = run_command(*common, tmp_path / "other")
+    assert finished.returncode == 0
+    assert "does not belong to test.json" in finished.stderr
+    lines = (tmp_path / "other" / "metrics.jsonl").read_text().splitlines()
+    assert not any("/" in group for group in json.loads(lines[-1])["eval"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--do_train"], ["--do_train needs --output_dir"]),
+        ([], ["nothing to do"]),
+        (["--do_eval", "--no_ln"], ["--no_ln", "not offered"]),
+        (["--do_eval", "--fp16", "--do_train", "--output_dir", "OUT"], ["fp16 needs a GPU"]),
+        (["--do_train", "--output_dir", "OUT", "--n_embd", "17"], ["17", "n_head"]),
+        (["--do_eval", "--custom_test", "nowhere.json"], ["nowhere.json does not exist"]),
+    ],
+)
+def test_flags_that_cannot_be_obeyed_are_refused(
+    tmp_path, small_dataset, run_command, refused, flags, words
+):
+    out = tmp_path / "out"
+    flags = [str(out) if flag == "OUT" else flag for flag in flags]
+    refused(run_command("main.py", "--data_dir", small_dataset, *SMALL, *flags), *words)
+    assert not out.exists()
+
+
+def test_paths_that_do_not_exist_are_refused_with_what_is_there(
+    tmp_path, small_dataset, run_command, refused
+):
+    finished = run_command("main.py", "--data_dir", tmp_path / "no", "--do_eval", *SMALL)
+    refused(finished, "--data_dir", "does not exist")
+    (tmp_path / "run" / "checkpoint-5").mkdir(parents=True)
+    finished = run_command(
+        "main.py", "--data_dir", small_dataset, "--do_eval", "--device", "cpu",
+        "--model_name_or_path", tmp_path / "run" / "checkpoint-6",
+    )  # fmt: skip
+    refused(finished, "--model_name_or_path", "does not exist", "checkpoint-5/")
+
+
+def test_train_sh_obeys_its_gpu_argument(tmp_path, small_dataset):
+    run = tmp_path / "run"
+    common = [small_dataset.name, 0.1, 1, 2]
+    more = ["--data_dir", small_dataset, "--n_embd", 16, "--max_steps", 2, "--output_dir", run]
+    finished = train_sh(*common, "cpu", 7, *more)
+    assert finished.returncode == 0, finished.stderr
+    args = json.loads((run / "run_config.json").read_text())["args"]
+    assert (args["n_layer"], args["n_head"], args["manual_seed"]) == (1, 2, 7)
+    assert (args["learning_rate"], args["train_batch_size"]) == (8e-4, 4096)
+    import torch
+
+    if not torch.cuda.is_available():
+        finished = train_sh(*common, "0", 7, *more)
+        assert finished.returncode == 1
+        assert finished.stderr.strip().endswith("but torch sees no GPU; use cpu")
+
+
+@pytest.mark.parametrize("gpu", ["gpu0", "0;1", "0,", "-1"])
+def test_train_sh_refuses_what_is_no_gpu_list(gpu):
+    finished = train_sh("name", 0.1, 1, 2, gpu, 7)
+    assert finished.returncode == 2
+    assert f"GPU is '{gpu}'" in finished.stderr
+
+
+def test_train_sh_says_which_arguments_it_needs():
+    finished = train_sh("name", 0.1)
+    assert finished.returncode == 2
+    assert "6 arguments are needed, 2 given" in finished.stderr

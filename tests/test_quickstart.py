@@ -1,0 +1,136 @@
+"""The quickstart as a user runs it, in its tiny preset; and the sentences of its report."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from coverage_principle.reporting import findings
+from tests.conftest import ROOT
+
+
+def quickstart(*arguments):
+    return subprocess.run(
+        ["bash", str(ROOT / "script" / "quickstart.sh"), "--no-install", "--preset", "tiny",
+         *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quickstart")
+    finished = quickstart("--output_dir", folder)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return folder, finished.stdout
+
+
+def test_it_ends_with_a_table_a_summary_and_a_report(results):
+    folder, output = results
+    summary = json.loads((folder / "summary.json").read_text())
+    assert list(summary["sizes"]) == ["100", "160"]
+    for size, run in summary["sizes"].items():
+        assert run["data"]["counts"]["train"] == int(size)
+        for kind in ("train_inferred", "type_0", "type_1", "type_2", "type_3"):
+            shown = f"{run['accuracy'][kind]['answer_accuracy']:.2f}"
+            assert re.search(rf"accuracy, {kind} .*{shown} \(n=", output)
+        groups = [g for g in run["accuracy"] if g.startswith("type_0/k_cutoff=")]
+        assert sum(run["accuracy"][g]["n"] for g in groups) == run["accuracy"]["type_0"]["n"]
+        covered = {int(k): count for k, (count, _) in run["k_sweep"].items()}
+        below = sum(
+            run["accuracy"][g]["n"] for g in groups if int(g.split("=")[1]) < 3
+        )  # fmt: skip
+        assert covered[3] + below == run["accuracy"]["type_0"]["n"]
+        assert {c["split"] for c in run["clustering"]["cells"]} == {"id_test", "ood"}
+        assert run["tracing"]["checkpoints"]["final_checkpoint"]["id_test"]["cells"]
+    for sentence in summary["findings"]:
+        assert sentence in output
+    assert "IICG peak" in output
+    assert "tracing peak" in output
+
+
+def test_the_report_needs_no_network_and_holds_every_figure_and_finding(results):
+    folder, _ = results
+    page = (folder / "report.html").read_text()
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert page.count('src="data:image/png;base64,') == 6
+    import html
+
+    for sentence in json.loads((folder / "summary.json").read_text())["findings"]:
+        assert html.escape(sentence) in page
+
+
+def test_a_second_time_does_nothing_and_a_lost_result_is_made_again(results):
+    folder, _ = results
+    again = quickstart("--output_dir", folder)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("(done before)") == 10
+    lost = folder / "k_sweep_results" / "twohop.8.100.diff-f12.inf.json"
+    wanted = lost.read_text()
+    lost.unlink()
+    (folder / "data" / "twohop.8.100.diff-f12.inf" / "test_annotated.json").unlink()
+    again = quickstart("--output_dir", folder)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("(done before)") == 9
+    assert lost.read_text() == wanted
+
+
+def test_a_stage_that_fails_is_named(tmp_path):
+    (tmp_path / "data").write_text("a file where a folder has to be")
+    finished = quickstart("--output_dir", tmp_path)
+    assert finished.returncode == 1
+    assert "the stage 'generate 100' failed" in finished.stderr.splitlines()[-1]
+
+
+# ------------------------------------------------------------------------------------- sentences
+
+
+def cell(layer, position, split, iicg, low, high, *, after_ln_f=False):
+    return {
+        "layer": layer, "position": position, "slot": f"x{position + 1}", "split": split,
+        "iicg": iicg, "iicg_interval": [low, high], "after_ln_f": after_ln_f,
+    }  # fmt: skip
+
+
+def test_clustering_is_claimed_only_where_the_intervals_allow_it():
+    clear = [
+        cell(1, 1, "id_test", 0.5, 0.4, 0.6), cell(1, 2, "id_test", 0.2, 0.1, 0.3),
+        cell(2, 2, "id_test", 0.9, 0.8, 1.0, after_ln_f=True), cell(1, 1, "ood", 0.02, 0.0, 0.04),
+    ]  # fmt: skip
+    text = findings.clustering(2500, clear, value="b")
+    assert "layer 1, position x2: IICG 0.50" in text
+    assert text.endswith("clearly less.")
+    close = [clear[0], cell(1, 1, "ood", 0.42, 0.3, 0.5)]
+    assert findings.clustering(2500, close, value="b").endswith("does not tell the two apart.")
+    flat = [cell(1, 1, "id_test", 0.06, -0.02, 0.14), clear[3]]
+    text = findings.clustering(2500, flat, value="b")
+    assert "no clear clustering" in text
+    assert "clearly less" not in text
+    assert "could not be measured" in findings.clustering(10, [], value="b")
+
+
+def traced(layer, position, rate, low, high, n=100):
+    return {
+        "layer": layer, "position": position, "slot": f"x{position + 1}",
+        "published": {"n": n, "both": {"rate": rate, "interval": [low, high]}},
+    }  # fmt: skip
+
+
+def test_a_position_is_singled_out_only_where_the_intervals_allow_it():
+    cells = [
+        traced(1, 1, 0.9, 0.85, 0.95), traced(1, 2, 0.1, 0.05, 0.15),
+        traced(2, 2, 1.0, 1.0, 1.0), traced(2, 1, 0.0, 0.0, 0.0),
+    ]  # fmt: skip
+    text = findings.tracing(2500, {"cells": cells}, value="b", last_layer=2)
+    assert "at layer 1 moves 90 % at x2, 10 % at x3 of 100 samples" in text
+    assert text.endswith("hangs clearly on x2 at layer 1.")
+    cells[0] = traced(1, 1, 0.12, 0.08, 0.16)
+    text = findings.tracing(2500, {"cells": cells}, value="b", last_layer=2)
+    assert text.endswith("no position is singled out.")
+    empty = {"cells": [traced(1, 1, None, None, None, n=0)]}
+    assert "no sample was left" in findings.tracing(10, empty, value="b", last_layer=2)

@@ -1,0 +1,88 @@
+"""Statistics against scipy and closed forms; findings never claim what numbers do not show."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from coverage_principle.reporting import findings, html
+from coverage_principle.reporting.statistics import trend_z, wilson_interval
+from coverage_principle.reporting.style import new_figure, save_figure
+
+
+@pytest.mark.parametrize(("good", "n"), [(0, 5), (3, 10), (87, 90), (500, 1000)])
+def test_wilson_interval_agrees_with_scipy(good, n):
+    expected = stats.binomtest(good, n).proportion_ci(method="wilson")
+    assert wilson_interval(good, n) == pytest.approx((expected.low, expected.high), abs=1e-4)
+
+
+def test_trend_statistic_is_the_correlation_form():
+    """z equals sqrt(N) times the correlation of level and correctness over the single items."""
+    rng = np.random.default_rng(0)
+    levels, totals = [1, 2, 4, 7], [30, 50, 20, 40]
+    successes = [int(rng.integers(0, n + 1)) for n in totals]
+    level = np.repeat(levels, totals)
+    correct = np.concatenate(
+        [np.arange(n) < good for n, good in zip(totals, successes, strict=True)]
+    )
+    expected = np.corrcoef(level, correct)[0, 1] * math.sqrt(sum(totals))
+    assert trend_z(levels, successes, totals) == pytest.approx(expected)
+
+
+def test_trend_of_equal_groups_is_none():
+    assert trend_z([1, 2], [5, 5], [10, 10]) == pytest.approx(0)
+    assert trend_z([1, 2], [10, 10], [10, 10]) == 0
+    assert trend_z([3], [2], [10]) == 0
+
+
+def group(accuracy, n=500):
+    return {"n": n, "answer_accuracy": accuracy}
+
+
+def test_generalisation_is_only_claimed_where_intervals_are_apart():
+    others = {f"type_{i}": group(0.05) for i in (1, 2, 3)}
+    shown = findings.generalisation(100, {"type_0": group(0.9), **others}, chance=0.05)
+    assert "clearly above every" in shown
+    for accuracy, n in ((0.06, 500), (1 / 3, 3)):
+        text = findings.generalisation(100, {"type_0": group(accuracy, n), **others}, chance=0.05)
+        assert "does not separate" in text
+        assert "clearly above every" not in text
+
+
+def test_k_trend_is_only_claimed_where_it_is_clear():
+    climbing = {k: (0.1 * k, 200) for k in range(1, 8)}
+    assert "climbs" in findings.accuracy_against_k(100, climbing)
+    falling = {k: (0.8 - 0.1 * k, 200) for k in range(1, 8)}
+    assert "FALLS" in findings.accuracy_against_k(100, falling)
+    for flat in ({k: (0.5, 200) for k in range(5)}, {1: (0.0, 3), 2: (1.0, 2)}):
+        assert "no clear trend" in findings.accuracy_against_k(100, flat)
+    assert "too few" in findings.accuracy_against_k(100, {3: (0.5, 10), 4: (0.0, 0)})
+
+
+def test_quoted_ends_hold_a_sixth_of_the_items():
+    table = {1: (1.0, 1), 2: (0.0, 99), 3: (0.5, 400), 4: (0.6, 99), 5: (0.0, 1)}
+    text = findings.accuracy_against_k(100, table)
+    ends = re.search(r"from (\S+) over items of k-cutoff (\S+) to (\S+) over .* (\S+) \(", text)
+    assert ends.groups() == ("0.01", "1-2", "0.59", "4-5")
+
+
+def test_k_sweep_sentence():
+    sweep = {"1": [10, 100.0], "2": [6, 60.0], "3": [1, 10.0]}
+    assert "up to k = 2" in findings.k_sweep(10, sweep)
+    assert "at least half" not in findings.k_sweep(10, {"1": [2, 20.0], "2": [0, 0.0]})
+
+
+def test_pages_are_self_contained_and_escaped(tmp_path):
+    drawing, axis = new_figure(2, 2)
+    axis.plot([0, 1])
+    png, pdf = save_figure(drawing, tmp_path / "f.png")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    content = html.page(
+        "a < b", "lead", [html.figure(png, ["<t_1> & more."]), html.table(["k"], [["<t_2>"]])]
+    )
+    assert "<t_1>" not in content
+    assert "<t_2>" not in content
+    assert "&lt;t_1&gt; &amp; more." in content
+    assert not re.search(r'(src|href)="(?!data:)', content)

@@ -1,0 +1,93 @@
+"""Task graphs: what is derived from them, and which graphs are refused."""
+
+import pytest
+
+from coverage_principle.errors import InputError
+from coverage_principle.tasks import TASKS, Function, TaskGraph
+
+
+def test_published_type_numbers_of_two_functions():
+    graph = TASKS["twohop"]
+    numbering = {(1, 1): "type_0", (0, 0): "type_1", (0, 1): "type_2", (1, 0): "type_3"}
+    for bits, label in numbering.items():
+        assert graph.type_label(bits) == label
+        assert graph.type_seen(label) == tuple(map(bool, bits))
+
+
+def test_published_type_numbers_of_three_functions():
+    graph = TASKS["parallel2hop"]
+    order = ["111", "000", "001", "010", "011", "100", "101", "110"]
+    assert [graph.type_label([c == "1" for c in bits]) for bits in order] == list(graph.type_labels)
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "slots"),
+    [
+        ("twohop", "b", ("x1", "x2")),
+        ("threehop", "b2", ("x1", "x2", "x3")),
+        ("parallel2hop", "b2", ("x3", "x4")),
+        ("nontree", "t", ("x1", "x2", "x3")),
+        ("fivehop", "b4", ("x1", "x2", "x3", "x4", "x5")),
+    ],
+)
+def test_fragments(task, value, slots):
+    assert TASKS[task].fragment(value) == slots
+    assert TASKS[task].fragment_positions(value) == tuple(int(s[1:]) - 1 for s in slots)
+
+
+def test_bridges_are_in_evaluation_order():
+    assert TASKS["fivehop"].bridges == ("b1", "b2", "b3", "b4")
+    assert TASKS["parallel2hop"].bridges == ("b1", "b2")
+
+
+def test_only_the_nontree_task_is_path_ambiguous():
+    ambiguous = {name: graph.ambiguous_slots for name, graph in TASKS.items()}
+    assert ambiguous.pop("nontree") == ("x2",)
+    assert set(ambiguous.values()) == {()}
+
+
+def test_a_shared_bridge_makes_its_slots_ambiguous():
+    graph = TaskGraph(
+        "diamond",
+        ("x1", "x2"),
+        (
+            Function("f1", "b", ("x1",)),
+            Function("f2", "c", ("b", "x2")),
+            Function("f3", "t", ("b", "c")),
+        ),
+    )
+    assert graph.ambiguous_slots == ("x1",)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_description_round_trip(task):
+    assert TaskGraph.from_dict(TASKS[task].to_dict()) == TASKS[task]
+
+
+F = Function
+
+
+@pytest.mark.parametrize(
+    ("inputs", "functions", "named"),
+    [
+        (("x1", "x2"), (F("f1", "t", ("x1",)),), "x2"),
+        (("x1",), (F("f1", "b", ("x1",)), F("f2", "t", ("x1",))), "'b'"),
+        (("x1",), (F("f1", "t", ("x1", "y")),), "'y'"),
+        (("x1",), (F("f1", "a", ("x1", "b")), F("f2", "b", ("a",))), "cycle"),
+        (("x1",), (F("f1", "x1", ("x1",)),), "already exists"),
+        (("x1",), (F("f1", "b", ("x1",)), F("f1", "t", ("b",))), "defined twice"),
+        (("x1", "x1"), (F("f1", "t", ("x1",)),), "named twice"),
+        (("x1",), (), "no functions"),
+        ((), (F("f1", "t", ("x1",)),), "no input slots"),
+    ],
+)
+def test_invalid_graphs_are_refused_with_the_culprit_named(inputs, functions, named):
+    with pytest.raises(InputError, match=named):
+        TaskGraph("broken", inputs, functions)
+
+
+def test_a_malformed_description_is_refused():
+    with pytest.raises(InputError, match="sources"):
+        TaskGraph.from_dict(
+            {"name": "x", "inputs": ["x1"], "functions": [{"name": "f", "output": "t"}]}
+        )
