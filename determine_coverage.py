@@ -9,13 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from coverage_principle.cli import run
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not an integer of at least 1")
-    return int(text)
+from coverage_principle.cli import positive, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,7 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--explain", default=None, metavar="ITEM",
         help='say why "<t_3><t_9><t_1>" is covered or what is missing; writes nothing')  # fmt: skip
     add("--suggest", type=positive, default=None, metavar="M",
-        help="M further training items that raise coverage at --min_evidence most")  # fmt: skip
+        help="choose M further training items that raise coverage at --min_evidence most, over all "
+             "in-domain items, counted as by --ground_truth; goes to --output_dir")  # fmt: skip
     add("--output_dir", default=None,
         help="for results and figures (default: k_sweep_results in the repository)")  # fmt: skip
     return parser
@@ -71,6 +66,9 @@ def main(arguments: argparse.Namespace) -> None:
 
     if arguments.ground_truth and arguments.fragments:
         raise InputError("--ground_truth looks at one fragment only; leave --fragments away")
+    others = ("k_sweep", "visualise", "explain", "fragments")
+    if arguments.suggest and (given := [f"--{name}" for name in others if vars(arguments)[name]]):
+        raise InputError(f"--suggest chooses training items; leave {', '.join(given)} away")
     if arguments.visualise and arguments.scope == "domain":
         raise InputError("--visualise draws the dataset scope; leave --scope domain away")
     dataset = load_dataset(find_folder(arguments.data_dir, "--data_dir", also_in="data"))
@@ -129,27 +127,27 @@ def write_and_report(coverage, arguments: argparse.Namespace) -> None:
 
 
 def suggest(dataset, arguments: argparse.Namespace) -> None:
-    """Write the items that would raise coverage most, as records of the data set's own format."""
+    """Write the items that would raise coverage most, as records for ``train.json``."""
     from pathlib import Path
 
-    from coverage_principle.coverage.selection import suggest as choose
+    from coverage_principle import coverage as wing
     from coverage_principle.data import write_json
     from coverage_principle.paths import relative_to_root, repository_root
 
     k = arguments.min_evidence
     with progress_bar() as progress:
-        found = choose(
-            dataset, arguments.suggest, k=k, ground_truth=arguments.ground_truth,
-            progress=progress,
-        )  # fmt: skip
+        found = wing.suggest(dataset, arguments.suggest, k=k, progress=progress)
     folder = Path(arguments.output_dir or repository_root() / "k_sweep_results")
     file = folder / f"{dataset.name}_suggested_{arguments.suggest}_k-{k}.json"
-    write_json(file, found.records, one_per_line=True)
+    write_json(file, dataset.records(found.items), one_per_line=True)
+    before, after = (f"{n:,} ({n / max(found.in_domain, 1):.2%})" for n in found.covered[[0, -1]])
     print(
-        f"{len(found.records):,} items to add to the training set: of {found.in_domain:,} unseen "
-        f"in-domain items, {found.covered_before:,} are covered at k = {k} now and "
-        f"{found.covered_after:,} with them"
+        f"{dataset.name}: {found.in_domain:,} unseen in-domain items\n"
+        f"  covered at k = {k} now           {before}\n"
+        f"  with {len(found.items):,} more training items  {after}"
     )
+    if len(found.items) < arguments.suggest:
+        print("  which is all that can be covered: no more than these are suggested")
     print(f"written: {relative_to_root(file)}")
 
 

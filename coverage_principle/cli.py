@@ -56,6 +56,27 @@ def run(
         parser.exit(1, f"{parser.prog}: error: {_sentence(error)}\n")
 
 
+def positive(text: str) -> int:
+    """For ``type=``: an integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not an integer of at least 1")
+    return int(text)
+
+
+def integers(low: int) -> Callable[[str], list[int]]:
+    """For ``type=``: integers of at least ``low``, separated by commas, each once."""
+
+    def parse(text: str) -> list[int]:
+        parts = [part.strip() for part in text.split(",")]
+        if not all(part.isdecimal() and int(part) >= low for part in parts):
+            raise argparse.ArgumentTypeError(
+                f"{text} is not a list of integers of at least {low}, such as {low},{low + 1}"
+            )
+        return list(dict.fromkeys(map(int, parts)))
+
+    return parse
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Text in aligned columns, the first to the left and the others to the right."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]

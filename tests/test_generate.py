@@ -155,7 +155,7 @@ def test_training_and_test_items_are_uniform_over_what_they_are_drawn_from(task)
     graph = TASKS[task]
     settings = WorldSettings(num_tokens=3, max_train_data_num=4, default_seen_ratio=0.8,
                              test_size_for_type=1, validation_size=1)  # fmt: skip
-    tables = worlds._draw_tables(graph, settings)
+    tables = worlds.draw_tables(graph, settings)
     trained, tested = {}, {}
     values = [table.values for table in tables]
     space = worlds.CompositionSpace(graph, values, [table.expected_seen for table in tables])

@@ -13,7 +13,9 @@ from coverage_principle.coverage.evidence import (
 )
 from coverage_principle.coverage.explain import Explanation, explain
 from coverage_principle.coverage.explain_text import explanation_lines
+from coverage_principle.coverage.required import in_domain_coverage, required_amounts
 from coverage_principle.coverage.results import result_name, write_annotated, write_sweep
+from coverage_principle.coverage.selection import Selection, select, suggest
 from coverage_principle.coverage.substitution import (
     EVERY_K,
     Items,
@@ -30,6 +32,7 @@ __all__ = [
     "Explanation",
     "Items",
     "Observations",
+    "Selection",
     "SlotSet",
     "consistent_pairs",
     "dataset_coverage",
@@ -38,12 +41,16 @@ __all__ = [
     "explain",
     "explanation_lines",
     "functional_equivalence",
+    "in_domain_coverage",
     "k_cutoffs",
     "observe",
     "parse_slot_sets",
+    "required_amounts",
     "result_name",
+    "select",
     "slot_sets",
     "substitution_edges",
+    "suggest",
     "sweep_lines",
     "type_lines",
     "warnings",

@@ -11,7 +11,7 @@ from coverage_principle.data.formats import (
     check_include_atomic,
     dataset_files,
 )
-from coverage_principle.data.reading import Dataset, load_dataset, read_task
+from coverage_principle.data.reading import Dataset, find_task, load_dataset, read_task
 from coverage_principle.data.space import CompositionSpace, domain_size
 from coverage_principle.data.tables import FUNCTION_FAMILIES, Table, evaluate
 from coverage_principle.data.validation import validate
@@ -21,6 +21,7 @@ from coverage_principle.data.worlds import (
     World,
     WorldSettings,
     bridge_counts,
+    draw_tables,
     generate_world,
 )
 
@@ -48,7 +49,9 @@ __all__ = [
     "check_include_atomic",
     "dataset_files",
     "domain_size",
+    "draw_tables",
     "evaluate",
+    "find_task",
     "generate_world",
     "load_dataset",
     "read_json",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -86,7 +86,8 @@ def dataset_files(world: World, form: FormatSettings) -> tuple[dict[str, Content
     vocabulary = build_vocabulary(
         world.settings.num_tokens, filler=form.target_format == "fakebridge"
     )
-    writer = _Writer(world, form.target_format, Codec(vocabulary))
+    tables = [table.values for table in world.tables]
+    writer = RecordWriter(world.graph, tables, form.target_format, Codec(vocabulary))
     atomic = _common_facts(world) if form.include_atomic else None
     files: dict[str, Content] = {
         "vocab.json": dump_json(vocabulary),
@@ -103,12 +104,14 @@ def dataset_files(world: World, form: FormatSettings) -> tuple[dict[str, Content
     return files, _metadata(world, form, 0 if atomic is None else len(atomic[0]))
 
 
-class _Writer:
+class RecordWriter:
     """Turns arrays of items into the lines of JSON records."""
 
-    def __init__(self, world: World, target_format: str, codec: Codec) -> None:
-        self._graph, self._codec, self._format = world.graph, codec, target_format
-        self._tables = [table.values for table in world.tables]
+    def __init__(
+        self, graph: TaskGraph, tables: Sequence[np.ndarray], target_format: str, codec: Codec
+    ) -> None:
+        self._graph, self._codec, self._format = graph, codec, target_format
+        self._tables = tables
 
     def items(self, inputs: np.ndarray, label: str | None = None) -> Iterator[str]:
         """A line for each composition, with its type if ``label`` is given."""
@@ -146,7 +149,7 @@ class _Writer:
         return np.stack(columns, axis=1)
 
 
-def _typed(writer: _Writer, groups: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _typed(writer: RecordWriter, groups: Mapping[str, np.ndarray]) -> Iterator[str]:
     return _chain(*(writer.items(rows, label) for label, rows in groups.items()))
 
 
@@ -168,7 +171,7 @@ def _json_list(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _table_file(
-    world: World, writer: _Writer, form: FormatSettings, j: int, stem: str
+    world: World, writer: RecordWriter, form: FormatSettings, j: int, stem: str
 ) -> dict[str, Content]:
     """The file of one function's facts."""
     table = world.tables[j].values
@@ -182,7 +185,7 @@ def _table_file(
     return {f"{stem}.json": _json_list(_fact_lines(writer, table, known))}
 
 
-def _fact_lines(writer: _Writer, table: np.ndarray, known: np.ndarray | None) -> Iterator[str]:
+def _fact_lines(writer: RecordWriter, table: np.ndarray, known: np.ndarray | None) -> Iterator[str]:
     """The facts of a table in lexicographic order of their arguments."""
     flat = np.arange(table.size) if known is None else np.flatnonzero(known)
     for begin in range(0, len(flat), _CHUNK):

@@ -6,6 +6,7 @@ which have no ``metadata.json``, are read too: the task is then known from the f
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ import numpy as np
 
 from coverage_principle.data.checks import Problem, Report, Split, check_pairs
 from coverage_principle.data.files import METADATA, read_json
-from coverage_principle.data.vocabulary import END, Codec
+from coverage_principle.data.formats import RecordWriter
+from coverage_principle.data.vocabulary import END, FILLER, Codec
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TASKS, TaskGraph
 
@@ -42,6 +44,20 @@ class Dataset:
     @property
     def num_tokens(self) -> int:
         return self.codec.num_tokens
+
+    @property
+    def target_format(self) -> str:
+        """What targets hold after the input: one of ``TARGET_FORMATS``, as training items show."""
+        bridges = self.train.targets[:, :-1]
+        if bridges.shape[1] == 0:
+            return "inf"
+        fillers = [i for i, token in enumerate(self.codec.vocabulary) if token == FILLER]
+        return "fakebridge" if np.isin(bridges, fillers).all() else "cot"
+
+    def records(self, inputs: np.ndarray) -> list[dict]:
+        """Further compositions ``(n, slots)`` as records for ``train.json``, by the tables."""
+        writer = RecordWriter(self.graph, self.tables(), self.target_format, self.codec)
+        return [json.loads(line) for line in writer.items(inputs)]
 
     def tables(self) -> list[np.ndarray]:
         """Each function's table, ``(|X|,) * arity`` int32, -1 for facts that are not listed.
@@ -75,6 +91,15 @@ def read_task(file: Path) -> TaskGraph:
     if graph.name in TASKS:
         raise InputError(f"{file}: {graph.name} is a task that is there already; choose a new name")
     return graph
+
+
+def find_task(name: str) -> TaskGraph:
+    """A built-in task by name, or the graph in a user's ``FILE.json``; ``InputError`` otherwise."""
+    if name in TASKS:
+        return TASKS[name]
+    if not Path(name).is_file():
+        raise InputError(f"--task {name} is neither a file nor one of {', '.join(TASKS)}")
+    return read_task(Path(name))
 
 
 def refuse(path: Path) -> Report:

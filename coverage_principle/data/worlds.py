@@ -125,7 +125,7 @@ def generate_world(graph: TaskGraph, settings: WorldSettings) -> World:
     """
     settings.check(graph)
     seed = settings.seed
-    tables = _draw_tables(graph, settings)
+    tables = draw_tables(graph, settings)
     values = [table.values for table in tables]
     allowed = CompositionSpace(graph, values, [table.expected_seen for table in tables])
     if settings.max_train_data_num > allowed.size:
@@ -142,7 +142,7 @@ def generate_world(graph: TaskGraph, settings: WorldSettings) -> World:
     return World(graph, settings, tables, seen, train, test, validation, trainable, available)
 
 
-def _draw_tables(graph: TaskGraph, settings: WorldSettings) -> list[Table]:
+def draw_tables(graph: TaskGraph, settings: WorldSettings) -> list[Table]:
     """Each function's table, every one from a stream of its own."""
     size, ratio = settings.num_tokens, settings.default_seen_ratio
     if not settings.same_function:

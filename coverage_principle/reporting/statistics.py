@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 
 def wilson_interval(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
@@ -40,3 +43,34 @@ def trend_z(levels: Sequence[float], successes: Sequence[float], totals: Sequenc
     spread = sum(t * (level - mean) ** 2 for level, t in zip(levels, totals, strict=True))
     variance = rate * (1 - rate) * spread
     return slope / math.sqrt(variance) if variance > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """``y = factor * x ** exponent``; ``low`` and ``high`` bound the exponent (95 %).
+
+    ``r2`` is the coefficient of determination of the logarithms.
+    """
+
+    factor: float
+    exponent: float
+    low: float
+    high: float
+    r2: float
+
+
+def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
+    """Least squares on the logarithms, with Student's interval for the slope.
+
+    ``ValueError`` with fewer than three points, or all at one ``x``: there is no interval then.
+    """
+    if len(x) < 3 or len(set(x)) < 2:
+        raise ValueError("a power law needs at least three points at two different x")
+    from scipy import stats
+
+    fit = stats.linregress(np.log(x), np.log(y))
+    half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
+    return PowerLaw(
+        math.exp(fit.intercept), float(fit.slope), float(fit.slope) - half,
+        float(fit.slope) + half, float(fit.rvalue) ** 2,
+    )  # fmt: skip

@@ -1,0 +1,65 @@
+"""Training items to 99 % coverage: chosen by ``--suggest`` against drawn at random.
+
+From the same first N items of a world, counts how many more are needed until 99 % of all in-domain
+items that were unseen at N are k-covered (2-hop, ground truth, as in script/required_data.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+
+import numpy as np
+from common import describe_machine
+
+from coverage_principle.coverage import in_domain_coverage, required_amounts, select
+from coverage_principle.coverage.required import GrowingWorld
+from coverage_principle.data import WorldSettings
+from coverage_principle.tasks import TASKS
+
+SHARE = 0.99
+
+
+def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[float, int, int]:
+    """Share covered at ``start`` items; items to add until SHARE, chosen and at random."""
+    world = GrowingWorld(TASKS["twohop"], WorldSettings(num_tokens, 1, seed=seed))
+    train = world.train(start)
+
+    def count(amount: int):
+        return in_domain_coverage(world.graph, world.tables, world.train(amount), (k,))
+
+    at_random = required_amounts(count, world.trainable, (k,), share=SHARE, start=start)[k]
+    found = select(world.graph, world.tables, train, world.trainable, k)
+    reached = found.covered >= SHARE * found.in_domain
+    chosen = int(np.argmax(reached)) if reached.any() else len(train)
+    return count(start).share(k), chosen, at_random - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5, help="worlds averaged over (default: 5)")
+    arguments = parser.parse_args()
+    print(describe_machine(), file=sys.stderr)
+    print(
+        "| \\|X\\| | N | k | covered at N | more items, chosen | more items, random | ratio | s |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for num_tokens, start, k in (
+        (50, 5000, 2), (50, 5000, 3), (50, 10_000, 2), (50, 10_000, 3), (50, 10_000, 4),
+        (100, 40_000, 2), (100, 40_000, 3),
+    ):  # fmt: skip
+        began = time.perf_counter()
+        runs = [chosen_and_random(num_tokens, start, k, seed) for seed in range(arguments.seeds)]
+        seconds = (time.perf_counter() - began) / arguments.seeds
+        share, chosen, at_random = (statistics.mean(column) for column in zip(*runs, strict=True))
+        print(
+            f"| {num_tokens} | {start:,} | {k} | {share:.1%} | {chosen:,.0f} | {at_random:,.0f} | "
+            f"{at_random / chosen:.1f} | {seconds:.1f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

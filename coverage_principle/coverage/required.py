@@ -1,0 +1,339 @@
+"""How much training data covers a task, found on worlds alone, before any training.
+
+For one world the training compositions are put into one random order, and its prefixes are the
+training sets. Coverage is the ground-truth mode: the fragment of one intermediate value, by default
+of the task's first function, whose true values tell which fragments may be equivalent. With one
+slot set a component of the substitution graph is a class of fragments in one context, so *all*
+unseen in-domain items can be counted: those outside the prefix whose every call it makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
+from coverage_principle.coverage.evidence import observe
+from coverage_principle.data import (
+    CompositionSpace,
+    WorldSettings,
+    draw_tables,
+    evaluate,
+    read_json,
+    write_json,
+)
+from coverage_principle.data.tables import call_arguments, seen_calls
+from coverage_principle.errors import InputError
+from coverage_principle.tasks import TaskGraph
+
+#: Ranks drawn at once for the random order; fixed, so that a longer prefix begins with a shorter.
+_DRAWN = 1 << 16
+#: Items that are looked at together where each must be evaluated.
+_BATCH = 1 << 20
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Unseen in-domain items of one training set, and how many of them are covered at each k."""
+
+    unseen: int
+    covered: dict[int, int]
+
+    def share(self, k: int) -> float:
+        """The share that is covered at ``k``; 0 where there are no such items."""
+        return self.covered[k] / self.unseen if self.unseen else 0.0
+
+
+class GrowingWorld:
+    """The functions of one seed, and its trainable compositions in one random order.
+
+    The functions are those that a generator draws from the same settings.
+    """
+
+    def __init__(self, graph: TaskGraph, settings: WorldSettings) -> None:
+        settings.check(graph)
+        self.graph, self.num_tokens = graph, settings.num_tokens
+        drawn = draw_tables(graph, settings)
+        self.tables = [table.values for table in drawn]
+        self._space = CompositionSpace(graph, self.tables, [t.expected_seen for t in drawn])
+        self.trainable = self._space.size
+        self._rng = np.random.default_rng([settings.seed, 4])  # worlds.py has the streams 0 to 3
+        self._order = np.empty(0, dtype=np.int64)
+
+    def train(self, count: int) -> np.ndarray:
+        """The first ``count`` items of the order: ``(count, slots)`` int32."""
+        if not 0 <= count <= self.trainable:
+            raise ValueError(f"{count} items asked for, but there are {self.trainable}")
+        while len(self._order) < count:
+            blocks = [self._order]
+            blocks += [
+                self._rng.integers(0, self.trainable, size=_DRAWN)
+                for _ in range(1 + (count - len(self._order)) // _DRAWN)
+            ]
+            drawn = np.concatenate(blocks)
+            _, first = np.unique(drawn, return_index=True)
+            self._order = drawn[np.sort(first)]
+        return self._space.unrank(self._order[:count])
+
+
+def in_domain_coverage(
+    graph: TaskGraph,
+    tables: Sequence[np.ndarray],
+    train: np.ndarray,
+    ks: Sequence[int],
+    *,
+    value: str | None = None,
+) -> Counts:
+    """Count all unseen in-domain items, and those that the fragments of ``value`` cover.
+
+    ``train`` is ``(n, slots)``, distinct. ``value`` is the intermediate value whose fragment is
+    substituted, that of the first function by default; ``InputError`` if there is none such, or if
+    its fragment is the whole input.
+    """
+    positions, value = fragment_of_value(graph, value)
+    num_tokens = tables[0].shape[0]
+    values = evaluate(graph, tables, train)
+    labels = values[graph.answer].astype(np.int64) * num_tokens + values[value]
+    observations = observe(train, labels, positions, num_tokens)
+    equivalence = functional_equivalence(observations, num_tokens)
+    seen = seen_calls(graph, tables, train)
+    in_domain = CompositionSpace(graph, tables, seen).size
+    # Where nothing but the value itself reads these slots, equivalent fragments make the same
+    # further calls: if one of them is in the domain, all are.
+    alike = _read_only_for(graph, value)
+    covered = {}
+    for k in ks:
+        classes = equivalence.classes(k)
+        cells = np.unique(
+            classes[observations.fragment_of].astype(np.int64) * observations.num_contexts
+            + observations.context_of,
+            return_index=True,
+        )[1]  # an item of each cell (class, context) that the training set reaches
+        class_of = classes[observations.fragment_of[cells]]
+        if alike:
+            count = int(np.bincount(classes)[class_of].sum())
+        else:
+            count = sum(
+                int(_made(graph, tables, seen, items).sum())
+                for items in _members(train[cells], class_of, classes, equivalence, positions)
+            )
+        covered[int(k)] = count - len(train)
+    return Counts(in_domain - len(train), covered)
+
+
+def fragment_of_value(graph: TaskGraph, value: str | None) -> tuple[tuple[int, ...], str]:
+    """Slots of an intermediate value's fragment, and its name: by default the first function's.
+
+    ``InputError`` if there is no such value, or its fragment is the whole input.
+    """
+    value = value or graph.functions[0].output
+    if value not in graph.bridges:
+        raise InputError(
+            f"--value {value} is no intermediate value of task {graph.name}; it has "
+            f"{', '.join(graph.bridges) or 'none'}"
+        )
+    positions = graph.fragment_positions(value)
+    if len(positions) == len(graph.inputs):
+        raise InputError(
+            f"--value {value} of task {graph.name} depends on all {len(positions)} slots, which "
+            "leaves no context to compare its fragments in"
+        )
+    return positions, value
+
+
+def _read_only_for(graph: TaskGraph, value: str) -> bool:
+    """Whether everything that ``value`` is computed from reaches the answer only through it."""
+    inside, queue = set(graph.fragment(value)), [value]
+    while queue:
+        for source in graph.function_of(queue.pop()).sources:
+            if source not in graph.inputs:
+                queue.append(source)
+            inside.add(source)
+    return all(
+        function.output == value
+        or function.output in inside
+        or not inside.intersection(function.sources)
+        for function in graph.functions
+    )
+
+
+def _members(
+    items: np.ndarray,
+    class_of: np.ndarray,
+    classes: np.ndarray,
+    equivalence: Equivalence,
+    positions: tuple[int, ...],
+) -> Iterator[np.ndarray]:
+    """Every input whose fragment is in its item's class and whose context is its item's."""
+    fragments = equivalence.fragments()
+    order = np.argsort(classes, kind="stable")
+    sizes = np.bincount(classes)
+    starts = np.cumsum(sizes) - sizes
+    counts = sizes[class_of]
+    ends = np.cumsum(counts)
+    begin = 0
+    while begin < len(items):
+        before = int(ends[begin - 1]) if begin else 0
+        end = max(begin + 1, int(np.searchsorted(ends, before + _BATCH, side="right")))
+        part, repeats = slice(begin, end), counts[begin:end]
+        within = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        members = order[np.repeat(starts[class_of[part]], repeats) + within]
+        found = np.repeat(items[part], repeats, axis=0)
+        found[:, list(positions)] = fragments[members]
+        yield found
+        begin = end
+
+
+def _made(
+    graph: TaskGraph, tables: Sequence[np.ndarray], seen: Sequence[np.ndarray], items: np.ndarray
+) -> np.ndarray:
+    """Which items make only calls that are marked in ``seen``: ``(n,)`` bool."""
+    values = evaluate(graph, tables, items)
+    made = np.ones(len(items), dtype=bool)
+    for function, mask in zip(graph.functions, seen, strict=True):
+        made &= mask[call_arguments(function, values)]
+    return made
+
+
+# ----------------------------------------------------------------------------------------- search
+
+
+def required_amounts(
+    count: Callable[[int], Counts],
+    trainable: int,
+    ks: Sequence[int],
+    *,
+    share: float = 0.99,
+    tolerance: float = 0.005,
+    start: int = 1000,
+) -> dict[int, int | None]:
+    """The smallest N at which a share of the unseen in-domain items is covered, for every k.
+
+    ``count(N)`` measures one amount; it is called once for each. N is doubled from ``start`` until
+    the share is reached and then bisected until the two ends are within ``tolerance`` of each
+    other, relatively; the upper end is returned, None where even all ``trainable`` items (less one,
+    so that something is unseen) do not reach the share. That the covered share grows with N is
+    taken for granted: it holds but for small noise once the domain itself is nearly complete.
+    """
+    known: dict[int, Counts] = {}
+
+    def reached(amount: int, k: int) -> bool:
+        if amount not in known:
+            known[amount] = count(amount)
+        return known[amount].share(k) >= share
+
+    most, found = trainable - 1, {}
+    for k in sorted(ks):
+        high = min(start, most)
+        while not reached(high, k) and high < most:
+            high = min(2 * high, most)
+        if not reached(high, k):
+            found[k] = None
+            continue
+        low = max((n for n in known if n < high and not reached(n, k)), default=0)
+        while high - low > max(1, tolerance * high):
+            middle = (low + high) // 2
+            low, high = (low, middle) if reached(middle, k) else (middle, high)
+        found[k] = high
+    return found
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched for, at any |X| and seed; named as the flags of ``required_data.py``.
+
+    ``InputError`` for a share or tolerance outside of (0, 1), and for a ``value`` whose fragments
+    have no context.
+    """
+
+    graph: TaskGraph
+    ks: tuple[int, ...]
+    value: str | None = None
+    seen_ratio: float = 0.7
+    function_family: str = "random"
+    share: float = 0.99
+    tolerance: float = 0.005
+
+    def __post_init__(self) -> None:
+        for name in ("share", "tolerance"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"--{name} {getattr(self, name)} is not between 0 and 1")
+        object.__setattr__(self, "value", fragment_of_value(self.graph, self.value)[1])
+        self.settings(2, 0).check(self.graph)
+
+    def settings(self, num_tokens: int, seed: int) -> WorldSettings:
+        """The world of one |X| and seed; N is not settled there but searched for."""
+        return WorldSettings(
+            num_tokens, 1, default_seen_ratio=self.seen_ratio, seed=seed,
+            function_family=self.function_family,
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """What tells files of these worlds apart: task, value, seen ratio, family."""
+        parts = [self.graph.name, self.value, f"seen-{self.seen_ratio:g}"]
+        if self.function_family != "random":
+            parts.append(self.function_family)
+        return "_".join(parts)
+
+
+class RequiredData:
+    """Required amounts at any number of |X| and seeds; ``file`` keeps every measurement.
+
+    A file of earlier measurements is read and gone on with. ``InputError`` if it is of another task
+    or other worlds.
+    """
+
+    def __init__(self, search: Search, file: Path) -> None:
+        self.search, self._file = search, file
+        #: ``{|X|: {seed: {k: N or None}}}``
+        self.amounts: dict[int, dict[int, dict[int, int | None]]] = {}
+        self._about = {
+            "task": search.graph.to_dict(), "value": search.value,
+            "default_seen_ratio": search.seen_ratio, "function_family": search.function_family,
+        }  # fmt: skip
+        self._measured: dict[str, dict[str, dict]] = {}
+        if file.exists():
+            before = read_json(file)
+            if not isinstance(before, dict) or before.get("about") != self._about:
+                raise InputError(f"{file} is of another task or other worlds; move it away")
+            self._measured = before["measured"]
+
+    def find(
+        self, num_tokens: int, seed: int, told: Callable[[int], None] = lambda _: None
+    ) -> dict[int, int | None]:
+        """The amounts of one world, ``{k: N}``; ``told`` is called with each N to be measured."""
+        search = self.search
+        world = GrowingWorld(search.graph, search.settings(num_tokens, seed))
+        measured = self._measured.setdefault(f"{num_tokens}/{seed}", {})
+
+        def count(amount: int) -> Counts:
+            known = measured.get(str(amount))
+            if known is None or any(str(k) not in known["covered"] for k in search.ks):
+                told(amount)
+                counts = in_domain_coverage(
+                    search.graph, world.tables, world.train(amount), search.ks, value=search.value
+                )
+                known = asdict(counts)
+                known["covered"] = {str(k): n for k, n in counts.covered.items()}
+                measured[str(amount)] = known
+                write_json(self._file, {"about": self._about, "measured": self._measured})
+            return Counts(known["unseen"], {int(k): n for k, n in known["covered"].items()})
+
+        found = required_amounts(
+            count, world.trainable, search.ks, share=search.share, tolerance=search.tolerance,
+            start=num_tokens**2,
+        )  # fmt: skip
+        self.amounts.setdefault(num_tokens, {})[seed] = found
+        return found
+
+
+def asymptotic_exponent(k: int) -> float:
+    """2.5 - 0.5 / k: how N grows with |X| for k-coverage of the 2-hop task, in the limit.
+
+    "The Coverage Principle", arXiv 2505.20278, theorem 6.1.
+    """
+    return 2.5 - 0.5 / k
