@@ -21,6 +21,17 @@ from coverage_principle.reporting.style import SEQUENTIAL, new_figure, save_figu
 _TRACING = {
     "rank": ("both", "rate", "samples moved to t' (%)"),
     "prob": ("relative_change", "mean", "relative change of p(t')"),
+    "logit": (
+        "logit_shift_share",
+        "mean",
+        "shift of logit(t') - logit(t)\n(share of source run's)",
+    ),
+}
+#: The same for a lens, by statistic.
+_LENS = {
+    "reciprocal_rank": "mean reciprocal rank",
+    "prob": "mean probability",
+    "first": "ranked first (share of items)",
 }
 _CELL_WIDTH, _CELL_HEIGHT = 0.62, 0.42
 
@@ -68,6 +79,21 @@ def _iicg_label(value: str) -> str:
     return f"IICG by {value} (difference of cosines)"
 
 
+def iicg_comparison(
+    metrics: Mapping[str, Mapping], path: str | Path, *, statistic: str = "iicg"
+) -> list[Path]:
+    """Several groupings of one checkpoint side by side, split by split: b against (b, x2)."""
+    panels = {
+        f"by ({value}), {split}\n{about['vectors']:,} vectors, {about['groups']} groups": (
+            iicg_cells(found, split, statistic)
+        )
+        for split in next(iter(metrics.values()))["splits"]
+        for value, found in metrics.items()
+        if (about := found["splits"][split])["vectors"]
+    }
+    return iicg_panels(panels, path)
+
+
 def iicg_panels(
     panels: Mapping[str, Sequence[HeatCell]],
     path: str | Path,
@@ -84,14 +110,27 @@ def iicg_panels(
 # -------------------------------------------------------------------------------------- tracing
 
 
+def tracing_effect(metric: str) -> tuple[str, str, str]:
+    """What figures show of a metric: the effect's key, its number, and the axis label."""
+    return _TRACING[metric]
+
+
 def tracing_cells(
-    results: Mapping, checkpoint: str, split: str, subset: str = "published"
+    results: Mapping,
+    checkpoint: str,
+    split: str,
+    subset: str = "published",
+    bridge: str | None = None,
 ) -> list[HeatCell]:
-    """The cells of one checkpoint and split of a tracing result; rates in percent."""
+    """The cells of one checkpoint and split of a tracing result; rates in percent.
+
+    ``bridge`` names a bridge that the model writes, in place of the answer.
+    """
     effect, field, _ = _TRACING[results["metric"]]
     scale = 100 if results["metric"] == "rank" else 1
     cells = []
-    for cell in results["checkpoints"][checkpoint][split]["cells"]:
+    summary = results["checkpoints"][checkpoint][split]
+    for cell in (summary if bridge is None else summary["bridges"][bridge])["cells"]:
         value = cell[subset][effect][field]
         value = None if value is None else scale * value
         cells.append(HeatCell(cell["layer"], cell["position"], cell["slot"], value))
@@ -109,11 +148,17 @@ def tracing_heatmap(
     checkpoint = checkpoint or list(results["checkpoints"])[-1]
     panels = {}
     for split, summary in results["checkpoints"][checkpoint].items():
-        n = max(cell[subset]["n"] for cell in summary["cells"])
-        total = summary["samples"]["n"]
-        if total:
-            title = f"{split}\n{n:,} of {total:,} samples"
-            panels[title] = tracing_cells(results, checkpoint, split, subset)
+        emitted = {"": (None, summary)}
+        bridges = summary.get("bridges", {})
+        if bridges:  # what the model writes, one after the other
+            emitted = {f"{name} of ": (name, part) for name, part in bridges.items()}
+            emitted[f"{results['emitted'][-1]} of "] = (None, summary)
+        for about, (bridge, part) in emitted.items():
+            total = part["samples"]["n"]
+            if total:
+                n = max(cell[subset]["n"] for cell in part["cells"])
+                title = f"{about}{split}\n{n:,} of {total:,} samples"
+                panels[title] = tracing_cells(results, checkpoint, split, subset, bridge)
     return tracing_panels(panels, path, metric=results["metric"])
 
 
@@ -128,6 +173,50 @@ def tracing_panels(
     values = [c.value for cells in panels.values() for c in cells if c.value is not None]
     limits = max(-1.0, min([0.0, *values])), min(2.0, max([1.0, *values]))
     return _draw(panels, path, label, limits, "{:.2f}".format)
+
+
+# ----------------------------------------------------------------------------------------- lens
+
+
+def lens_heatmap(
+    results: Mapping,
+    path: str | Path,
+    *,
+    checkpoint: str | None = None,
+    split: str = "id_test",
+    statistic: str = "reciprocal_rank",
+) -> list[Path]:
+    """A panel for each bridge and the answer, of one checkpoint (the last by default)."""
+    checkpoint = checkpoint or list(results["checkpoints"])[-1]
+    panels: dict[str, list[HeatCell]] = {value: [] for value in results["values"]}
+    count = 0
+    for cell in results["checkpoints"][checkpoint][split]:
+        count = cell["n"]
+        panels[cell["value"]].append(
+            HeatCell(cell["layer"], cell["position"], cell["slot"], cell[statistic])
+        )
+    if not count:
+        raise InputError(f"no item of {split} to draw in {path}")
+    titled = {f"{value}\n{count:,} items, {split}": cells for value, cells in panels.items()}
+    return _draw(titled, path, _LENS[statistic], (0, 1), "{:.2f}".format)
+
+
+def interchange_heatmap(
+    results: Mapping, path: str | Path, *, checkpoint: str | None = None
+) -> list[Path]:
+    """How often t stays first, a panel for each pair of splits; samples answered right only."""
+    checkpoint = checkpoint or list(results["checkpoints"])[-1]
+    panels = {}
+    for pair, summary in results["checkpoints"][checkpoint].items():
+        right = summary["samples"]["original_correct"]
+        if right:
+            cells = []
+            for c in summary["cells"]:
+                rate = 100 * c["original_correct"]["answer_kept"]["rate"]
+                cells.append(HeatCell(c["layer"], c["position"], c["slot"], rate))
+            title = f"{pair.replace('-', ' takes from ')}\n{right:,} samples"
+            panels[title] = cells
+    return _draw(panels, path, "answer kept (%)", (0, 100), "{:.0f}".format)
 
 
 # -------------------------------------------------------------------------------------- drawing
