@@ -25,7 +25,7 @@ TRACE = f"{TWOHOP}/causal_tracing_2-hop.py"
 LAYERS = 2
 
 
-def save_checkpoint(folder, vocabulary, seed):
+def save_checkpoint(folder, vocabulary, seed, positions=8):
     """A random model and a tokenizer whose ids are not the data set's; vocabulary padded to 8."""
     order = np.random.default_rng(3).permutation(len(vocabulary))
     ids = {vocabulary[token]: i for i, token in enumerate(order)}
@@ -34,7 +34,8 @@ def save_checkpoint(folder, vocabulary, seed):
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</a>").save_pretrained(folder)
     torch.manual_seed(seed)
     config = GPT2Config(
-        vocab_size=-(-len(ids) // 8) * 8, n_layer=LAYERS, n_head=2, n_embd=16, n_positions=8,
+        vocab_size=-(-len(ids) // 8) * 8, n_layer=LAYERS, n_head=2, n_embd=16,
+        n_positions=positions,
         initializer_range=0.4, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     GPT2LMHeadModel(config).save_pretrained(folder)
