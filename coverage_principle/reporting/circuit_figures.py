@@ -82,16 +82,16 @@ def _iicg_label(value: str) -> str:
 def iicg_comparison(
     metrics: Mapping[str, Mapping], path: str | Path, *, statistic: str = "iicg"
 ) -> list[Path]:
-    """Several groupings of one checkpoint side by side, split by split: b against (b, x2)."""
+    """Several groupings of one checkpoint, a row each, split by split: b against (b, x2)."""
     panels = {
         f"by ({value}), {split}\n{about['vectors']:,} vectors, {about['groups']} groups": (
             iicg_cells(found, split, statistic)
         )
-        for split in next(iter(metrics.values()))["splits"]
         for value, found in metrics.items()
+        for split in found["splits"]
         if (about := found["splits"][split])["vectors"]
     }
-    return iicg_panels(panels, path)
+    return iicg_panels(panels, path, per_row=-(-len(panels) // len(metrics)))
 
 
 def iicg_panels(
@@ -99,12 +99,13 @@ def iicg_panels(
     path: str | Path,
     *,
     label: str = "IICG (difference of cosines)",
+    per_row: int | None = None,
 ) -> list[Path]:
-    """A panel for each title, on one colour scale."""
+    """A panel for each title, on one colour scale; ``per_row`` of them side by side, or all."""
     values = [c.value for cells in panels.values() for c in cells if c.value is not None]
     # A fixed floor keeps noise around zero from filling the whole colour scale.
     limits = min([0.0, *values]), max([0.2, *values])
-    return _draw(panels, path, label, limits, "{:.2f}".format)
+    return _draw(panels, path, label, limits, "{:.2f}".format, per_row)
 
 
 # -------------------------------------------------------------------------------------- tracing
@@ -222,20 +223,27 @@ def interchange_heatmap(
 # -------------------------------------------------------------------------------------- drawing
 
 
-def _draw(panels, path, label, limits, show) -> list[Path]:
-    """Panels side by side, each with its own rows and columns; rows are named once if equal."""
+def _draw(panels, path, label, limits, show, per_row: int | None = None) -> list[Path]:
+    """Panels side by side, each with its own rows and columns; layers are named once if equal."""
     if not panels:
         raise InputError(f"nothing to draw in {path}")
     grids = [_grid(cells) for cells in panels.values()]
     columns = max(len(slots) for _, slots, _ in grids)
     rows = max(len(names) for names, _, _ in grids)
-    width = max(columns * _CELL_WIDTH + 0.9, 2.2) * len(panels) + 1.0
+    across = min(per_row or len(panels), len(panels))
+    down = -(-len(panels) // across)
+    width = max(columns * _CELL_WIDTH + 0.9, 2.2) * across + 1.0
     figure, axes = new_figure(
-        width, max(rows * _CELL_HEIGHT + 1.5, 2.6), 1, len(panels), squeeze=False
+        width, max(rows * _CELL_HEIGHT + 1.5, 2.6) * down, down, across, squeeze=False
     )
     colours = matplotlib.colormaps[SEQUENTIAL]
     norm = matplotlib.colors.Normalize(*limits)
-    for axis, title, (names, slots, values) in zip(axes[0], panels, grids, strict=True):
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    used = axes.flat[: len(panels)]
+    for place, (axis, title, (names, slots, values)) in enumerate(
+        zip(used, panels, grids, strict=True)
+    ):
         axis.set_facecolor("#dddddd")  # shows where there is no value
         image = axis.imshow(
             values, origin="lower", cmap=colours, norm=norm, aspect="auto", interpolation="nearest"
@@ -245,7 +253,7 @@ def _draw(panels, path, label, limits, show) -> list[Path]:
             colour = "black" if np.isnan(value) else _readable_on(colours(norm(value)))
             axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         axis.set_xticks(range(len(slots)), slots)
-        same_rows = axis is not axes[0][0] and names == grids[0][0]
+        same_rows = place % across > 0 and names == grids[place - place % across][0]
         axis.set_yticks(range(len(names)), [""] * len(names) if same_rows else names)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("position")
@@ -257,8 +265,9 @@ def _draw(panels, path, label, limits, show) -> list[Path]:
         axis.tick_params(which="minor", length=0)
         for spine in axis.spines.values():
             spine.set_visible(False)
-    axes[0][0].set_ylabel("layer")
-    figure.colorbar(image, ax=axes[0].tolist(), label=label)
+    for first in axes[:, 0]:
+        first.set_ylabel("layer")
+    figure.colorbar(image, ax=axes.ravel().tolist(), label=label)
     return save_figure(figure, path)
 
 
