@@ -40,6 +40,8 @@ class Blocks:
         self._body = loaded.model.transformer
         config = loaded.model.config
         self._heads = config.num_attention_heads
+        # GPT-2's own activation is the same function in seven passes over memory instead of one.
+        self._fused = config.activation_function == "gelu_new"
         size = config.hidden_size // self._heads
         scale = size**-0.5 if config.scale_attn_weights else 1.0
         self._scales = [
@@ -79,7 +81,7 @@ class Blocks:
         multiple of n, its first n rows belonging to the same sequences as the next n, and so on.
         ``last_only`` gives the last position only, (rows, 1, width): what the final layer needs.
         """
-        query, key, value = self._project(index, state)
+        query, key, value = self._project(index, state, last_only=last_only)
         if earlier is not None:
             copies = len(state) // len(earlier[0])
             key, value = (
@@ -87,7 +89,7 @@ class Blocks:
                 for before, own in zip(earlier, (key, value), strict=True)
             )
         if last_only:
-            query, state = query[:, :, -1:], state[:, -1:]
+            state = state[:, -1:]
         return self._mlp(index, state + self._attend(index, query, key, value))
 
     def logits(self, state: Tensor) -> Tensor:
@@ -103,8 +105,19 @@ class Blocks:
             [head(self._body.ln_f(part)).logsumexp(dim=-1) for part in state.split(step)]
         )
 
-    def _project(self, index: int, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(
+        self, index: int, state: Tensor, *, last_only: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (of the last position only, if asked), keys and values, each by head."""
         block = self._body.h[index]
+        if last_only and state.shape[1] > 1:
+            normed, linear, width = block.ln_1(state), block.attn.c_attn, state.shape[-1]
+            weight, bias = linear.weight, linear.bias
+            query = normed[:, -1:] @ weight[:, :width] + bias[:width]
+            pair = normed @ weight[:, width:] + bias[width:]
+            parts = (query, *pair.split(width, dim=-1))
+            heads = [part.unflatten(-1, (self._heads, -1)).transpose(1, 2) for part in parts]
+            return heads[0], heads[1], heads[2]
         rows, tokens, width = state.shape
         mixed = block.attn.c_attn(block.ln_1(state))
         mixed = mixed.view(rows, tokens, 3, self._heads, width // self._heads)
@@ -125,4 +138,7 @@ class Blocks:
 
     def _mlp(self, index: int, middle: Tensor) -> Tensor:
         block = self._body.h[index]
-        return middle + block.mlp(block.ln_2(middle))
+        if not self._fused:
+            return middle + block.mlp(block.ln_2(middle))
+        hidden = block.mlp.c_fc(block.ln_2(middle))
+        return middle + block.mlp.c_proj(functional.gelu(hidden, approximate="tanh"))

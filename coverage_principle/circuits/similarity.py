@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,18 @@ class GroupSums:
 
 def group_sums(vectors: np.ndarray, groups: np.ndarray) -> GroupSums:
     """Sums over groups of ``vectors`` (n, width); ``groups`` (n,) holds each one's label."""
-    labels, index = np.unique(groups, return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    starts = np.searchsorted(index[order], np.arange(len(labels)))
-    vectors = np.asarray(vectors, dtype=np.float64)[order]
+    _, index = np.unique(groups, return_inverse=True)
+    vectors = np.asarray(vectors, dtype=np.float64)
     counts = np.bincount(index).astype(np.float64)
-    gram, own = _gram(unit_vectors(vectors), starts)
-    return GroupSums(counts, gram, own, np.add.reduceat(vectors, starts, axis=0) / counts[:, None])
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    some = norms > 0
+    # A sparse matrix sums by group without a copy of the vectors, sorted or normalised.
+    place, shape = (index, np.arange(len(index))), (len(counts), len(index))
+    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=some)
+    sums = csr_array((scale, place), shape=shape) @ vectors
+    totals = csr_array((np.ones(len(index)), place), shape=shape) @ vectors
+    own = np.bincount(index, weights=some, minlength=len(counts))
+    return GroupSums(counts, sums @ sums.T, own, totals / counts[:, None])
 
 
 def _gram(unit: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,9 @@ from transformers import GPT2LMHeadModel
 from coverage_principle.circuits.checkpoints import LoadedModel
 from coverage_principle.errors import InputError
 
+#: Numbers in one state of a batch; bounds memory whatever the batch size.
+_ROOM = 1 << 22
+
 
 @dataclass(frozen=True)
 class Tap:
@@ -225,8 +228,10 @@ def collect_streams(
     last = max(site.position for sites in wanted.values() for site in sites)
     inputs = inputs[:, : last + 1]  # a state sees no later position
     found: dict[str, dict[Site, np.ndarray]] = {stream: {} for stream in wanted}
-    for begin in range(0, len(inputs), batch_size):
-        rows = slice(begin, begin + batch_size)
+    width = loaded.model.config.hidden_size
+    step = max(1, min(batch_size, _ROOM // (inputs.shape[1] * width)))
+    for begin in range(0, len(inputs), step):
+        rows = slice(begin, begin + step)
         with capture(taps) as states:
             loaded.model.transformer(loaded.encode(inputs[rows]), use_cache=False)
         for stream, sites in wanted.items():
