@@ -25,7 +25,7 @@ TRACE = f"{TWOHOP}/causal_tracing_2-hop.py"
 LAYERS = 2
 
 
-def save_checkpoint(folder, vocabulary, seed):
+def save_checkpoint(folder, vocabulary, seed, positions=8):
     """A random model and a tokenizer whose ids are not the data set's; vocabulary padded to 8."""
     order = np.random.default_rng(3).permutation(len(vocabulary))
     ids = {vocabulary[token]: i for i, token in enumerate(order)}
@@ -34,7 +34,8 @@ def save_checkpoint(folder, vocabulary, seed):
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</a>").save_pretrained(folder)
     torch.manual_seed(seed)
     config = GPT2Config(
-        vocab_size=-(-len(ids) // 8) * 8, n_layer=LAYERS, n_head=2, n_embd=16, n_positions=8,
+        vocab_size=-(-len(ids) // 8) * 8, n_layer=LAYERS, n_head=2, n_embd=16,
+        n_positions=positions,
         initializer_range=0.4, bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     GPT2LMHeadModel(config).save_pretrained(folder)
@@ -166,7 +167,7 @@ def test_collapse_does_not_replace_results_unasked(run_dir, tmp_path):
     circuits.collapse_run(checkpoint, tmp_path, pairs=[(1, 1)], device="cpu", overwrite=True)
     assert (first / "metrics.json").read_text() == before  # the same seed, the same bytes
     circuits.collapse_run(
-        checkpoint, tmp_path / "bare", pairs=[(1, 1)], device="cpu", save_vectors=False
+        checkpoint, tmp_path / "bare", pairs=[(1, 1)], device="cpu", vectors="none"
     )
     assert [path.name for path in (tmp_path / "bare").rglob("*.*") if path.is_file()] == [
         "metrics.json"
@@ -177,7 +178,7 @@ def test_collapse_does_not_replace_results_unasked(run_dir, tmp_path):
     "pairs",
     [
         "__import__('os').system('touch hacked')", "[(1,1)", "[]", "[1,1]", "3,1", "[(1,-1)]",
-        "[(1,1);(2,2)]", "{(1,1)}", "[('logit',1)]", "[(1,1)]+[(2,2)]", "lambda: 0",
+        "[(1,1);(2,2)]", "{(1,1)}", "[('exit',1)]", "[(1,1)]+[(2,2)]", "lambda: 0",
     ],
 )  # fmt: skip
 def test_layer_pos_pairs_are_data(run_command, refused, pairs, tmp_path):
@@ -189,10 +190,14 @@ def test_layer_pos_pairs_are_data(run_command, refused, pairs, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"pairs": [(3, 1)]}, r"\(3,1\) .* layers 0 to 2 and positions 0 to 2"),
-        ({"pairs": [(1, 3)]}, r"\(1,3\) .* positions 0 to 2"),
+        ({"pairs": [(3, 1)]}, r"\(3,1\) .* layers 0 to 2 and positions 0 to 3"),
+        ({"pairs": [(1, 4)]}, r"\(1,4\) .* positions 0 to 3"),
+        ({"group_by": "b,q"}, "--group_by b,q: .* x1, x2, x3, b, t"),
+        ({"pairs": [(1, 1), ("logit", 1)]}, "cannot be mixed"),
+        ({"vectors": "csv"}, "--vectors csv .* npz, safetensors, none"),
+        ({"k_groups": "7,9+"}, r"no type_0 item has a k-cutoff in 7 or 9\+ \(there are: 0, 1"),
         ({"stream": "attention"}, "--mode attention .* residual, .* post_mlp"),
-        ({"function_number": 3}, "--atomic_idx 3 .* f1, f2"),
+        ({"group_by": 3}, "--atomic_idx 3 .* f1, f2"),
         ({"device": "tpu9"}, "--device tpu9"),
         ({"device": "cuda:99"}, "--device cuda:99"),
         ({"k_groups": "3-1"}, "'3-1' .* 1-2,3,4"),
@@ -220,10 +225,13 @@ def test_a_checkpoint_that_is_not_there_is_listed_not_downloaded(run_command, re
 def test_tracing_of_all_checkpoints(traced, dataset_dir):
     file, finished = traced
     assert {p.suffix for p in file.parent.iterdir()} == {".json", ".npz", ".png", ".pdf"}
-    assert len({p.name.rsplit(".", 1)[0] for p in file.parent.iterdir()}) == 1
+    stems = {p.name.rsplit(".", 1)[0] for p in file.parent.iterdir()}
+    assert stems == {file.stem, f"{file.stem}_over_training"}
     results = json.loads(file.read_text(), parse_constant=pytest.fail)  # no NaN
     assert list(results["checkpoints"]) == ["checkpoint-20", "checkpoint-100", "final_checkpoint"]
-    assert results["family"] == {"name": "diff_f1", "changes": "b", "slot": "x2"}
+    assert results["family"] == {
+        "name": "diff_f1", "title": "b'", "changes": "b", "slot": "x2", "held": []
+    }  # fmt: skip
     assert "final_checkpoint, id_test" in finished.stdout
     for name, about in results["splits"].items():
         lost = sum(about["no_counterfactual"].values())
@@ -245,8 +253,8 @@ def test_tracing_of_all_checkpoints(traced, dataset_dir):
     for row in raw["test_rows"][low]:
         assert row % 5 <= 2  # the k-cutoffs of the fixture
     cell = results["checkpoints"]["checkpoint-20"]["id_test"]["cells"][1]
-    after = raw["checkpoint-20/after"][0, 1]
-    samples = [(*raw["checkpoint-20/before"][i], *after[i]) for i in members]
+    after = raw["checkpoint-20/t/rank/after"][0, 1]
+    samples = [(*raw["checkpoint-20/t/rank/before"][i], *after[i]) for i in members]
     counts = slow.published_rank_counts(samples)
     assert cell["published"]["n"] == counts["n"]
     assert cell["published"]["both"]["count"] == counts["both"]
@@ -268,7 +276,7 @@ def test_counterfactuals_are_the_same_for_one_checkpoint_and_fewer_items(
     assert len(places) == len(part["test_rows"]) > 0
     np.testing.assert_array_equal(part["sources"], whole["sources"][places])
     np.testing.assert_array_equal(
-        part["checkpoint-100/after"], whole["checkpoint-100/after"][:, :, places]
+        part["checkpoint-100/t/rank/after"], whole["checkpoint-100/t/rank/after"][:, :, places]
     )
 
 
@@ -302,17 +310,6 @@ def test_tracing_refusals(run_command, refused, run_dir, tmp_path):
     with pytest.raises(InputError, match="--metric_type cosine"):
         circuits.trace_run(run_dir, tmp_path, metric="cosine")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_tracing_refuses_targets_with_bridges(run_command, run_dir, tmp_path):
-    made = run_command(
-        "dataset_generation/twohop.py", "--num_tokens", 10, "--max_train_data_num", 200, "--cot",
-        "--test_size_for_type", 60, "--output_dir", tmp_path,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    (cot,) = tmp_path.iterdir()
-    with pytest.raises(InputError, match="hold 2 tokens; .* the answer alone"):
-        circuits.trace_run(run_dir, tmp_path / "out", data_dir=cot)
 
 
 # --------------------------------------------------------------------------- finding and loading

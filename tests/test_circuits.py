@@ -22,7 +22,7 @@ from coverage_principle.errors import InputError
 from coverage_principle.tasks import TASKS
 from tests.oracles import circuits_bruteforce as slow
 
-LAYERS, ATTENTION = (1, 2, 3), ("sdpa", "eager")
+LAYERS, ATTENTION = (1, 2, 8), ("sdpa", "eager")
 
 
 def random_model(num_layers, attention="sdpa", tokens=11, outputs=24):
@@ -125,11 +125,11 @@ def test_a_hook_that_never_fires_is_an_error_and_hooks_are_removed():
 
 @pytest.fixture(scope="module")
 def pairs(rows):
-    """Originals, sources that differ in the second token, and answers t, t'."""
+    """Originals, sources that differ in the second token, and answers t, t' (n, 1, 2)."""
     sources = rows.copy()
     sources[:, 1] = (rows[:, 1] + 3) % 10
     answers = np.stack([rows[:, 0], (rows[:, 0] + 1) % 10], axis=1)
-    return rows, sources, answers
+    return rows, sources, answers[:, None]
 
 
 def test_own_states_change_nothing_and_all_of_the_sources_states_give_its_output(loaded, pairs):
@@ -147,23 +147,23 @@ def test_own_states_change_nothing_and_all_of_the_sources_states_give_its_output
         torch.testing.assert_close(patcher.scores_from(everything, layer), output["theirs"])
 
 
-@pytest.mark.parametrize("readout", ["rank", "prob"])
+@pytest.mark.parametrize("readout", ["rank", "logit", "prob"])
 def test_trace_equals_one_forward_a_cell(loaded, pairs, readout):
     originals, sources, answers = pairs
-    found = circuits.trace(loaded, originals, sources, answers, readout=readout, batch_size=4)
-    model, ids = loaded.model, loaded.token_ids.tolist()
+    (found,) = circuits.trace(loaded, originals, sources, answers, probabilities=True, batch_size=4)
+    model, ids, answers = loaded.model, loaded.token_ids.tolist(), answers[:, 0]
 
     def read(logits, sample):
         wanted = [ids[a] for a in answers[sample]]
         if readout == "rank":
             return [slow.rank_of(logits, token, ids) for token in wanted]
-        return logits.softmax(-1)[wanted].tolist()
+        return (logits if readout == "logit" else logits.softmax(-1))[wanted].tolist()
 
     for sample in range(len(originals)):
         mine, theirs = ([ids[i] for i in r[sample]] for r in (originals, sources))
         before, source = (model(torch.tensor([r])).logits[0, -1] for r in (mine, theirs))
-        np.testing.assert_allclose(found.before[sample], read(before, sample), atol=1e-6)
-        np.testing.assert_allclose(found.source[sample], read(source, sample), atol=1e-6)
+        np.testing.assert_allclose(found.before[readout][sample], read(before, sample), atol=1e-5)
+        np.testing.assert_allclose(found.source[readout][sample], read(source, sample), atol=1e-5)
         first = [slow.rank_of(before, ids[answers[sample, 0]], ids) == 0,
                  slow.rank_of(source, ids[answers[sample, 1]], ids) == 0]  # fmt: skip
         assert [found.answers_original[sample], found.answers_source[sample]] == first
@@ -171,18 +171,18 @@ def test_trace_equals_one_forward_a_cell(loaded, pairs, readout):
             for position in found.positions:
                 logits = slow.patched_logits(model, mine, theirs, layer, position)
                 np.testing.assert_allclose(
-                    found.after[i, position, sample], read(logits, sample), atol=1e-6
+                    found.after[readout][i, position, sample], read(logits, sample), atol=1e-5
                 )
 
 
 def test_trace_of_the_slot_before_the_changed_one_does_nothing(loaded, pairs):
-    found = circuits.trace(loaded, *pairs)
+    (found,) = circuits.trace(loaded, *pairs)
     assert found.layers == tuple(range(1, loaded.num_layers + 1))
-    np.testing.assert_array_equal(found.after[:, 0], np.broadcast_to(found.before, (
-        loaded.num_layers, *found.before.shape)))  # fmt: skip
+    before, source, after = (side["logit"] for side in (found.before, found.source, found.after))
+    np.testing.assert_array_equal(after[:, 0], np.broadcast_to(before, after[:, 0].shape))
     # Layer L, the yardstick: the last position gives the source run, the others nothing.
-    np.testing.assert_array_equal(found.after[-1, 2], found.source)
-    np.testing.assert_array_equal(found.after[-1, 1], found.before)
+    np.testing.assert_array_equal(after[-1, 2], source)
+    np.testing.assert_array_equal(after[-1, 1], before)
 
 
 def test_a_model_whose_blocks_cannot_be_run_by_hand_is_an_error():
@@ -202,15 +202,17 @@ def made_up_trace(readout, rng, n=60, layers=3):
         draw = lambda *shape: rng.integers(0, 9, size=shape).astype(np.int32)  # noqa: E731
     else:
         draw = lambda *shape: rng.random(shape).astype(np.float32)  # noqa: E731
-    source = draw(n, 2)
+    before, source = draw(n, 2), draw(n, 2)
     if readout == "prob":
         source = np.sqrt(np.sqrt(source))  # mostly above the patches
     after = draw(layers, 3, n, 2)
     after[-1, 2] = source + np.float32(1e-7) if readout == "prob" else source
-    return circuits.Trace(
-        readout, tuple(range(1, layers + 1)), (0, 1, 2), draw(n, 2), source, after,
-        rng.random(n) < 0.7, rng.random(n) < 0.7,
-    )  # fmt: skip
+    sides = [{readout: values} for values in (before, source, after)]
+    for side in sides:
+        shape = side[readout].shape
+        side.setdefault("rank", rng.integers(0, 3, size=shape).astype(np.int32))
+        side.setdefault("logit", rng.normal(size=shape).astype(np.float32))
+    return circuits.Trace(tuple(range(1, layers + 1)), (0, 1, 2), *sides)
 
 
 def test_rank_summary_counts_as_published():
@@ -219,12 +221,18 @@ def test_rank_summary_counts_as_published():
     summary = circuits.summarise(trace, members, ("x1", "x2", "x3"), seed=0)
     assert len(summary["cells"]) == 9
     for cell in summary["cells"]:
-        after = trace.after[cell["layer"] - 1, cell["position"]]
-        samples = [(*trace.before[i], *after[i]) for i in members]
+        after = trace.after["rank"][cell["layer"] - 1, cell["position"]]
+        samples = [(*trace.before["rank"][i], *after[i]) for i in members]
         expected = slow.published_rank_counts(samples)
         found = cell["published"]
-        assert {k: v if k == "n" else v["count"] for k, v in found.items()} == expected
-        for name in ("changed_in_top6", "changed_above_original", "both"):
+        counts = {k: found[k]["count"] for k in expected if k != "n"}
+        assert {"n": found["n"], **counts} == expected
+        chosen = [i for i in members if trace.before["rank"][i, 0] <= trace.before["rank"][i, 1]]
+        assert found["changed_first"]["count"] == (after[chosen, 1] == 0).sum()
+        shift = [np.diff(trace.after["logit"][cell["layer"] - 1, cell["position"], i])
+                 - np.diff(trace.before["logit"][i]) for i in chosen]  # fmt: skip
+        assert found["logit_shift"]["mean"] == pytest.approx(np.mean(shift), abs=1e-6)
+        for name in ("changed_in_top6", "changed_above_original", "both", "changed_first"):
             low, high = found[name]["interval"]
             assert found[name]["rate"] == found[name]["count"] / found["n"]
             assert low <= found[name]["rate"] <= high
@@ -237,13 +245,13 @@ def test_rank_summary_counts_as_published():
 
 def test_prob_summary_is_the_published_mean_of_ratios():
     trace = made_up_trace("prob", np.random.default_rng(2))
-    summary = circuits.summarise(trace, np.arange(60), ("x1", "x2", "x3"), seed=0)
+    summary = circuits.summarise(trace, np.arange(60), ("x1", "x2", "x3"), metric="prob", seed=0)
     cells = {(c["layer"], c["position"]): c for c in summary["cells"]}
     for position in range(3):
         # The published script looks at layers below L only.
         kept, means = slow.published_relative_changes(
-            trace.before[:, 1].tolist(), trace.source[:, 1].tolist(),
-            trace.after[:-1, position, :, 1].tolist(),
+            trace.before["prob"][:, 1].tolist(), trace.source["prob"][:, 1].tolist(),
+            trace.after["prob"][:-1, position, :, 1].tolist(),
         )  # fmt: skip
         assert 0 < kept < 60
         dropped = sum(counts[f"x{position + 1}"] for counts in summary["filtered_out"].values())
@@ -252,8 +260,9 @@ def test_prob_summary_is_the_published_mean_of_ratios():
             found = cells[layer, position]["published"]
             assert found["n"] == kept
             assert found["relative_change"]["mean"] == pytest.approx(mean, rel=1e-5)
-    gain = (trace.source[:, 1] - trace.before[:, 1]).astype(float)
-    change = (trace.after[0, 1, :, 1] - trace.before[:, 1]).astype(float)
+    before, source, after = (s["prob"] for s in (trace.before, trace.source, trace.after))
+    gain = (source[:, 1] - before[:, 1]).astype(float)
+    change = (after[0, 1, :, 1] - before[:, 1]).astype(float)
     of_means = cells[1, 1]["unfiltered"]["relative_change_of_means"]
     assert of_means["mean"] == pytest.approx(change.mean() / gain.mean(), rel=1e-5)
     assert of_means["interval"][0] <= of_means["mean"] <= of_means["interval"][1]
@@ -261,7 +270,7 @@ def test_prob_summary_is_the_published_mean_of_ratios():
 
 def test_a_subset_without_samples_has_no_rate():
     trace = made_up_trace("rank", np.random.default_rng(3))
-    trace.answers_source[:] = False
+    trace.source["rank"][:, 1] = 4
     summary = circuits.summarise(trace, np.arange(60), ("x1", "x2", "x3"), seed=0)
     empty = summary["cells"][0]["both_correct"]
     assert empty["n"] == 0
@@ -272,7 +281,7 @@ def test_a_subset_without_samples_has_no_rate():
 def test_bootstrap_interval_of_a_mean_is_about_two_standard_errors():
     rng = np.random.default_rng(0)
     values = rng.normal(5, 1, size=(400, 2))
-    intervals = tracing._bootstrap(values, rng)
+    intervals = tracing.bootstrap(values, rng)
     half = (intervals[:, 1] - intervals[:, 0]) / 2
     np.testing.assert_allclose(half, 1.96 * values.std(axis=0) / 20, rtol=0.15)
 
@@ -394,7 +403,13 @@ def test_items_without_a_counterfactual_say_why(dataset):
 
 @pytest.mark.parametrize(
     ("task", "index", "slot"),
-    [("twohop", 0, "x2"), ("threehop", 1, "x3"), ("parallel2hop", 1, "x4"), ("nontree", 0, "x2")],
+    [
+        ("twohop", 0, "x2"),
+        ("threehop", 1, "x3"),
+        ("parallel2hop", 1, "x4"),
+        ("nontree", 0, "x1"),
+        ("fivehop", 3, "x5"),
+    ],
 )
 def test_families_of_other_tasks_follow_from_the_graph(task, index, slot):
     assert circuits.diff_family(TASKS[task], index).slot == slot
@@ -415,7 +430,8 @@ def test_the_answers_function_has_no_family(task, index):
 def test_splits_keep_the_first_item_of_each_fragment(dataset, index, unseen):
     width = 2 if index == 0 else 3
     types = {"id_train": {"train_inferred"}, "id_test": {"type_0"}, "ood": unseen}
-    splits = items.item_splits(dataset, index, out_of_domain=True)
+    grouping = circuits.grouping_of(dataset.graph, index + 1)
+    splits = items.item_splits(dataset, grouping, out_of_domain=True)
     assert set(splits) == set(types)
     for name, split in splits.items():
         assert set(split.types) == types[name]

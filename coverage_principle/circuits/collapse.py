@@ -1,4 +1,4 @@
-"""Cosine clustering of hidden states by the value of one primitive function, cell by cell."""
+"""Cosine clustering of hidden states by a value of the computation, cell by cell."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from coverage_principle.circuits.checkpoints import LoadedModel
+from coverage_principle.circuits.grouping import Grouping, layout_of, sequences
 from coverage_principle.circuits.items import ItemSplit, union_of
 from coverage_principle.circuits.similarity import similarity
 from coverage_principle.circuits.states import Site, collect_states
-from coverage_principle.data import Dataset, evaluate
+from coverage_principle.data import Dataset
 from coverage_principle.errors import InputError
 
 
@@ -20,45 +21,46 @@ def collapse(
     sites: Sequence[Site],
     splits: Mapping[str, ItemSplit],
     *,
-    function_index: int,
+    grouping: Grouping,
     stream: str = "residual",
     batch_size: int = 4096,
+    permutations: int = 0,
     seed: int = 0,
     progress: Callable[[int], object] = lambda _done: None,
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """Group the splits' items by the function's value and measure every site.
+    """Group the splits' items and measure every site.
 
-    Returns the cells, one for each site and split (``layer``, ``after_ln_f``, ``position``,
-    ``slot``, ``split`` and what ``similarity`` returns), and the arrays behind them: ``test_rows``
-    (n,), ``inputs`` (n, slots), ``groups`` (n,), ``member/<split>`` (n,) bool, and
-    ``state/<site key>`` (n, width). ``progress`` is told of each finished site.
+    The model is fed each item's whole target (teacher-forced), so positions after the inputs are
+    its bridges, filler or answer. Returns the cells, one for each site and split (``layer``,
+    ``after_ln_f``, ``position``, ``slot``, ``split`` and what ``similarity`` returns), and the
+    arrays behind them: ``test_rows`` (n,), ``inputs`` (n, slots), ``groups`` (n,),
+    ``member/<split>`` (n,) bool, and ``state/<site key>`` (n, width). ``progress`` is told of each
+    finished site.
     """
-    graph = dataset.graph
-    value = graph.functions[function_index].output
     rows, places = union_of(splits)
     if len(rows) == 0:
         raise InputError(f"{dataset.path / 'test.json'} has no items to group")
     inputs = dataset.test.inputs[rows]
-    groups = evaluate(graph, dataset.tables(), inputs)[value]
-    unknown = int((groups < 0).sum())
-    if unknown:
-        raise InputError(
-            f"{dataset.path}: the atomic facts do not give {value!r} of {unknown} test items"
-        )
-    states = collect_states(loaded, inputs, sites, stream=stream, batch_size=batch_size)
+    groups = grouping.codes(dataset, inputs)
+    names = layout_of(dataset).names
+    states = collect_states(
+        loaded, sequences(dataset, rows), sites, stream=stream, batch_size=batch_size
+    )
     cells = []
     for site in sites:
         for name, place in places.items():
+            measured = similarity(
+                states[site][place], groups[place], rng=np.random.default_rng(seed),
+                permutations=permutations,
+            )  # fmt: skip
             cells.append(
                 {
                     "layer": site.layer,
                     "after_ln_f": site.after_ln_f,
                     "position": site.position,
-                    "slot": graph.inputs[site.position],
+                    "slot": names[site.position],
                     "split": name,
-                    **similarity(
-                        states[site][place], groups[place], rng=np.random.default_rng(seed)
-                    ),
+                    **measured,
                 }
             )
         progress(1)

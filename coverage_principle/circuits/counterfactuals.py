@@ -1,9 +1,16 @@
-"""Counterfactual inputs: change one slot so that one intermediate value, and the answer, change.
+"""Counterfactual inputs: change one slot so that some values of the computation change, others not.
 
-The *diff* family of function f with output v: all slots but one are kept; the changed slot makes
-v' differ from v and the answer t' differ from t, and every primitive call of the counterfactual is
-seen, that is, used by some training composition. (The counterfactual itself need not be a training
-item.) For 2-hop f1 this is the published ``diff_f1``: x2 -> x2', x1 and x3 kept.
+Every family changes one input slot and the answer (t' differs from t), and every primitive call of
+the counterfactual is seen, that is, used by some training composition. (The counterfactual itself
+need not be a training item.) Which families a task has follows from its graph:
+
+``diff_<function>``      for every intermediate value v: v' differs from v. For 2-hop f1 this is the
+                         published ``diff_f1``: x2 -> x2', x1 and x3 kept. In a task with path
+                         ambiguity a slot is changed that reaches the answer through v alone, if
+                         there is one: for non-tree x1 -> x1', the published (b').
+``keep_<v>_change_<x>``  for a slot x that reaches the answer through v and also past it: x' differs
+                         and v is kept. For non-tree this is the published (b, x2').
+``change_<v>_and_<x>``   the same, but v changes too: the published (b', x2').
 """
 
 from __future__ import annotations
@@ -23,34 +30,110 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Family:
-    """Change ``slot`` so that the output of ``function`` changes."""
+    """Change ``slot`` so that the values ``changed`` differ and the values ``held`` stay.
 
-    function: Function
+    ``function`` is the first that reads the slot; ``value`` the intermediate value that the family
+    is about; ``title`` names what differs, in the paper's way.
+    """
+
+    name: str
+    title: str
+    value: str
     slot: str
-
-    @property
-    def name(self) -> str:
-        return f"diff_{self.function.name}"
+    function: Function
+    changed: tuple[str, ...]
+    held: tuple[str, ...]
 
 
 def diff_family(graph: TaskGraph, function_index: int) -> Family:
-    """The family of a function (0-based): the last input slot that it reads is changed.
+    """The family that changes the output v of a function (0-based).
 
-    ``InputError`` if the function gives the answer (nothing comes after it) or reads no slot.
+    The slot changed is the last one that the function reads, rather one that reaches the answer
+    through v alone; if it reads none, the last such slot that v depends on. What the slot reaches
+    besides v's ancestors and descendants is held. ``InputError`` if the function gives the answer
+    (nothing comes after it).
     """
     function = graph.functions[function_index]
-    slots = [source for source in function.sources if source in graph.inputs]
-    if function.output == graph.answer or not slots:
+    value = function.output
+    if value == graph.answer:
         raise InputError(
-            f"task {graph.name}: no counterfactual changes {function.output!r} of {function.name} "
-            "alone; it must be an intermediate value whose function reads an input slot"
+            f"task {graph.name}: no counterfactual changes {value!r} of {function.name} "
+            "alone; it must be an intermediate value"
         )
-    return Family(function, slots[-1])
+    slots = [s for s in function.sources if s in graph.inputs] or list(graph.fragment(value))
+    alone = [slot for slot in slots if not _passes_by(graph, slot, value)]
+    slot = (alone or slots)[-1]
+    free = _ancestors(graph, value) | _descendants(graph, value) | {value}
+    held = tuple(v for v in graph.bridges if slot in graph.fragment(v) and v not in free)
+    return _family(graph, f"diff_{function.name}", f"{value}'", value, slot, (value,), held)
+
+
+def families(graph: TaskGraph) -> dict[str, Family]:
+    """Every family of a task by name, those of its path ambiguity after those of its values."""
+    found = [diff_family(graph, index) for index in range(len(graph.functions) - 1)]
+    for slot in graph.ambiguous_slots:
+        for value in graph.bridges:
+            if slot not in graph.fragment(value) or not _passes_by(graph, slot, value):
+                continue
+            make = [
+                (f"keep_{value}_change_{slot}", f"{value}, {slot}'", (), (value,)),
+                (f"change_{value}_and_{slot}", f"{value}', {slot}'", (value,), ()),
+            ]
+            found += [
+                _family(graph, name, title, value, slot, changed, held)
+                for name, title, changed, held in make
+            ]
+    return {family.name: family for family in found}
+
+
+def family_of(graph: TaskGraph, name: str) -> Family:
+    """The family called ``name``; ``InputError`` lists those of the task."""
+    there = families(graph)
+    if name not in there:
+        raise InputError(
+            f"--family {name} does not exist: task {graph.name} has {', '.join(there) or 'none'}"
+        )
+    return there[name]
+
+
+def _family(graph, name, title, value, slot, changed, held) -> Family:
+    first = next(f for f in graph.functions if slot in f.sources)
+    return Family(name, title, value, slot, first, changed, held)
+
+
+def _ancestors(graph: TaskGraph, value: str) -> set[str]:
+    """The values that ``value`` is computed from."""
+    found: set[str] = set()
+    waiting = [value]
+    while waiting:
+        for source in graph.function_of(waiting.pop()).sources:
+            if source not in graph.inputs and source not in found:
+                found.add(source)
+                waiting.append(source)
+    return found
+
+
+def _descendants(graph: TaskGraph, value: str) -> set[str]:
+    """The values that are computed from ``value``."""
+    found: set[str] = set()
+    for function in graph.functions:
+        if value in function.sources or found & set(function.sources):
+            found.add(function.output)
+    return found
+
+
+def _passes_by(graph: TaskGraph, slot: str, value: str) -> bool:
+    """Whether a path from ``slot`` to the answer does not go through ``value``."""
+    reached = {slot}
+    for function in graph.functions:
+        if function.output != value and reached & set(function.sources):
+            reached.add(function.output)
+    return graph.answer in reached
 
 
 @dataclass(frozen=True)
 class Counterfactuals:
-    """What was drawn for n originals.
+    """What was drawn for n originals (here, or by ``interchange``).
 
     ``rows`` (m,) are the originals that have a counterfactual; ``inputs`` (m, slots) int32 and
     ``answers`` (m,) int32 are theirs, in the same order. ``candidates`` (n,) is the number of
@@ -118,7 +201,7 @@ def _stages(dataset: Dataset, family: Family, block: np.ndarray, seen: list[np.n
         return seen[index][arguments].reshape(len(block), size)
 
     own = graph.functions.index(family.function)
-    slot, value = family.slot, family.function.output
+    slot = family.slot
     yield (
         f"no other {slot} makes a seen call of {family.function.name}",
         (
@@ -126,7 +209,10 @@ def _stages(dataset: Dataset, family: Family, block: np.ndarray, seen: list[np.n
             & is_seen(own)
         ),
     )
-    yield f"no such {slot} changes {value}", differs(value)
+    for value in family.changed:
+        yield f"no such {slot} changes {value}", differs(value)
+    for value in family.held:
+        yield f"no such {slot} keeps {value}", ~differs(value)
     for index, function in enumerate(graph.functions):
         if index != own:
             yield f"no such {slot} leads to a seen call of {function.name}", is_seen(index)

@@ -1,33 +1,40 @@
 """Activation patching: run an input with one state replaced by that of another input.
 
-The *original* run is patched at (layer l, position p) with the *source* run's residual state, and
-only the blocks above l are run again.
+The *original* run is patched at (layer l, position p) with the *source* run's state. All layers of
+a position travel up the blocks together: block l + 1 is run once, on the states patched at layer
+1..l stacked in the batch, and only on the positions from p on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from coverage_principle.circuits.blocks import Blocks, Forward
 from coverage_principle.circuits.checkpoints import LoadedModel
-from coverage_principle.circuits.states import STREAMS, capture
+from coverage_principle.errors import InputError
 
-#: What is read off the answer's scores: its rank, or its probability.
-READOUTS = ("rank", "prob")
+#: What is read off the scores of a token: its rank, its logit, or its probability.
+READOUTS = ("rank", "logit", "prob")
+#: The streams that can be patched.
+PATCHED = ("residual", "post_attention", "post_mlp", "embedding")
+#: Numbers held for one state of all stacked rows; bounds memory whatever the batch size.
+_ROOM = 1 << 24
 
 
 class Patcher:
-    """Runs of a model that start from given residual states instead of tokens."""
+    """Runs of a model that start from given residual states instead of tokens.
+
+    ``RuntimeError`` if running the blocks by hand does not reproduce the model's own output.
+    """
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
-        tap = STREAMS["residual"].tap
-        self._taps = {layer: tap(loaded.model, layer) for layer in range(loaded.num_layers + 1)}
-        self._masks: dict[int, Tensor] = {}
+        self.blocks = Blocks(loaded)
         self._check()
 
     @torch.no_grad()
@@ -36,74 +43,118 @@ class Patcher:
 
         Layer L is the stream before the final layer norm.
         """
-        with capture(self._taps) as found:
-            self.loaded.model.transformer(self.loaded.encode(rows), use_cache=False)
-        return [found[layer] for layer in self._taps]
+        return self.blocks.forward(self.loaded.encode(rows)).residual
 
     @torch.no_grad()
-    def scores_from(self, state: Tensor, layer: int, readout: str = "rank") -> Tensor:
-        """Scores of the data set's vocabulary at the last position: ``(n, vocabulary)``.
+    def scores_from(self, state: Tensor, layer: int) -> Tensor:
+        """Logits of the data set's vocabulary at the last position: ``(n, vocabulary)``.
 
         ``state`` is the residual stream after block ``layer``; the blocks above it are run.
-        ``readout`` ``rank`` gives logits, ``prob`` probabilities (softmax over all outputs).
         """
-        body, head = self.loaded.model.transformer, self.loaded.model.lm_head
-        for block in body.h[layer:]:
-            out = block(state, attention_mask=self._mask(state.shape[1]))
-            state = out if isinstance(out, Tensor) else out[0]
-        last = body.ln_f(state[:, -1])
-        ids = self.loaded.token_ids
-        if readout == "prob":
-            return head(last).softmax(dim=-1)[:, ids]
-        # Only the rows of the data set's tokens: with GPT-2's vocabulary that is 1 in 1000.
-        return last @ head.weight[ids].T
+        return self.blocks.logits(self.finish(state, layer))
 
-    def _mask(self, tokens: int) -> Tensor:
-        """A causal mask to add to attention scores; blocks that are run by hand need their own.
+    def finish(self, state: Tensor, layer: int) -> Tensor:
+        """The last position's final residual state (n, width), from the states at ``layer``."""
+        last = self.loaded.num_layers - 1
+        for index in range(layer, last + 1):
+            state = self.blocks.block(index, state, last_only=index == last)
+        return state[:, -1]
 
-        Without it eager attention of transformers 5 would look ahead.
+    def patched(
+        self, original: Forward, donors: dict[int, Tensor], position: int
+    ) -> dict[int, Tensor]:
+        """The last position's final states (n, width), for each layer of ``donors``.
+
+        ``donors[l]`` (n, width) takes the place of the residual state at (l, ``position``).
         """
-        if tokens not in self._masks:
-            full = torch.full((tokens, tokens), torch.finfo(torch.float32).min)
-            self._masks[tokens] = full.triu(1)[None, None].to(self.loaded.device)
-        return self._masks[tokens]
+        top, count = self.loaded.num_layers, len(original.residual[0])
+        stack: Tensor | None = None
+        layers = sorted(donors)
+        for index in range(layers[0], top):
+            if index in donors:
+                mine = original.residual[index][:, position:].clone()
+                mine[:, 0] = donors[index]
+                stack = mine if stack is None else torch.cat([stack, mine])
+            earlier = None
+            if position:
+                earlier = (original.keys[index][:, :, :position],
+                           original.values[index][:, :, :position])  # fmt: skip
+            stack = self.blocks.block(index, stack, earlier, last_only=index == top - 1)
+        below = [layer for layer in layers if layer < top]
+        done = dict(zip(below, stack[:, -1].split(count), strict=True)) if below else {}
+        if top in donors:  # nothing comes after it: only the last position counts
+            at_last = position == original.residual[top].shape[1] - 1
+            done[top] = donors[top] if at_last else original.residual[top][:, -1]
+        return done
 
+    @torch.no_grad()
     def _check(self) -> None:
         """Running the blocks by hand must give what the model gives, in this transformers too."""
         slots = min(4, self.loaded.model.config.n_positions)
         rows = np.arange(2 * slots).reshape(2, slots) % len(self.loaded.token_ids)
-        with torch.no_grad():
-            logits = self.loaded.model(self.loaded.encode(rows), use_cache=False).logits
+        logits = self.loaded.model(self.loaded.encode(rows), use_cache=False).logits
         expected = logits[:, -1, self.loaded.token_ids]
-        states = self.states(rows)
+        run = self.blocks.forward(self.loaded.encode(rows))
+        cut = (run.keys, run.values)
         for layer in range(self.loaded.num_layers + 1):
-            if not torch.allclose(self.scores_from(states[layer], layer), expected, 1e-3, 1e-3):
-                raise RuntimeError(
-                    f"running the model from layer {layer} does not reproduce its output; "
-                    "this version of transformers changed GPT-2's blocks"
-                )
+            whole = self.scores_from(run.residual[layer], layer)
+            part = run.residual[layer][:, slots - 1 :]
+            for index in range(layer, self.loaded.num_layers):
+                earlier = tuple(side[index][:, :, : slots - 1] for side in cut)
+                part = self.blocks.block(index, part, earlier)
+            for found in (whole, self.blocks.logits(part[:, -1])):
+                if not torch.allclose(found, expected, 1e-3, 1e-3):
+                    raise RuntimeError(
+                        f"running the model from layer {layer} does not reproduce its output; "
+                        "this version of transformers changed GPT-2's blocks"
+                    )
+
+
+def donors_of(stream: str, original: Forward, source: Forward, position: int) -> dict[int, Tensor]:
+    """What patching ``stream`` with the source's state makes of the residual, by layer.
+
+    Replacing the residual stream between attention and MLP (``post_attention``) is replacing what
+    the MLP then makes of it, at that position: the source's own residual state.
+    """
+    layers = range(1, len(original.residual))
+    if stream == "embedding":
+        return {0: source.residual[0][:, position]}
+    if stream == "post_mlp":
+        return {
+            layer: original.middle[layer - 1][:, position]
+            + (source.residual[layer] - source.middle[layer - 1])[:, position]
+            for layer in layers
+        }
+    return {layer: source.residual[layer][:, position] for layer in layers}
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What patching did to n originals, for one checkpoint.
+    """What patching did to n originals, for one checkpoint and one emitted value.
 
-    Each of ``before``, ``source`` (n, 2) and ``after`` (layers, positions, n, 2) holds the readout
-    of the original's answer t in ``[..., 0]`` and of the counterfactual's t' in ``[..., 1]``: in
-    the original run, the source run, and the original run patched at (layer, position). Ranks are
-    int32, the number of data-set tokens with a strictly greater logit, so 0 is best; probabilities
-    float32. ``answers_original``, ``answers_source`` (n,) bool: the run itself ranks its own answer
-    first. ``layers`` and ``positions`` name the first two axes of ``after``.
+    ``before``, ``source`` and ``after`` map each readout to an array, (n, 2) for the first two and
+    (layers, positions, n, 2) for ``after``. ``[..., 0]`` is about the original's value w (of the
+    answer: t), ``[..., 1]`` about the counterfactual's w', in the original run, the source run, and
+    the original run patched at (layer, position). Ranks are int32, the number of data-set tokens
+    with a strictly greater logit, so 0 is best; logits and probabilities (softmax over all outputs;
+    only if asked for) are float32. ``layers`` and ``positions`` name the first axes of ``after``.
     """
 
-    readout: str
     layers: tuple[int, ...]
     positions: tuple[int, ...]
-    before: np.ndarray
-    source: np.ndarray
-    after: np.ndarray
-    answers_original: np.ndarray
-    answers_source: np.ndarray
+    before: dict[str, np.ndarray]
+    source: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
+
+    @property
+    def answers_original(self) -> np.ndarray:
+        """(n,) bool: the original run ranks its own value first."""
+        return self.before["rank"][:, 0] == 0
+
+    @property
+    def answers_source(self) -> np.ndarray:
+        """(n,) bool: the source run ranks its own value first."""
+        return self.source["rank"][:, 1] == 0
 
 
 @torch.no_grad()
@@ -111,53 +162,131 @@ def trace(
     loaded: LoadedModel,
     originals: np.ndarray,
     sources: np.ndarray,
-    answers: np.ndarray,
+    wanted: np.ndarray,
     *,
-    readout: str = "rank",
+    stream: str = "residual",
+    layers: Sequence[int] | None = None,
+    positions: Sequence[int] | None = None,
+    probabilities: bool = False,
     batch_size: int = 4096,
     progress: Callable[[int], object] = lambda _done: None,
-) -> Trace:
-    """Patch every layer 1..L and position of each original with its source's state.
+) -> list[Trace]:
+    """Patch layers and positions (all by default) of each original with its source's state.
 
     Layer L is trivial and there as a yardstick: at the last position it gives the source's own
-    answer, elsewhere the original's.
+    answer, elsewhere the original's. Positions up to which both inputs are the same token by token
+    hold the same states, so their result is the original's and no run is made for it.
 
-    ``originals`` and ``sources`` are ``(n, tokens)``, ``answers`` is ``(n, 2)`` (t, t'), all
-    data-set ids. ``progress`` is told of each finished batch how many items it held.
+    ``originals`` and ``sources`` are ``(n, tokens)``; ``wanted`` is ``(n, values, 2)``: the values
+    (w, w') that the model emits one after the other from the last position on, the answer last; all
+    data-set ids. Returns a ``Trace`` for each value. Every run continues with what it emitted
+    itself (its most probable data-set token). ``progress`` is told of each finished batch how many
+    items it held. ``InputError`` for a stream that cannot be patched.
     """
+    if stream not in PATCHED:
+        raise InputError(f"--mode {stream} cannot be patched; give {', '.join(PATCHED)}")
     patcher = Patcher(loaded)
     count, tokens = originals.shape
-    layers = tuple(range(1, loaded.num_layers + 1))
-    kind = np.int32 if readout == "rank" else np.float32
-    before, source = (np.zeros((count, 2), dtype=kind) for _ in range(2))
-    after = np.zeros((len(layers), tokens, count, 2), dtype=kind)
-    correct = np.zeros((2, count), dtype=bool)
-    for begin in range(0, count, batch_size):
-        rows = slice(begin, begin + batch_size)
-        wanted = torch.as_tensor(answers[rows], dtype=torch.int64, device=loaded.device)
-        original_states = patcher.states(originals[rows])
-        source_states = patcher.states(sources[rows])
-        top = loaded.num_layers
-        for side, (states, out) in enumerate(((original_states, before), (source_states, source))):
-            scores = patcher.scores_from(states[top], top, readout)
-            out[rows] = _read(scores, wanted, readout)
-            correct[side, rows] = _read(scores, wanted, "rank")[:, side] == 0
-        for i, layer in enumerate(layers):
-            for position in range(tokens):
-                patched = original_states[layer].clone()
-                patched[:, position] = source_states[layer][:, position]
-                scores = patcher.scores_from(patched, layer, readout)
-                after[i, position, rows] = _read(scores, wanted, readout)
-        progress(len(wanted))
-    return Trace(
-        readout, layers, tuple(range(tokens)), before, source, after, correct[0], correct[1]
-    )
+    there = (0,) if stream == "embedding" else tuple(range(1, loaded.num_layers + 1))
+    layers = there if layers is None else tuple(layers)
+    positions = tuple(range(tokens)) if positions is None else tuple(positions)
+    names = READOUTS if probabilities else READOUTS[:2]
+    kinds = {"rank": np.int32, "logit": np.float32, "prob": np.float32}
+
+    def room(*shape: int) -> dict[str, np.ndarray]:
+        return {name: np.zeros((*shape, count, 2), dtype=kinds[name]) for name in names}
+
+    traces = [
+        Trace(layers, positions, room(), room(), room(len(layers), len(positions)))
+        for _ in range(wanted.shape[1])
+    ]
+    width = loaded.model.config.hidden_size
+    step = max(1, min(batch_size, _ROOM // (width * (tokens + wanted.shape[1]) * len(layers))))
+    for begin in range(0, count, step):
+        rows = slice(begin, begin + step)
+        batch = _Batch(patcher, originals[rows], sources[rows], stream, layers, positions)
+        for number, found in enumerate(traces):
+            pairs = torch.as_tensor(wanted[rows, number], dtype=torch.int64, device=loaded.device)
+            read = batch.reader(pairs, names)
+            for out, state in ((found.before, batch.before), (found.source, batch.source)):
+                for name, values in read(state).items():
+                    out[name][rows] = values
+            for (i, j), state in batch.after.items():
+                for name, values in read(state).items():
+                    found.after[name][i, j, rows] = values
+            if number + 1 < len(traces):
+                batch.emit()
+        progress(len(originals[rows]))
+    return traces
 
 
-def _read(scores: Tensor, wanted: Tensor, readout: str) -> np.ndarray:
-    """Ranks or values of two tokens of each row: scores (n, vocabulary), wanted (n, 2)."""
-    own = scores.gather(1, wanted)
-    if readout == "prob":
-        return own.cpu().numpy()
-    # Counting is enough; no sort is needed.
-    return (scores[:, None, :] > own[:, :, None]).sum(dim=-1).cpu().numpy()
+class _Batch:
+    """The runs of some items: final states at the position that is read, all (n, width).
+
+    ``before`` and ``source`` are the unpatched runs'; ``after[i, j]`` that of layer i and position
+    j of those asked for. ``emit`` goes on to the next token.
+    """
+
+    def __init__(self, patcher, originals, sources, stream, layers, positions) -> None:
+        self._patcher, self._blocks = patcher, patcher.blocks
+        self._layers, self._positions = layers, positions
+        self._ids = patcher.loaded.encode(originals)
+        self._source_ids = patcher.loaded.encode(sources)
+        original = self._blocks.forward(self._ids)
+        source = self._blocks.forward(self._source_ids)
+        self.before, self.source = original.residual[-1][:, -1], source.residual[-1][:, -1]
+        self._donors: dict[tuple[int, int], Tensor] = {}
+        self.after: dict[tuple[int, int], Tensor] = {}
+        for j, position in enumerate(positions):
+            if (originals[:, : position + 1] == sources[:, : position + 1]).all():
+                self.after |= {(i, j): self.before for i in range(len(layers))}
+                continue
+            every = donors_of(stream, original, source, position)
+            donors = {layer: every[layer] for layer in layers}
+            done = patcher.patched(original, donors, position)
+            for i, layer in enumerate(layers):
+                self._donors[i, j], self.after[i, j] = donors[layer], done[layer]
+        self._written = {key: self._ids[:, :0] for key in (None, "source", *self._donors)}
+
+    def reader(self, pairs: Tensor, names: Sequence[str]) -> Callable[[Tensor], dict]:
+        """A function that reads the two tokens ``pairs`` (n, 2) off final states."""
+
+        def read(state: Tensor) -> dict[str, np.ndarray]:
+            logits = self._blocks.logits(state)
+            own = logits.gather(1, pairs)
+            # Counting is enough; no sort is needed.
+            found = {"rank": (logits[:, None, :] > own[:, :, None]).sum(dim=-1), "logit": own}
+            if "prob" in names:
+                found["prob"] = (own - self._blocks.log_normaliser(state)[:, None]).exp()
+            return {name: values.cpu().numpy() for name, values in found.items()}
+
+        return read
+
+    def emit(self) -> None:
+        """Append to every run the token that it emits, and run it on."""
+        loaded = self._patcher.loaded
+
+        def write(key, state: Tensor) -> Tensor:
+            best = loaded.token_ids[self._blocks.logits(state).argmax(dim=-1)]
+            self._written[key] = torch.cat([self._written[key], best[:, None]], dim=1)
+            return self._written[key]
+
+        def run(prompt: Tensor, written: Tensor) -> Tensor:
+            ids = torch.cat([prompt, written], dim=1)
+            return self._patcher.finish(self._blocks.embed(ids), 0)
+
+        before, source = self.before, self.source
+        self.before = run(self._ids, write(None, before))
+        self.source = run(self._source_ids, write("source", source))
+        for key in self.after:
+            if key not in self._donors:  # a position that holds the same states in both runs
+                self.after[key] = self.before
+                continue
+            layer, position = self._layers[key[0]], self._positions[key[1]]
+            ids = torch.cat([self._ids, write(key, self.after[key])], dim=1)
+            state = self._blocks.embed(ids)
+            for index in range(layer):
+                state = self._blocks.block(index, state)
+            state = state.clone()
+            state[:, position] = self._donors[key]
+            self.after[key] = self._patcher.finish(state, layer)

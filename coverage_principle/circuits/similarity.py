@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,46 @@ class GroupSums:
 
 def group_sums(vectors: np.ndarray, groups: np.ndarray) -> GroupSums:
     """Sums over groups of ``vectors`` (n, width); ``groups`` (n,) holds each one's label."""
-    labels, index = np.unique(groups, return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    starts = np.searchsorted(index[order], np.arange(len(labels)))
-    vectors = np.asarray(vectors, dtype=np.float64)[order]
-    unit = _unit(vectors)
-    sums = np.add.reduceat(unit, starts, axis=0)
+    _, index = np.unique(groups, return_inverse=True)
+    vectors = np.asarray(vectors, dtype=np.float64)
     counts = np.bincount(index).astype(np.float64)
-    return GroupSums(
-        counts=counts,
-        gram=sums @ sums.T,
-        own=np.add.reduceat((unit * unit).sum(axis=1), starts),
-        centroids=np.add.reduceat(vectors, starts, axis=0) / counts[:, None],
-    )
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    some = norms > 0
+    # A sparse matrix sums by group without a copy of the vectors, sorted or normalised.
+    place, shape = (index, np.arange(len(index))), (len(counts), len(index))
+    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=some)
+    sums = csr_array((scale, place), shape=shape) @ vectors
+    totals = csr_array((np.ones(len(index)), place), shape=shape) @ vectors
+    own = np.bincount(index, weights=some, minlength=len(counts))
+    return GroupSums(counts, sums @ sums.T, own, totals / counts[:, None])
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def _gram(unit: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``gram`` and ``own`` of ``GroupSums``, of unit vectors sorted by group."""
+    sums = np.add.reduceat(unit, starts, axis=0)
+    own = np.add.reduceat(np.einsum("ij,ij->i", unit, unit), starts)
+    return (sums @ sums.T).astype(np.float64), own.astype(np.float64)
+
+
+def permuted(
+    vectors: np.ndarray, groups: np.ndarray, rng: np.random.Generator, count: int
+) -> dict[str, np.ndarray]:
+    """``iicg`` and ``iicg_balanced`` (count,) with the labels dealt out anew each time.
+
+    What a split of this size and these group sizes gives if states know nothing of their group.
+    """
+    sums = group_sums(vectors, groups)
+    unit = unit_vectors(np.asarray(vectors, dtype=np.float32))
+    starts = np.concatenate([[0], np.cumsum(sums.counts)[:-1]]).astype(np.int64)
+    ones = np.ones((1, len(starts)))
+    draws = []
+    for _ in range(count):
+        gram, own = _gram(unit[rng.permutation(len(unit))], starts)
+        draws.append(_means(GroupSums(sums.counts, gram, own, sums.centroids), ones))
+    return {name: np.array([draw[name][0] for draw in draws]) for name in ("iicg", "iicg_balanced")}
+
+
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
 
@@ -60,6 +85,7 @@ def similarity(
     *,
     rng: np.random.Generator | None = None,
     resamples: int = 200,
+    permutations: int = 0,
 ) -> dict:
     """Cosine statistics of grouped vectors.
 
@@ -68,7 +94,10 @@ def similarity(
     each pooled over pairs; ``within_balanced`` and ``between_balanced``; ``iicg`` = within -
     between_all and ``iicg_balanced``. With ``rng``, also ``iicg_interval`` and
     ``iicg_balanced_interval``: 95 % percentile bootstrap over groups, because vectors of one group
-    are no independent observations. What has no pairs is None.
+    are no independent observations. With ``permutations`` as well, ``iicg_permuted`` and
+    ``iicg_balanced_permuted``: ``mean``, ``interval`` (the middle 95 %) and ``p``, the share of
+    labelings (this one included) with at least this gap, of so many random ones. What has no pairs
+    is None.
     """
     if len(vectors) == 0:
         return {"n_vectors": 0, "n_groups": 0, **dict.fromkeys(_STATISTICS)}
@@ -77,7 +106,7 @@ def similarity(
     means = _means(sums, np.ones((1, size)))
     result = {"n_vectors": len(vectors), "n_groups": size}
     result |= {name: _number(values[0]) for name, values in means.items()}
-    unit = _unit(sums.centroids)
+    unit = unit_vectors(sums.centroids)
     pairs = size * (size - 1)
     total = unit.sum(axis=0)
     result["between_centroid"] = (
@@ -88,7 +117,20 @@ def similarity(
         resampled = _means(sums, draws)
         for name in ("iicg", "iicg_balanced"):
             result[f"{name}_interval"] = _interval(resampled[name])
+        if permutations:
+            for name, values in permuted(vectors, groups, rng, permutations).items():
+                result[f"{name}_permuted"] = _baseline(result[name], values)
     return result
+
+
+def _baseline(found: float | None, permuted: np.ndarray) -> dict | None:
+    if found is None or np.isnan(permuted).any():
+        return None
+    return {
+        "mean": float(permuted.mean()),
+        "interval": _interval(permuted),
+        "p": float((1 + (permuted >= found).sum()) / (1 + len(permuted))),
+    }
 
 
 _STATISTICS = (

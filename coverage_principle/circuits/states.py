@@ -19,6 +19,9 @@ from transformers import GPT2LMHeadModel
 from coverage_principle.circuits.checkpoints import LoadedModel
 from coverage_principle.errors import InputError
 
+#: Numbers in one state of a batch; bounds memory whatever the batch size.
+_ROOM = 1 << 22
+
 
 @dataclass(frozen=True)
 class Tap:
@@ -150,19 +153,29 @@ class Site:
 
 
 def sites_of(
-    stream: str, num_layers: int, num_positions: int, pairs: Sequence[tuple[int, int]] | None
+    stream: str,
+    num_layers: int,
+    num_positions: int,
+    pairs: Sequence[tuple[int, int]] | None,
+    *,
+    default_positions: int | None = None,
 ) -> list[Site]:
     """The sites that ``(layer, position)`` pairs name, or all from layer 1 on for ``None``.
 
-    Layer L of the residual stream gives two sites: before and after the final layer norm.
-    ``InputError`` for a stream, layer or position that does not exist.
+    All means the first ``default_positions`` positions, or all of them. Layer L of the residual
+    stream gives two sites: before and after the final layer norm. ``InputError`` for a stream,
+    layer or position that does not exist.
     """
     if stream not in STREAMS:
         raise InputError(f"--mode {stream} is not one of {', '.join(STREAMS)}")
     layers = STREAMS[stream].layers(num_layers)
     if pairs is None:
         chosen = [layer for layer in layers if layer > 0] or list(layers)
-        pairs = [(layer, position) for layer in chosen for position in range(num_positions)]
+        pairs = [
+            (layer, position)
+            for layer in chosen
+            for position in range(default_positions or num_positions)
+        ]
     sites = []
     for layer, position in pairs:
         if layer not in layers or not 0 <= position < num_positions:
@@ -177,7 +190,6 @@ def sites_of(
     return list(dict.fromkeys(sites))
 
 
-@torch.no_grad()
 def collect_states(
     loaded: LoadedModel,
     inputs: np.ndarray,
@@ -190,23 +202,46 @@ def collect_states(
 
     ``inputs`` is ``(n, tokens)`` of data-set ids. Only what is asked for is kept.
     """
-    kind = STREAMS[stream]
-    taps = {
-        (site.layer, site.after_ln_f): (
-            _after_final_norm(loaded.model, site.layer)
-            if site.after_ln_f
-            else kind.tap(loaded.model, site.layer)
-        )
-        for site in sites
-    }
-    parts: dict[Site, list[np.ndarray]] = {site: [] for site in sites}
-    for begin in range(0, len(inputs), batch_size):
-        with capture(taps) as found:
-            loaded.model.transformer(loaded.encode(inputs[begin : begin + batch_size]),
-                                     use_cache=False)  # fmt: skip
+    return collect_streams(loaded, inputs, {stream: sites}, batch_size=batch_size)[stream]
+
+
+@torch.no_grad()
+def collect_streams(
+    loaded: LoadedModel,
+    inputs: np.ndarray,
+    wanted: Mapping[str, Sequence[Site]],
+    *,
+    batch_size: int = 4096,
+) -> dict[str, dict[Site, np.ndarray]]:
+    """The sites of several streams in one pass: ``{stream: {site: (n, width) float32}}``.
+
+    Memory is the result and one batch: only what is asked for is kept.
+    """
+    taps = {}
+    for stream, sites in wanted.items():
         for site in sites:
-            state = found[site.layer, site.after_ln_f][:, site.position]
-            if kind.finish is not None:
-                state = kind.finish(loaded, state)
-            parts[site].append(state.cpu().numpy())
-    return {site: np.concatenate(arrays) for site, arrays in parts.items()}
+            taps[stream, site.layer, site.after_ln_f] = (
+                _after_final_norm(loaded.model, site.layer)
+                if site.after_ln_f
+                else STREAMS[stream].tap(loaded.model, site.layer)
+            )
+    last = max(site.position for sites in wanted.values() for site in sites)
+    inputs = inputs[:, : last + 1]  # a state sees no later position
+    found: dict[str, dict[Site, np.ndarray]] = {stream: {} for stream in wanted}
+    width = loaded.model.config.hidden_size
+    step = max(1, min(batch_size, _ROOM // (inputs.shape[1] * width)))
+    for begin in range(0, len(inputs), step):
+        rows = slice(begin, begin + step)
+        with capture(taps) as states:
+            loaded.model.transformer(loaded.encode(inputs[rows]), use_cache=False)
+        for stream, sites in wanted.items():
+            finish = STREAMS[stream].finish
+            for site in sites:
+                state = states[stream, site.layer, site.after_ln_f][:, site.position]
+                if finish is not None:
+                    state = finish(loaded, state)
+                out = found[stream]
+                if site not in out:
+                    out[site] = np.empty((len(inputs), state.shape[-1]), dtype=np.float32)
+                out[site][rows] = state.cpu().numpy()
+    return found

@@ -21,6 +21,17 @@ from coverage_principle.reporting.style import SEQUENTIAL, new_figure, save_figu
 _TRACING = {
     "rank": ("both", "rate", "samples moved to t' (%)"),
     "prob": ("relative_change", "mean", "relative change of p(t')"),
+    "logit": (
+        "logit_shift_share",
+        "mean",
+        "shift of logit(t') - logit(t)\n(share of source run's)",
+    ),
+}
+#: The same for a lens, by statistic.
+_LENS = {
+    "reciprocal_rank": "mean reciprocal rank",
+    "prob": "mean probability",
+    "first": "ranked first (share of items)",
 }
 _CELL_WIDTH, _CELL_HEIGHT = 0.62, 0.42
 
@@ -68,30 +79,59 @@ def _iicg_label(value: str) -> str:
     return f"IICG by {value} (difference of cosines)"
 
 
+def iicg_comparison(
+    metrics: Mapping[str, Mapping], path: str | Path, *, statistic: str = "iicg"
+) -> list[Path]:
+    """Several groupings of one checkpoint, a row each, split by split: b against (b, x2)."""
+    panels = {
+        f"by ({value}), {split}\n{about['vectors']:,} vectors, {about['groups']} groups": (
+            iicg_cells(found, split, statistic)
+        )
+        for value, found in metrics.items()
+        for split in found["splits"]
+        if (about := found["splits"][split])["vectors"]
+    }
+    return iicg_panels(panels, path, per_row=-(-len(panels) // len(metrics)))
+
+
 def iicg_panels(
     panels: Mapping[str, Sequence[HeatCell]],
     path: str | Path,
     *,
     label: str = "IICG (difference of cosines)",
+    per_row: int | None = None,
 ) -> list[Path]:
-    """A panel for each title, on one colour scale."""
+    """A panel for each title, on one colour scale; ``per_row`` of them side by side, or all."""
     values = [c.value for cells in panels.values() for c in cells if c.value is not None]
     # A fixed floor keeps noise around zero from filling the whole colour scale.
     limits = min([0.0, *values]), max([0.2, *values])
-    return _draw(panels, path, label, limits, "{:.2f}".format)
+    return _draw(panels, path, label, limits, "{:.2f}".format, per_row)
 
 
 # -------------------------------------------------------------------------------------- tracing
 
 
+def tracing_effect(metric: str) -> tuple[str, str, str]:
+    """What figures show of a metric: the effect's key, its number, and the axis label."""
+    return _TRACING[metric]
+
+
 def tracing_cells(
-    results: Mapping, checkpoint: str, split: str, subset: str = "published"
+    results: Mapping,
+    checkpoint: str,
+    split: str,
+    subset: str = "published",
+    bridge: str | None = None,
 ) -> list[HeatCell]:
-    """The cells of one checkpoint and split of a tracing result; rates in percent."""
+    """The cells of one checkpoint and split of a tracing result; rates in percent.
+
+    ``bridge`` names a bridge that the model writes, in place of the answer.
+    """
     effect, field, _ = _TRACING[results["metric"]]
     scale = 100 if results["metric"] == "rank" else 1
     cells = []
-    for cell in results["checkpoints"][checkpoint][split]["cells"]:
+    summary = results["checkpoints"][checkpoint][split]
+    for cell in (summary if bridge is None else summary["bridges"][bridge])["cells"]:
         value = cell[subset][effect][field]
         value = None if value is None else scale * value
         cells.append(HeatCell(cell["layer"], cell["position"], cell["slot"], value))
@@ -109,11 +149,17 @@ def tracing_heatmap(
     checkpoint = checkpoint or list(results["checkpoints"])[-1]
     panels = {}
     for split, summary in results["checkpoints"][checkpoint].items():
-        n = max(cell[subset]["n"] for cell in summary["cells"])
-        total = summary["samples"]["n"]
-        if total:
-            title = f"{split}\n{n:,} of {total:,} samples"
-            panels[title] = tracing_cells(results, checkpoint, split, subset)
+        emitted = {"": (None, summary)}
+        bridges = summary.get("bridges", {})
+        if bridges:  # what the model writes, one after the other
+            emitted = {f"{name} of ": (name, part) for name, part in bridges.items()}
+            emitted[f"{results['emitted'][-1]} of "] = (None, summary)
+        for about, (bridge, part) in emitted.items():
+            total = part["samples"]["n"]
+            if total:
+                n = max(cell[subset]["n"] for cell in part["cells"])
+                title = f"{about}{split}\n{n:,} of {total:,} samples"
+                panels[title] = tracing_cells(results, checkpoint, split, subset, bridge)
     return tracing_panels(panels, path, metric=results["metric"])
 
 
@@ -130,23 +176,74 @@ def tracing_panels(
     return _draw(panels, path, label, limits, "{:.2f}".format)
 
 
+# ----------------------------------------------------------------------------------------- lens
+
+
+def lens_heatmap(
+    results: Mapping,
+    path: str | Path,
+    *,
+    checkpoint: str | None = None,
+    split: str = "id_test",
+    statistic: str = "reciprocal_rank",
+) -> list[Path]:
+    """A panel for each bridge and the answer, of one checkpoint (the last by default)."""
+    checkpoint = checkpoint or list(results["checkpoints"])[-1]
+    panels: dict[str, list[HeatCell]] = {value: [] for value in results["values"]}
+    count = 0
+    for cell in results["checkpoints"][checkpoint][split]:
+        count = cell["n"]
+        panels[cell["value"]].append(
+            HeatCell(cell["layer"], cell["position"], cell["slot"], cell[statistic])
+        )
+    if not count:
+        raise InputError(f"no item of {split} to draw in {path}")
+    titled = {f"{value}\n{count:,} items, {split}": cells for value, cells in panels.items()}
+    return _draw(titled, path, _LENS[statistic], (0, 1), "{:.2f}".format)
+
+
+def interchange_heatmap(
+    results: Mapping, path: str | Path, *, checkpoint: str | None = None
+) -> list[Path]:
+    """How often t stays first, a panel for each pair of splits; samples answered right only."""
+    checkpoint = checkpoint or list(results["checkpoints"])[-1]
+    panels = {}
+    for pair, summary in results["checkpoints"][checkpoint].items():
+        right = summary["samples"]["original_correct"]
+        if right:
+            cells = []
+            for c in summary["cells"]:
+                rate = 100 * c["original_correct"]["answer_kept"]["rate"]
+                cells.append(HeatCell(c["layer"], c["position"], c["slot"], rate))
+            title = f"{pair.replace('-', ' takes from ')}\n{right:,} samples"
+            panels[title] = cells
+    return _draw(panels, path, "answer kept (%)", (0, 100), "{:.0f}".format)
+
+
 # -------------------------------------------------------------------------------------- drawing
 
 
-def _draw(panels, path, label, limits, show) -> list[Path]:
-    """Panels side by side, each with its own rows and columns; rows are named once if equal."""
+def _draw(panels, path, label, limits, show, per_row: int | None = None) -> list[Path]:
+    """Panels side by side, each with its own rows and columns; layers are named once if equal."""
     if not panels:
         raise InputError(f"nothing to draw in {path}")
     grids = [_grid(cells) for cells in panels.values()]
     columns = max(len(slots) for _, slots, _ in grids)
     rows = max(len(names) for names, _, _ in grids)
-    width = max(columns * _CELL_WIDTH + 0.9, 2.2) * len(panels) + 1.0
+    across = min(per_row or len(panels), len(panels))
+    down = -(-len(panels) // across)
+    width = max(columns * _CELL_WIDTH + 0.9, 2.2) * across + 1.0
     figure, axes = new_figure(
-        width, max(rows * _CELL_HEIGHT + 1.5, 2.6), 1, len(panels), squeeze=False
+        width, max(rows * _CELL_HEIGHT + 1.5, 2.6) * down, down, across, squeeze=False
     )
     colours = matplotlib.colormaps[SEQUENTIAL]
     norm = matplotlib.colors.Normalize(*limits)
-    for axis, title, (names, slots, values) in zip(axes[0], panels, grids, strict=True):
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    used = axes.flat[: len(panels)]
+    for place, (axis, title, (names, slots, values)) in enumerate(
+        zip(used, panels, grids, strict=True)
+    ):
         axis.set_facecolor("#dddddd")  # shows where there is no value
         image = axis.imshow(
             values, origin="lower", cmap=colours, norm=norm, aspect="auto", interpolation="nearest"
@@ -156,7 +253,7 @@ def _draw(panels, path, label, limits, show) -> list[Path]:
             colour = "black" if np.isnan(value) else _readable_on(colours(norm(value)))
             axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         axis.set_xticks(range(len(slots)), slots)
-        same_rows = axis is not axes[0][0] and names == grids[0][0]
+        same_rows = place % across > 0 and names == grids[place - place % across][0]
         axis.set_yticks(range(len(names)), [""] * len(names) if same_rows else names)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("position")
@@ -168,8 +265,9 @@ def _draw(panels, path, label, limits, show) -> list[Path]:
         axis.tick_params(which="minor", length=0)
         for spine in axis.spines.values():
             spine.set_visible(False)
-    axes[0][0].set_ylabel("layer")
-    figure.colorbar(image, ax=axes[0].tolist(), label=label)
+    for first in axes[:, 0]:
+        first.set_ylabel("layer")
+    figure.colorbar(image, ax=axes.ravel().tolist(), label=label)
     return save_figure(figure, path)
 
 

@@ -1,0 +1,261 @@
+"""The published files of vectors (``*_dedup.json``), and the published statistics of three of them.
+
+The published pipeline writes a JSON file of vectors for every (layer, position) and split, and a
+second command measures three such files. Ours measures while it extracts; these files are for those
+who have some, or have tools that read them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from coverage_principle.circuits.projection import BINS, cosine_histograms
+from coverage_principle.circuits.similarity import similarity, unit_vectors
+from coverage_principle.circuits.states import Site
+from coverage_principle.data import Dataset, read_json, write_json
+from coverage_principle.errors import InputError
+
+_SITE = re.compile(r"\((\d+|logit|prob),\s*(\d+)\)")
+#: The three files of a measurement, by the names of our splits.
+THREE = {"id_train": "ID Train", "id_test": "ID Test", "ood": "OOD"}
+#: Levels of ``--detailed_grouping`` by their number of groups.
+_LEVELS = {2: ("low_cutoff", "high_cutoff"), 3: ("low_cutoff", "mid_cutoff", "high_cutoff")}
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Grouped vectors of one split at one site: ``vectors`` (n, width), ``groups`` (n,) str,
+    ``texts`` (n,) the inputs as text."""
+
+    vectors: np.ndarray
+    groups: np.ndarray
+    texts: list[str]
+
+
+def write_dedup_files(
+    parent: Path,
+    checkpoint: str,
+    dataset: Dataset,
+    sites: Sequence[Site],
+    splits: Sequence[str],
+    arrays: Mapping[str, np.ndarray],
+) -> None:
+    """Write ``<parent>/(<layer>,<position>)/<step>/<split>_dedup.json`` for sites and splits.
+
+    ``arrays`` are those of ``collapse``. As published, layer L of the residual stream is the state
+    after the final norm, and vectors stand under ``post_mlp`` whatever the stream.
+    """
+    normed = {(site.layer, site.position) for site in sites if site.after_ln_f}
+    groups = [name for name in splits if "=" in name]
+    for site in sites:
+        if (site.layer, site.position) in normed and not site.after_ln_f:
+            continue
+        folder = parent / f"({site.layer},{site.position})" / checkpoint.removeprefix("checkpoint-")
+        for name in splits:
+            content: dict[str, list] = {}
+            for row in np.flatnonzero(arrays[f"member/{name}"]):
+                record = dataset.test.records[arrays["test_rows"][row]]
+                state = {"layer": site.layer, "position": site.position, "post_attention": None,
+                         "post_mlp": arrays[f"state/{site.key}"][row].tolist()}  # fmt: skip
+                key = str(arrays["groups"][row])
+                content.setdefault(key, []).append(
+                    {"input_text": record["input_text"], "target_text": record["target_text"],
+                     "identified_target": key, "type": record["type"],
+                     "hidden_states": [state]}
+                )  # fmt: skip
+            if name in groups:
+                levels = _LEVELS.get(len(groups))
+                level = levels[groups.index(name)] if levels else name.split("=")[1]
+                name = f"id_test_covered_{level}"
+            write_json(folder / f"{name}_dedup.json", content)
+
+
+def site_in(text: str | Path) -> tuple[str, str]:
+    """The one ``(layer,position)`` that a path names; ``InputError`` for none or several."""
+    found = _SITE.findall(str(text))
+    if len(found) != 1:
+        raise InputError(
+            f"--output_dir {text} must name the site once, such as results/(3,1)/final_checkpoint"
+        )
+    return found[0]
+
+
+def read_vectors(file: str | Path, split: str, site: tuple[str, str], flag: str) -> Vectors:
+    """Vectors of a ``*_dedup.json``, or of ``split`` and ``site`` in a ``vectors.npz`` of ours.
+
+    ``InputError`` names ``flag``, the file and what is missing in it.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise InputError(f"{flag} {file} does not exist or is a folder")
+    if file.suffix == ".npz":
+        return _from_arrays(file, split, site, flag)
+    content = read_json(file)
+    vectors, groups, texts = [], [], []
+    try:
+        for group, records in content.items():
+            for record in records:
+                state = next((s for s in record["hidden_states"] if s.get("post_mlp")), None)
+                if state is not None:  # the published extractor left errors in the file
+                    vectors.append(state["post_mlp"])
+                    groups.append(group)
+                    texts.append(record["input_text"])
+        stacked = np.array(vectors, dtype=np.float32).reshape(len(vectors), -1)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{flag} {file} is no file of vectors (groups of records with hidden_states): {error}"
+        ) from error
+    return Vectors(stacked, np.array(groups, dtype=str), texts)
+
+
+def read_three(
+    id_train_file: str | Path, id_test_file: str | Path, ood_file: str | Path, site: tuple[str, str]
+) -> dict[str, Vectors]:
+    """The three files of a measurement; a ``vectors.npz`` of ours may stand for all three."""
+    files = {"id_train": id_train_file, "id_test": id_test_file, "ood": ood_file}
+    parts = {name: read_vectors(file, name, site, f"--{name}_file") for name, file in files.items()}
+    widths = {part.vectors.shape[1] for part in parts.values() if len(part.vectors)}
+    if len(widths) > 1:
+        raise InputError(
+            f"the three files hold vectors of different widths ({', '.join(map(str, widths))}): "
+            "they are not of one site of one model"
+        )
+    return parts
+
+
+def _from_arrays(file: Path, split: str, site: tuple[str, str], flag: str) -> Vectors:
+    with np.load(file, allow_pickle=False) as arrays:
+        keys = [key for key in arrays.files if key.startswith("state/")]
+        layer, position = site
+        wanted = [f"state/layer{layer}_ln_f_pos{position}", f"state/layer{layer}_pos{position}"]
+        if not layer.isdigit():
+            wanted = [key for key in keys if key.endswith(f"_pos{position}")]
+        key = next((name for name in wanted if name in keys), None)
+        members = [name for name in arrays.files if name.startswith("member/")]
+        if key is None or f"member/{split}" not in members:
+            raise InputError(
+                f"{flag} {file} has no ({layer},{position}) of {split}; it has "
+                f"{', '.join(k.removeprefix('state/') for k in keys)} of "
+                f"{', '.join(m.removeprefix('member/') for m in members)}"
+            )
+        chosen = arrays[f"member/{split}"]
+        texts = ["".join(f"<t_{v}>" for v in row) for row in arrays["inputs"][chosen].tolist()]
+        return Vectors(arrays[key][chosen], arrays["groups"][chosen].astype(str), texts)
+
+
+def cosine_report(
+    parts: Mapping[str, Vectors], *, permutations: int = 20, seed: int = 0
+) -> dict[str, dict]:
+    """The published statistics of ``id_train``, ``id_test`` and ``ood``, plus IICG.
+
+    For each split ``within_sim``, ``between_sim`` (centroids), ``between_allvec_sim``,
+    ``all_sim``, what ``similarity`` returns, and ``histograms`` in place of the published lists of
+    every pair; ``bins`` are their edges. ``cross_category``: mean cosine of the centroids of shared
+    groups (``id_train_test_sim``), and of the OOD mean of centroids with each train or test
+    centroid. None where there is nothing to compare.
+    """
+    report: dict[str, dict] = {}
+    for name, part in parts.items():
+        rng = np.random.default_rng(seed)
+        found = similarity(part.vectors, part.groups, rng=rng, permutations=permutations)
+        unit = unit_vectors(np.asarray(part.vectors, dtype=np.float64))
+        count, total = len(unit), unit.sum(axis=0)
+        pairs = count * (count - 1)
+        report[name] = {
+            "within_sim": found["within"],
+            "between_sim": found["between_centroid"],
+            "between_allvec_sim": found["between_all"],
+            "all_sim": float((total @ total - (unit * unit).sum()) / pairs) if pairs else None,
+            **found,
+            "histograms": {
+                key: values.tolist()
+                for key, values in cosine_histograms(part.vectors, part.groups).items()
+            } if count else {},
+        }  # fmt: skip
+    centres = {name: _centroids(part) for name, part in parts.items()}
+    train, test, ood = (centres[name] for name in THREE)
+    shared = [(train[group], test[group]) for group in train if group in test]
+    outside = np.mean(list(ood.values()), axis=0) if ood else None
+    cross = report["cross_category"] = {"id_train_test_sim": _mean(_cosines(shared))}
+    for name, side in (("id_train", train), ("id_test", test)):
+        pairs = [] if outside is None else [(centre, outside) for centre in side.values()]
+        cross[f"{name}_ood_sims"] = _cosines(pairs)
+        cross[f"{name}_ood_sim"] = _mean(cross[f"{name}_ood_sims"])
+    report["bins"] = BINS.round(6).tolist()
+    return report
+
+
+def cosine_text(report: Mapping[str, Mapping], title: str) -> str:
+    """The published text file: four decimals, a section for each split."""
+
+    def show(value: float | None) -> str:
+        return "n/a" if value is None else f"{value:.4f}"
+
+    lines = [title]
+    names = {
+        "within_sim": "Within-group similarity",
+        "between_sim": "Between-group similarity (centroids)",
+        "between_allvec_sim": "Between-group similarity (all vectors)",
+        "all_sim": "All pairs",
+        "iicg": "IICG (within - between all vectors)",
+    }
+    for split, heading in THREE.items():
+        part = report[split]
+        lines += ["", heading, f"  {part['n_vectors']} vectors in {part['n_groups']} groups"]
+        lines += [f"  {label}: {show(part.get(key))}" for key, label in names.items()]
+    lines += ["", "Cross-Category"]
+    cross = report["cross_category"]
+    lines += [f"  {key}: {show(cross[key])}" for key in cross if key.endswith("_sim")]
+    return "\n".join(lines) + "\n"
+
+
+#: Cosines that ``range_samples`` looks for, and how many mates it lists of each.
+RANGES = ((-0.05, 0.05), (0.90, 1.00))
+_LISTED = 30
+
+
+def range_samples(part: Vectors, *, groups: int, seed: int = 0) -> list[dict]:
+    """For up to ``groups`` random groups a reference and its mates by cosine, as published.
+
+    Each entry has ``bridging_key``, ``reference_instance`` (its input as text) and ``samples``: for
+    each of ``RANGES`` the ``count`` of mates with a cosine in it, and up to 30 ``items``.
+    """
+    rng = np.random.default_rng(seed)
+    labels, counts = np.unique(part.groups, return_counts=True)
+    labels = rng.permutation(labels[counts > 1])[:groups]
+    found = []
+    for label in sorted(labels.tolist()):
+        rows = rng.permutation(np.flatnonzero(part.groups == label))
+        unit = unit_vectors(part.vectors[rows])
+        cosines = unit[1:] @ unit[0]
+        samples = []
+        for low, high in RANGES:
+            inside = np.flatnonzero((cosines >= low) & (cosines <= high + 1e-6))
+            items = [{"cos": float(cosines[i]), "input_text": part.texts[rows[1 + i]]}
+                     for i in inside[:_LISTED]]  # fmt: skip
+            samples.append({"range": [low, high], "count": len(inside), "items": items})
+        reference = part.texts[rows[0]]
+        found.append({"bridging_key": label, "reference_instance": reference, "samples": samples})
+    return found
+
+
+def _centroids(part: Vectors) -> dict[str, np.ndarray]:
+    return {group: part.vectors[part.groups == group].mean(axis=0)
+            for group in np.unique(part.groups).tolist()}  # fmt: skip
+
+
+def _cosines(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[float]:
+    if not pairs:
+        return []
+    left, right = (unit_vectors(np.stack(side).astype(np.float64))
+                   for side in zip(*pairs, strict=True))  # fmt: skip
+    return (left * right).sum(axis=1).tolist()
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None

@@ -1,0 +1,133 @@
+"""The tools against a Transformer whose circuit is known, because its weights were written so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from coverage_principle import circuits
+from coverage_principle.circuits.states import Site
+from coverage_principle.data import load_dataset
+from tests import handmade_transformer as handmade
+
+
+@pytest.fixture(scope="module")
+def dataset(small_dataset):
+    return load_dataset(small_dataset)
+
+
+@pytest.fixture(scope="module")
+def loaded(dataset):
+    return handmade.build(dataset.tables())
+
+
+@pytest.fixture(scope="module")
+def plan(dataset):
+    splits = circuits.item_splits(
+        dataset, circuits.grouping_of(dataset.graph, "b"), out_of_domain=False
+    )
+    return circuits.plan_tracing(dataset, circuits.diff_family(dataset.graph, 0), splits, seed=0)
+
+
+def rates(loaded, plan, stream):
+    """Share of samples moved to t', by (layer, position); both runs are always answered right."""
+    (trace,) = circuits.trace(
+        loaded, plan.originals, plan.sources, plan.wanted, stream=stream, batch_size=50
+    )
+    summary = circuits.summarise(trace, np.arange(len(plan.rows)), plan.slots, seed=0)
+    assert summary["samples"]["both_correct"] == len(plan.rows) > 20
+    return {
+        (cell["layer"], cell["position"]): cell["published"]["changed_first"]["rate"]
+        for cell in summary["cells"]
+    }
+
+
+def test_it_answers_every_item(loaded, dataset):
+    with torch.no_grad():
+        logits = loaded.model(loaded.encode(dataset.test.inputs)).logits[:, -1]
+    np.testing.assert_array_equal(logits.argmax(-1), dataset.test.answers)
+
+
+def test_tracing_the_mlps_finds_where_the_values_are_computed_and_nothing_else(loaded, plan):
+    found = rates(loaded, plan, "post_mlp")
+    assert {cell for cell, rate in found.items() if rate == 1} == set(handmade.COMPUTED.values())
+    assert {cell for cell, rate in found.items() if rate == 0} == set(found) - set(
+        handmade.COMPUTED.values()
+    )
+
+
+def test_tracing_the_residual_stream_follows_the_bridge(loaded, plan):
+    found = rates(loaded, plan, "residual")
+    # x2 carries x2' (layer 1) and b' (layer 2) until block 3 has fetched it; then x3 has it.
+    carries = {(1, 1), (2, 1), (3, 2), (4, 2)}
+    assert {cell for cell, rate in found.items() if rate == 1} == carries
+    assert {cell for cell, rate in found.items() if rate == 0} == set(found) - carries
+    assert rates(loaded, plan, "post_attention") == found
+    assert rates(loaded, plan, "embedding") == {(0, 0): 0, (0, 1): 1, (0, 2): 0}
+
+
+def test_clustering_finds_where_the_bridge_appears(loaded, dataset):
+    splits = circuits.item_splits(
+        dataset, circuits.grouping_of(dataset.graph, "b"), out_of_domain=True
+    )
+    cells, _ = circuits.collapse(
+        loaded, dataset, [Site(layer, p) for layer in range(1, 5) for p in range(3)], splits,
+        grouping=circuits.grouping_of(dataset.graph, "b"), permutations=19,
+    )  # fmt: skip
+    for split in ("id_test", "ood"):
+        gaps = {(c["layer"], c["position"]): c["iicg"] for c in cells if c["split"] == split}
+        clustered = {site for site, gap in gaps.items() if gap > 0.2}
+        # From block 2 on at x2, and from block 3 on at x3, which has fetched it.
+        assert clustered == {(2, 1), (3, 1), (4, 1), (3, 2), (4, 2)}
+        assert min(clustered) == handmade.COMPUTED["b"]
+        assert all(abs(gap) < 0.06 for site, gap in gaps.items() if site not in clustered)
+    computed = next(c for c in cells if (c["layer"], c["position"]) == (2, 1))
+    assert computed["iicg_permuted"]["p"] == pytest.approx(1 / 20)
+    assert computed["iicg_permuted"]["interval"][1] < computed["iicg"]
+
+
+def test_the_lens_finds_where_bridge_and_answer_appear(loaded, dataset, plan):
+    rows = plan.rows
+    f1, f2 = dataset.tables()
+    x1, x2, x3 = dataset.test.inputs[rows].T
+    b = f1[x1, x2]
+    wanted = np.stack([b, f2[b, x3]], axis=1)
+    layers, positions = range(5), range(3)
+    read = circuits.read_lens(
+        loaded, circuits.sequences(dataset, rows), wanted, layers=layers, positions=positions
+    )
+    found = circuits.summarise_lens(read, np.arange(len(rows)), ("b", "t"), seed=0)
+    bridge = {(layer, p) for layer in layers for p in positions if found[layer, p, 0]["prob"] > 0.9}
+    answer = {(layer, p) for layer in layers for p in positions if found[layer, p, 1]["prob"] > 0.9}
+    assert bridge == {(layer, 1) for layer in range(2, 5)}
+    assert answer == {handmade.COMPUTED["t"]}
+    assert found[2, 1, 0]["first"] == found[2, 1, 0]["reciprocal_rank"] == 1
+    assert found[4, 2, 1]["mean_rank"] == 0
+    assert found[1, 1, 0]["first"] < 0.3
+
+
+def test_a_state_with_the_same_bridge_is_as_good(loaded, dataset):
+    splits = circuits.item_splits(
+        dataset, circuits.grouping_of(dataset.graph, "b"), out_of_domain=True
+    )
+    originals = dataset.test.inputs[splits["id_test"].rows]
+    drawn = circuits.draw_interchange(
+        dataset, "b", originals, dataset.test.inputs[splits["ood"].rows], seed=0
+    )
+    assert len(drawn.rows) > 10
+    f1, _ = dataset.tables()
+    mine = originals[drawn.rows]
+    np.testing.assert_array_equal(f1[tuple(mine[:, :2].T)], f1[tuple(drawn.inputs[:, :2].T)])
+    assert (mine[:, :2] != drawn.inputs[:, :2]).any(axis=1).all()
+    np.testing.assert_array_equal(drawn.answers, dataset.test.answers[
+        splits["id_test"].rows[drawn.rows]])  # fmt: skip
+    wanted = np.stack([drawn.answers, drawn.answers], axis=1)[:, None]
+    (trace,) = circuits.trace(loaded, mine, drawn.inputs, wanted)
+    summary = circuits.summarise_interchange(trace, ("x1", "x2", "x3"), seed=0)
+    kept = {
+        (c["layer"], c["position"]): c["unfiltered"]["answer_kept"]["rate"]
+        for c in summary["cells"]
+    }
+    # The copy of x1 is read only at x2, by block 2: before it, half a fragment breaks the bridge.
+    assert all(kept[layer, p] == 1 for layer in range(2, 5) for p in range(3))
