@@ -13,7 +13,13 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from simpletransformers.seq2seq import Seq2SeqArgs, Seq2SeqError, Seq2SeqModel, checkpoints
+from simpletransformers.seq2seq import (
+    Seq2SeqArgs,
+    Seq2SeqError,
+    Seq2SeqModel,
+    checkpoints,
+    lean,
+)
 from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import NO_LOSS, encode_pairs
 from simpletransformers.seq2seq.evaluation import evaluate, group_items
@@ -148,6 +154,38 @@ def test_losses_equal_a_plain_loop_over_the_same_items(tmp_path, bridges):
         optimizer.step()
         expected.append(loss.item())
     assert losses(tmp_path / "run") == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("columns", [(4,), (1, 3), (0, 1, 2, 3, 4), (2, 3)])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_lean_forward_is_that_of_transformers(columns, attention):
+    """Logits and gradients, in double precision, for positions with and without successors."""
+    model = tiny_model(no_dropout=True).model.double().train()
+    model.config._attn_implementation = attention
+    assert lean.supports(model)
+    inputs = torch.randint(0, 7, (6, 5), generator=torch.Generator().manual_seed(1))
+    found = []
+    for logits in (lean.logits_at(model, inputs, columns), model(inputs).logits[:, columns]):
+        model.zero_grad()
+        (logits**2).sum().backward()
+        found.append((logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters()}))
+    (ours, our_gradients), (theirs, their_gradients) = found
+    assert torch.allclose(ours, theirs, atol=1e-12)
+    for name, gradient in their_gradients.items():
+        assert torch.allclose(our_gradients[name], gradient, atol=1e-10), name
+
+
+def test_dropout_acts_in_the_lean_forward_where_transformers_has_it():
+    """With one kind of dropout at 0.5 at a time, training differs from evaluation."""
+    inputs = torch.randint(0, 7, (64, 3), generator=torch.Generator().manual_seed(1))
+    for kind in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
+        config = tiny_model().model.config
+        config.embd_pdrop = config.attn_pdrop = config.resid_pdrop = 0.0
+        setattr(config, kind, 0.5)
+        model = GPT2LMHeadModel(config)
+        still = lean.logits_at(model.eval(), inputs, [2])
+        assert torch.equal(still, lean.logits_at(model, inputs, [2]))
+        assert not torch.allclose(still, lean.logits_at(model.train(), inputs, [2]))
 
 
 def test_splitting_a_batch_in_parts_changes_nothing(tmp_path):

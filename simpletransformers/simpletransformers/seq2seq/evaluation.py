@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from simpletransformers.seq2seq import lean
 from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs
 
@@ -95,6 +96,8 @@ def loss_logits(
     model: PreTrainedModel, inputs: torch.Tensor, columns: Sequence[int]
 ) -> torch.Tensor:
     """``(n, len(columns), vocabulary)`` logits at the columns that carry loss, and only there."""
+    if lean.supports(model):
+        return lean.logits_at(model, inputs, columns)
     hidden = model.base_model(inputs, use_cache=False).last_hidden_state
     return model.get_output_embeddings()(hidden[:, list(columns)])
 

@@ -1,0 +1,143 @@
+"""Training steps on the CPU: this trainer against the published way and a plain loop, in one run.
+
+2 layers, 128 dimensions, 4 heads, 2-hop rows of 20 tokens, dropout 0.1, a step of --batch items.
+*published*: 50,312 rows of vocabulary, rows padded to 10 tokens, logits everywhere, unfused AdamW.
+*plain*: GPT2LMHeadModel and its own loss on the rows themselves, in a vocabulary of 24 rows.
+*ours*: the Trainer of simpletransformers, in fp32 and in bf16. Ways take turns, --rounds times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from common import describe_machine
+
+from coverage_principle.cli import positive, run, table
+
+TOKENS = 20
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--batch", type=positive, default=512, help="items of a step (default: 512)")
+    add("--steps", type=positive, default=30, help="steps of a measurement (default: 30)")
+    add("--published_steps", type=positive, default=3, help="of the published way (default: 3)")
+    add("--rounds", type=positive, default=5, help="measurements of each, interleaved (default: 5)")
+    add("--output", default=None, help="write the figures to this JSON file")
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    rows = torch.randint(0, TOKENS, (arguments.batch * 4, 4))
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {
+            "published": (reference_step(rows, arguments.batch, 50_312, 10, fused=False),
+                          arguments.published_steps),
+            "plain": (reference_step(rows, arguments.batch, 24, 4, fused=True), arguments.steps),
+            "ours, fp32": (our_step(rows, arguments.batch, "fp32", Path(folder)), arguments.steps),
+            "ours, bf16": (our_step(rows, arguments.batch, "bf16", Path(folder)), arguments.steps),
+        }  # fmt: skip
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _, (step, _) in ways.items():
+            step()  # warm up
+        for _ in range(arguments.rounds):
+            for name, (step, count) in ways.items():
+                began = time.perf_counter()
+                for _ in range(count):
+                    step()
+                seconds[name].append((time.perf_counter() - began) / count)
+    middle = {name: statistics.median(runs) for name, runs in seconds.items()}
+    machine = f"{describe_machine()}, torch {torch.__version__}, transformers "
+    machine += f"{transformers.__version__}, {torch.get_num_threads()} threads"
+    print(machine)
+    print(table(
+        ["a step", "ms", "than published", "than plain"],
+        [[name, f"{1e3 * s:,.1f}", f"{middle['published'] / s:.1f}x", f"{middle['plain'] / s:.2f}x"]
+         for name, s in middle.items()],
+    ))  # fmt: skip
+    if arguments.output:
+        content = {"machine": machine, "batch": arguments.batch, "seconds_per_step": middle}
+        Path(arguments.output).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: bool) -> Callable:
+    """A step of a plain transformers loop: whole rows of ``length`` tokens, the model's own loss.
+
+    The answer, the fourth token, is the only one with loss; what follows is padding.
+    """
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=vocabulary, n_layer=2, n_head=4, n_embd=128,
+                        bos_token_id=TOKENS, eos_token_id=TOKENS)  # fmt: skip
+    model = GPT2LMHeadModel(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=8e-4, weight_decay=0.1, fused=fused)
+    padding = torch.full((len(rows), length - 4), TOKENS)
+    inputs = torch.cat([rows, padding], dim=1)
+    labels = torch.full_like(inputs, -100)
+    labels[:, 3] = inputs[:, 3]
+    mask = torch.ones_like(inputs)
+    mask[:, 4:] = 0
+    place = 0
+
+    def step() -> None:
+        nonlocal place
+        part = slice(place, place + batch)
+        place = (place + batch) % len(rows)
+        loss = model(inputs[part], attention_mask=mask[part], labels=labels[part]).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def our_step(rows, batch: int, precision: str, folder: Path) -> Callable:
+    """A step of the Trainer, as ``run`` takes it."""
+    import torch
+
+    from simpletransformers.seq2seq import Seq2SeqModel
+    from simpletransformers.seq2seq.distributed import Ranks
+    from simpletransformers.seq2seq.encoding import encode_pairs
+    from simpletransformers.seq2seq.training import Trainer
+
+    tokens = [*(f"<t_{i}>" for i in range(TOKENS)), "</a>"]
+    model = Seq2SeqModel(
+        "gpt2", "gpt2", new_tokens=tokens, init_weights=True, device="cpu",
+        args={"n_layer": 2, "n_head": 4, "n_embd": 128, "train_batch_size": batch,
+              "learning_rate": 8e-4, "weight_decay": 0.1, "max_steps": 10**6,
+              "precision": precision},
+    )  # fmt: skip
+    texts = [["".join(tokens[i] for i in row[:n]) for n in (3, 4)] for row in rows.tolist()]
+    records = [{"input_text": a, "target_text": b + "</a>"} for a, b in texts]
+    data = encode_pairs(records, model.tokenizer)
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    trainer = Trainer(model.model, data, model.args, ranks, folder, model.save)
+    model.model.train()
+    number = 0
+
+    def step() -> None:
+        nonlocal number
+        trainer._step(number)
+        number += 1
+
+    return step
+
+
+if __name__ == "__main__":
+    run(build_parser(), main)
