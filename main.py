@@ -27,9 +27,8 @@ WITHOUT_EFFECT = {
 
 #: Flags of the published main.py that would ask for something that this trainer does not do.
 REFUSED = (
-    "--no_ln", "--no_mlp", "--share_mlp", "--add_memory", "--memory_dim", "--add_recurrence",
-    "--re_embed", "--re_embed_temp", "--relation_mean_shift", "--save_best_model",
-    "--predict_during_training", "--prediction_cutoff",
+    "--add_memory", "--memory_dim", "--re_embed", "--re_embed_temp", "--relation_mean_shift",
+    "--save_best_model", "--predict_during_training", "--prediction_cutoff",
     "--wandb_project", "--wandb_entity", "--wandb_exp",
 )  # fmt: skip
 
@@ -52,7 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     model = parser.add_argument_group("model")
     add = model.add_argument
-    add("--model_type", default="gpt2", help="only gpt2")
+    add("--model_type", default="gpt2", choices=("gpt2", "llama", "mamba"),
+        help="transformers' own classes; circuit analysis reads gpt2 only")  # fmt: skip
     add("--model_name_or_path", required=True,
         help="with --init_weights a size (gpt2, gpt2-medium, gpt2-large, gpt2-xl), else a "
              "checkpoint folder")  # fmt: skip
@@ -63,6 +63,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--n_embd", type=int, default=None, help="hidden dimensions, if not the size's own")
     add("--n_inner", type=int, default=None, help="MLP dimensions, if not 4 * n_embd")
     add("--no_dropout", action="store_true", help="dropout 0 instead of 0.1")
+    add("--no_ln", action="store_true", help="no layer norms at all")
+    add("--no_mlp", action="store_true", help="blocks of attention alone")
+    add("--share_mlp", action="store_true", help="one MLP with its norm for all blocks")
+    add("--add_recurrence", action="store_true",
+        help="the whole stack of blocks twice, with the same weights")  # fmt: skip
     add("--pad_vocab_to", type=int, default=None,
         help="rows of the embedding, 50312 as published; else the next multiple of 8")  # fmt: skip
 
@@ -99,6 +104,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--save_step_dense_interval", type=int, default=2000, help="... save every so many steps")
     add("--save_fine_step_list", type=int, nargs="+", default=(),
         help="save every step in the 1,000 from each of these")  # fmt: skip
+    add("--save_log_spaced", type=int, default=0, metavar="N",
+        help="N checkpoints for each factor of ten in steps")  # fmt: skip
+    add("--keep", type=int, default=0, help="only the last so many --save_step checkpoints; 0: all")
+    add("--stop_when", default=None, metavar="RULE",
+        help='stop once an evaluation of the validation split reaches "type_0>=0.99"')  # fmt: skip
+    add("--patience_epochs_after_fit", type=float, default=0, metavar="EPOCHS",
+        help="stop so long after train_inferred >= 0.99 (published: 100); 0: never")  # fmt: skip
+    add("--stop_on_test", action="store_true",
+        help="let these two look at the test set, as published")  # fmt: skip
     add(
         "--resume_state_minutes", type=float, default=10, help="keep what --resume needs this often"
     )
@@ -178,6 +192,15 @@ def check_flags(arguments: argparse.Namespace) -> None:
         raise InputError("there is nothing to do; give --do_train, --do_eval or --do_predict")
     if arguments.do_train and arguments.output_dir is None:
         raise InputError("--do_train needs --output_dir, the folder of the run")
+    if arguments.stop_on_test and not (arguments.stop_when or arguments.patience_epochs_after_fit):
+        raise InputError("--stop_on_test needs --stop_when or --patience_epochs_after_fit")
+    if (arguments.stop_when or arguments.patience_epochs_after_fit) and not (
+        arguments.do_train and arguments.evaluate_during_training
+    ):
+        raise InputError(
+            "--stop_when and --patience_epochs_after_fit need --do_train and "
+            "--evaluate_during_training"
+        )
     if arguments.do_predict and not (arguments.prediction_dir or arguments.output_dir):
         raise InputError("--do_predict needs --prediction_dir, or --output_dir")
 
@@ -186,12 +209,14 @@ def model_arguments(arguments: argparse.Namespace) -> dict[str, object]:
     """The flags as ``Seq2SeqArgs`` fields."""
     renamed = {"save_step": "save_steps", "eval_steps": "evaluate_during_training_steps"}
     same = (
-        "n_layer", "n_head", "n_embd", "n_inner", "no_dropout", "pad_vocab_to", "train_batch_size",
+        "n_layer", "n_head", "n_embd", "n_inner", "no_dropout", "no_ln", "no_mlp",
+        "share_mlp", "add_recurrence", "pad_vocab_to", "train_batch_size",
         "gradient_accumulation_steps", "micro_batch_size", "max_steps", "num_train_epochs",
         "learning_rate", "weight_decay", "scheduler", "warmup_steps", "manual_seed", "precision",
         "compile", "train_on_end_token", "evaluate_during_training", "eval_batch_size",
         "logging_steps", "save_step_dense", "save_step_dense_interval", "save_fine_step_list",
-        "resume_state_minutes", "resume", "overwrite_output_dir",
+        "resume_state_minutes", "resume", "overwrite_output_dir", "save_log_spaced", "keep",
+        "stop_when", "patience_epochs_after_fit",
     )  # fmt: skip
     values = {name: getattr(arguments, name) for name in same}
     return values | {new: getattr(arguments, old) for old, new in renamed.items()}
@@ -218,6 +243,7 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
             bar = tqdm(total=event["total_steps"], desc="training", unit="step",
                        dynamic_ncols=True, mininterval=interval)  # fmt: skip
         notes["loss"] = f"{event['train_loss']:.4f}"
+        notes["items/s"] = f"{event['examples_per_s']:,.0f}"
         for group, scores in event.get("eval", {}).items():
             if "/" not in group:
                 notes[group] = f"{scores['answer_accuracy']:.2f}"
@@ -226,7 +252,7 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
 
     result = model.train_model(
         [*dataset.train.records, *dataset.train.facts], records, arguments.output_dir,
-        report=report,
+        stop_data=stop_records(dataset, arguments), report=report,
         run_info={
             "dataset": {
                 "name": dataset.name,
@@ -240,13 +266,30 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
     if not is_main:
         return
     run_folder = relative_to_root(Path(arguments.output_dir))
-    if result.reason != "finished":
+    if not result.complete:
         sys.exit(
             f"stopped by {result.reason} after step {result.step}; --resume goes on from there"
         )
     if result.eval:
         print_scores(result.eval)
+    if result.reason != "finished":
+        print(f"stopped early: {result.reason}")
     print(f"{result.step:,} steps done; run: {run_folder}")
+
+
+def stop_records(dataset, arguments: argparse.Namespace) -> list[dict] | None:
+    """The validation items for the stop rules; None if there are none, or the test set serves."""
+    from coverage_principle.errors import InputError
+
+    wanted = arguments.stop_when or arguments.patience_epochs_after_fit
+    if not wanted or arguments.stop_on_test:
+        return None
+    if dataset.valid is None:
+        raise InputError(
+            f"--stop_when and --patience_epochs_after_fit need a validation split, which "
+            f"{dataset.name} lacks; generate it with --validation_size, or add --stop_on_test"
+        )
+    return dataset.valid.records
 
 
 def print_scores(scores: dict) -> None:

@@ -51,7 +51,10 @@ def test_library_modules_respect_the_layers(path):
             assert parts[0] not in {"torch", "transformers"}, f"{path.name} imports {name}"
         if wing != "reporting":
             assert parts[0] not in {"matplotlib", "plotly"}, f"{path.name} draws"
-        assert parts[0] != "simpletransformers"
+        # The library stands without the trainer, but for checkpoints whose architecture it changed.
+        assert parts[0] != "simpletransformers" or (
+            path.name == "checkpoints.py" and name.startswith("simpletransformers.seq2seq.archi")
+        )
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 

@@ -81,7 +81,46 @@ def test_k_cutoffs_of_an_annotated_test_set_become_groups(tmp_path, small_datase
     [
         (["--do_train"], ["--do_train needs --output_dir"]),
         ([], ["nothing to do"]),
-        (["--do_eval", "--no_ln"], ["--no_ln", "not offered"]),
+        (["--do_eval", "--re_embed"], ["--re_embed", "not offered"]),
+        (
+            ["--do_train", "--output_dir", "OUT", "--stop_when", "type_0>=0.9"],
+            ["--stop_when", "need", "--evaluate_during_training"],
+        ),
+        (
+            [
+                "--do_train",
+                "--output_dir",
+                "OUT",
+                "--evaluate_during_training",
+                "--stop_when",
+                "type_0>=0.9",
+            ],
+            ["validation split", "--validation_size", "--stop_on_test"],
+        ),
+        (
+            [
+                "--do_train",
+                "--output_dir",
+                "OUT",
+                "--evaluate_during_training",
+                "--stop_when",
+                "0.9",
+                "--stop_on_test",
+            ],
+            ["stop_when '0.9'", "GROUP>=ACCURACY"],
+        ),
+        (
+            [
+                "--do_train",
+                "--output_dir",
+                "OUT",
+                "--evaluate_during_training",
+                "--stop_when",
+                "type_9>=0.9",
+                "--stop_on_test",
+            ],
+            ["type_9", "type_0"],
+        ),
         (["--do_eval", "--fp16", "--do_train", "--output_dir", "OUT"], ["fp16 needs a GPU"]),
         (["--do_train", "--output_dir", "OUT", "--n_embd", "17"], ["17", "n_head"]),
         (["--do_eval", "--custom_test", "nowhere.json"], ["nowhere.json does not exist"]),

@@ -369,7 +369,7 @@ def test_arguments_out_of_range_are_refused(changes, words):
 
 def test_unknown_models_and_devices_are_refused(tmp_path):
     for arguments, words in (
-        ({"model_type": "rnn"}, "only one is gpt2"),
+        ({"model_type": "rnn"}, "one of gpt2, llama, mamba"),
         ({"model_name": "gpt5"}, "not one of gpt2"),
         ({"device": "tpu-7"}, "not known"),
         ({"new_tokens": []}, "whole vocabulary"),

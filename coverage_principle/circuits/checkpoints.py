@@ -218,6 +218,11 @@ def load_model(
     model = GPT2LMHeadModel.from_pretrained(
         checkpoint, local_files_only=True, use_safetensors=True, attn_implementation=attention
     )
+    if getattr(model.config, "architecture_switches", None):
+        # Only such checkpoints need the package that trained them.
+        from simpletransformers.seq2seq.architecture import apply_switches
+
+        apply_switches(model)
     model = model.to(device=device, dtype=torch.float32).eval().requires_grad_(False)
     return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))
 

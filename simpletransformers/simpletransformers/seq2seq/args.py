@@ -40,6 +40,10 @@ class Seq2SeqArgs:
     n_embd: int | None = None
     n_inner: int | None = None
     no_dropout: bool = False
+    no_ln: bool = False  # these four: architecture.SWITCHES
+    no_mlp: bool = False
+    share_mlp: bool = False
+    add_recurrence: bool = False
     pad_vocab_to: int | None = None  # rows of the embedding; default: the next multiple of 8
 
     # Optimisation. One step uses train_batch_size * gradient_accumulation_steps items over all
@@ -68,12 +72,16 @@ class Seq2SeqArgs:
     eval_batch_size: int = 4096
     group_by: tuple[str, ...] = ("type", "k_cutoff")
     logging_steps: int = 10
+    stop_when: str | None = None  # "type_0>=0.99": stop at an evaluation that reaches this
+    patience_epochs_after_fit: float = 0  # or so many epochs after train_inferred >= 0.99
 
     # Checkpoints: weights and tokenizer only. What --resume needs lies in resume_state/.
     save_steps: int = 0
     save_step_dense: int = 0  # up to this step ...
     save_step_dense_interval: int = 2000  # ... save every so many steps
     save_fine_step_list: tuple[int, ...] = ()  # from each of these, 1,000 steps are all saved
+    save_log_spaced: int = 0  # so many for each factor of ten in steps
+    keep: int = 0  # only the last so many of the save_steps checkpoints; 0: all
     resume_state_minutes: float = 10.0
     resume: bool = False  # go on with what is there, if anything is
     overwrite_output_dir: bool = False  # with resume: only if it has other settings
@@ -117,6 +125,7 @@ class Seq2SeqArgs:
             "logging_steps": 1, "warmup_steps": 0, "max_steps": 0, "num_train_epochs": 0,
             "learning_rate": 0, "weight_decay": 0, "save_steps": 0, "manual_seed": 0,
             "evaluate_during_training_steps": 0, "resume_state_minutes": 0,
+            "save_log_spaced": 0, "keep": 0, "patience_epochs_after_fit": 0,
             "save_step_dense_interval": 1, "micro_batch_size": 1, "n_layer": 1, "n_head": 1,
             "n_embd": 1, "n_inner": 1, "pad_vocab_to": 1,
         }  # fmt: skip

@@ -61,6 +61,11 @@ def clear_run(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def remove(run: Path, step: int) -> None:
+    """Remove the checkpoint of a step, if it is there."""
+    shutil.rmtree(run / checkpoint_name(step), ignore_errors=True)
+
+
 def save_resume_state(run: Path, state: Mapping[str, object]) -> None:
     """Keep everything that the next step depends on (tensors and plain values)."""
     write_folder(run / _RESUME, lambda folder: torch.save(dict(state), folder / "state.pt"))

@@ -12,15 +12,24 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import PreTrainedModel
 
 import simpletransformers
 from simpletransformers.seq2seq import checkpoints
+from simpletransformers.seq2seq.architecture import (
+    MODEL_TYPES,
+    SWITCHES,
+    build_config,
+    build_model,
+    load_model,
+    unique_state,
+)
 from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
 from simpletransformers.seq2seq.distributed import choose_device, describe_device, process_group
 from simpletransformers.seq2seq.encoding import as_records, encode_pairs
 from simpletransformers.seq2seq.evaluation import evaluate, generate, group_items
 from simpletransformers.seq2seq.optimisation import autocast, precision_of
+from simpletransformers.seq2seq.stopping import StopRules
 from simpletransformers.seq2seq.tokenizer import (
     build_tokenizer,
     encode,
@@ -43,12 +52,13 @@ PRESETS = {
 class Seq2SeqModel:
     """A decoder-only model that learns to continue ``input_text`` to ``target_text``.
 
-    ``model_type`` is ``gpt2``. With ``init_weights``, ``model_name`` is a size (``gpt2``,
-    ``gpt2-medium``, ``gpt2-large``, ``gpt2-xl``; a hub prefix such as ``openai-community/`` is
-    allowed) and ``new_tokens`` is the whole vocabulary; the weights are drawn from
-    ``args.manual_seed``. Without it, ``model_name`` is a checkpoint folder. ``args`` is a
-    ``Seq2SeqArgs`` or a dictionary of its fields; for a loaded checkpoint a dictionary changes only
-    what it names. ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    ``model_type`` is ``gpt2``, ``llama`` or ``mamba``; the last two take their sizes from the same
+    arguments, and a loaded checkpoint has its own. With ``init_weights``, ``model_name`` is a size
+    (``gpt2``, ``gpt2-medium``, ``gpt2-large``, ``gpt2-xl``; a hub prefix such as
+    ``openai-community/`` is allowed) and ``new_tokens`` is the whole vocabulary; the weights are
+    drawn from ``args.manual_seed``. Without it, ``model_name`` is a checkpoint folder. ``args`` is
+    a ``Seq2SeqArgs`` or a dictionary of its fields; for a loaded checkpoint a dictionary changes
+    only what it names. ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
     Nothing is ever downloaded. Raises ``Seq2SeqError`` for arguments that cannot be used.
     """
@@ -62,8 +72,10 @@ class Seq2SeqModel:
         init_weights: bool = False,
         device: str = "auto",
     ) -> None:
-        if model_type != "gpt2":
-            raise Seq2SeqError(f"model_type {model_type!r} is not offered; the only one is gpt2")
+        if model_type not in MODEL_TYPES:
+            raise Seq2SeqError(
+                f"model_type {model_type!r} is not offered; it is one of {', '.join(MODEL_TYPES)}"
+            )
         self.device = choose_device(device)
         if init_weights:
             self.args = args if isinstance(args, Seq2SeqArgs) else Seq2SeqArgs.from_mapping(
@@ -73,7 +85,7 @@ class Seq2SeqModel:
             if not new_tokens:
                 raise Seq2SeqError("init_weights needs new_tokens, the whole vocabulary")
             self.tokenizer = build_tokenizer(list(new_tokens), self.args.end_token)
-            self.model = self._fresh(str(model_name))
+            self.model = self._fresh(model_type, str(model_name))
         else:
             folder = Path(model_name)
             if not (folder / "config.json").is_file():
@@ -90,16 +102,14 @@ class Seq2SeqModel:
             self.args.check()
             self.tokenizer = load_tokenizer(folder)
             with _quiet():
-                self.model = GPT2LMHeadModel.from_pretrained(
-                    folder, local_files_only=True, attn_implementation=self._attention()
-                )
+                self.model = load_model(folder, self._attention())
         self.model.to(self.device)
 
     def _attention(self) -> str:
         # For a handful of tokens on a CPU, plain matrix products beat the fused kernel.
         return "eager" if self.device.type == "cpu" else "sdpa"
 
-    def _fresh(self, name: str) -> GPT2LMHeadModel:
+    def _fresh(self, model_type: str, name: str) -> PreTrainedModel:
         size = name.rsplit("/", 1)[-1]
         if size not in PRESETS:
             raise Seq2SeqError(
@@ -123,20 +133,16 @@ class Seq2SeqModel:
         if rows < tokens:
             raise Seq2SeqError(f"pad_vocab_to {rows} is less than the {tokens} tokens there are")
         dropout = 0.0 if args.no_dropout else 0.1
-        config = GPT2Config(
-            vocab_size=rows,
-            n_layer=n_layer, n_head=n_head, n_embd=n_embd, n_inner=args.n_inner,
-            # The same function as GPT-2's "gelu_new", as one fused kernel.
-            activation_function="gelu_pytorch_tanh",
-            resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout,
-            bos_token_id=self.tokenizer.eos_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
+        config = build_config(
+            model_type,
+            {"n_layer": n_layer, "n_head": n_head, "n_embd": n_embd, "n_inner": args.n_inner},
+            dropout=dropout, vocab_size=rows,
+            bos_token_id=self.tokenizer.eos_token_id, eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id,
-            use_cache=False,
         )  # fmt: skip
-        config._attn_implementation = self._attention()
         torch.manual_seed(args.manual_seed)
-        return GPT2LMHeadModel(config)
+        switches = [name for name in SWITCHES if getattr(args, name)]
+        return build_model(config, switches, self._attention())
 
     # ------------------------------------------------------------------------------------ training
 
@@ -146,6 +152,7 @@ class Seq2SeqModel:
         eval_data: object | None = None,
         output_dir: str | Path = "outputs",
         *,
+        stop_data: object | None = None,
         report: Callable[[dict], None] | None = None,
         run_info: Mapping[str, object] | None = None,
     ) -> TrainingResult:
@@ -153,7 +160,8 @@ class Seq2SeqModel:
 
         ``train_data`` and ``eval_data`` are lists of dictionaries, or pandas data frames.
         ``eval_data`` is scored by the groups that ``args.group_by`` makes of it (see
-        ``group_items``), during training as the arguments say and once at the end. ``report`` is
+        ``group_items``), during training as the arguments say and once at the end. The stop rules
+        look at ``stop_data``, grouped alike, or else at ``eval_data``. ``report`` is
         called on the first process with every event that goes to ``metrics.jsonl``, and the number
         of all steps as ``total_steps``. ``run_info`` goes to ``run_config.json``.
 
@@ -167,17 +175,25 @@ class Seq2SeqModel:
         args.check()
         records, eval_records = as_records(train_data), as_records(eval_data or [])
         data = encode_pairs(records, self.tokenizer, loss_on_end=args.train_on_end_token)
-        if data.length > self.model.config.n_positions:
+        positions = getattr(self.model.config, "max_position_embeddings", data.length)
+        if data.length > positions:
             raise Seq2SeqError(
-                f"sequences of {data.length} tokens are longer than the model's "
-                f"{self.model.config.n_positions} positions"
+                f"sequences of {data.length} tokens are longer than the model's {positions} "
+                "positions"
             )
         args.generation_length = data.new_tokens
-        evaluated = (
-            encode_pairs(eval_records, self.tokenizer, loss_on_end=args.train_on_end_token)
-            if eval_records
+        stop_records = as_records(stop_data or [])
+        evaluated, watched = (
+            encode_pairs(wanted, self.tokenizer, loss_on_end=args.train_on_end_token)
+            if wanted
             else None
+            for wanted in (eval_records, stop_records)
         )
+        groups, stop_groups = (
+            group_items(wanted, args.group_by) for wanted in (eval_records, stop_records)
+        )
+        if rules := StopRules.parse(args.stop_when, args.patience_epochs_after_fit):
+            rules.check(stop_groups if stop_records else groups)
         run = Path(output_dir)
         with process_group(self.device) as ranks:
             precision_of(args, self.device)  # refuses what the device cannot do, before writing
@@ -187,7 +203,7 @@ class Seq2SeqModel:
             ranks.barrier()
             trainer = Trainer(
                 self.model, data, args, ranks, run, self.save,
-                eval_data=evaluated, groups=group_items(eval_records, args.group_by),
+                eval_data=evaluated, groups=groups, stop_data=watched, stop_groups=stop_groups,
                 report=report if ranks.is_main else None,
             )  # fmt: skip
             return trainer.run()
@@ -228,7 +244,7 @@ class Seq2SeqModel:
         """Write weights (safetensors), configuration, tokenizer and ``model_args.json``."""
         folder = Path(folder)
         with _quiet():
-            self.model.save_pretrained(folder)
+            self.model.save_pretrained(folder, state_dict=unique_state(self.model))
         save_tokenizer(self.tokenizer, folder)
         self.args.save(folder)
 

@@ -14,7 +14,7 @@ from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
 def build_optimizer(model: PreTrainedModel, args: Seq2SeqArgs) -> torch.optim.AdamW:
     """Fused AdamW; biases and layer-norm weights are not decayed, embeddings are, as published."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    plain = [p for name, p in named if name.endswith("bias") or ".ln_" in name]
+    plain = [p for name, p in named if name.endswith("bias") or ".ln_" in name or "norm" in name]
     chosen = {id(p) for p in plain}
     decayed = [p for _, p in named if id(p) not in chosen]
     return torch.optim.AdamW(

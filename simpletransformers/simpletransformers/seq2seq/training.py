@@ -35,6 +35,7 @@ from simpletransformers.seq2seq.optimisation import (
 )
 from simpletransformers.seq2seq.order import DataOrder
 from simpletransformers.seq2seq.records import Records
+from simpletransformers.seq2seq.stopping import SaveSteps, StopRules
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ _FREE = {
     "max_steps", "num_train_epochs", "evaluate_during_training", "evaluate_during_training_steps",
     "eval_batch_size", "group_by", "logging_steps", "save_steps", "save_step_dense",
     "save_step_dense_interval", "save_fine_step_list", "resume_state_minutes", "resume",
-    "overwrite_output_dir", "generation_length", "compile",
+    "overwrite_output_dir", "generation_length", "compile", "save_log_spaced", "keep", "stop_when",
+    "patience_epochs_after_fit",
 }  # fmt: skip
 
 
@@ -51,11 +53,13 @@ _FREE = {
 class TrainingResult:
     """How a run ended: the steps done, why it stopped, and the last evaluation's groups.
 
-    ``reason`` is ``finished`` or the name of a signal, such as ``SIGTERM``.
+    ``reason`` is ``finished``, the stop rule that was met, or the name of a signal, such as
+    ``SIGTERM``; only in the last case is the run incomplete, to be gone on with.
     """
 
     step: int
     reason: str
+    complete: bool
     eval: dict[str, dict[str, float]] | None
 
 
@@ -88,6 +92,8 @@ class Trainer:
         *,
         eval_data: EncodedPairs | None = None,
         groups: Mapping[str, Sequence[int]] | None = None,
+        stop_data: EncodedPairs | None = None,
+        stop_groups: Mapping[str, Sequence[int]] | None = None,
         report: Callable[[dict], None] | None = None,
     ) -> None:
         self.model, self.args, self.ranks, self.run_folder = model, args, ranks, run
@@ -96,12 +102,18 @@ class Trainer:
         self.data = data.to(ranks.device)
         self.eval_data = None if eval_data is None else eval_data.to(ranks.device)
         self.groups = groups or {}
+        self._rules = StopRules.parse(args.stop_when, args.patience_epochs_after_fit)
+        # The data that stop rules look at, where that is not the evaluation's own.
+        self._stop_data = None if stop_data is None else stop_data.to(ranks.device)
+        self._stop_groups = self.groups if stop_data is None else stop_groups or {}
+        self._fit_epoch: float | None = None
         self.order = DataOrder(
             len(data), args.train_batch_size * args.gradient_accumulation_steps, args.manual_seed
         )
         self.total = args.max_steps or math.ceil(
             args.num_train_epochs * len(data) / self.order.batch
         )
+        self._saves = SaveSteps(args, self.total)
         self._loss_tokens = (self.data.split(self.data.table)[1] != NO_LOSS).sum(1)
         self._objective = self._wrap(Objective(model, data.columns))
         self._optimizer = build_optimizer(model, args)
@@ -130,7 +142,8 @@ class Trainer:
         step = self._restore()
         if self.ranks.is_main:
             self._records = Records(self.run_folder, after_step=step)
-        evaluation = None
+        self._began = time.monotonic(), step
+        evaluation = rule = None
         self.model.train()
         with self._listening():
             while step < self.total:
@@ -141,17 +154,22 @@ class Trainer:
                     self._log(step)
                 every = args.evaluate_during_training and args.evaluate_during_training_steps
                 if self.eval_data is not None and (at_end or (every and step % every == 0)):
-                    evaluation = self._evaluate(step)
-                if self._saves_at(step):
+                    evaluation, rule = self._evaluate(step)
+                if self._saves.at(step):
                     self._checkpoint(checkpoints.checkpoint_name(step))
+                    if self.ranks.is_main and (old := self._saves.outdated(step)) is not None:
+                        checkpoints.remove(self.run_folder, old)
+                if rule is not None:
+                    logger.info("stopping at step %d: %s", step, rule)
+                    break
                 if self._keeps_state_at(step):
                     self._keep_state(step)
                 if reason := self._stop_asked(step):
                     self._keep_state(step)
-                    return TrainingResult(step, reason, evaluation)
+                    return TrainingResult(step, reason, False, evaluation)
         self._keep_state(step)
         self._checkpoint(checkpoints.FINAL)
-        return TrainingResult(step, "finished", evaluation)
+        return TrainingResult(step, rule or "finished", True, evaluation)
 
     def _step(self, step: int) -> None:
         """One optimiser step on this rank's share of the step's items."""
@@ -215,26 +233,37 @@ class Trainer:
             "train_loss": self._last_loss,
             "lr": self._scheduler.get_last_lr()[0],
             "elapsed_s": round(time.monotonic() - self._started, 3),
+            "examples_per_s": self._examples_per_second(step),
         }
 
-    def _evaluate(self, step: int) -> dict[str, dict[str, float]]:
-        scores = evaluate(
-            self.model, self.eval_data, self.groups, batch_size=self.args.eval_batch_size,
-            ranks=self.ranks, autocast=self._autocast(),
-        )  # fmt: skip
+    def _examples_per_second(self, step: int) -> float:
+        """Items a second since this process began, evaluations and checkpoints included."""
+        seconds = time.monotonic() - self._began[0]
+        return round((step - self._began[1]) * self.order.batch / max(seconds, 1e-9), 1)
+
+    def _evaluate(self, step: int) -> tuple[dict[str, dict[str, float]], str | None]:
+        """Scores by group, and the stop rule that is met, if one is."""
+        scores = self._scores(self.eval_data, self.groups)
         event = {**self._event(step), "eval": scores}
+        watched = scores
+        if self._rules and self._stop_data is not None:
+            watched = event["valid"] = self._scores(self._stop_data, self._stop_groups)
         self._tell(event)
-        return scores
+        if not self._rules:
+            return scores, None
+        epoch = self.order.epoch(step)
+        if self._fit_epoch is None and self._rules.fits(watched):
+            self._fit_epoch = epoch
+        since_fit = None if self._fit_epoch is None else epoch - self._fit_epoch
+        return scores, self._rules.reason(watched, since_fit)
+
+    def _scores(self, data: EncodedPairs, groups: Mapping[str, Sequence[int]]):
+        return evaluate(
+            self.model, data, groups, batch_size=self.args.eval_batch_size, ranks=self.ranks,
+            autocast=self._autocast(),
+        )  # fmt: skip
 
     # ------------------------------------------------------------------------ checkpoints, state
-
-    def _saves_at(self, step: int) -> bool:
-        args = self.args
-        return (
-            (args.save_steps > 0 and step % args.save_steps == 0)
-            or (step <= args.save_step_dense and step % args.save_step_dense_interval == 0)
-            or any(start <= step < start + 1000 for start in args.save_fine_step_list)
-        )
 
     def _keeps_state_at(self, step: int) -> bool:
         """At regular checkpoints, and now and then in between; asked by all ranks alike."""
@@ -271,6 +300,7 @@ class Trainer:
                 "random": random,
                 "window": self._window,
                 "last_loss": self._last_loss,
+                "fit_epoch": self._fit_epoch,
                 "elapsed_s": time.monotonic() - self._started,
             }
             checkpoints.save_resume_state(self.run_folder, state)
@@ -315,6 +345,7 @@ class Trainer:
         self._scaler.load_state_dict(state["scaler"])
         self._window.copy_(state["window"])
         self._last_loss = state["last_loss"]
+        self._fit_epoch = state.get("fit_epoch")
         self._started = time.monotonic() - state["elapsed_s"]
         set_random_state(state["random"][self.ranks.rank], self.ranks.device)
         logger.info("resuming %s at step %d", self.run_folder, state["step"])

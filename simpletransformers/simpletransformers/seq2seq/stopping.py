@@ -1,0 +1,102 @@
+"""At which steps a run saves, and when it ends before its last: rules that are off by default."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
+
+_CONDITION = re.compile(r"([^<>=\s]+)\s*>=\s*([0-9.]+)$")
+
+#: The published rule counts from the first evaluation at which this group is this accurate.
+FIT_GROUP, FIT_ACCURACY = "train_inferred", 0.99
+
+Scores = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class StopRules:
+    """``conditions`` are (group, accuracy), all to be reached; ``patience`` counts epochs."""
+
+    conditions: tuple[tuple[str, float], ...]
+    patience: float
+
+    @classmethod
+    def parse(cls, text: str | None, patience: float) -> StopRules:
+        """From ``"type_0>=0.99"``, or several with commas. ``Seq2SeqError`` if it is not that."""
+        found = []
+        for part in text.split(",") if text else ():
+            match = _CONDITION.match(part.strip())
+            if match is None or not 0 <= float(match[2]) <= 1:
+                raise Seq2SeqError(
+                    f"stop_when {text!r} is not of the form GROUP>=ACCURACY with an accuracy of 0 "
+                    "to 1, such as type_0>=0.99; several are separated by commas"
+                )
+            found.append((match[1], float(match[2])))
+        return cls(tuple(found), patience)
+
+    def __bool__(self) -> bool:
+        return bool(self.conditions) or self.patience > 0
+
+    def check(self, groups: Mapping[str, object]) -> None:
+        """``Seq2SeqError`` if a rule is about a group that is not evaluated."""
+        wanted = [group for group, _ in self.conditions]
+        for group in wanted + ([FIT_GROUP] if self.patience > 0 else []):
+            if group not in groups:
+                rule = "stop_when" if group in wanted else "patience_epochs_after_fit"
+                raise Seq2SeqError(
+                    f"{rule} needs the accuracy of {group}, but the evaluated groups are "
+                    f"{', '.join(groups) or 'none'}"
+                )
+
+    def fits(self, scores: Scores) -> bool:
+        """Whether the training items are learned, from which on patience counts."""
+        return self.patience > 0 and scores[FIT_GROUP]["answer_accuracy"] >= FIT_ACCURACY
+
+    def reason(self, scores: Scores, epochs_since_fit: float | None) -> str | None:
+        """Why to stop now, in words; None to go on."""
+        if self.conditions and all(
+            scores[group]["answer_accuracy"] >= accuracy for group, accuracy in self.conditions
+        ):
+            return " and ".join(f"{group} >= {accuracy:g}" for group, accuracy in self.conditions)
+        if epochs_since_fit is not None and epochs_since_fit > self.patience:
+            return (
+                f"{self.patience:g} epochs since {FIT_GROUP} reached {FIT_ACCURACY:g} without a "
+                "stop condition met"
+            )
+        return None
+
+
+class SaveSteps:
+    """Which steps of a run of ``total`` steps leave a checkpoint."""
+
+    def __init__(self, args: Seq2SeqArgs, total: int) -> None:
+        self._args, n = args, args.save_log_spaced
+        # 10^(i / n), rounded: n for each factor of ten.
+        powers = range(math.ceil(n * math.log10(max(total, 1))) + 1) if n else ()
+        self._log_spaced = {round(10 ** (i / n)) for i in powers}
+
+    def at(self, step: int) -> bool:
+        """Whether to save after ``step`` steps."""
+        return self._regular(step) or self._special(step)
+
+    def outdated(self, step: int) -> int | None:
+        """With ``keep``: the regular checkpoint that the one of ``step`` replaces, if any."""
+        old = step - self._args.keep * self._args.save_steps
+        if not self._args.keep or not self._regular(step) or old < 1 or self._special(old):
+            return None
+        return old
+
+    def _regular(self, step: int) -> bool:
+        return self._args.save_steps > 0 and step % self._args.save_steps == 0
+
+    def _special(self, step: int) -> bool:
+        args = self._args
+        return (
+            (step <= args.save_step_dense and step % args.save_step_dense_interval == 0)
+            or any(start <= step < start + 1000 for start in args.save_fine_step_list)
+            or step in self._log_spaced
+        )

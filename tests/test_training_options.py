@@ -1,0 +1,270 @@
+"""Stop rules, which checkpoints stay, schedules, architectures, and runs that die."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import multiprocessing
+import random
+import time
+
+import pytest
+import torch
+from transformers import GPT2LMHeadModel
+
+from simpletransformers.seq2seq import Seq2SeqError, Seq2SeqModel, lean
+from tests.test_trainer import TOKENS, losses, pairs, tiny_model
+
+# ---------------------------------------------------------------------------------- stop rules
+
+
+def learnable(count: int) -> list[dict]:
+    """Items whose answer is their first token."""
+    return [
+        {
+            "input_text": r["input_text"],
+            "target_text": r["input_text"] + r["input_text"][:5] + "</a>",
+            "type": kind,
+        }
+        for r, kind in zip(pairs(count), ["train_inferred", "type_0"] * count, strict=False)
+    ]
+
+
+STOPPING = {"max_steps": 400, "evaluate_during_training": True, "learning_rate": 3e-2,
+            "evaluate_during_training_steps": 5, "train_batch_size": 64}  # fmt: skip
+
+
+def evaluations(run, key="eval"):
+    events = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [(event["step"], event[key]) for event in events if key in event]
+
+
+def test_a_run_stops_at_the_first_evaluation_of_the_validation_items_that_is_good_enough(tmp_path):
+    items = learnable(120)
+    hopeless = [{**item, "target_text": item["input_text"] + "<t_6></a>"} for item in items]
+    model = tiny_model(**STOPPING, stop_when="type_0>=0.9, train_inferred>=0.9")
+    result = model.train_model(items, hopeless, tmp_path / "run", stop_data=items)
+    assert result.complete and "type_0 >= 0.9 and train_inferred >= 0.9" in result.reason
+    assert (tmp_path / "run" / "final_checkpoint").is_dir()
+    reached = [
+        (step, all(groups[g]["answer_accuracy"] >= 0.9 for g in ("type_0", "train_inferred")))
+        for step, groups in evaluations(tmp_path / "run", "valid")
+    ]
+    assert [good for _, good in reached] == [False] * (len(reached) - 1) + [True]
+    assert reached[-1][0] == result.step < 400
+    # The same rule on the test items, which are never right, lets the run go on.
+    model = tiny_model(**{**STOPPING, "max_steps": 30}, stop_when="type_0>=0.9")
+    assert model.train_model(items, hopeless, tmp_path / "test").reason == "finished"
+
+
+def test_patience_counts_epochs_since_the_training_items_were_fit(tmp_path):
+    items = learnable(64)
+    unlearnable = [r for r in pairs(40, seed=9)]
+    unlearnable = [{**r, "type": "type_0"} for r in unlearnable]
+    evaluated = items + unlearnable
+    model = tiny_model(**STOPPING, patience_epochs_after_fit=10)
+    result = model.train_model(items, evaluated, tmp_path / "run")
+    fit = next(step for step, groups in evaluations(tmp_path / "run")
+               if groups["train_inferred"]["answer_accuracy"] >= 0.99)  # fmt: skip
+    assert "10 epochs since train_inferred" in result.reason
+    assert result.step == fit + 15  # one step is an epoch; looked at every five, more than ten
+    # Resumed in between, the count goes on.
+    changes = {**STOPPING, "patience_epochs_after_fit": 10,
+               "scheduler": "constant_schedule"}  # fmt: skip
+    whole = tiny_model(**changes).train_model(items, evaluated, tmp_path / "whole")
+    half = {**changes, "max_steps": whole.step - 6}
+    tiny_model(**half).train_model(items, evaluated, tmp_path / "half")
+    again = tiny_model(**changes, resume=True)
+    assert again.train_model(items, evaluated, tmp_path / "half").step == whole.step
+
+
+def test_rules_about_groups_that_are_not_there_are_refused(tmp_path):
+    for changes in ({"stop_when": "type_7>=0.5"}, {"patience_epochs_after_fit": 1}):
+        with pytest.raises(Seq2SeqError, match="the evaluated groups are type_0"):
+            tiny_model(**changes).train_model(pairs(8), pairs(8), tmp_path / "run")
+    for text in ("type_0", "type_0>0.5", "type_0>=1.5", ">=0.5", "type_0>=x"):
+        with pytest.raises(Seq2SeqError, match="GROUP>=ACCURACY"):
+            tiny_model(stop_when=text).train_model(pairs(8), pairs(8), tmp_path / "other")
+
+
+# --------------------------------------------------------------------------------- checkpoints
+
+
+def test_which_checkpoints_are_written_and_which_stay(tmp_path):
+    model = tiny_model(max_steps=30, save_steps=5, keep=2, save_log_spaced=3,
+                       save_step_dense=4, save_step_dense_interval=2)  # fmt: skip
+    model.train_model(pairs(40), None, tmp_path / "run")
+    steps = {int(p.name.split("-")[1]) for p in (tmp_path / "run").glob("checkpoint-*")}
+    # log-spaced: 10^(0, 1/3, 2/3, 1, 4/3) = 1, 2, 5, 10, 22; dense: 2, 4; the last two regular.
+    assert steps == {1, 2, 4, 5, 10, 22, 25, 30}
+
+
+def test_a_full_disk_ends_the_run_and_leaves_earlier_checkpoints_whole(tmp_path, monkeypatch):
+    model, save = tiny_model(max_steps=10, save_steps=2), Seq2SeqModel.save
+
+    def full(self, folder):
+        save(self, folder)
+        if "checkpoint-4" in str(folder):
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    monkeypatch.setattr(Seq2SeqModel, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.train_model(pairs(40), None, tmp_path / "run")
+    assert GPT2LMHeadModel.from_pretrained(tmp_path / "run" / "checkpoint-2")
+    assert not list((tmp_path / "run").glob(".checkpoint-*"))
+    assert not (tmp_path / "run" / "checkpoint-4").exists()
+    monkeypatch.undo()  # with space again, the run goes on from what it kept
+    resumed = tiny_model(max_steps=10, save_steps=2, resume=True)
+    assert resumed.train_model(pairs(40), None, tmp_path / "run").step == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [
+        ("constant_schedule", lambda _: 1.0),
+        ("constant_schedule_with_warmup", lambda s: min(1, s / 4)),
+        ("linear_schedule_with_warmup", lambda s: s / 4 if s < 4 else (20 - s) / 16),
+        ("cosine_schedule_with_warmup",
+         lambda s: s / 4 if s < 4 else (1 + math.cos(math.pi * (s - 4) / 16)) / 2),
+        ("cosine_with_hard_restarts_schedule_with_warmup",  # one cycle, which ends at 0
+         lambda s: s / 4 if s < 4 else (s < 20) * (1 + math.cos(math.pi * (s - 4) / 16)) / 2),
+        ("polynomial_decay_schedule_with_warmup",  # power 1, down to 1e-7
+         lambda s: s / 4 if s < 4 else (1e-2 - 1e-7) / 1e-2 * (1 - (s - 4) / 16) + 1e-5),
+    ],
+)  # fmt: skip
+def test_learning_rates_follow_their_schedule(tmp_path, name, at):
+    model = tiny_model(scheduler=name, warmup_steps=4, max_steps=20)
+    model.train_model(pairs(40), None, tmp_path / "run")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    rates = {event["step"]: event["lr"] for event in map(json.loads, lines)}
+    assert rates == pytest.approx({s: 1e-2 * at(s) for s in range(1, 21)}, abs=1e-12)
+
+
+# -------------------------------------------------------------------------------- architectures
+
+
+def reference(model: GPT2LMHeadModel, inputs, switches) -> torch.Tensor:
+    """Logits of a switched GPT-2, block by block."""
+    body = model.transformer
+    hidden = body.wte(inputs) + body.wpe(torch.arange(inputs.shape[1]))
+    blocks = list(body.h)
+    if "add_recurrence" in switches:
+        blocks = blocks[: len(blocks) // 2] * 2
+
+    length = inputs.shape[1]
+    mask = torch.full((length, length), torch.finfo(torch.float32).min).triu(1)[None, None]
+
+    def norm(module, x):
+        return x if "no_ln" in switches else module(x)
+
+    for block in blocks:
+        hidden = hidden + block.attn(norm(block.ln_1, hidden), attention_mask=mask)[0]
+        owner = body.h[0] if "share_mlp" in switches else block
+        if "no_mlp" not in switches:
+            hidden = hidden + owner.mlp(norm(owner.ln_2, hidden))
+    return model.lm_head(norm(body.ln_f, hidden))
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [["no_ln"], ["no_mlp"], ["share_mlp"], ["add_recurrence"], ["share_mlp", "add_recurrence"],
+     ["no_ln", "no_mlp", "add_recurrence"]],
+    ids="+".join,
+)  # fmt: skip
+def test_switches_act_and_their_checkpoints_load_again(tmp_path, switches):
+    model = tiny_model(**dict.fromkeys(switches, True), no_dropout=True, save_steps=5)
+    plain = tiny_model(no_dropout=True)
+    inputs = torch.randint(0, 7, (5, 3), generator=torch.Generator().manual_seed(0))
+    assert not lean.supports(model.model)
+    before = sum(p.numel() for p in model.model.parameters())
+    ordinary = sum(p.numel() for p in plain.model.parameters())
+    assert (before == ordinary) == (switches == ["add_recurrence"])
+    model.train_model(pairs(40), pairs(20), tmp_path / "run")
+    logits = model.model.eval()(inputs).logits
+    assert torch.allclose(logits, reference(model.model, inputs, switches), atol=1e-5)
+    again = Seq2SeqModel("gpt2", tmp_path / "run" / "final_checkpoint", device="cpu")
+    assert torch.equal(again.model.eval()(inputs).logits, logits)
+    assert sum(p.numel() for p in again.model.parameters()) == before
+    # Training goes on from a stopped run as it does without a switch.
+    longer = {"no_dropout": True, "save_steps": 5, "max_steps": 15, **dict.fromkeys(switches, True)}
+    tiny_model(**longer).train_model(pairs(40), pairs(20), tmp_path / "whole")
+    tiny_model(**longer, resume=True).train_model(pairs(40), pairs(20), tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_a_switched_checkpoint_is_analysed_as_it_was_trained(tmp_path, small_dataset):
+    from coverage_principle.circuits import load_model
+    from coverage_principle.data import load_dataset
+
+    dataset = load_dataset(small_dataset)
+    model = Seq2SeqModel(
+        "gpt2", "gpt2", new_tokens=dataset.codec.vocabulary, init_weights=True, device="cpu",
+        args={"n_layer": 2, "n_head": 2, "n_embd": 16, "add_recurrence": True, "no_ln": True},
+    )  # fmt: skip
+    model.save(tmp_path)
+    loaded = load_model(tmp_path, dataset.codec)
+    inputs = torch.randint(0, 10, (5, 3))
+    # Another attention kernel, the same function.
+    expected = model.model.eval()(inputs).logits
+    assert torch.allclose(loaded.model(inputs).logits, expected, atol=1e-6)
+    assert loaded.model.config.n_layer == 4
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mamba"])
+def test_other_model_types_train_and_load_again(tmp_path, model_type):
+    def fresh(**changes):
+        args = {"n_layer": 2, "n_head": 2, "n_embd": 16, "train_batch_size": 32, "max_steps": 20,
+                "learning_rate": 1e-2, "scheduler": "constant_schedule", **changes}  # fmt: skip
+        return Seq2SeqModel(model_type, "gpt2", args=args, new_tokens=TOKENS, init_weights=True,
+                            device="cpu")  # fmt: skip
+
+    model = fresh()
+    model.train_model(learnable(60), learnable(20), tmp_path / "run")
+    seen = losses(tmp_path / "run")
+    assert seen[-1] < 0.8 * seen[0]
+    again = Seq2SeqModel("gpt2", tmp_path / "run" / "final_checkpoint", device="cpu")
+    assert again.model.config.model_type == model_type
+    inputs = torch.randint(0, 7, (5, 3))
+    assert torch.equal(again.model.eval()(inputs).logits, model.model.eval()(inputs).logits)
+    assert again.predict(["<t_1><t_2><t_3>"])[0].endswith("</a>")
+    with pytest.raises(Seq2SeqError, match="change a gpt2"):
+        fresh(no_mlp=True)
+
+
+# --------------------------------------------------------------------------------- killed runs
+
+
+def _train(folder: str) -> None:
+    torch.set_num_threads(1)
+    changes = {"max_steps": 400, "save_steps": 8, "keep": 2, "resume": True, "logging_steps": 10}
+    tiny_model(**changes).train_model(pairs(40), None, folder)
+
+
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(tmp_path):
+    """SIGKILL at 20 random moments; every checkpoint folder there ever is, is whole."""
+    context = multiprocessing.get_context("forkserver")
+    _train(str(tmp_path / "whole"))
+    rng, run, kills = random.Random(0), tmp_path / "run", 0
+    while kills < 20:
+        process = context.Process(target=_train, args=(str(run),))
+        process.start()
+        state = run / "resume_state" / "state.pt"
+        since = state.stat().st_mtime_ns if state.exists() else 0
+        while process.is_alive() and not (state.exists() and state.stat().st_mtime_ns > since):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.08))
+        if not process.is_alive():
+            break  # it was faster than all kills
+        process.kill()
+        process.join()
+        kills += 1
+        for folder in run.glob("checkpoint-*"):
+            assert (folder / "config.json").exists() and (folder / "model.safetensors").exists()
+    assert kills >= 10
+    _train(str(run))
+    weights = [GPT2LMHeadModel.from_pretrained(r / "final_checkpoint").state_dict()
+               for r in (tmp_path / "whole", run)]  # fmt: skip
+    for name, tensor in weights[0].items():
+        assert torch.equal(tensor, weights[1][name]), name
+    assert losses(tmp_path / "whole") == losses(run)
