@@ -29,7 +29,6 @@ WITHOUT_EFFECT = {
 REFUSED = (
     "--add_memory", "--memory_dim", "--re_embed", "--re_embed_temp", "--relation_mean_shift",
     "--save_best_model", "--predict_during_training", "--prediction_cutoff",
-    "--wandb_project", "--wandb_entity", "--wandb_exp",
 )  # fmt: skip
 
 
@@ -122,6 +121,12 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="replace a run that is there; with --resume, if it has other settings",
     )
+
+    add("--wandb_project", default=None, help="report to this project of wandb (pip install wandb)")
+    add("--wandb_entity", default=None, help="wandb user or team")
+    add("--wandb_exp", default=None, help="name of the run in wandb, if not the run folder's")
+    add("--tensorboard", action="store_true",
+        help="write OUTPUT_DIR/tensorboard (pip install tensorboard)")  # fmt: skip
 
     other = parser.add_argument_group("flags of the published code")
     for flag, reason in WITHOUT_EFFECT.items():
@@ -231,6 +236,14 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
 
     from coverage_principle.data import sha256
     from coverage_principle.paths import relative_to_root
+    from coverage_principle.reporting.run_card import write_run_card
+    from simpletransformers.seq2seq.trackers import Trackers
+
+    stop_data = stop_records(dataset, arguments)
+    trackers = Trackers(
+        Path(arguments.output_dir), vars(arguments), project=arguments.wandb_project,
+        entity=arguments.wandb_entity, name=arguments.wandb_exp, tensorboard=arguments.tensorboard,
+    ) if is_main else None  # fmt: skip
 
     # In a log file, where every refresh is a line, one now and then is enough.
     interval = 0.2 if sys.stderr.isatty() else 30
@@ -239,11 +252,15 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
 
     def report(event: dict) -> None:
         nonlocal bar
+        trackers.log(event)
         if bar is None:
             bar = tqdm(total=event["total_steps"], desc="training", unit="step",
                        dynamic_ncols=True, mininterval=interval)  # fmt: skip
-        notes["loss"] = f"{event['train_loss']:.4f}"
+        if event["train_loss"] is not None:  # an evaluation may come before the first log entry
+            notes["loss"] = f"{event['train_loss']:.4f}"
         notes["items/s"] = f"{event['examples_per_s']:,.0f}"
+        if "mfu" in event:
+            notes["MFU"] = f"{event['mfu']:.0%}"
         for group, scores in event.get("eval", {}).items():
             if "/" not in group:
                 notes[group] = f"{scores['answer_accuracy']:.2f}"
@@ -252,7 +269,7 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
 
     result = model.train_model(
         [*dataset.train.records, *dataset.train.facts], records, arguments.output_dir,
-        stop_data=stop_records(dataset, arguments), report=report,
+        stop_data=stop_data, report=report,
         run_info={
             "dataset": {
                 "name": dataset.name,
@@ -265,15 +282,18 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
         bar.close()
     if not is_main:
         return
+    trackers.close()
     run_folder = relative_to_root(Path(arguments.output_dir))
     if not result.complete:
         sys.exit(
             f"stopped by {result.reason} after step {result.step}; --resume goes on from there"
         )
+    ended = "stopped early: " + result.reason if result.reason != "finished" else "all steps done"
     if result.eval:
         print_scores(result.eval)
+        write_run_card(Path(arguments.output_dir), ended, dataset.num_tokens)
     if result.reason != "finished":
-        print(f"stopped early: {result.reason}")
+        print(ended)
     print(f"{result.step:,} steps done; run: {run_folder}")
 
 

@@ -48,8 +48,10 @@ def main(arguments: argparse.Namespace) -> None:
             "published": (reference_step(rows, arguments.batch, 50_312, 10, fused=False),
                           arguments.published_steps),
             "plain": (reference_step(rows, arguments.batch, 24, 4, fused=True), arguments.steps),
-            "ours, fp32": (our_step(rows, arguments.batch, "fp32", Path(folder)), arguments.steps),
-            "ours, bf16": (our_step(rows, arguments.batch, "bf16", Path(folder)), arguments.steps),
+            "ours, fp32": (our_trainer(rows, arguments.batch, "fp32", Path(folder)).step,
+                           arguments.steps),
+            "ours, bf16": (our_trainer(rows, arguments.batch, "bf16", Path(folder)).step,
+                           arguments.steps),
         }  # fmt: skip
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _, (step, _) in ways.items():
@@ -107,36 +109,62 @@ def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: boo
     return step
 
 
-def our_step(rows, batch: int, precision: str, folder: Path) -> Callable:
-    """A step of the Trainer, as ``run`` takes it."""
-    import torch
+class OurSteps:
+    """The Trainer's own steps, one at a time; ``flops`` are those of a step."""
 
+    def __init__(self, trainer, device) -> None:
+        from simpletransformers.seq2seq import lean
+
+        self._trainer, self._number, self._device = trainer, 0, device
+        rows = trainer.order.batch
+        self.flops = rows * lean.flops(trainer.model.config, trainer.data.columns)
+        trainer.model.train()
+
+    def step(self) -> None:
+        self._trainer._step(self._number)
+        self._number += 1
+
+    def seconds(self, steps: int) -> float:
+        """Seconds a step, over so many; waits for the device at both ends."""
+        import torch
+
+        def wait() -> None:
+            if self._device.type == "cuda":
+                torch.cuda.synchronize()
+
+        wait()
+        began = time.perf_counter()
+        for _ in range(steps):
+            self.step()
+        wait()
+        return (time.perf_counter() - began) / steps
+
+
+def our_trainer(
+    rows, batch: int, precision: str, folder: Path, *, device: str = "cpu",
+    sizes: tuple[int, int, int] = (2, 4, 128), tokens: int = TOKENS, compiled: bool = False,
+    pad_vocab_to: int | None = None,
+) -> OurSteps:  # fmt: skip
+    """The Trainer on 2-hop rows ``(n, 4)``; ``sizes`` are layers, heads and dimensions."""
     from simpletransformers.seq2seq import Seq2SeqModel
     from simpletransformers.seq2seq.distributed import Ranks
     from simpletransformers.seq2seq.encoding import encode_pairs
     from simpletransformers.seq2seq.training import Trainer
 
-    tokens = [*(f"<t_{i}>" for i in range(TOKENS)), "</a>"]
+    names = [*(f"<t_{i}>" for i in range(tokens)), "</a>"]
+    layers, heads, width = sizes
     model = Seq2SeqModel(
-        "gpt2", "gpt2", new_tokens=tokens, init_weights=True, device="cpu",
-        args={"n_layer": 2, "n_head": 4, "n_embd": 128, "train_batch_size": batch,
+        "gpt2", "gpt2", new_tokens=names, init_weights=True, device=device,
+        args={"n_layer": layers, "n_head": heads, "n_embd": width, "train_batch_size": batch,
               "learning_rate": 8e-4, "weight_decay": 0.1, "max_steps": 10**6,
-              "precision": precision},
+              "precision": precision, "compile": compiled, "pad_vocab_to": pad_vocab_to},
     )  # fmt: skip
-    texts = [["".join(tokens[i] for i in row[:n]) for n in (3, 4)] for row in rows.tolist()]
+    texts = [["".join(names[i] for i in row[:n]) for n in (3, 4)] for row in rows.tolist()]
     records = [{"input_text": a, "target_text": b + "</a>"} for a, b in texts]
     data = encode_pairs(records, model.tokenizer)
-    ranks = Ranks(0, 1, torch.device("cpu"))
+    ranks = Ranks(0, 1, model.device)
     trainer = Trainer(model.model, data, model.args, ranks, folder, model.save)
-    model.model.train()
-    number = 0
-
-    def step() -> None:
-        nonlocal number
-        trainer._step(number)
-        number += 1
-
-    return step
+    return OurSteps(trainer, model.device)
 
 
 if __name__ == "__main__":

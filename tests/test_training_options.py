@@ -7,13 +7,15 @@ import json
 import math
 import multiprocessing
 import random
+import sys
 import time
+import types
 
 import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from simpletransformers.seq2seq import Seq2SeqError, Seq2SeqModel, lean
+from simpletransformers.seq2seq import Seq2SeqError, Seq2SeqModel, lean, trackers
 from tests.test_trainer import TOKENS, losses, pairs, tiny_model
 
 # ---------------------------------------------------------------------------------- stop rules
@@ -230,6 +232,78 @@ def test_other_model_types_train_and_load_again(tmp_path, model_type):
     assert again.predict(["<t_1><t_2><t_3>"])[0].endswith("</a>")
     with pytest.raises(Seq2SeqError, match="change a gpt2"):
         fresh(no_mlp=True)
+
+
+# ------------------------------------------------------------------------ what else a run tells
+
+
+def test_flops_are_those_that_torch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = tiny_model(no_dropout=True).model
+    inputs = torch.randint(0, 7, (6, 5))
+    for columns in ((4,), (1, 3), (0, 1, 2, 3, 4)):
+        with FlopCounterMode(display=False) as counter:
+            lean.logits_at(model, inputs, columns).sum().backward()
+        # The first layer's inputs are embeddings, which have gradients too: three passes in all.
+        ours = 6 * lean.flops(model.config, columns)
+        assert ours == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_trackers_get_every_event_and_missing_ones_are_named(tmp_path, monkeypatch):
+    calls = []
+
+    class Run:
+        def log(self, values, step):
+            calls.append((step, values))
+
+        def finish(self):
+            calls.append("finished")
+
+    def init(**settings):
+        calls.append(settings)
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    tracker = trackers.Trackers(tmp_path / "r", {"a": 1}, project="p", entity="e")
+    tracker.log({"step": 3, "lr": 0.5, "train_loss": None, "eval": {"type_0": {"loss": 2.0}}})
+    tracker.close()
+    assert (calls[0]["project"], calls[0]["entity"], calls[0]["name"]) == ("p", "e", "r")
+    assert calls[0]["config"] == {"a": 1}
+    assert calls[1:] == [(3, {"lr": 0.5, "eval/type_0/loss": 2.0}), "finished"]
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
+    with pytest.raises(Seq2SeqError, match="--wandb_project needs the package wandb"):
+        trackers.Trackers(tmp_path, {}, project="p")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(Seq2SeqError, match="--tensorboard needs the package tensorboard"):
+        trackers.Trackers(tmp_path, {}, tensorboard=True)
+
+
+def test_a_finished_run_has_curves_and_a_card(tmp_path, small_dataset, run_command):
+    from tests.test_main import SMALL
+
+    run = tmp_path / "run"
+    finished = run_command("main.py", "--data_dir", small_dataset, "--do_train", *SMALL,
+                           "--output_dir", run, "--stop_when", "type_0>=0.0", "--stop_on_test",
+                           "--evaluate_during_training", "--eval_steps", 1)  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert "stopped early: type_0 >= 0" in finished.stdout and "1 steps done" in finished.stdout
+    card = (run / "README.md").read_text()
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    for group, scores in last["eval"].items():
+        assert f"| {group} | {scores['n']:,} | {scores['loss']:.4f} |" in card
+    assert last["examples_per_s"] > 0 and "mfu" not in last  # a CPU's peak is not guessed
+    assert "stopped early: type_0 >= 0" in card and "![curves](curves.png)" in card
+    assert (run / "curves.png").stat().st_size > 5_000
+
+
+def test_the_gpu_benchmark_runs_where_there_is_none(run_command, tmp_path):
+    file = tmp_path / "figures.json"
+    finished = run_command("benchmarks/training_gpu.py", "--device", "cpu", "--quick", "--steps", 2,
+                           "--output", file)  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    cases = json.loads(file.read_text())["cases"]
+    assert len(cases) == 9 and all(case["mfu"] is None for case in cases)
 
 
 # --------------------------------------------------------------------------------- killed runs

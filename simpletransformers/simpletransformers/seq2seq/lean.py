@@ -52,6 +52,23 @@ def logits_at(model: GPT2LMHeadModel, inputs: torch.Tensor, columns: Sequence[in
     return functional.linear(body.ln_f(hidden), model.lm_head.weight)
 
 
+def flops(config, columns: Sequence[int]) -> int:
+    """Floating-point operations of a training step for one row: what is really multiplied.
+
+    Two for each multiply-add of a matrix product, three passes (one forward, two backward).
+    """
+    width, inner = config.n_embd, config.n_inner or 4 * config.n_embd
+    length, wanted = max(columns) + 1, len(columns)
+    whole = length * (4 * width**2 + 2 * width * inner) + 2 * length**2 * width
+    last = (
+        length * 2 * width**2
+        + wanted * (2 * width**2 + 2 * width * inner)
+        + 2 * wanted * length * width
+    )
+    output = wanted * width * config.vocab_size
+    return 3 * 2 * ((config.n_layer - 1) * whole + last + output)
+
+
 def _block(
     block: torch.nn.Module,
     hidden: torch.Tensor,

@@ -60,6 +60,18 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
 
 
+#: Dense 16-bit peak of GPUs, in operations a second, by what their name holds (vendor's tables).
+PEAKS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12}
+
+
+def peak_of(device: torch.device, precision: str) -> float | None:
+    """The device's peak in operations a second; None where it is not known: no guess is made."""
+    if device.type != "cuda" or precision == "fp32":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for part, peak in PEAKS.items() if part in name), None)
+
+
 def rows_that_fit(config: transformers.PretrainedConfig, length: int, device: torch.device) -> int:
     """How many rows of ``length`` tokens one forward and backward pass holds in memory.
 

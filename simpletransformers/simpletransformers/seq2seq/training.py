@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
-from simpletransformers.seq2seq import checkpoints
+from simpletransformers.seq2seq import checkpoints, lean
 from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
 from simpletransformers.seq2seq.distributed import (
     Ranks,
@@ -30,6 +31,7 @@ from simpletransformers.seq2seq.optimisation import (
     autocast,
     build_optimizer,
     build_scheduler,
+    peak_of,
     precision_of,
     rows_that_fit,
 )
@@ -233,8 +235,17 @@ class Trainer:
             "train_loss": self._last_loss,
             "lr": self._scheduler.get_last_lr()[0],
             "elapsed_s": round(time.monotonic() - self._started, 3),
-            "examples_per_s": self._examples_per_second(step),
+            "examples_per_s": (speed := self._examples_per_second(step)),
+            **({"mfu": round(speed * self._share_of_peak, 4)} if self._share_of_peak else {}),
         }
+
+    @cached_property
+    def _share_of_peak(self) -> float | None:
+        """The share of the devices' peak that an item a second takes; None if not known."""
+        peak = peak_of(self.ranks.device, precision_of(self.args, self.ranks.device))
+        if peak is None or not lean.supports(self.model):
+            return None
+        return lean.flops(self.model.config, self.data.columns) / (peak * self.ranks.world)
 
     def _examples_per_second(self, step: int) -> float:
         """Items a second since this process began, evaluations and checkpoints included."""

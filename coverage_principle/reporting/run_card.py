@@ -1,0 +1,70 @@
+"""What a finished training run leaves for a reader: curves and a card, beside its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from coverage_principle.data import read_json, write_text
+from coverage_principle.reporting.training_figures import (
+    accuracy_by_k,
+    k_cutoff_curves,
+    read_history,
+    type_curves,
+)
+
+#: Settings that the card shows, in this order.
+_SHOWN = (
+    "n_layer", "n_head", "n_embd", "n_inner", "no_dropout", "no_ln", "no_mlp", "share_mlp",
+    "add_recurrence", "train_batch_size", "gradient_accumulation_steps", "learning_rate",
+    "weight_decay", "scheduler", "warmup_steps", "precision", "manual_seed",
+)  # fmt: skip
+
+
+def write_run_card(run: Path, ended: str, num_tokens: int) -> list[Path]:
+    """Write ``README.md``, ``curves.png`` and, with k-cutoffs, ``k_cutoff_curves.png`` into a run.
+
+    ``ended`` says in words how the run ended; ``num_tokens`` sets the chance level of the curves.
+    ``InputError`` if the run holds no evaluation.
+    """
+    history, config = read_history(run), read_json(run / "run_config.json")
+    last = history[-1]
+    types = [group for group in last["eval"] if "/" not in group]
+    chance, name = 1 / num_tokens, run.name
+    figures = type_curves({name: history}, run / "curves.png", chance=chance, types=types)
+    if accuracy_by_k(last["eval"]):
+        figures += k_cutoff_curves({name: history}, run / "k_cutoff_curves.png", chance=chance)
+    card = run / "README.md"
+    write_text(card, _text(config, last, ended, [f for f in figures if f.suffix == ".png"]))
+    return [card, *figures]
+
+
+def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> str:
+    dataset, versions = config.get("dataset", {}), config["versions"]
+    names = [n for n in next(iter(last["eval"].values())) if n != "n"]
+    lines = [
+        f"# {dataset.get('name', 'A run')}",
+        "",
+        f"{config['parameters']:,} parameters, {last['step']:,} steps ({last['epoch']:g} epochs); "
+        f"{ended}. On {config['device']}, {config['processes']} process"
+        f"{'es' if config['processes'] > 1 else ''}; "
+        + ", ".join(f"{package} {version}" for package, version in versions.items()) + ".",
+        "",
+        f"| group | n | {' | '.join(names)} |",
+        "|---" * (len(names) + 2) + "|",
+        *(
+            f"| {group} | {scores['n']:,} | {' | '.join(f'{scores[n]:.4f}' for n in names)} |"
+            for group, scores in last["eval"].items()
+        ),
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *(f"| {key} | {config['args'][key]} |" for key in _SHOWN if key in config["args"]),
+        "",
+        *(f"![{figure.stem.replace('_', ' ')}]({figure.name})" for figure in figures),
+        "",
+        "Load with `GPT2LMHeadModel.from_pretrained` and `AutoTokenizer.from_pretrained` from",
+        "`final_checkpoint/`; every event of the run is in `metrics.jsonl`, the data set's hashes",
+        "in `run_config.json`.",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"

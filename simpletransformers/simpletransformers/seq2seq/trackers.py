@@ -1,0 +1,71 @@
+"""Experiment trackers that a run reports to besides its own files; imported only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from simpletransformers.seq2seq.args import Seq2SeqError
+
+
+class Trackers:
+    """Sends every event of a run (``training.Trainer``) to wandb, TensorBoard, both or neither.
+
+    ``Seq2SeqError`` if a package that is asked for is not installed. ``config`` is shown beside the
+    curves; ``project``, ``entity`` and ``name`` are wandb's.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        config: Mapping[str, object],
+        *,
+        project: str | None = None,
+        entity: str | None = None,
+        name: str | None = None,
+        tensorboard: bool = False,
+    ) -> None:
+        self._wandb = self._board = None
+        board = _import("torch.utils.tensorboard", "--tensorboard") if tensorboard else None
+        if project:
+            wandb = _import("wandb", "--wandb_project")
+            self._wandb = wandb.init(
+                project=project, entity=entity, name=name or run.name, dir=str(run),
+                config=dict(config), resume="allow",
+            )  # fmt: skip
+        if board:
+            self._board = board.SummaryWriter(str(run / "tensorboard"))
+
+    def log(self, event: Mapping[str, object]) -> None:
+        """Report one event; scores are named ``eval/type_0/answer_accuracy``."""
+        step, values = int(event["step"]), {}
+        for key, value in event.items():
+            if isinstance(value, Mapping):
+                for group, scores in value.items():
+                    values |= {f"{key}/{group}/{name}": v for name, v in scores.items()}
+            elif key != "step" and isinstance(value, (int, float)):
+                values[key] = value
+        if self._wandb:
+            self._wandb.log(values, step=step)
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and end; the run's own files do not depend on it."""
+        if self._wandb:
+            self._wandb.finish()
+        if self._board:
+            self._board.close()
+
+
+def _import(module: str, flag: str):
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = "tensorboard" if "tensorboard" in module else module
+        raise Seq2SeqError(
+            f"{flag} needs the package {package}, which is not installed; "
+            f"pip install {package}, or leave {flag} away"
+        ) from error
