@@ -243,7 +243,7 @@ def test_interchange_and_lens_commands(run_command, worlds, tmp_path):
     assert list(same["checkpoints"]["final_checkpoint"])[0] == "id_train-id_test"
     finished = run_command(
         f"{TWO}/logit-lens_2-hop.py", "--model_dir", run, "--save_dir", tmp_path, "--k_groups",
-        "1-2,3,4+", "--device", "cpu",
+        "1-2,3,60+", "--device", "cpu",
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr
     lens = read_json(tmp_path / f"{run.name}.json")
@@ -264,6 +264,8 @@ def test_interchange_and_lens_commands(run_command, worlds, tmp_path):
             assert raw["checkpoint-10/prob"][place] == pytest.approx(
                 float(logits.softmax(-1)[token]), abs=1e-5
             )
+    empty = lens["checkpoints"]["checkpoint-10"]["id_test/k_cutoff=60+"][0]
+    assert (empty["n"], empty["reciprocal_rank"], empty["interval"]) == (0, None, None)
     cell = lens["checkpoints"]["checkpoint-10"]["id_test/k_cutoff=1-2"][0]
     assert cell["value"] == "b" and cell["layer"] == 0 and cell["n"] > 0
     assert cell["reciprocal_rank"] == pytest.approx(

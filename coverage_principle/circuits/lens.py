@@ -76,7 +76,8 @@ def summarise_lens(
     count = len(members)
     reciprocal = np.moveaxis(1 / (ranks + 1.0), 2, 0)
     ends = bootstrap(
-        np.concatenate([reciprocal.reshape(count, -1), np.moveaxis(probs, 2, 0).reshape(count, -1)],
+        np.concatenate([part.reshape(count, result.size)
+                        for part in (reciprocal, np.moveaxis(probs, 2, 0))],
                        axis=1), rng)  # fmt: skip
     ends = ends.reshape(2, *result.shape, 2)
     for place in np.ndindex(*result.shape):
