@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -449,3 +450,34 @@ def test_a_terminated_run_goes_on_to_the_same_weights(tmp_path, small_dataset):
     for name, tensor in weights[0].items():
         assert torch.equal(tensor, weights[1][name]), name
     assert losses(tmp_path / "whole") == losses(cut)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the ranks in /proc")
+def test_a_dead_process_ends_the_job_with_a_message(tmp_path, small_dataset):
+    """One of two ranks is killed: torchrun ends the other one, says why, and nothing hangs."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         str(ROOT / "main.py"), "--data_dir", str(small_dataset), *FLAGS, "--max_steps", "100000",
+         "--output_dir", str(tmp_path / "run")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not (metrics.exists() and losses(tmp_path / "run")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    workers = [
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdecimal() and _parent(folder) == process.pid
+    ]
+    os.kill(max(workers), signal.SIGKILL)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode != 0
+    assert "Signal 9 (SIGKILL)" in errors, errors[-2000:]
+
+
+def _parent(folder: Path) -> int:
+    try:
+        return int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:  # it has ended in the meantime
+        return 0

@@ -206,7 +206,10 @@ class Seq2SeqModel:
                 eval_data=evaluated, groups=groups, stop_data=watched, stop_groups=stop_groups,
                 report=report if ranks.is_main else None,
             )  # fmt: skip
-            return trainer.run()
+            try:
+                return trainer.run()
+            finally:
+                trainer.release()
 
     def _prepare(self, run: Path) -> None:
         """Make the run's folder; ``Seq2SeqError`` rather than mixing two runs in one."""

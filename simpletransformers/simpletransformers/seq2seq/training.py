@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import math
@@ -172,6 +173,16 @@ class Trainer:
         self._keep_state(step)
         self._checkpoint(checkpoints.FINAL)
         return TrainingResult(step, rule or "finished", True, evaluation)
+
+    def release(self) -> None:
+        """Let go of what holds on to the process group; the trainer cannot run after that.
+
+        DDP's reducer must not outlive ``destroy_process_group``: as the last owner of a gloo group
+        it would wait for gloo's threads while it holds Python's global lock, and one of these may
+        need that lock to free the tensors of the last barrier.
+        """
+        del self._objective
+        gc.collect()
 
     def _step(self, step: int) -> None:
         """One optimiser step on this rank's share of the step's items."""
