@@ -61,35 +61,48 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     from coverage_principle import coverage as wing
     from coverage_principle.data import load_dataset
-    from coverage_principle.errors import InputError
     from coverage_principle.paths import find_folder
 
-    if arguments.ground_truth and arguments.fragments:
-        raise InputError("--ground_truth looks at one fragment only; leave --fragments away")
-    others = ("k_sweep", "visualise", "explain", "fragments")
-    if arguments.suggest and (given := [f"--{name}" for name in others if vars(arguments)[name]]):
-        raise InputError(f"--suggest chooses training items; leave {', '.join(given)} away")
-    if arguments.visualise and arguments.scope == "domain":
-        raise InputError("--visualise draws the dataset scope; leave --scope domain away")
+    check_combination(arguments)
     dataset = load_dataset(find_folder(arguments.data_dir, "--data_dir", also_in="data"))
     if arguments.suggest:
         suggest(dataset, arguments)
         return
     fragments = None
-    if arguments.fragments:
+    if arguments.fragments is not None:
         fragments = wing.parse_slot_sets(arguments.fragments, dataset.graph.inputs)
-    whole = arguments.k_sweep or arguments.explain
+    whole = arguments.k_sweep or arguments.explain is not None
     with progress_bar() as progress:
         coverage = wing.dataset_coverage(
             dataset, scope=arguments.scope, ground_truth=arguments.ground_truth,
             fragments=fragments, lowest_k=1 if whole else arguments.min_evidence,
             progress=progress,
         )  # fmt: skip
-    if arguments.explain:
+    if arguments.explain is not None:
         item = dataset.codec.encode(arguments.explain)
         print("\n".join(wing.explanation_lines(coverage, wing.explain(coverage, item))))
     else:
         write_and_report(coverage, arguments)
+
+
+def check_combination(arguments: argparse.Namespace) -> None:
+    """Refuse flags that would be ignored beside others."""
+    from coverage_principle.errors import InputError
+
+    defaults = build_parser().parse_args(["--data_dir", ""])
+    for flag, why, excluded in (
+        ("suggest", "chooses training items, counted as by --ground_truth",
+         ("scope", "k_sweep", "max_k", "visualise", "explain", "fragments")),
+        ("explain", "writes nothing and looks at every k",
+         ("k_sweep", "max_k", "visualise", "min_evidence")),
+        ("ground_truth", "looks at one fragment only", ("fragments",)),
+        ("visualise", "draws the dataset scope", ("scope",)),
+    ):  # fmt: skip
+        given = [f"--{n}" for n in excluded if vars(arguments)[n] != vars(defaults)[n]]
+        if vars(arguments)[flag] not in (None, False) and given:
+            raise InputError(f"--{flag} {why}; leave {', '.join(given)} away")
+    if arguments.max_k and not arguments.k_sweep:
+        raise InputError("--max_k is the last k of a sweep; give --k_sweep with it")
 
 
 def write_and_report(coverage, arguments: argparse.Namespace) -> None:
@@ -131,7 +144,7 @@ def suggest(dataset, arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from coverage_principle import coverage as wing
-    from coverage_principle.data import write_json
+    from coverage_principle.data import TRAIN_INFERRED, write_json
     from coverage_principle.paths import relative_to_root, repository_root
 
     k = arguments.min_evidence
@@ -146,6 +159,9 @@ def suggest(dataset, arguments: argparse.Namespace) -> None:
         f"  covered at k = {k} now           {before}\n"
         f"  with {len(found.items):,} more training items  {after}"
     )
+    tested = set(map(tuple, dataset.test.inputs[dataset.test.types != TRAIN_INFERRED].tolist()))
+    if both := len(tested.intersection(map(tuple, found.items.tolist()))):
+        print(f"  {both:,} of these are test items: take them out of test.json before training")
     if len(found.items) < arguments.suggest:
         print("  which is all that can be covered: no more than these are suggested")
     print(f"written: {relative_to_root(file)}")

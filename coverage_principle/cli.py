@@ -26,11 +26,11 @@ def run(
 ) -> None:
     """Parse ``argv``, call ``main`` and leave the process with the right status.
 
-    Usage errors exit with 2 (argparse). An ``InputError``, an ``OSError`` or one of the exception
-    types that ``refusals()`` returns (a function, so that a command can name a type of a package
-    that it imports only after parsing) prints one sentence to stderr and exits with 1; with
-    ``--debug`` the traceback is shown as well. Ctrl-C exits with 130. Any other exception is a bug
-    of ours and keeps its traceback.
+    Usage errors exit with 2 (argparse). An ``InputError``, an ``OSError`` or ``MemoryError`` (the
+    machine's limits, no bug of ours) or one of the exception types that ``refusals()`` returns (a
+    function, so that a command can name a type of a package that it imports only after parsing)
+    prints one sentence to stderr and exits with 1; with ``--debug`` the traceback is shown as well.
+    Ctrl-C exits with 130. Any other exception is a bug of ours and keeps its traceback.
     """
     if not any("--debug" in action.option_strings for action in parser._actions):
         parser.add_argument("--debug", action="store_true", help="debug log and full tracebacks")
@@ -50,7 +50,7 @@ def run(
         # The reader of our output (head, less) has left: not an error, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         parser.exit(0)
-    except (InputError, OSError, *refusals()) as error:
+    except (InputError, OSError, MemoryError, *refusals()) as error:
         if arguments.debug:
             raise
         parser.exit(1, f"{parser.prog}: error: {_sentence(error)}\n")
@@ -93,4 +93,6 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{where}"
+    if isinstance(error, MemoryError):
+        return f"this does not fit into memory ({error or 'no details'}); ask for something smaller"
     return str(error)

@@ -158,6 +158,8 @@ def test_classes_and_diagnostics_agree_with_brute_force(seed):
             shown = classes_at(counts, k)
             assert shown["classes"] == len(classes)
             assert shown["largest_class"] == max(map(len, classes))
+            sizes = list(map(len, classes))
+            assert shown["class_sizes"] == {str(n): sizes.count(n) for n in sizes}
             inside = [c for c in classes for a, b in barred if {a, b} <= c]
             assert shown["contradicting_pairs"] == len(inside)
             assert shown["contradictory_classes"] == len(set(inside))

@@ -78,6 +78,19 @@ def test_the_graph_page_needs_no_network(swept):
     assert item["input_text"] not in page  # no raw <t_1> that a browser would read as a tag
 
 
+def test_the_legend_outlives_what_the_slider_hides(swept):
+    """The entry of a kind is that of its largest k-cutoff, which the slider hides last."""
+    _, folder, out = swept
+    page = (out / f"{folder.name}_graph_k-2.html").read_text()
+    found = re.findall(
+        r'"meta":(\d+),"mode":"markers","name":"covered test item[^"]*","showlegend":(\w+)', page
+    )
+    assert len(found) > 1
+    assert [int(meta) for meta, shown in found if shown == "true"] == [
+        max(int(meta) for meta, _ in found)
+    ]
+
+
 def test_a_single_k_leaves_the_sweep_alone(folder, tmp_path, run_command):
     out = tmp_path / "out"
     finished = run_command(

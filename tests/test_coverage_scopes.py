@@ -16,8 +16,10 @@ from coverage_principle.coverage import (
     explain,
     explanation_lines,
     parse_slot_sets,
+    result_name,
     slot_sets,
 )
+from coverage_principle.data import load_dataset
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TASKS
 from tests.oracles import coverage_bruteforce as oracle
@@ -274,15 +276,34 @@ def test_restricted_fragments_have_files_of_their_own(folder, tmp_path, run_comm
     assert (folder / "test_annotated_x1x2+x2x3.json").exists()
 
 
+def test_names_of_restricted_results(folder):
+    two, five = load_dataset(folder), make_dataset(TASKS["fivehop"], 2, {(0,) * 6: 0}, {})
+
+    def name(given, dataset):
+        sets = parse_slot_sets(given, dataset.graph.inputs)
+        return result_name(dataset_coverage(dataset, fragments=sets)).removeprefix(dataset.name)
+
+    assert name("all", two) == ""  # nothing is restricted
+    assert name("contiguous", two) == "_x1+x2+x3+x1x2+x2x3"
+    assert name("contiguous", five).startswith("_20-slot-sets-")
+    assert name("1,2;1,2,3;3,4,5,6", five) == "_x1x2+x1x2x3+x3x4x5x6"
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
         (("--fragments", "1,9"), "--fragments '1,9'"),
         (("--fragments", "1,2", "--ground_truth"), "leave --fragments away"),
-        (("--visualise", "--scope", "domain"), "leave --scope domain away"),
+        (("--visualise", "--scope", "domain"), "leave --scope away"),
+        (("--explain", "<t_0><t_1><t_2>", "--k_sweep"), "leave --k_sweep away"),
+        (("--suggest", "3", "--scope", "domain", "--explain", "x"),
+         "leave --scope, --explain away"),
+        (("--max_k", "3"), "give --k_sweep"),
+        (("--explain", ""), "'' is not a sequence"),
+        (("--fragments", ""), "--fragments ''"),
         (("--explain", "<t_0><t_99><t_1>"), "token <t_99>"),
         (("--explain", "<t_0><t_1>"), "needs 3 tokens"),
     ],
-)
+)  # fmt: skip
 def test_flags_that_do_not_go_together_are_refused(folder, run_command, refused, flags, words):
     refused(run_command("determine_coverage.py", "--data_dir", folder, *flags), words)

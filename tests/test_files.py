@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from coverage_principle.data import load_dataset
@@ -55,6 +56,12 @@ def set_record(index, **values):
         ("test.json", lambda r: r.append(dict(r[-1])), "there twice with type type_3"),
         ("test.json", set_record(1, target_text="<t_0><t_0><t_0></a>"), "record 2"),
         ("vocab.json", lambda v: v.remove("</a>"), "lacks the end token"),
+        ("vocab.json", lambda v: v.reverse(), "must begin with <t_0>.*token 1 is </a>"),
+        ("vocab.json", lambda v: v.insert(2, "<t_1>"), "in order, but token 3 is <t_1>"),
+        ("vocab.json", lambda v: v.append("</a>"), "lists a token twice"),
+        ("metadata.json", lambda m: m.update(task=5), r"metadata\.json: 'task' must be"),
+        ("metadata.json", lambda m: m.update(arguments=None), "'arguments'.*found NoneType"),
+        ("metadata.json", lambda m: m["task"].pop("inputs"), r"metadata\.json: a task graph needs"),
     ],
 )  # fmt: skip
 def test_a_malformed_record_is_named(folder, file, change, words):
@@ -74,7 +81,27 @@ def test_a_missing_file_is_named(folder):
     (folder / "train.json").unlink()
     with pytest.raises(InputError, match=r"train\.json does not exist"):
         load_dataset(folder)
-    (folder / "atomic_facts_f2.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"junk", "is not a readable .npz file"),
+        (b"PK\x03\x04junk", "is not a readable .npz file"),
+        (b"", "is not a readable .npz file"),
+        ({"other": np.zeros((10, 10), dtype=np.int32)}, "has no array 'values'"),
+        ({"values": np.zeros((9, 10), dtype=np.int32)}, r"\(10, 10\).*found shape \(9, 10\)"),
+        ({"values": np.full((10, 10), 10, dtype=np.int32)}, "integers from -1 to 9"),
+    ],
+)
+def test_a_malformed_array_of_facts_is_named(folder, content, words):
+    file = folder / "atomic_facts_f1.npz"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        np.savez(file, **content)
+    with pytest.raises(InputError, match=rf"atomic_facts_f1\.npz .*{words}"):
+        load_dataset(folder).tables()
 
 
 def test_missing_tables_matter_only_when_asked_for(folder):

@@ -31,27 +31,41 @@ def text(content) -> str:
     return content if isinstance(content, str) else "".join(content)
 
 
-@pytest.mark.parametrize("seed", range(12))
+def random_settings(graph, rng):
+    """Settings of a small world, at most 2^10 compositions; with all of its domain now and then."""
+    most = int(1024 ** (1 / len(graph.inputs)))
+    settings = WorldSettings(
+        num_tokens=int(rng.integers(2, min(most, 6) + 1)),
+        max_train_data_num=1,
+        default_seen_ratio=float(rng.choice([1.0, rng.uniform(0.4, 1.0)])),
+        test_size_for_type=int(rng.integers(1, 40)),
+        validation_size=4,
+        seed=int(rng.integers(10**9)),
+        function_family=str(rng.choice(FUNCTION_FAMILIES)),
+        same_function=bool(rng.integers(2)),
+    )
+    try:
+        trainable = generate_world(graph, settings).trainable
+    except InputError:  # these tables allow no composition at all
+        return random_settings(graph, rng)
+    wanted = int(rng.choice([trainable, rng.integers(1, trainable + 1)]))
+    return replace(settings, max_train_data_num=wanted)
+
+
+@pytest.mark.parametrize("seed", range(24))
 @pytest.mark.parametrize("task", TASKS)
 def test_worlds_agree_with_the_brute_force_evaluator(task, seed):
     graph = TASKS[task]
-    size = 2 if task == "fivehop" else 4
-    family = FUNCTION_FAMILIES[seed % 4]
-    settings = replace(
-        TINY, num_tokens=size, seed=seed, max_train_data_num=1 + seed % 4, validation_size=4,
-        function_family=family,
-    )  # fmt: skip
-    try:
-        world = generate_world(graph, settings)
-    except InputError:  # this world's tables leave fewer trainable compositions than that
-        return
+    settings = random_settings(graph, np.random.default_rng(seed))
+    size, wanted = settings.num_tokens, settings.max_train_data_num
+    world = generate_world(graph, settings)
     tables = {f.name: t.values for f, t in zip(graph.functions, world.tables, strict=True)}
     expected_seen = {
         f.name: set(zip(*map(list, np.nonzero(t.expected_seen)), strict=True))
         for f, t in zip(graph.functions, world.tables, strict=True)
     }
     train = [tuple(row) for row in world.train.tolist()]
-    assert len(set(train)) == len(train) == 1 + seed % 4
+    assert len(set(train)) == len(train) == wanted
     for item in train:
         for name, (arguments, _) in calls_of(graph, tables, item).items():
             assert arguments in expected_seen[name]
@@ -64,7 +78,7 @@ def test_worlds_agree_with_the_brute_force_evaluator(task, seed):
     for label, rows in world.test.items():
         items = {tuple(row) for row in rows.tolist()}
         pool = set(train) if label == TRAIN_INFERRED else by_type[label]
-        assert len(items) == len(rows) == min(5, len(pool))
+        assert len(items) == len(rows) == min(settings.test_size_for_type, len(pool))
         assert items <= pool
         left = pool if label == TRAIN_INFERRED else pool - items
         held_out = {tuple(row) for row in world.validation[label].tolist()}
@@ -268,6 +282,7 @@ def test_the_whole_trainable_set_can_be_asked_for():
         ({"validation_size": -1}, "--validation_size -1"),
         ({"seed": -1}, "--seed -1"),
         ({"function_family": "x"}, "--function_family x"),
+        ({"num_tokens": 16_385}, "--num_tokens 16385 .* give at most 16384"),
     ],
 )
 def test_arguments_out_of_range_are_refused(change, words):

@@ -137,6 +137,29 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(run_command, refused, t
         refused(finished, "Permission denied")
 
 
+def test_a_world_that_does_not_fit_is_one_sentence(refused, tmp_path):
+    """A limit on address space stands for a small machine: nontree's f2 has 64 million facts."""
+    limited = (
+        "import resource, runpy, sys\n"
+        "import numpy, coverage_principle.reporting.dataset_card\n"
+        "with open('/proc/self/statm') as file:\n"
+        "    used = int(file.read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, used + 2**26))\n"
+        f"sys.path.insert(0, {str(ROOT / 'dataset_generation')!r})\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("the used address space is read from /proc")
+    finished = subprocess.run(
+        [sys.executable, "-c", limited, str(ROOT / "dataset_generation/nontree.py"),
+         "--num_tokens", "400", "--max_train_data_num", "10", "--output_dir", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    refused(finished, "does not fit into memory", "ask for something smaller")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_one_sentence_and_leaves_the_old_data(run_command, refused, tmp_path):
     """A limit on file size stands for a full disk: writing fails in the middle of train.json."""
     run_command(*TWOHOP, "--output_dir", tmp_path)
@@ -353,4 +376,4 @@ def test_a_good_data_set_has_no_problem(run_command, folder):
     (folder / "vocab.json").write_text("{")
     finished = run_command("script/validate_dataset.py", folder)
     assert finished.returncode == 1
-    assert "vocab.json is not valid JSON" in finished.stdout
+    assert f"problem: {folder.name}: vocab.json is not valid JSON" in finished.stdout

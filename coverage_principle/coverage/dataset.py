@@ -149,7 +149,7 @@ def dataset_coverage(
     """
     graph, train = dataset.graph, dataset.train
     values = _intermediate_values(dataset, required=ground_truth)
-    positions = list(fragments or slot_sets(len(graph.inputs)))
+    positions = list(dict.fromkeys(fragments or slot_sets(len(graph.inputs))))
     equal: tuple[str, ...] = ()
     if ground_truth:
         positions, equal = _first_fragment(dataset, values), (graph.functions[0].output,)
@@ -184,7 +184,7 @@ def dataset_coverage(
         true_cutoffs, _ = connect(known, "the same with true values")
     return Coverage(
         dataset, scope, ground_truth, lowest_k, found, test_rows, cutoffs, true_cutoffs, nodes,
-        domain, restricted=fragments is not None,
+        domain, restricted=not ground_truth and len(positions) < len(slot_sets(len(graph.inputs))),
     )  # fmt: skip
 
 

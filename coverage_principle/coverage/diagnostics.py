@@ -97,6 +97,7 @@ def _counts(slot_set: SlotSet, classes: np.ndarray) -> dict:
     return {
         "classes": len(sizes),
         "largest_class": int(sizes.max()),
+        "class_sizes": _histogram(np.bincount(sizes)),
         "mixed_classes": mixed,
         "contradictory_classes": len(np.unique(disputed // observations.num_contexts)),
         "contradicting_pairs": contradicting_pairs(observations, classes),
@@ -133,6 +134,7 @@ def _repeated(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _histogram(counts: np.ndarray | None) -> dict[str, int] | None:
+    """``{"value": counts[value]}`` of those that occur."""
     if counts is None:
         return None
-    return {str(evidence): int(n) for evidence, n in enumerate(counts) if n}
+    return {str(value): int(n) for value, n in enumerate(counts) if n}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from coverage_principle.coverage.dataset import Coverage
 from coverage_principle.data import annotated_records, write_json
 from coverage_principle.errors import InputError
+
+#: Letters of a file name that slot sets may take; a file system allows 255 for the whole name.
+_MOST_LETTERS = 100
 
 
 def result_name(coverage: Coverage) -> str:
@@ -57,5 +61,9 @@ def _suffix(coverage: Coverage) -> str:
     if coverage.ground_truth:
         suffix += "_ground-truth"
     if coverage.restricted:
-        suffix += "_" + "+".join("".join(slot_set.slots) for slot_set in coverage.slot_sets)
+        names = "+".join("".join(slot_set.slots) for slot_set in coverage.slot_sets)
+        if len(names) > _MOST_LETTERS:
+            digest = hashlib.sha256(names.encode()).hexdigest()[:8]
+            names = f"{len(coverage.slot_sets)}-slot-sets-{digest}"
+        suffix += f"_{names}"
     return suffix

@@ -114,6 +114,7 @@ def classes_at(slot_set: Mapping, k: int) -> Mapping:
     return {
         "classes": slot_set["fragments"],
         "largest_class": 1,
+        "class_sizes": {"1": slot_set["fragments"]},
         "mixed_classes": 0 if known else None,
         "contradictory_classes": 0,
         "contradicting_pairs": 0,

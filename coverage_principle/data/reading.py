@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,14 +132,9 @@ def read_dataset(path: Path, report: Report) -> Dataset:
 
     ``InputError`` if it cannot be read at all.
     """
-    metadata = read_json(path / METADATA) if (path / METADATA).exists() else None
+    metadata = _read_metadata(path / METADATA)
     graph = _graph_of(path, metadata)
-    vocabulary = read_json(path / "vocab.json")
-    if not (isinstance(vocabulary, list) and all(isinstance(t, str) for t in vocabulary)):
-        raise InputError(f"{path / 'vocab.json'} must be a list of token strings")
-    if END not in vocabulary:
-        raise InputError(f"{path / 'vocab.json'} lacks the end token {END}")
-    codec = Codec(vocabulary)
+    codec = Codec(_read_vocabulary(path / "vocab.json"))
     fact_lengths = _fact_lengths(path, graph, metadata)
     train = _read_split(path / "train.json", graph, codec, report, fact_lengths=fact_lengths)
     if len(train) == 0:
@@ -150,21 +147,58 @@ def read_dataset(path: Path, report: Report) -> Dataset:
     return Dataset(path, graph, codec, train, test, valid, metadata)
 
 
-def _graph_of(path: Path, metadata: object) -> TaskGraph:
-    if isinstance(metadata, Mapping) and "task" in metadata:
-        return TaskGraph.from_dict(metadata["task"])
+def _read_metadata(file: Path) -> dict | None:
+    """The metadata, with objects wherever a reader looks into them; None if there is no file."""
+    if not file.exists():
+        return None
+    metadata = read_json(file)
+    if not isinstance(metadata, dict):
+        raise InputError(f"{file} must be a JSON object, found {type(metadata).__name__}")
+    for key in ("task", "arguments", "counts", "sha256"):
+        if not isinstance(metadata.get(key, {}), dict):
+            raise InputError(
+                f"{file}: {key!r} must be a JSON object, found {type(metadata[key]).__name__}"
+            )
+    return metadata
+
+
+def _read_vocabulary(file: Path) -> list[str]:
+    """The tokens: ``<t_0>``, ``<t_1>`` ... in order, so that ids are values, then any others."""
+    vocabulary = read_json(file)
+    if not (isinstance(vocabulary, list) and all(isinstance(t, str) for t in vocabulary)):
+        raise InputError(f"{file} must be a list of token strings")
+    if END not in vocabulary:
+        raise InputError(f"{file} lacks the end token {END}")
+    values = [token for token in vocabulary if token.startswith("<t_")]
+    for place, token in enumerate(vocabulary[: len(values)]):
+        if token != f"<t_{place}>":
+            raise InputError(
+                f"{file} must begin with <t_0>, <t_1> ... in order, but token {place + 1} is "
+                f"{token}"
+            )
+    if len(set(vocabulary)) < len(vocabulary):
+        raise InputError(f"{file} lists a token twice")
+    return vocabulary
+
+
+def _graph_of(path: Path, metadata: dict | None) -> TaskGraph:
+    if metadata is not None and "task" in metadata:
+        try:
+            return TaskGraph.from_dict(metadata["task"])
+        except InputError as error:
+            raise InputError(f"{path / METADATA}: {error}") from error
     name = path.name.split(".")[0]
     if name in TASKS:
         return TASKS[name]
     raise InputError(
-        f"{path} has no {METADATA}, and its name does not begin with a known task "
-        f"({', '.join(TASKS)}), so its task graph is unknown"
+        f"{path} has no {METADATA} that names its task, and its name does not begin with a known "
+        f"one ({', '.join(TASKS)}), so its task graph is unknown"
     )
 
 
-def _fact_lengths(path: Path, graph: TaskGraph, metadata: object) -> set[int]:
+def _fact_lengths(path: Path, graph: TaskGraph, metadata: dict | None) -> set[int]:
     """Numbers of input tokens at which a training record is a single fact, not a composition."""
-    if isinstance(metadata, Mapping):
+    if metadata is not None:
         declared = bool(metadata.get("arguments", {}).get("include_atomic"))
     else:
         declared = path.name.endswith(".include-atomic")
@@ -278,8 +312,11 @@ def _table_from_npz(file: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             values = arrays["values"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{file} is not a table of facts: {error}") from error
+    except KeyError as error:
+        raise InputError(f"{file} has no array 'values'") from error
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        # What numpy says of a file that is no archive is about pickles, which nobody wrote here.
+        raise InputError(f"{file} is not a readable .npz file") from error
     good = values.shape == shape and values.dtype.kind == "i"
     if not good or values.min() < -1 or values.max() >= shape[0]:
         raise InputError(

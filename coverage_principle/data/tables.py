@@ -11,6 +11,10 @@ import numpy as np
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph
 
+#: Facts that one table may have. Tables are held whole, and a generator needs about 90 bytes a fact
+#: at its peak, so this is 24 GiB: beyond it a refusal is better than a machine that swaps.
+MOST_FACTS = 2**28
+
 #: How a function's table is drawn; the docstring of ``draw_values`` says what each means.
 FUNCTION_FAMILIES = ("random", "commutative", "modular", "balanced")
 

@@ -26,7 +26,8 @@ def validate(path: Path) -> tuple[Dataset | None, list[Problem]]:
     try:
         dataset = read_dataset(path, problems.append)
     except InputError as error:
-        return None, [*problems, Problem(str(path), (), str(error).removeprefix(f"{path}: "))]
+        reason = str(error).removeprefix(f"{path}").lstrip("/: ")
+        return None, [*problems, Problem(path.name, (), reason)]
     _check_metadata(dataset, problems.append)
     tables = _tables(dataset, problems.append)
     if tables is not None:

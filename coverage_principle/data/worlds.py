@@ -15,6 +15,7 @@ import numpy as np
 from coverage_principle.data.space import CompositionSpace
 from coverage_principle.data.tables import (
     FUNCTION_FAMILIES,
+    MOST_FACTS,
     Table,
     draw_seen,
     draw_values,
@@ -69,6 +70,13 @@ class WorldSettings:
                 f"--function_family {self.function_family} is not one of "
                 f"{', '.join(FUNCTION_FAMILIES)}"
             )
+        widest = max(graph.functions, key=lambda function: function.arity)
+        if self.num_tokens**widest.arity > MOST_FACTS:
+            raise InputError(
+                f"--num_tokens {self.num_tokens} gives function {widest.name} of task {graph.name} "
+                f"{self.num_tokens**widest.arity:,} facts, and a table may have {MOST_FACTS:,}; "
+                f"give at most {_largest_base(MOST_FACTS, widest.arity)}"
+            )
         arities = {function.arity for function in graph.functions}
         if self.same_function and len(arities) > 1 and min(arities) != 2:
             shown = ", ".join(f"{f.name}: {f.arity}" for f in graph.functions)
@@ -76,6 +84,12 @@ class WorldSettings:
                 f"task {graph.name}: functions of different arity ({shown}) can only be the same "
                 "function if the narrowest has two arguments, which the others then fold"
             )
+
+
+def _largest_base(most: int, exponent: int) -> int:
+    """The largest n with n ** exponent <= most."""
+    base = round(most ** (1 / exponent))
+    return base if base**exponent <= most else base - 1
 
 
 @dataclass(frozen=True)

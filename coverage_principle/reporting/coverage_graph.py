@@ -191,13 +191,15 @@ def _page(
         line={"color": "#bbbbbb", "width": 1}, hoverinfo="skip",
     )]  # fmt: skip
     for kind, (name, colour, symbol, _) in enumerate(_KINDS):
-        # A trace for each k-cutoff, so that the slider can show and hide them; one legend entry.
-        for position, cutoff in enumerate(np.unique(cutoffs[kinds == kind])):
+        # A trace for each k-cutoff, so that the slider can show and hide them. The legend entry is
+        # that of the largest, which the slider hides last.
+        present = np.unique(cutoffs[kinds == kind])
+        for cutoff in present:
             of_cutoff = np.flatnonzero((kinds == kind) & (cutoffs == cutoff))
             places = layout.positions[of_cutoff].round(2)
             traces.append(plotly.Scattergl(
                 x=places[:, 0], y=places[:, 1], mode="markers", legendgroup=name,
-                name=f"{name} ({(kinds == kind).sum():,})", showlegend=position == 0,
+                name=f"{name} ({(kinds == kind).sum():,})", showlegend=bool(cutoff == present[-1]),
                 marker={"color": colour, "symbol": symbol, "size": size},
                 text=hover[of_cutoff], hovertemplate="%{text}<extra></extra>",
                 meta=int(cutoff),
