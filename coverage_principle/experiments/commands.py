@@ -1,0 +1,123 @@
+"""Run one of the repository's commands in a process of its own, as ``python script arguments``.
+
+The process is forked from a server that has imported the heavy packages already: a fresh
+interpreter would spend more time on imports than many of these commands take.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from tqdm import tqdm
+
+from coverage_principle.paths import repository_root
+
+#: What commands import after parsing.
+PRELOADED = [
+    "simpletransformers.seq2seq",
+    "coverage_principle.circuits",
+    "coverage_principle.coverage",
+    "coverage_principle.reporting.quickstart",
+]
+#: A trainer that is asked to stop gets so long to keep its state.
+_GRACE_S = 30.0
+
+
+def start_command(
+    script: str,
+    arguments: Sequence[str],
+    *,
+    out: Path,
+    err: Path | None = None,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    threads: int | None = None,
+    lock: Path | None = None,
+) -> BaseProcess:
+    """Start ``script`` (below the repository root); the started process, to be joined.
+
+    Its output goes to the end of ``out``, and its errors to ``err`` if that is another file. With
+    ``lock`` it first waits for the lock on that file, which it then holds as long as it lives: two
+    processes never work in one folder. ``threads`` limits torch. If the process that started it
+    dies, it is asked to stop (SIGTERM), and ended if it does not.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    argv = [str(repository_root() / script), *map(str, arguments)]
+    process = context.Process(
+        target=_be_command,
+        args=(argv, str(cwd or repository_root()), dict(environment or {}), threads, out,
+              err or out, lock),
+    )  # fmt: skip
+    process.start()
+    return process
+
+
+def stop_command(process: BaseProcess) -> None:
+    """Ask a process to stop, and end it if it does not within half a minute."""
+    process.terminate()
+    process.join(_GRACE_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+def _be_command(
+    argv: list[str],
+    cwd: str,
+    environment: dict[str, str],
+    threads: int | None,
+    out: Path,
+    err: Path,
+    lock: Path | None,
+) -> None:
+    for stream, file in ((sys.stdout, out), (sys.stderr, err)):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, stream.fileno())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if lock is not None:
+        held = open(lock, "w")  # noqa: SIM115 - held until the process ends
+        fcntl.flock(held, fcntl.LOCK_EX)
+    # Threads draw our bars, so tqdm needs no lock between processes, which would outlive this one.
+    tqdm.set_lock(threading.RLock())
+    os.chdir(cwd)
+    os.environ.update(environment)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    sys.argv = argv
+    sys.path.insert(0, str(Path(argv[0]).parent))
+    status = 1
+    try:
+        runpy.run_path(argv[0], run_name="__main__")
+        status = 0
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            sys.stderr.write(f"{stop.code}\n")
+        status = 1 if isinstance(stop.code, str) else int(stop.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # past the clean-up of the server that it was forked from
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's death, then stop this process."""
+    wait([multiprocessing.parent_process().sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_S)
+    os._exit(1)

@@ -1,0 +1,82 @@
+"""The results of a sweep: one JSON line for each finished run, and the same as a table."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from coverage_principle.data import write_text
+
+LEDGER, TABLE = "results.jsonl", "results.csv"
+
+
+class Ledger:
+    """``results.jsonl`` in a folder. A run's last line counts; it is there once unless retried.
+
+    A line is appended with one write under a lock and reaches the disk before ``add`` returns. What
+    a process left of a line when it was killed is cut off.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file, self._table = folder / LEDGER, folder / TABLE
+        self._guard = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file.touch()
+        self.records: dict[str, dict] = {}
+        with open(self._file, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            content = file.read()
+            whole = content[: content.rfind(b"\n") + 1]
+            if len(whole) < len(content):
+                file.truncate(len(whole))
+        for line in whole.splitlines():
+            record = json.loads(line)
+            self.records[record["run"]] = record
+
+    def add(self, record: Mapping[str, object]) -> None:
+        """Append a record unless the run's last one is equal."""
+        with self._guard:
+            if self.records.get(record["run"]) == record:
+                return
+            with open(self._file, "ab", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.write((json.dumps(record) + "\n").encode())
+                os.fsync(file.fileno())
+            self.records[record["run"]] = json.loads(json.dumps(record))
+
+    def write_table(self) -> Path:
+        """``results.csv``: a row a run, a column for every setting and score that differs."""
+        rows = [_flat(record) for record in self.records.values()]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self._table, text.getvalue())
+        return self._table
+
+
+def _flat(record: Mapping[str, object]) -> dict[str, object]:
+    """One row: settings as ``data.num_tokens``, accuracies as ``answer_accuracy.type_0``."""
+    row = {key: record.get(key, "") for key in ("run", "label", "status", "stage", "error")}
+    settings = record["settings"]
+    row["task"] = settings["task"]
+    for section in ("data", "train"):
+        for name, value in (settings[section] or {}).items():
+            row[f"{section}.{name}"] = value
+    for name in ("dataset", "steps", "epochs", "train_loss", "parameters"):
+        row[name] = record.get(name, "")
+    for group, scores in record.get("scores", {}).items():
+        row[f"n.{group}"] = scores["n"]
+        row[f"answer_accuracy.{group}"] = scores["answer_accuracy"]
+    for k, (covered, _) in (record.get("k_sweep") or {}).items():
+        if covered:
+            row[f"covered.{k}"] = covered
+    row["seconds"] = round(sum(record["seconds"].values()), 1)
+    return row

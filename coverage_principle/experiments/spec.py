@@ -1,0 +1,94 @@
+"""A sweep as a file: settings, and a grid of what varies between its runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from coverage_principle.data import read_json
+from coverage_principle.errors import InputError
+from coverage_principle.experiments.settings import RunSettings
+
+_KEYS = {"name", "base", "grid", "runs"}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A named list of distinct runs."""
+
+    name: str
+    runs: tuple[RunSettings, ...]
+
+
+def read_spec(file: Path) -> Spec:
+    """The sweep in a JSON file.
+
+    ``base`` holds settings as ``RunSettings.resolve`` takes them. ``grid`` maps settings, such as
+    ``"seed"`` or ``"train.n_layer"``, to lists of values, all of whose combinations are run.
+    ``runs`` is a list of further settings, each laid over ``base`` and combined with the grid. A
+    value of null takes a setting or section of ``base`` away. ``name`` is the file's if not given.
+
+    ``InputError`` names the file, the run and what is wrong with it.
+    """
+    content = read_json(file)
+    if not isinstance(content, dict) or (unknown := sorted(set(content) - _KEYS)):
+        found = f"it has {', '.join(unknown)}" if isinstance(content, dict) else "it has not"
+        raise InputError(
+            f"{file} must be a JSON object with some of {', '.join(sorted(_KEYS))}; {found}"
+        )
+    grid = content.get("grid", {})
+    for key, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise InputError(f"{file}: grid {key!r} must be a list of values")
+    runs: dict[str, RunSettings] = {}
+    for extra in content.get("runs", [{}]):
+        for values in itertools.product(*grid.values()):
+            point = dict(zip(grid, values, strict=True))
+            settings = _overlay(content.get("base", {}), extra)
+            for key, value in point.items():
+                settings = _overlay(settings, _nested(key, value))
+            label = _label({**_leaves(extra), **point})
+            try:
+                run = RunSettings.resolve(settings, label)
+            except InputError as error:
+                raise InputError(f"{file}, run {label or 'of the base'}: {error}") from error
+            runs.setdefault(run.id, run)
+    return Spec(content.get("name", Path(file).stem), tuple(runs.values()))
+
+
+def _nested(key: str, value: object) -> dict:
+    """``train.n_layer``, 2 as ``{"train": {"n_layer": 2}}``."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _overlay(base: Mapping, extra: Mapping) -> dict:
+    """``extra`` laid over ``base``, object by object; null takes away."""
+    result = dict(base)
+    for key, value in extra.items():
+        if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
+            result[key] = _overlay(result[key], value)
+        elif value is None:
+            result.pop(key, None)
+        else:
+            result[key] = value
+    return result
+
+
+def _leaves(settings: Mapping, prefix: str = "") -> dict[str, object]:
+    """Nested settings as ``{"train.n_layer": 2}``."""
+    found = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found.update(_leaves(value, f"{prefix}{key}."))
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _label(point: Mapping[str, object]) -> str:
+    """What varies, in short: the last part of each name and its value."""
+    return " ".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in point.items())

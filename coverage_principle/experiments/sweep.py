@@ -1,0 +1,104 @@
+"""Many runs in one folder: what is known is not done again, whoever asks for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from coverage_principle.data import read_json
+from coverage_principle.experiments.execution import RESULT, evaluations, events
+from coverage_principle.experiments.launchers import Progress
+from coverage_principle.experiments.ledger import Ledger
+from coverage_principle.experiments.settings import RunSettings
+
+
+class Sweep:
+    """Runs in ``root``, carried out by ``launcher``, their records in its ledger.
+
+    A run that is done is not run again; one that failed is only with ``retry_failed``.
+    """
+
+    def __init__(self, root: Path, launcher, *, retry_failed: bool = False) -> None:
+        self.root, self.launcher, self.retry_failed = Path(root), launcher, retry_failed
+        self.ledger = Ledger(self.root)
+        self._guard = threading.Lock()
+        self._asked: dict[str, Future] = {}
+
+    def submit(self, run: RunSettings) -> Future:
+        """The run's record, at once if it is known, else when it has been carried out."""
+        return self.submit_all([run])[0]
+
+    def submit_all(self, runs: Sequence[RunSettings]) -> list[Future]:
+        """The same for several, which a cluster gets as one job array."""
+        with self._guard:
+            fresh = {}
+            for run in runs:
+                if run.id in self._asked or run.id in fresh:
+                    continue
+                known = self._known(run)
+                if known is None:
+                    fresh[run.id] = run
+                else:
+                    self._asked[run.id] = future = Future()
+                    future.set_result(known)
+            many = getattr(self.launcher, "submit_all", None)
+            wanted = list(fresh.values())
+            futures = many(wanted) if many and wanted else map(self.launcher.submit, wanted)
+            for run, future in zip(wanted, futures, strict=True):
+                self._asked[run.id] = future
+                future.add_done_callback(self._note)
+            return [self._asked[run.id] for run in runs]
+
+    def run(self, settings: RunSettings) -> dict:
+        """Carry out one run; its record. ``Interrupted`` if it was stopped from outside."""
+        return self.submit(settings).result()
+
+    def folder(self, run: RunSettings) -> Path:
+        """Where a run's files are."""
+        return self.root / "runs" / run.id
+
+    def history(self, run: RunSettings) -> list[dict]:
+        """The evaluations of a run's training; ``InputError`` if there are none."""
+        return evaluations(self.folder(run))
+
+    def tally(self) -> dict[str, int]:
+        """How many of the runs asked for are ``done``, ``failed``, ``interrupted`` and ``open``."""
+        counts = dict.fromkeys(("done", "failed", "interrupted", "open"), 0)
+        for future in list(self._asked.values()):
+            if not future.done():
+                counts["open"] += 1
+            elif future.cancelled() or future.exception() is not None:
+                counts["interrupted"] += 1
+            else:
+                counts[future.result()["status"]] += 1
+        return counts
+
+    def progress(self) -> list[tuple[Progress, str]]:
+        """The runs under way, each with how far its training is, in words."""
+        return [(p, self._training(p.run)) for p in self.launcher.running()]
+
+    def _training(self, run: RunSettings) -> str:
+        told = events(self.folder(run))
+        if not told:
+            return ""
+        total = (run.train or {}).get("max_steps")
+        words = f"step {told[-1]['step']:,}" + (f" of {total:,}" if total else "")
+        scores = next((e["eval"] for e in reversed(told) if "eval" in e), {})
+        if "type_0" in scores:
+            words += f", type_0 {scores['type_0']['answer_accuracy']:.2f}"
+        return words
+
+    def _known(self, run: RunSettings) -> dict | None:
+        """A record that makes the run unnecessary."""
+        file = self.folder(run) / RESULT
+        record = read_json(file) if file.exists() else self.ledger.records.get(run.id)
+        if record is None or (record["status"] == "failed" and self.retry_failed):
+            return None
+        self.ledger.add(record)  # a runner may have died between the two files
+        return record
+
+    def _note(self, future: Future) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.ledger.add(future.result())
