@@ -90,6 +90,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--fp16", dest="precision", action="store_const", const="fp16", help="--precision fp16",
         default=argparse.SUPPRESS)  # fmt: skip
     add("--compile", action="store_true", help="torch.compile: a slow start, faster steps")
+    add("--cuda_graphs", action="store_true",
+        help="record a step once and replay it: for small models on one GPU, where launching "
+             "kernels takes longer than running them")  # fmt: skip
     add("--train_on_end_token", action="store_true", help="loss on </a> too")
 
     records = parser.add_argument_group("evaluation, records and checkpoints")
@@ -150,9 +153,14 @@ def main(arguments: argparse.Namespace) -> None:
     records = test_records(dataset)
     if arguments.custom_test:
         records = read_json(Path(arguments.custom_test))
-        if not (isinstance(records, list) and all(isinstance(r, dict) for r in records)):
+        texts = ("input_text", "target_text")
+        if not (isinstance(records, list) and records and all(
+            isinstance(r, dict) and all(isinstance(r.get(key), str) for key in texts)
+            for r in records
+        )):  # fmt: skip
             raise InputError(
-                f"--custom_test {arguments.custom_test} must be a JSON list of records"
+                f"--custom_test {arguments.custom_test} must be a JSON list of at least one "
+                "record, each with the texts input_text and target_text"
             )
     model = Seq2SeqModel(
         arguments.model_type,
@@ -218,7 +226,8 @@ def model_arguments(arguments: argparse.Namespace) -> dict[str, object]:
         "share_mlp", "add_recurrence", "pad_vocab_to", "train_batch_size",
         "gradient_accumulation_steps", "micro_batch_size", "max_steps", "num_train_epochs",
         "learning_rate", "weight_decay", "scheduler", "warmup_steps", "manual_seed", "precision",
-        "compile", "train_on_end_token", "evaluate_during_training", "eval_batch_size",
+        "compile", "cuda_graphs", "train_on_end_token", "evaluate_during_training",
+        "eval_batch_size",
         "logging_steps", "save_step_dense", "save_step_dense_interval", "save_fine_step_list",
         "resume_state_minutes", "resume", "overwrite_output_dir", "save_log_spaced", "keep",
         "stop_when", "patience_epochs_after_fit",
@@ -267,19 +276,21 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
         bar.set_postfix(notes, refresh=False)
         bar.update(event["step"] - bar.n)
 
-    result = model.train_model(
-        [*dataset.train.records, *dataset.train.facts], records, arguments.output_dir,
-        stop_data=stop_data, report=report,
-        run_info={
-            "dataset": {
-                "name": dataset.name,
-                "path": relative_to_root(dataset.path),
-                "sha256": {n: sha256(dataset.path / n) for n in ("train.json", "test.json")},
+    try:
+        result = model.train_model(
+            [*dataset.train.records, *dataset.train.facts], records, arguments.output_dir,
+            stop_data=stop_data, report=report,
+            run_info={
+                "dataset": {
+                    "name": dataset.name,
+                    "path": relative_to_root(dataset.path),
+                    "sha256": {n: sha256(dataset.path / n) for n in ("train.json", "test.json")},
+                },
             },
-        },
-    )  # fmt: skip
-    if bar is not None:
-        bar.close()
+        )  # fmt: skip
+    finally:  # a refusal has a line of its own
+        if bar is not None:
+            bar.close()
     if not is_main:
         return
     trackers.close()

@@ -142,11 +142,14 @@ class OurSteps:
 
 def our_trainer(
     rows, batch: int, precision: str, folder: Path, *, device: str = "cpu",
-    sizes: tuple[int, int, int] = (2, 4, 128), tokens: int = TOKENS, compiled: bool = False,
-    pad_vocab_to: int | None = None,
+    sizes: tuple[int, int, int] = (2, 4, 128), tokens: int = TOKENS,
+    pad_vocab_to: int | None = None, **options: bool,
 ) -> OurSteps:  # fmt: skip
-    """The Trainer on 2-hop rows ``(n, 4)``; ``sizes`` are layers, heads and dimensions."""
-    from simpletransformers.seq2seq import Seq2SeqModel
+    """The Trainer on 2-hop rows ``(n, 4)``; ``sizes`` are layers, heads and dimensions.
+
+    ``options`` are further fields of ``Seq2SeqArgs``.
+    """
+    from simpletransformers.seq2seq import Seq2SeqModel, graphs
     from simpletransformers.seq2seq.distributed import Ranks
     from simpletransformers.seq2seq.encoding import encode_pairs
     from simpletransformers.seq2seq.training import Trainer
@@ -157,12 +160,14 @@ def our_trainer(
         "gpt2", "gpt2", new_tokens=names, init_weights=True, device=device,
         args={"n_layer": layers, "n_head": heads, "n_embd": width, "train_batch_size": batch,
               "learning_rate": 8e-4, "weight_decay": 0.1, "max_steps": 10**6,
-              "precision": precision, "compile": compiled, "pad_vocab_to": pad_vocab_to},
+              "precision": precision, "pad_vocab_to": pad_vocab_to, **options},
     )  # fmt: skip
     texts = [["".join(names[i] for i in row[:n]) for n in (3, 4)] for row in rows.tolist()]
     records = [{"input_text": a, "target_text": b + "</a>"} for a, b in texts]
     data = encode_pairs(records, model.tokenizer)
     ranks = Ranks(0, 1, model.device)
+    if model.args.cuda_graphs:
+        graphs.check(model.device, 1, precision)
     trainer = Trainer(model.model, data, model.args, ranks, folder, model.save)
     return OurSteps(trainer, model.device)
 

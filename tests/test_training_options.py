@@ -300,10 +300,15 @@ def test_a_finished_run_has_curves_and_a_card(tmp_path, small_dataset, run_comma
 def test_the_gpu_benchmark_runs_where_there_is_none(run_command, tmp_path):
     file = tmp_path / "figures.json"
     finished = run_command("benchmarks/training_gpu.py", "--device", "cpu", "--quick", "--steps", 2,
-                           "--output", file)  # fmt: skip
+                           "--curve_steps", 3, "--output", file)  # fmt: skip
     assert finished.returncode == 0, finished.stderr
-    cases = json.loads(file.read_text())["cases"]
-    assert len(cases) == 9 and all(case["mfu"] is None for case in cases)
+    figures = json.loads(file.read_text())
+    assert all(case["mfu"] is None for case in figures["cases"])
+    failed = {case["case"]: case["failed"] for case in figures["cases"] if "failed" in case}
+    assert len(figures["cases"]) - len(failed) == 9
+    assert all("CUDA graph" in name and "needs a GPU" in why for name, why in failed.items())
+    assert [point["step"] for point in figures["curves"]["fp32"]] == [1, 2, 3]
+    assert len(figures["curves"]) == 4 and file.with_suffix(".png").exists()
 
 
 # --------------------------------------------------------------------------------- killed runs

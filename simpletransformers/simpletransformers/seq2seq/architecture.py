@@ -38,16 +38,26 @@ def build_config(model_type: str, sizes: dict[str, int | None], *, dropout: floa
 
     ``tokens`` are ``vocab_size`` and the ids of special tokens. Mamba has no heads, and its inner
     width is ``n_inner`` or twice ``n_embd``; Llama has no dropout but on attention.
+    ``Seq2SeqError`` for sizes that the type cannot have.
     """
     layers, heads, width = sizes["n_layer"], sizes["n_head"], sizes["n_embd"]
     inner, common = sizes["n_inner"], {"use_cache": False, **tokens}
     if model_type == "llama":
+        if width // heads % 2:
+            raise Seq2SeqError(
+                f"n_embd {width} over n_head {heads} makes heads of {width // heads} dimensions; "
+                "llama needs an even number, as it rotates them in pairs"
+            )
         return AutoConfig.for_model(
             "llama", num_hidden_layers=layers, num_attention_heads=heads, hidden_size=width,
             intermediate_size=inner or 4 * width, attention_dropout=dropout,
             max_position_embeddings=1024, tie_word_embeddings=True, **common,
         )  # fmt: skip
     if model_type == "mamba":
+        if (inner or width) % width:
+            raise Seq2SeqError(
+                f"n_inner {inner} is not a multiple of n_embd {width}, as mamba needs it"
+            )
         return AutoConfig.for_model(
             "mamba", num_hidden_layers=layers, hidden_size=width,
             expand=(inner or 2 * width) // width, tie_word_embeddings=True, **common,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,7 @@ class Seq2SeqArgs:
     num_train_epochs: float = 20
     precision: str = "fp32"
     compile: bool = False
+    cuda_graphs: bool = False  # record a step once, then replay it; one GPU, bf16 or fp32
     train_on_end_token: bool = False  # loss on the end token too
     end_token: str = "</a>"
     manual_seed: int = 42
@@ -131,8 +133,8 @@ class Seq2SeqArgs:
         }  # fmt: skip
         for name, low in at_least.items():
             value = getattr(self, name)
-            if value is not None and value < low:
-                raise Seq2SeqError(f"{name} is {value}; it must be at least {low}")
+            if value is not None and not low <= value < math.inf:  # nan is neither
+                raise Seq2SeqError(f"{name} is {value}; it must be at least {low} and finite")
         if self.max_steps == 0 and self.num_train_epochs == 0:
             raise Seq2SeqError("max_steps and num_train_epochs are both 0; give one of them")
         for name, allowed in (("scheduler", SCHEDULERS), ("precision", PRECISIONS)):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from simpletransformers.seq2seq.args import Seq2SeqError
 
@@ -26,7 +27,8 @@ def checkpoint_name(step: int) -> str:
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Let ``fill`` write into a temporary folder, then put that in the place of ``folder``.
 
-    An old ``folder`` stays whole until the new one is; ``recover`` mends a crash in between.
+    An old ``folder`` stays whole until the new one is; ``recover`` mends a crash in between. What
+    cannot be written is an ``OSError`` or ``Seq2SeqError``.
     """
     folder = Path(folder)
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
@@ -34,7 +36,14 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        fill(new)
+        try:
+            fill(new)
+        except (RuntimeError, SafetensorError) as error:  # how torch and safetensors say OSError
+            raise Seq2SeqError(
+                f"{folder} could not be written, with {shutil.disk_usage(new).free >> 20:,} MiB "
+                f"free on its disk; what was complete before is intact, and --resume goes on from "
+                f"it ({' '.join(str(error).split())})"
+            ) from error
         if folder.exists():
             os.rename(folder, old)
         os.rename(new, folder)

@@ -71,8 +71,10 @@ def encode_pairs(
     if not records:
         raise Seq2SeqError("there are no records; at least one is needed")
     for number, record in enumerate(records, start=1):
-        if not {"input_text", "target_text"} <= record.keys():
-            raise Seq2SeqError(f"record {number} lacks input_text or target_text")
+        if not all(isinstance(record.get(key), str) for key in ("input_text", "target_text")):
+            raise Seq2SeqError(
+                f"record {number} lacks input_text or target_text, or one of them is no text"
+            )
         if not record["target_text"].startswith(record["input_text"]):
             raise Seq2SeqError(f"record {number}: target_text does not begin with input_text")
     prompts = encode(tokenizer, [record["input_text"] for record in records])

@@ -99,7 +99,7 @@ def loss_logits(
     if lean.supports(model):
         return lean.logits_at(model, inputs, columns)
     hidden = model.base_model(inputs, use_cache=False).last_hidden_state
-    return model.get_output_embeddings()(hidden[:, list(columns)])
+    return model.get_output_embeddings()(lean.pick(hidden, columns))
 
 
 def produce(

@@ -47,9 +47,20 @@ def logits_at(model: GPT2LMHeadModel, inputs: torch.Tensor, columns: Sequence[in
     for number, block in enumerate(body.h):
         wanted = None
         if number == last and columns != list(range(length)):
-            wanted, causal = columns, causal[columns]
+            wanted, causal = columns, pick(causal, columns, dim=0)
         hidden = _block(block, hidden, causal, config.n_head, wanted)
     return functional.linear(body.ln_f(hidden), model.lm_head.weight)
+
+
+def pick(tensor: torch.Tensor, columns: Sequence[int], dim: int = 1) -> torch.Tensor:
+    """The given places of a dimension.
+
+    Not ``tensor[:, columns]``: that makes an index tensor, for whose copy to a GPU the host waits.
+    """
+    first, count = columns[0], len(columns)
+    if list(columns) == list(range(first, first + count)):
+        return tensor.narrow(dim, first, count)
+    return torch.cat([tensor.narrow(dim, column, 1) for column in columns], dim)
 
 
 def flops(config, columns: Sequence[int]) -> int:
@@ -85,9 +96,9 @@ def _block(
         ).view(*hidden.shape[:2], 3 * width)
         query, key, value = projected.split(width, dim=-1)
     else:
-        hidden = hidden[:, wanted]
+        hidden = pick(hidden, wanted)
         weight, bias = attention.c_attn.weight, attention.c_attn.bias
-        query = normed[:, wanted] @ weight[:, :width] + bias[:width]
+        query = pick(normed, wanted) @ weight[:, :width] + bias[:width]
         key, value = (normed @ weight[:, width:] + bias[width:]).split(width, dim=-1)
     hidden = hidden + attention.resid_dropout(
         _linear(attention.c_proj, _attend(attention, query, key, value, causal, heads))

@@ -15,7 +15,7 @@ import transformers
 from transformers import PreTrainedModel
 
 import simpletransformers
-from simpletransformers.seq2seq import checkpoints
+from simpletransformers.seq2seq import checkpoints, graphs
 from simpletransformers.seq2seq.architecture import (
     MODEL_TYPES,
     SWITCHES,
@@ -196,7 +196,10 @@ class Seq2SeqModel:
             rules.check(stop_groups if stop_records else groups)
         run = Path(output_dir)
         with process_group(self.device) as ranks:
-            precision_of(args, self.device)  # refuses what the device cannot do, before writing
+            # Refuse what the device cannot do before anything is written.
+            precision = precision_of(args, self.device)
+            if args.cuda_graphs:
+                graphs.check(self.device, ranks.world, precision)
             if ranks.is_main:
                 self._prepare(run)
                 self._write_run_config(run, run_info or {}, ranks.world)

@@ -24,7 +24,15 @@ def build_optimizer(model: PreTrainedModel, args: Seq2SeqArgs) -> torch.optim.Ad
         ],
         lr=args.learning_rate, betas=args.adam_betas, eps=args.adam_epsilon,
         fused=next(model.parameters()).device.type in {"cpu", "cuda"},
+        capturable=args.cuda_graphs,
     )  # fmt: skip
+
+
+def rates_on_device(optimizer: torch.optim.Optimizer) -> None:
+    """Keep learning rates where a recorded step reads them anew; schedules write into them."""
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
 
 
 def build_scheduler(

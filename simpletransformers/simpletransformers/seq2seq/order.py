@@ -14,10 +14,13 @@ class DataOrder:
     before it. The permutation of an epoch depends on the seed and the epoch's number alone.
     """
 
-    def __init__(self, items: int, batch: int, seed: int) -> None:
+    def __init__(
+        self, items: int, batch: int, seed: int, device: torch.device | str = "cpu"
+    ) -> None:
         self.items = items
         self.batch = min(batch, items)
         self._seed = seed
+        self._device = torch.device(device)
         self._epochs: dict[int, torch.Tensor] = {}
 
     def epoch(self, step: int) -> float:
@@ -25,7 +28,7 @@ class DataOrder:
         return step * self.batch / self.items
 
     def indices(self, step: int) -> torch.Tensor:
-        """``(batch,)`` int64 item numbers of a step, on the CPU."""
+        """``(batch,)`` int64 item numbers of a step, on the device."""
         start = step * self.batch
         parts = []
         while start < (step + 1) * self.batch:
@@ -41,7 +44,10 @@ class DataOrder:
             seed = _mix(self._seed, epoch)
             generator = torch.Generator().manual_seed(seed)
             self._epochs = {e: p for e, p in self._epochs.items() if e == epoch - 1}
-            self._epochs[epoch] = torch.randperm(self.items, generator=generator)
+            order = torch.randperm(self.items, generator=generator)
+            if self._device.type == "cuda":
+                order = order.pin_memory()  # without this the host waits for the copy
+            self._epochs[epoch] = order.to(self._device, non_blocking=True)
         return self._epochs[epoch]
 
 

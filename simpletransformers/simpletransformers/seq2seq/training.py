@@ -6,10 +6,9 @@ import gc
 import hashlib
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
-from simpletransformers.seq2seq import checkpoints, lean
+from simpletransformers.seq2seq import checkpoints, graphs, lean
 from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
 from simpletransformers.seq2seq.distributed import (
     Ranks,
@@ -34,10 +33,12 @@ from simpletransformers.seq2seq.optimisation import (
     build_scheduler,
     peak_of,
     precision_of,
+    rates_on_device,
     rows_that_fit,
 )
 from simpletransformers.seq2seq.order import DataOrder
 from simpletransformers.seq2seq.records import Records
+from simpletransformers.seq2seq.signals import StopSignals
 from simpletransformers.seq2seq.stopping import SaveSteps, StopRules
 
 logger = logging.getLogger(__name__)
@@ -111,8 +112,9 @@ class Trainer:
         self._stop_groups = self.groups if stop_data is None else stop_groups or {}
         self._fit_epoch: float | None = None
         self.order = DataOrder(
-            len(data), args.train_batch_size * args.gradient_accumulation_steps, args.manual_seed
-        )
+            len(data), args.train_batch_size * args.gradient_accumulation_steps, args.manual_seed,
+            ranks.device,
+        )  # fmt: skip
         self.total = args.max_steps or math.ceil(
             args.num_train_epochs * len(data) / self.order.batch
         )
@@ -124,8 +126,12 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(
             ranks.device.type, enabled=precision_of(args, ranks.device) == "fp16"
         )
+        self._compute = self._compute_step
+        if args.cuda_graphs:
+            self._compute = graphs.GraphedStep(self._compute_step, self.order.batch, ranks.device)
+            rates_on_device(self._optimizer)
         self._records: Records | None = None
-        self._signal: str | None = None
+        self._signals = StopSignals(alone=ranks.world == 1)
         self._started = self._last_state = time.monotonic()
         self._window = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # loss sum, tokens
         self._last_loss: float | None = None
@@ -148,7 +154,7 @@ class Trainer:
         self._began = time.monotonic(), step
         evaluation = rule = None
         self.model.train()
-        with self._listening():
+        with self._signals.listening():
             while step < self.total:
                 self._step(step)
                 step += 1
@@ -185,8 +191,12 @@ class Trainer:
         gc.collect()
 
     def _step(self, step: int) -> None:
-        """One optimiser step on this rank's share of the step's items."""
-        everything = self.order.indices(step).to(self.ranks.device, non_blocking=True)
+        """One optimiser step; the host only asks for it, and does not wait until it is done."""
+        self._compute(self.order.indices(step))
+        self._scheduler.step()
+
+    def _compute_step(self, everything: torch.Tensor) -> None:
+        """What the device does in a step of these items, of which this rank takes its share."""
         tokens = self._loss_tokens[everything].sum()
         mine = everything.tensor_split(self.ranks.world)[self.ranks.rank]
         parts = mine.tensor_split(math.ceil(len(mine) / self._micro_batch())) if len(mine) else []
@@ -204,7 +214,6 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        self._scheduler.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._window[0] += loss
         self._window[1] += self._loss_tokens[mine].sum()
@@ -244,7 +253,7 @@ class Trainer:
             "step": step,
             "epoch": round(self.order.epoch(step), 4),
             "train_loss": self._last_loss,
-            "lr": self._scheduler.get_last_lr()[0],
+            "lr": float(self._scheduler.get_last_lr()[0]),
             "elapsed_s": round(time.monotonic() - self._started, 3),
             "examples_per_s": (speed := self._examples_per_second(step)),
             **({"mfu": round(speed * self._share_of_peak, 4)} if self._share_of_peak else {}),
@@ -299,10 +308,10 @@ class Trainer:
     def _stop_asked(self, step: int) -> str | None:
         """The signal that asks to stop, agreed on by all ranks; only looked at when they meet."""
         if self.ranks.world > 1:
-            if step % self.args.logging_steps or not self.ranks.any(self._signal is not None):
+            if step % self.args.logging_steps or not self.ranks.any(self._signals.name is not None):
                 return None
-            return self._signal or "a signal to another rank"
-        return self._signal
+            return self._signals.name or "a signal to another rank"
+        return self._signals.name
 
     def _checkpoint(self, name: str) -> None:
         if self.ranks.is_main:
@@ -363,6 +372,8 @@ class Trainer:
             )
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if self.args.cuda_graphs:
+            rates_on_device(self._optimizer)
         self._scheduler.load_state_dict(state["scheduler"])
         self._scaler.load_state_dict(state["scaler"])
         self._window.copy_(state["window"])
@@ -372,29 +383,3 @@ class Trainer:
         set_random_state(state["random"][self.ranks.rank], self.ranks.device)
         logger.info("resuming %s at step %d", self.run_folder, state["step"])
         return state["step"]
-
-    # ---------------------------------------------------------------------------------- signals
-
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Note SIGTERM, SIGUSR1 and SIGINT; a second one acts as it would have without us."""
-        wanted = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-        old = {}
-
-        def note(number, _frame) -> None:
-            self._signal = signal.Signals(number).name
-            restore()
-
-        def restore() -> None:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-        try:
-            for number in wanted:
-                old[number] = signal.signal(number, note)
-        except ValueError:  # not in the main thread: the caller's own handlers stay
-            old.clear()
-        try:
-            yield
-        finally:
-            restore()
