@@ -34,8 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add = parser.add_argument
     add("--preset", choices=sorted(PRESETS), default="small",
-        help="small: shows the effects, about 4 minutes on 2 cores; tiny: seconds, shows only that "
-             "everything runs (default: small)")  # fmt: skip
+        help="small: shows the effects, two to four minutes on 2 cores; tiny: half a minute, shows "
+             "only that everything runs (default: small)")  # fmt: skip
     add("--seed", type=int, default=42, help="of data, initial weights and order (default: 42)")
     add("--output_dir", default=None,
         help="where everything goes (default: results/quickstart in the repository)")  # fmt: skip

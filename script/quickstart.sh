@@ -12,8 +12,6 @@ arguments=()
 for argument in "$@"; do
     if [ "$argument" = --no-install ]; then install=no; else arguments+=("$argument"); fi
 done
-if [ "$install" = yes ]; then
-    . script/setup_env.sh
-    set_up_environment
-fi
+. script/setup_env.sh
+if [ "$install" = yes ]; then set_up_environment; else use_environment; fi
 exec python script/quickstart.py ${arguments[@]+"${arguments[@]}"}

@@ -3,6 +3,18 @@
 # Uses the active virtual environment (or conda environment) if there is one, else makes and
 # activates .venv. Installs what requirements.txt names, and skips that when nothing changed since
 # the last time. set_up_environment [extra] also installs that extra of pyproject.toml.
+# use_environment installs nothing and fails where the repository is not installed.
+
+use_environment() {
+    if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -f .venv/bin/activate ]; then
+        . .venv/bin/activate
+    fi
+    if ! python -c 'import coverage_principle, simpletransformers' 2>/dev/null; then
+        echo "error: this repository is not installed in the active environment, nor is there a" \
+            ".venv; leave --no-install away" >&2
+        return 1
+    fi
+}
 
 set_up_environment() {
     local extra="${1:-}" python="" candidate stamp wanted

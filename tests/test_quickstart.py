@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -78,6 +79,24 @@ def test_a_second_time_does_nothing_and_a_lost_result_is_made_again(results):
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("(done before)") == 9
     assert lost.read_text() == wanted
+
+
+def test_without_installation_an_environment_is_needed(tmp_path):
+    (tmp_path / "script").mkdir()
+    for name in ("quickstart.sh", "setup_env.sh"):
+        shutil.copy(ROOT / "script" / name, tmp_path / "script")
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nexit 1\n")  # a Python that has none of our packages
+    python.chmod(0o755)
+    finished = subprocess.run(
+        ["bash", str(tmp_path / "script" / "quickstart.sh"), "--no-install"],
+        env={"PATH": f"{python.parent}:{os.environ['PATH']}"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: this repository is not installed")
+    assert len(finished.stderr.splitlines()) == 1
 
 
 def test_a_stage_that_fails_is_named(tmp_path):
