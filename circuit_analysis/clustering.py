@@ -53,15 +53,20 @@ def cluster_parser(description: str, *, grouping: bool = False):
     return parser
 
 
-def cluster_command(arguments, group_by: int | str, label: str | None = None):
-    """Cluster by ``group_by`` as the flags say; returns the metrics."""
+def cluster_command(
+    arguments, group_by: int | str, label: str | None = None, task: str | None = None
+):
+    """Cluster by ``group_by`` as the flags say; returns the folder and the metrics."""
     from tqdm import tqdm
 
     from coverage_principle.circuits import collapse_run
+    from coverage_principle.errors import InputError
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting.circuit_figures import iicg_heatmap
     from coverage_principle.reporting.cluster_figures import draw_components
 
+    if arguments.pca and arguments.vectors != "npz":
+        raise InputError("--pca needs the vectors in vectors.npz; leave --vectors at npz")
     with tqdm(desc="cells", disable=None, leave=False) as bar:
         folder, metrics = collapse_run(
             arguments.ckpt,
@@ -70,6 +75,7 @@ def cluster_command(arguments, group_by: int | str, label: str | None = None):
             pairs=arguments.layer_pos_pairs,
             group_by=group_by,
             label=label,
+            task=task,
             stream=arguments.mode,
             k_groups=arguments.k_groups,
             max_items=arguments.max_items,

@@ -13,6 +13,7 @@ from coverage_principle import circuits
 from coverage_principle.data import evaluate, load_dataset, read_json, write_json
 from coverage_principle.data.tables import seen_calls
 from coverage_principle.errors import InputError
+from coverage_principle.reporting.cluster_figures import draw_components
 from coverage_principle.tasks import TASKS, TaskGraph
 from tests.oracles import circuits_bruteforce as slow
 from tests.test_circuit_commands import save_checkpoint
@@ -341,6 +342,56 @@ def test_families_of_path_ambiguity_come_from_the_graph():
     assert "keep_b1_change_x2" in found and "change_b2_and_x3" in found
     with pytest.raises(InputError, match="--family f9 does not exist: .* diff_f1, diff_f2"):
         circuits.family_of(diamond, "f9")
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        (f"{THREE}/causal_tracing_3-hop.py", ("--atomic_idx", 1)),
+        (f"{NONTREE}/collapse_analysis_nontree.py", ("--atomic_idx", 1)),
+        (f"{PARALLEL}/causal_tracing_parallel_2-hop.py", ("--atomic_idx", 1)),
+    ],
+)
+def test_a_published_command_refuses_another_task(
+    run_command, worlds, refused, tmp_path, script, flags
+):
+    """As the published ones did not, a 2-hop run is not taken for one of another task."""
+    run, _ = worlds("twohop")
+    chosen = ("--ckpt", run / "final_checkpoint") if "collapse" in script else ("--model_dir", run)
+    finished = run_command(script, *chosen, "--save_dir", tmp_path, "--device", "cpu", *flags)
+    refused(finished, "this command is for the task", "holds twohop", "take any task")
+    assert not list(tmp_path.iterdir())
+
+
+def test_components_are_drawn_where_no_group_is_in_every_split(tmp_path):
+    """OOD items may share no group with the others: colours are then those of the other splits."""
+    rng = np.random.default_rng(0)
+    cells = [{"split": "id_test", "layer": 1, "position": 1, "slot": "x2", "iicg": 0.5}]
+    labels = {"id_train": "01", "id_test": "01", "ood": "78"}
+    groups = np.array([label for pair in labels.values() for label in pair * 3])
+    members = {f"member/{split}": np.repeat([s == split for s in labels], 6) for split in labels}
+    np.savez(
+        tmp_path / "vectors.npz", **{"state/layer1_pos1": rng.normal(size=(18, 4)).astype(np.float32)},
+        groups=groups, inputs=rng.integers(0, 9, size=(18, 3)), **members,
+    )  # fmt: skip
+    metrics = {"cells": cells, "grouped_by": {"value": "b"},
+               "splits": {split: {"vectors": 6} for split in labels}}  # fmt: skip
+    draw_components(tmp_path, metrics, every_site=False)
+    drawn = json.loads((tmp_path / "pca_layer1_x2.json").read_text())
+    assert drawn["coloured_groups"] == ["0", "1"]
+    assert set(drawn["points"]) == set(labels)
+
+
+def test_components_without_vectors_are_refused_before_the_work(
+    run_command, worlds, refused, tmp_path
+):
+    run, _ = worlds("twohop")
+    finished = run_command(
+        "circuit_analysis/cluster.py", "--ckpt", run / "final_checkpoint", "--save_dir", tmp_path,
+        "--device", "cpu", "--pca", "--no_vectors",
+    )  # fmt: skip
+    refused(finished, "--pca needs the vectors", "--vectors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_right_answer_of_an_empty_family_is_a_sentence(worlds, tmp_path):

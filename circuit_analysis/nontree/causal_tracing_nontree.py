@@ -29,7 +29,7 @@ def build_parser():
 
 def main(arguments) -> None:
     trace_command(
-        arguments, "nontree", family=FAMILIES[arguments.atomic_idx],
+        arguments, "nontree", task="nontree", family=FAMILIES[arguments.atomic_idx],
         label=f"diff_f{arguments.atomic_idx}",
     )  # fmt: skip
 

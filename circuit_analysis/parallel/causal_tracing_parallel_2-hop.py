@@ -24,7 +24,9 @@ def build_parser():
 
 
 def main(arguments) -> None:
-    trace_command(arguments, "parallel_2-hop", function_number=arguments.atomic_idx)
+    trace_command(
+        arguments, "parallel_2-hop", task="parallel2hop", function_number=arguments.atomic_idx
+    )
 
 
 if __name__ == "__main__":

@@ -53,6 +53,17 @@ def splits_of(
     )  # fmt: skip
 
 
+def dataset_of(run: Path, data_dir: str | Path | None, task: str | None) -> Dataset:
+    """The data set of a run; ``InputError`` if it is of another task than ``task`` (None: any)."""
+    dataset = load_dataset(find_dataset(run, data_dir))
+    if task not in (None, dataset.graph.name):
+        raise InputError(
+            f"this command is for the task {task}, but {dataset.name} holds "
+            f"{dataset.graph.name}; circuit_analysis/trace.py, cluster.py and lens.py take any task"
+        )
+    return dataset
+
+
 def versions() -> dict[str, str]:
     """Of the libraries that numbers depend on."""
     return {
@@ -75,6 +86,7 @@ def collapse_run(
     pairs: Sequence[tuple[int | str, int]] | None = None,
     group_by: int | str = 1,
     label: str | None = None,
+    task: str | None = None,
     stream: str = "residual",
     k_groups: str | None = None,
     max_items: int | None = None,
@@ -95,13 +107,14 @@ def collapse_run(
     the grouping in the folder (``f1`` or the keys if not given). Writes ``metrics.json`` (last) and
     ``vectors.npz`` or ``.safetensors`` to ``<save_dir>/<stream>/<data set>/<label>/<checkpoint>/``
     and returns that folder and the metrics; with ``published_files`` also the published JSON files
-    of every site (``write_dedup_files``). ``InputError`` for anything that does not exist, and if
-    there are results already and ``overwrite`` is false.
+    of every site (``write_dedup_files``). ``InputError`` for anything that does not exist, for
+    data of another task than ``task`` (None: any), and if there are results already and
+    ``overwrite`` is false.
     """
     if vectors not in VECTOR_FORMATS:
         raise InputError(f"--vectors {vectors} is not one of {', '.join(VECTOR_FORMATS)}")
     checkpoint = find_checkpoint(ckpt)
-    dataset = load_dataset(find_dataset(checkpoint.parent, data_dir))
+    dataset = dataset_of(checkpoint.parent, data_dir, task)
     grouping = grouping_of(dataset.graph, group_by)
     label = label or (f"f{group_by}" if isinstance(group_by, int) else grouping.name)
     stream, pairs = _named_streams(stream, pairs)

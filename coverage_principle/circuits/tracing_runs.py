@@ -12,7 +12,6 @@ import torch
 from coverage_principle.circuits.checkpoints import (
     LoadedModel,
     choose_device,
-    find_dataset,
     find_run,
     list_checkpoints,
     load_model,
@@ -27,10 +26,10 @@ from coverage_principle.circuits.interchange import (
 from coverage_principle.circuits.items import union_of
 from coverage_principle.circuits.lens import read_lens, summarise_lens
 from coverage_principle.circuits.patching import READOUTS, Trace, trace
-from coverage_principle.circuits.runs import about_dataset, splits_of, versions
+from coverage_principle.circuits.runs import about_dataset, dataset_of, splits_of, versions
 from coverage_principle.circuits.storage import write_arrays
 from coverage_principle.circuits.tracing import Plan, plan_of, plan_tracing, summarise
-from coverage_principle.data import Dataset, evaluate, load_dataset, write_json
+from coverage_principle.data import Dataset, evaluate, write_json
 from coverage_principle.errors import InputError
 
 Progress = Callable[[str, int, int], object]
@@ -46,11 +45,11 @@ class Run:
     device: torch.device
 
     @classmethod
-    def find(cls, model_dir, step_list, data_dir, device: str) -> Run:
-        """What the flags name; ``InputError`` for what does not exist."""
+    def find(cls, model_dir, step_list, data_dir, device: str, task: str | None) -> Run:
+        """What the flags name; ``InputError`` for what does not exist or is of another task."""
         path = find_run(model_dir)
         checkpoints = list_checkpoints(path, step_list)
-        dataset = load_dataset(find_dataset(path, data_dir))
+        dataset = dataset_of(path, data_dir, task)
         return cls(path, checkpoints, dataset, choose_device(device))
 
     def load(self, checkpoint: Path) -> LoadedModel:
@@ -72,6 +71,7 @@ def trace_run(
     *,
     step_list: Sequence[str] | None = None,
     data_dir: str | Path | None = None,
+    task: str | None = None,
     function_number: int = 1,
     family: str | None = None,
     label: str | None = None,
@@ -98,7 +98,7 @@ def trace_run(
     """
     if metric not in READOUTS:
         raise InputError(f"--metric_type {metric} is not one of {', '.join(READOUTS)}")
-    run = Run.find(model_dir, step_list, data_dir, device)
+    run = Run.find(model_dir, step_list, data_dir, device, task)
     graph = run.dataset.graph
     if family is None:
         grouping_of(graph, function_number)  # refuses a number that does not exist
@@ -171,6 +171,7 @@ def interchange_run(
     *,
     step_list: Sequence[str] | None = None,
     data_dir: str | Path | None = None,
+    task: str | None = None,
     value: int | str = 1,
     k_groups: str | None = "none",
     max_items: int | None = None,
@@ -184,7 +185,7 @@ def interchange_run(
     ``value`` is an intermediate value, or the number of its function. Writes
     ``<save_dir>/<run>_residual_same_<value>.json`` and returns its path and content.
     """
-    run = Run.find(model_dir, step_list, data_dir, device)
+    run = Run.find(model_dir, step_list, data_dir, device, task)
     dataset = run.dataset
     grouping = grouping_of(dataset.graph, value)
     splits = splits_of(dataset, grouping, k_groups, out_of_domain=True, max_items=max_items)
@@ -230,6 +231,7 @@ def lens_run(
     *,
     step_list: Sequence[str] | None = None,
     data_dir: str | Path | None = None,
+    task: str | None = None,
     group_by: int | str = 1,
     pairs: Sequence[tuple[int, int]] | None = None,
     k_groups: str | None = None,
@@ -245,7 +247,7 @@ def lens_run(
     One item is used for each fragment of ``group_by``. Writes ``<save_dir>/<run>.json`` and
     ``.npz`` and returns the JSON file's path and its content.
     """
-    run = Run.find(model_dir, step_list, data_dir, device)
+    run = Run.find(model_dir, step_list, data_dir, device, task)
     dataset, graph = run.dataset, run.dataset.graph
     splits = splits_of(
         dataset, grouping_of(graph, group_by), k_groups, out_of_domain=True, max_items=max_items,

@@ -84,7 +84,7 @@ def iicg_comparison(
 ) -> list[Path]:
     """Several groupings of one checkpoint, a row each, split by split: b against (b, x2)."""
     panels = {
-        f"by ({value}), {split}\n{about['vectors']:,} vectors, {about['groups']} groups": (
+        f"by ({value})\n{split}\n{about['vectors']:,} vectors, {about['groups']} groups": (
             iicg_cells(found, split, statistic)
         )
         for value, found in metrics.items()

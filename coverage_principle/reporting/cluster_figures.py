@@ -97,11 +97,20 @@ def draw_components(folder: Path, metrics: Mapping, *, every_site: bool) -> list
         for split, about in metrics["splits"].items():
             if about["vectors"]:
                 parts[split] = read_vectors(file, split, (str(layer), str(position)), "--vectors")
-        # Small splits have small groups: ask for as much as every split can give.
-        members = next((n for n in (3, 2) if _shared_groups(parts, n)), 1)
+        # Small splits have small groups, and OOD items may have no group with others in common:
+        # ask for as much as all, or else the larger splits, can give.
+        asked = [
+            (names, members)
+            for names in (tuple(parts), ("id_train", "id_test"), ("id_test",))
+            for members in (3, 2, 1)
+        ]
+        names, members = next(
+            (a for a in asked if _shared_groups({n: parts[n] for n in a[0] if n in parts}, a[1])),
+            asked[-1],
+        )
         written += component_figures(
             parts, Path(folder) / f"pca_layer{layer}_{slot}",
-            value=metrics["grouped_by"]["value"], members=members,
+            value=metrics["grouped_by"]["value"], members=members, shared_by=names,
         )  # fmt: skip
     return written
 
@@ -115,23 +124,27 @@ def component_figures(
     method: str = "pca",
     groups: int = 8,
     members: int = 3,
+    shared_by: Sequence[str] | None = None,
     local: bool = False,
     seed: int = 0,
 ) -> list[Path]:
     """Scatter plots of the first principal components: 2-D ``.png``/``.pdf``, 3-D ``.html``.
 
     One projection for all ``parts`` (a panel each), so that they can be compared. Up to ``groups``
-    random groups with at least ``members`` vectors in every part that has vectors are coloured, the
-    rest is grey; with ``local`` only ``members`` vectors of each of those groups are used at all,
-    and none is grey. Coordinates are written beside the figures as ``.json``. ``InputError`` if
-    there are no such groups.
+    random groups with at least ``members`` vectors in every part that has vectors (of those in
+    ``shared_by``, if given) are coloured, the rest is grey; with ``local`` only ``members`` vectors
+    of each of those groups are used at all, and none is grey. Coordinates are written beside the
+    figures as ``.json``. ``InputError`` if there are no such groups.
     """
     path = Path(path)
     parts = {title: part for title, part in parts.items() if len(part.vectors)}
     rng = np.random.default_rng(seed)
-    chosen = _choose_groups(parts, groups, members, rng)
+    wanted = {title: part for title, part in parts.items() if title in (shared_by or parts)}
+    chosen = _choose_groups(wanted, groups, members, rng)
     if not chosen:
-        raise InputError(f"{path.name}: no group has {members} vectors in every split")
+        raise InputError(
+            f"{path.name}: no group has at least {members} vectors in each of {', '.join(wanted)}"
+        )
     if local:
         parts = {title: _few(part, chosen, members, rng) for title, part in parts.items()}
     everything = np.concatenate([part.vectors for part in parts.values()])
@@ -250,9 +263,13 @@ def _solid(parts, places, chosen, axes, value: str, path: Path) -> Path:
     names = dict(zip(("xaxis", "yaxis", "zaxis"), axes, strict=True))
     figure = plotly.Figure(traces, {
         "title": {"text": f"Principal components by {value}"}, "template": "plotly_white",
-        "scene": {name: {"title": {"text": text}} for name, text in names.items()},
+        "scene": {
+            **{name: {"title": {"text": text}} for name, text in names.items()},
+            "camera": {"eye": {"x": 1.7, "y": 1.7, "z": 1.2}},  # so far off that names fit in
+        },
+        "margin": {"l": 0, "r": 0, "t": 60, "b": 0},
     })  # fmt: skip
     page = path.with_suffix(".html")
     # The library is put into the page: it opens offline, on any machine.
-    write_text(page, figure.to_html(include_plotlyjs=True, default_height="100vh"))
+    write_text(page, figure.to_html(include_plotlyjs=True, default_height="96vh"))
     return page

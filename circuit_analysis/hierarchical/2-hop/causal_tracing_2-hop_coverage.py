@@ -22,7 +22,7 @@ def build_parser():
 
 
 def main(arguments) -> None:
-    trace_command(arguments, "2-hop")
+    trace_command(arguments, "2-hop", task="twohop")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def build_parser():
 
 
 def main(arguments) -> None:
-    interchange_command(arguments, "2-hop", value=arguments.group_by)
+    interchange_command(arguments, "2-hop", task="twohop", value=arguments.group_by)
 
 
 if __name__ == "__main__":

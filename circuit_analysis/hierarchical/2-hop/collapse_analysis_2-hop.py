@@ -23,7 +23,7 @@ def build_parser():
 
 def main(arguments) -> None:
     number = arguments.atomic_idx
-    cluster_command(arguments, KEYS.get(number, number), f"f{number}")
+    cluster_command(arguments, KEYS.get(number, number), f"f{number}", task="twohop")
 
 
 if __name__ == "__main__":

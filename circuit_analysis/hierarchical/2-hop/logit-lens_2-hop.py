@@ -25,7 +25,7 @@ def build_parser():
 
 
 def main(arguments) -> None:
-    lens_command(arguments, "2-hop")
+    lens_command(arguments, "2-hop", task="twohop")
 
 
 if __name__ == "__main__":

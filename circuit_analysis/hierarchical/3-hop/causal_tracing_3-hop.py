@@ -24,7 +24,7 @@ def build_parser():
 
 
 def main(arguments) -> None:
-    trace_command(arguments, "3-hop", function_number=arguments.atomic_idx)
+    trace_command(arguments, "3-hop", task="threehop", function_number=arguments.atomic_idx)
 
 
 if __name__ == "__main__":
