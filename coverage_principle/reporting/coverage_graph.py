@@ -56,7 +56,7 @@ def draw_coverage_graph(
     kinds, cutoffs, hover, edges = _nodes_and_edges(coverage, k)
     component = components(len(kinds), *edges.T)
     keep = _within(component, kinds, most)
-    number = np.cumsum(keep) - 1
+    number = np.cumsum(keep, dtype=np.int32) - 1
     edges = number[edges[keep[edges[:, 0]]]]
     layout = _lay_out(np.unique(component[keep], return_inverse=True)[1], edges, kinds[keep])
     title = f"{coverage.dataset.name}: substitution graph at k = {k}"
@@ -80,6 +80,7 @@ def _nodes_and_edges(
 
     joined = substitution_edges(items, [s.equivalence for s in coverage.slot_sets], k)
     pairs = np.unique(np.sort(np.column_stack([node[side] for side in joined])), axis=0)
+    pairs = pairs.astype(np.int32)  # all that the graph routines of older scipy take
     graph = sparse.coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(row),) * 2)
     forest = minimum_spanning_tree(graph.tocsr()).tocoo()
     cutoffs = _cutoffs(coverage)
