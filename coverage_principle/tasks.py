@@ -192,6 +192,13 @@ class TaskGraph:
                 f"the task's name {name!r} may only hold letters, digits and -, since it begins "
                 "the names of data sets"
             )
+        # Names of nodes become parts of file names, --fragments and titles.
+        nodes = [*inputs, *(f.name for f in functions), *(f.output for f in functions)]
+        for node in nodes:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", node):
+                raise InputError(
+                    f"task graph {name!r}: the name {node!r} may only hold letters, digits, _ and -"
+                )
         graph = cls(name, inputs, _in_evaluation_order(name, inputs, functions))
         answer = description.get("answer", graph.answer)
         if answer != graph.answer:
