@@ -4,6 +4,8 @@
 *published*: 50,312 rows of vocabulary, rows padded to 10 tokens, logits everywhere, unfused AdamW.
 *plain*: GPT2LMHeadModel and its own loss on the rows themselves, in a vocabulary of 24 rows.
 *ours*: the Trainer of simpletransformers, in fp32 and in bf16. Ways take turns, --rounds times.
+Start-up: main.py as whole processes, for --help and for a run of one step on data/, which includes
+evaluating the test set and writing a checkpoint.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common import describe_machine
+from common import describe_machine, measure
 
 from coverage_principle.cli import positive, run, table
 
@@ -71,9 +73,28 @@ def main(arguments: argparse.Namespace) -> None:
         [[name, f"{1e3 * s:,.1f}", f"{middle['published'] / s:.1f}x", f"{middle['plain'] / s:.2f}x"]
          for name, s in middle.items()],
     ))  # fmt: skip
+    started = start_up(arguments.rounds)
+    print(table(["start-up", "s"], [[name, f"{s:.2f}"] for name, s in started.items()]))
     if arguments.output:
-        content = {"machine": machine, "batch": arguments.batch, "seconds_per_step": middle}
+        content = {"machine": machine, "batch": arguments.batch, "seconds_per_step": middle,
+                   "start_up_seconds": started}  # fmt: skip
         Path(arguments.output).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def start_up(rounds: int) -> dict[str, float]:
+    """Median seconds of whole processes, a warm file cache supposed."""
+    with tempfile.TemporaryDirectory() as folder:
+        one_step = [
+            "main.py", "--data_dir", "data/twohop.20.1500.diff-f12.inf", "--output_dir", folder,
+            "--model_name_or_path", "gpt2", "--init_weights", "--do_train", "--n_layer", "2",
+            "--n_head", "4", "--n_embd", "128", "--train_batch_size", "512", "--max_steps", "1",
+            "--device", "cpu", "--overwrite_output_dir",
+        ]  # fmt: skip
+        ways = {"main.py --help": ["main.py", "--help"], "a run of one step": one_step}
+        return {
+            name: statistics.median(measure(command)[0] for _ in range(rounds))
+            for name, command in ways.items()
+        }
 
 
 def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: bool) -> Callable:

@@ -370,10 +370,9 @@ def test_components_are_drawn_where_no_group_is_in_every_split(tmp_path):
     labels = {"id_train": "01", "id_test": "01", "ood": "78"}
     groups = np.array([label for pair in labels.values() for label in pair * 3])
     members = {f"member/{split}": np.repeat([s == split for s in labels], 6) for split in labels}
-    np.savez(
-        tmp_path / "vectors.npz", **{"state/layer1_pos1": rng.normal(size=(18, 4)).astype(np.float32)},
-        groups=groups, inputs=rng.integers(0, 9, size=(18, 3)), **members,
-    )  # fmt: skip
+    states = {"state/layer1_pos1": rng.normal(size=(18, 4)).astype(np.float32)}
+    inputs = rng.integers(0, 9, size=(18, 3))
+    np.savez(tmp_path / "vectors.npz", groups=groups, inputs=inputs, **states, **members)
     metrics = {"cells": cells, "grouped_by": {"value": "b"},
                "splits": {split: {"vectors": 6} for split in labels}}  # fmt: skip
     draw_components(tmp_path, metrics, every_site=False)
