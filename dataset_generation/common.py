@@ -47,6 +47,17 @@ def generator_parser(
     return parser
 
 
+def same_flags(parser: argparse.ArgumentParser, name: str, about: str) -> None:
+    """Add the flag ``name`` that makes all functions one, and ``--separate_seen``."""
+    parser.add_argument(name, action="store_true", help=about)
+    parser.add_argument(
+        "--separate_seen",
+        action="store_true",
+        help=f"with {name}: a seen split for each function, so that a fact may be seen at one "
+        "place only",
+    )
+
+
 def target_flags(parser: argparse.ArgumentParser, bridges: str) -> None:
     """Add ``--cot`` and ``--fake_bridge``; ``bridges`` names what they are about."""
     parser.add_argument(
@@ -78,7 +89,8 @@ def generate(
 ) -> None:
     """Generate the data set ``name``, write it with its card, and print what it holds.
 
-    ``graph`` is a ``TaskGraph``. A function family other than ``random`` is added to the name.
+    ``graph`` is a ``TaskGraph``. A function family other than ``random``, and ``--separate_seen``,
+    are added to the name.
     """
     from coverage_principle.data import (
         FormatSettings,
@@ -100,6 +112,7 @@ def generate(
         validation_size=arguments.validation_size,
         function_family=arguments.function_family,
         same_function=same_function,
+        separate_seen=getattr(arguments, "separate_seen", False),
     )
     world = generate_world(graph, settings)
     files, metadata = dataset_files(
@@ -108,6 +121,8 @@ def generate(
     )
     if settings.function_family != "random":
         name = f"{name}.{settings.function_family}"
+    if settings.separate_seen:
+        name = f"{name}.separate-seen"
     root = Path(arguments.output_dir) if arguments.output_dir else repository_root() / "data"
     folder = root / name
     card = dataset_card(world, metadata, name, _command(sys.argv))

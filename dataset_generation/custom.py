@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from common import generate, generator_parser, target_flags, target_format
+from common import generate, generator_parser, same_flags, target_flags, target_format
 
 from coverage_principle.cli import run
 
@@ -14,8 +14,11 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--task", required=True, metavar="FILE.json", help="the task graph")
     target_flags(parser, "the intermediate values, in the file's order")
-    add("--same_function", action="store_true",
-        help="functions of equal arity are one; wider ones fold the narrowest")  # fmt: skip
+    same_flags(
+        parser,
+        "--same_function",
+        "functions of equal arity are one; wider ones fold the narrowest",
+    )
     add("--include_atomic", action="store_true",
         help="add to train.json, as single facts, those that all functions use in training; needs "
              "--same_function and one arity")  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from common import generate, generator_parser
+from common import generate, generator_parser, same_flags
 
 from coverage_principle.cli import run
 
@@ -13,7 +13,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = generator_parser(__doc__, test_size=3000)
     add = parser.add_argument
     add("--cot", action="store_true", help="chain of thought: targets hold b1 and b2, then t")
-    add("--same_f123", action="store_true", help="f1, f2 and f3 are one function")
+    same_flags(parser, "--same_f123", "f1, f2 and f3 are one function")
     add(
         "--include_atomic",
         action="store_true",

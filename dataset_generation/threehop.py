@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from common import generate, generator_parser, target_flags, target_format
+from common import generate, generator_parser, same_flags, target_flags, target_format
 
 from coverage_principle.cli import run
 
@@ -12,7 +12,7 @@ from coverage_principle.cli import run
 def build_parser() -> argparse.ArgumentParser:
     parser = generator_parser(__doc__, test_size=3000)
     target_flags(parser, "b1 and b2")
-    parser.add_argument("--same_f123", action="store_true", help="f1, f2 and f3 are one function")
+    same_flags(parser, "--same_f123", "f1, f2 and f3 are one function")
     return parser
 
 

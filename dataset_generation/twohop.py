@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from common import generate, generator_parser, target_flags, target_format
+from common import generate, generator_parser, same_flags, target_flags, target_format
 
 from coverage_principle.cli import run
 
@@ -12,7 +12,7 @@ from coverage_principle.cli import run
 def build_parser() -> argparse.ArgumentParser:
     parser = generator_parser(__doc__, test_size=2000)
     target_flags(parser, "b")
-    parser.add_argument("--same_f12", action="store_true", help="f2 is the same function as f1")
+    same_flags(parser, "--same_f12", "f2 is the same function as f1")
     return parser
 
 

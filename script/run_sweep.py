@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from concurrent.futures import wait
 from pathlib import Path
 
 from sweeping import launcher_flags, sweeping, watch
@@ -41,7 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"{spec.name}: {len(spec.runs):,} runs in {relative_to_root(root)}")
     with sweeping(arguments, root) as sweep:
         futures = sweep.submit_all(spec.runs)
-        watch(sweep, lambda: all(future.done() for future in futures))
+        watch(sweep, lambda: wait(futures))
     file = sweep.ledger.write_table()
     records = [sweep.ledger.records.get(run.id) for run in spec.runs]
     print(f"\n{table(*result_table(spec.runs, records))}\n")

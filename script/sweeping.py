@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,12 +85,34 @@ def sweeping(arguments: argparse.Namespace, root: Path) -> Iterator:
     launcher.close()
 
 
-def watch(sweep, finished: Callable[[], bool]) -> None:
-    """Show the table until ``finished()``: redrawn on a terminal, else a line now and then."""
+def interruptions() -> tuple[type[Exception], ...]:
+    """For ``cli.run``: a run that was stopped from outside is said in a sentence."""
+    from concurrent.futures import CancelledError
+
+    from coverage_principle.experiments import Interrupted
+
+    return (Interrupted, CancelledError)
+
+
+def watch(sweep, work: Callable[[], object]) -> object:
+    """Do ``work`` beside a table of the runs, and return what it returns.
+
+    The table is redrawn on a terminal; elsewhere there is a line now and then.
+    """
+    outcome: Future = Future()
+
+    def carry_out() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    # A daemon: after Ctrl-C nobody waits for work that waits for runs.
+    threading.Thread(target=carry_out, daemon=True).start()
     started = time.monotonic()
     screen = Screen() if sys.stderr.isatty() else None
     last = 0.0
-    while not finished():
+    while not outcome.done():
         if screen:
             screen.draw(table_lines(sweep, started))
         elif time.monotonic() - last > _LINE_S:
@@ -98,6 +122,7 @@ def watch(sweep, finished: Callable[[], bool]) -> None:
     if screen:
         screen.draw([])
     print(table_lines(sweep, started)[0], file=sys.stderr, flush=True)
+    return outcome.result()
 
 
 def table_lines(sweep, started: float) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from coverage_principle.data import evaluate, load_dataset, validate
+from coverage_principle.data.tables import seen_calls
 from coverage_principle.tasks import TASKS
 from tests.conftest import ROOT
 
@@ -28,6 +29,7 @@ TWOHOP = ("dataset_generation/twohop.py", *SMALL)
         ("twohop", (), "twohop.6.60.diff-f12.inf"),
         ("twohop", ("--cot", "--fake_bridge"), "twohop.6.60.diff-f12.fakebridge"),
         ("twohop", ("--same_f12", "--debug"), "twohop.6.60.same-f12.inf"),
+        ("twohop", ("--same_f12", "--separate_seen"), "twohop.6.60.same-f12.inf.separate-seen"),
         ("threehop", ("--cot",), "threehop.6.60.diff-f123.cot"),
         ("threehop", ("--fake_bridge", "--same_f123"), "threehop.6.60.same-f123.fakebridge"),
         ("fivehop", (), "fivehop.6.60.cot"),
@@ -380,3 +382,25 @@ def test_a_good_data_set_has_no_problem(run_command, folder):
     finished = run_command("script/validate_dataset.py", folder)
     assert finished.returncode == 1
     assert f"problem: {folder.name}: vocab.json is not valid JSON" in finished.stdout
+
+
+def test_one_function_can_have_a_seen_split_for_each_place(run_command, tmp_path, refused):
+    """The same facts, but some are seen in one hop only, and f1 is seen as without the flag."""
+    seen = {}
+    for flags in ((), ("--separate_seen",)):
+        finished = run_command(
+            "dataset_generation/twohop.py", "--num_tokens", 8, "--max_train_data_num", 200,
+            "--same_f12", *flags, "--output_dir", tmp_path,
+        )  # fmt: skip
+        assert finished.returncode == 0, finished.stderr
+        name = "twohop.8.200.same-f12.inf" + (".separate-seen" if flags else "")
+        dataset = load_dataset(tmp_path / name)
+        first, second = dataset.tables()
+        assert (first == second).all()
+        seen[flags] = seen_calls(dataset.graph, dataset.tables(), dataset.train.inputs)
+    shared, separate = seen.values()
+    together = shared[0] | shared[1]
+    assert together.sum() <= round(0.7 * 64)  # one split
+    assert (separate[0] & ~separate[1]).sum() > 5 < (separate[1] & ~separate[0]).sum()
+    finished = run_command(*TWOHOP, "--separate_seen", "--output_dir", tmp_path)
+    refused(finished, "--separate_seen", "--same_f12")

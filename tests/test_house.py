@@ -26,9 +26,9 @@ COMMANDS = sorted(
         ROOT / "determine_coverage.py",
         *(ROOT / "dataset_generation").glob("*.py"),
         *(ROOT / "circuit_analysis").rglob("*.py"),
-        *(ROOT / "script").glob("*.py"),
+        *(ROOT / "script").rglob("*.py"),
     ]
-    if "argparse" in path.read_text(encoding="utf-8")
+    if re.search("argparse|__main__", path.read_text(encoding="utf-8"))
 )
 
 

@@ -40,7 +40,9 @@ class WorldSettings:
     ``validation_size`` items of each type are drawn apart from the test items. With
     ``same_function`` all functions are one: those of equal arity share a table and its seen split,
     and wider ones are the left fold of the narrowest (``f2(b, x2, x3) = f1(f1(b, x2), x3)``) with a
-    seen split of their own. ``check`` raises ``InputError`` for values out of range.
+    seen split of their own; with ``separate_seen`` each function has a seen split of its own, so
+    that a fact may be seen at one place only. ``check`` raises ``InputError`` for values out of
+    range.
     """
 
     num_tokens: int
@@ -51,6 +53,7 @@ class WorldSettings:
     validation_size: int = 0
     function_family: str = "random"
     same_function: bool = False
+    separate_seen: bool = False
 
     def check(self, graph: TaskGraph) -> None:
         """Raise ``InputError`` for a value that is out of range or does not fit the task."""
@@ -76,6 +79,11 @@ class WorldSettings:
                 f"--num_tokens {self.num_tokens} gives function {widest.name} of task {graph.name} "
                 f"{self.num_tokens**widest.arity:,} facts, and a table may have {MOST_FACTS:,}; "
                 f"give at most {_largest_base(MOST_FACTS, widest.arity)}"
+            )
+        if self.separate_seen and not self.same_function:
+            raise InputError(
+                "--separate_seen is about one function at several places (--same_f12, "
+                "--same_f123); different functions have separate seen splits anyway"
             )
         arities = {function.arity for function in graph.functions}
         if self.same_function and len(arities) > 1 and min(arities) != 2:
@@ -175,7 +183,13 @@ def draw_tables(graph: TaskGraph, settings: WorldSettings) -> list[Table]:
         else:
             values = fold(by_arity[narrowest].values, arity)
         by_arity[arity] = Table(values, draw_seen(size, arity, ratio, rng))
-    return [by_arity[function.arity] for function in graph.functions]
+    tables = [by_arity[function.arity] for function in graph.functions]
+    if settings.separate_seen:
+        for j, function in enumerate(graph.functions[1:], start=1):
+            rng = np.random.default_rng([settings.seed, _TABLES, j, 1])
+            own = draw_seen(size, function.arity, ratio, rng)
+            tables[j] = Table(tables[j].values, own)
+    return tables
 
 
 def _draw_held_out(

@@ -74,3 +74,47 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
         math.exp(fit.intercept), float(fit.slope), float(fit.slope) - half,
         float(fit.slope) + half, float(fit.rvalue) ** 2,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over ``n`` seeds and its 95 % interval (Student's t); no interval for n = 1."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    def __str__(self) -> str:
+        if self.low is None:
+            return f"{self.mean:.2f}"
+        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def mean_of(values: Sequence[float]) -> Mean:
+    """The mean of values that differ by seed. ``ValueError`` if there are none."""
+    if not len(values):
+        raise ValueError("no values to take a mean of")
+    mean, n = float(np.mean(values)), len(values)
+    if n == 1:
+        return Mean(mean, None, None, 1)
+    from scipy import stats
+
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return Mean(mean, mean - half, mean + half, n)
+
+
+def auc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
+    """The probability that a positive item has a higher score than another one, ties counting half.
+
+    The area under the ROC curve, by the rank sum (Mann and Whitney, 1947). None if all items are
+    positive, or none is.
+    """
+    positive = np.asarray(positive, dtype=bool)
+    good, bad = int(positive.sum()), int((~positive).sum())
+    if not good or not bad:
+        return None
+    from scipy.stats import rankdata
+
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - good * (good + 1) / 2) / (good * bad))

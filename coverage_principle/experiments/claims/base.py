@@ -1,0 +1,191 @@
+"""What a claim is: runs to carry out, numbers to gather, and the sentences that these allow."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from coverage_principle.data import write_json, write_text
+from coverage_principle.errors import InputError
+from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.sweep import Sweep
+
+SCALES = ("tiny", "cpu", "gpu", "paper")
+
+#: Trainings of one scale, before a claim's own settings. ``tiny``: seconds, shows only that
+#: everything runs. ``cpu``: minutes on a core. ``gpu``: the published model on one GPU, a smaller
+#: batch, fewer steps. ``paper``: as published.
+TRAINING: dict[str, dict[str, object]] = {
+    "tiny": {
+        "n_layer": 2, "n_head": 2, "n_embd": 16, "device": "cpu", "train_batch_size": 64,
+        "learning_rate": 2e-3, "weight_decay": 0.1, "warmup_steps": 10, "max_steps": 60,
+        "eval_steps": 30,
+    },
+    "cpu": {
+        "n_layer": 2, "n_head": 4, "n_embd": 128, "device": "cpu", "train_batch_size": 256,
+        "learning_rate": 1.2e-3, "weight_decay": 0.3, "warmup_steps": 200, "max_steps": 3000,
+        "eval_steps": 150,
+    },
+    "gpu": {
+        "n_layer": 8, "n_head": 12, "n_embd": 768, "precision": "auto", "train_batch_size": 4096,
+        "learning_rate": 8e-4, "weight_decay": 0.1, "warmup_steps": 2000, "max_steps": 20000,
+        "eval_steps": 250,
+    },
+    "paper": {
+        "n_layer": 8, "n_head": 12, "n_embd": 768, "precision": "auto", "train_batch_size": 16384,
+        "learning_rate": 8e-4, "weight_decay": 0.1, "warmup_steps": 2000, "max_steps": 62500,
+        "eval_steps": 250,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a result: its first column names the rows."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, and how it is looked into.
+
+    ``collect(sweep, scale)`` carries the runs out and returns JSON-ready numbers; from these alone
+    ``findings`` computes sentences, ``tables`` tables, and ``draw(numbers, stem)`` figures (paths
+    with the PNG first). ``published`` says what the paper reports, as far as it is known.
+    """
+
+    name: str
+    title: str
+    published: str
+    collect: Callable[[Sweep, str], dict]
+    findings: Callable[[Mapping], list[str]]
+    tables: Callable[[Mapping], list[Table]]
+    draw: Callable[[Mapping, Path], list[Path]]
+
+
+def training(scale: str, **changes: object) -> dict[str, object]:
+    """The training settings of a scale, with a claim's own on top."""
+    if scale not in SCALES:
+        raise InputError(f"--scale {scale} is not one of {', '.join(SCALES)}")
+    schedule = {"scheduler": "constant_schedule_with_warmup"}
+    return {**schedule, **TRAINING[scale], **changes}
+
+
+def gathered(sweep: Sweep, runs: Mapping[str, RunSettings]) -> dict[str, dict]:
+    """Carry out named runs; the record of each. ``InputError`` names those that failed."""
+    futures = dict(zip(runs, sweep.submit_all(list(runs.values())), strict=True))
+    return {name: finished(future, name) for name, future in futures.items()}
+
+
+def finished(future: Future, name: str) -> dict:
+    """The record of a run that is done; ``InputError`` if it failed."""
+    record = future.result()
+    if record["status"] != "done":
+        raise InputError(
+            f"run {record['run']} ({name}) failed at {record['stage']}: {record['error']}; run "
+            "again with --retry_failed to try it once more"
+        )
+    return record
+
+
+def write_result(
+    claim: Claim, numbers: Mapping, folder: Path, *, scale: str, command: str, sweep: Sweep
+) -> dict:
+    """Draw and write what came of a claim into ``folder``; what ``numbers.json`` holds.
+
+    Files: ``numbers.json``, ``figure.png`` and ``.pdf``, ``table_*.csv``, ``README.md``.
+    """
+    records = [sweep.ledger.records[run] for run in sorted(_run_ids(numbers))]
+    result = {
+        "claim": claim.name, "title": claim.title, "published": claim.published, "scale": scale,
+        "command": command, "machine": machine(records), "versions": versions(records),
+        "runs": len(records),
+        "compute_seconds": round(sum(sum(record["seconds"].values()) for record in records)),
+        "findings": claim.findings(numbers), "numbers": numbers,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = [path.name for path in claim.draw(numbers, folder / "figure")]
+    tables = claim.tables(numbers)
+    for number, table in enumerate(tables, start=1):
+        write_text(folder / f"table_{number}.csv", csv_text(table))
+    write_json(folder / "numbers.json", result)
+    write_text(folder / "README.md", card(result, tables, figures[0]))
+    return result
+
+
+def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
+    """A result as Markdown: what was found, figure, tables, and how it was made."""
+    machine_words = ", ".join(str(value) for value in result["machine"].values())
+    package_words = ", ".join(f"{name} {v}" for name, v in result["versions"].items())
+    lines = [f"# {result['title']}", "", f"*Published:* {result['published']}", ""]
+    lines += [f"*Here (scale {result['scale']}):* " + " ".join(result["findings"]), ""]
+    lines += [f"![{result['title']}]({figure})", ""]
+    for table in tables:
+        lines += [f"**{table.title}**", "", "| " + " | ".join(table.header) + " |"]
+        lines.append("|" + "---|" * len(table.header))
+        lines += ["| " + " | ".join(row) + " |" for row in table.rows]
+        lines.append("")
+    lines += [
+        f"Made by `{result['command']}`: {result['runs']:,} runs, "
+        f"{result['compute_seconds'] / 60:,.0f} minutes of computing on {machine_words} "
+        f"({package_words}). All numbers: [numbers.json](numbers.json).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def csv_text(table: Table) -> str:
+    """A table as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows(table.rows)
+    return text.getvalue()
+
+
+def machine(records: Sequence[Mapping]) -> dict[str, str]:
+    """What the runs ran on: the trainers' devices, the processor, its cores."""
+    devices = sorted({record["device"] for record in records if "device" in record})
+    return {
+        "devices": "; ".join(devices),
+        "processor": _processor(),
+        "cores": f"{os.cpu_count()} cores",
+    }
+
+
+def versions(records: Sequence[Mapping]) -> dict[str, str]:
+    """Versions that the runs name; several of one package are all named."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for package, version in record.get("versions", {}).items():
+            found.setdefault(package, set()).add(version)
+    return {package: " and ".join(sorted(names)) for package, names in found.items()}
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _run_ids(numbers: object) -> set[str]:
+    """Every value of a key ``run`` in nested numbers."""
+    if isinstance(numbers, Mapping):
+        own = {numbers["run"]} if isinstance(numbers.get("run"), str) else set()
+        return own.union(*(_run_ids(value) for value in numbers.values()))
+    if isinstance(numbers, Sequence) and not isinstance(numbers, str):
+        return set().union(*(_run_ids(value) for value in numbers))
+    return set()
