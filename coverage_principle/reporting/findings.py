@@ -159,10 +159,17 @@ def _moved(cell: Mapping) -> float:
 
 
 def _leads(best: Mapping, cells: Sequence[Mapping]) -> bool:
-    """Whether a cell's interval lies above those of the others in its layer."""
-    others = [c for c in cells if c is not best]
-    low = best["published"]["both"]["interval"][0]
-    return all(low > c["published"]["both"]["interval"][1] for c in others)
+    """Whether a cell's Wilson interval lies above those of the others in its layer.
+
+    The bootstrap intervals of the result will not do: that of 0 of 14 samples is 0 to 0.
+    """
+    low, _ = _moved_interval(best)
+    return all(low > _moved_interval(c)[1] for c in cells if c is not best)
+
+
+def _moved_interval(cell: Mapping) -> tuple[float, float]:
+    n = cell["published"]["n"]
+    return wilson_interval(_moved(cell) * n, n)
 
 
 def _rate(group: Mapping) -> str:
