@@ -81,6 +81,18 @@ def test_patience_counts_epochs_since_the_training_items_were_fit(tmp_path):
     assert again.train_model(items, evaluated, tmp_path / "half").step == whole.step
 
 
+def test_a_rule_may_look_at_any_score(tmp_path):
+    items = learnable(120)
+    model = tiny_model(**STOPPING, stop_when="type_0:exact_match>=0.9")
+    result = model.train_model(items, items, tmp_path / "run")
+    assert result.reason == "type_0 exact_match >= 0.9"
+    scores = [groups["type_0"]["exact_match"] >= 0.9 for _, groups in evaluations(tmp_path / "run")]
+    assert scores == [False] * (len(scores) - 1) + [True]
+    model = tiny_model(**STOPPING, stop_when="type_0:beauty>=0.9")
+    with pytest.raises(Seq2SeqError, match="looks at beauty, but the scores are n, loss, answer"):
+        model.train_model(items, items, tmp_path / "other")
+
+
 def test_rules_about_groups_that_are_not_there_are_refused(tmp_path):
     for changes in ({"stop_when": "type_7>=0.5"}, {"patience_epochs_after_fit": 1}):
         with pytest.raises(Seq2SeqError, match="the evaluated groups are type_0"):

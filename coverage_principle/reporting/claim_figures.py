@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from coverage_principle.reporting.statistics import mean_of
+from coverage_principle.reporting.statistics import rate_of
 from coverage_principle.reporting.style import PALETTE, SEQUENTIAL, new_figure, save_figure
 
 _MARKERS = "osD^vP*X"
@@ -26,7 +26,7 @@ def shades(count: int) -> list:
 
 def with_interval(axis, x: Sequence[float], groups: Sequence[Sequence[float]], **style) -> None:
     """A line through the means of ``groups`` with 95 % intervals, where there are several seeds."""
-    means = [mean_of(values) for values in groups]
+    means = [rate_of(values) for values in groups]
     middle = np.array([m.mean for m in means])
     if all(m.low is not None for m in means):
         error = np.array([[m.mean - m.low, m.high - m.mean] for m in means]).T
@@ -74,9 +74,9 @@ def accuracy_by_data(numbers: Mapping, stem: Path) -> list[Path]:
              if group.startswith("type_") and group != "type_0"], axis=0,
         )  # fmt: skip
         right.plot(steps, outside, color=colour, linestyle="--", linewidth=0.9)
-    right.plot([], [], color="black", linestyle="--", linewidth=0.9, label="an unseen fact")
+    right.plot([], [], color="black", linestyle="--", linewidth=0.9, label="other types")
     chance_line(right, numbers["chance"])
-    accuracy_axis(right, "type_0 over training (dashed: items with an unseen fact)")
+    accuracy_axis(right, "type_0 over training")
     right.set_xlabel("step")
     right.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return save_figure(figure, stem)
@@ -85,7 +85,7 @@ def accuracy_by_data(numbers: Mapping, stem: Path) -> list[Path]:
 def prediction_of_correctness(numbers: Mapping, stem: Path) -> list[Path]:
     """type_0 accuracy over training by k-cutoff, and how well the k-cutoff predicts answers."""
     sizes = list(numbers["sizes"])
-    figure, axes = new_figure(3.6 * (len(sizes) + 1), 3.5, 1, len(sizes) + 1)
+    figure, axes = new_figure(3.6 * (len(sizes) + 1) + 1, 3.5, 1, len(sizes) + 1)
     ks = sorted(
         {k for seeds in numbers["sizes"].values() for run in seeds.values()
          for k, group in run["by_k"].items() if group["n"] >= 20}, key=int,
@@ -104,7 +104,7 @@ def prediction_of_correctness(numbers: Mapping, stem: Path) -> list[Path]:
     axes[0].set_ylabel("type_0 accuracy, mean over seeds")
     for k in ks:
         axes[len(sizes) - 1].plot([], [], color=colours[k], label=f"k-cutoff {k}")
-    axes[len(sizes) - 1].legend(fontsize=7, loc="upper left")
+    axes[len(sizes) - 1].legend(fontsize=6.5, loc="center left", bbox_to_anchor=(1, 0.5))
     last = axes[-1]
     names = {"k_cutoff": "k-cutoff", "type": "type alone", "neighbours": "neighbours in\ntraining"}
     for number, size in enumerate(sizes):
@@ -150,6 +150,11 @@ def scaling(numbers: Mapping, stem: Path) -> list[Path]:
         if points:
             left.plot(*zip(*points, strict=True), marker, color=colour, markersize=5, alpha=0.75,
                       linestyle="", label=label)  # fmt: skip
+        if side := numbers["coverage"].get(name):
+            _coverage_lines(left, side, colour)
+    if numbers["coverage"]:
+        left.plot([], [], color="black", linestyle=":", linewidth=1,
+                  label="99 % of unseen items k-covered")  # fmt: skip
     left.set_xscale("log")
     left.set_yscale("log")
     left.xaxis.set_major_locator(FixedLocator(sizes))
@@ -161,6 +166,16 @@ def scaling(numbers: Mapping, stem: Path) -> list[Path]:
     left.legend(fontsize=7)
     _exponents(right, numbers["series"])
     return save_figure(figure, stem)
+
+
+def _coverage_lines(axis, side: Mapping, colour: str) -> None:
+    """What k-coverage alone asks for, a dotted line for each k."""
+    for k, entry in side["k"].items():
+        points = [(int(size), amount) for size, amount in entry["required"].items()]
+        if len(points) > 1:
+            axis.plot(*zip(*points, strict=True), color=colour, linestyle=":", linewidth=1)
+            axis.annotate(f"k={k}", points[-1], textcoords="offset points", xytext=(3, -3),
+                          color=colour, fontsize=7)  # fmt: skip
 
 
 def _exponents(axis, series: Mapping) -> None:
@@ -207,8 +222,7 @@ def path_ambiguity(numbers: Mapping, stem: Path) -> list[Path]:
         values = [[run["iicg"][key]["peak"] for run in numbers["tasks"][name].values()]
                   for name in names]  # fmt: skip
         places = np.arange(len(names)) + 0.3 * (number - (len(keys) - 1) / 2)
-        means = [mean_of(v) for v in values]
-        right.bar(places, [m.mean for m in means], 0.28, color=PALETTE[number],
+        right.bar(places, [np.mean(found) for found in values], 0.28, color=PALETTE[number],
                   label=f"grouped by ({key})")  # fmt: skip
         for place, found in zip(places, values, strict=True):
             right.plot([place] * len(found), found, "k.", markersize=4)

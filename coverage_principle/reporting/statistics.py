@@ -104,6 +104,14 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(mean, mean - half, mean + half, n)
 
 
+def rate_of(values: Sequence[float]) -> Mean:
+    """``mean_of`` for shares: the interval is cut to [0, 1]."""
+    found = mean_of(values)
+    if found.low is None:
+        return found
+    return Mean(found.mean, max(0.0, found.low), min(1.0, found.high), found.n)
+
+
 def auc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
     """The probability that a positive item has a higher score than another one, ties counting half.
 

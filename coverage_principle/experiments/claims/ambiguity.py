@@ -9,11 +9,11 @@ import numpy as np
 
 from coverage_principle.data import read_json
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.claims.base import Claim, Table, gathered, training
+from coverage_principle.experiments.claims.base import TEST_SIZE, Claim, Table, gathered, training
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting.claim_figures import path_ambiguity
-from coverage_principle.reporting.statistics import mean_of
+from coverage_principle.reporting.statistics import mean_of, rate_of
 
 PLANS = {
     "tiny": {"num_tokens": 8, "size": 180, "seeds": (42, 43)},
@@ -63,7 +63,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
 def _run(scale: str, plan: Mapping, task: str, cot: bool, seed: int) -> RunSettings:
     data = {
         "num_tokens": plan["num_tokens"], "max_train_data_num": plan["size"],
-        "test_size_for_type": 2000, "cot": cot,
+        "test_size_for_type": TEST_SIZE[scale], "cot": cot,
     }  # fmt: skip
     settings = {
         "task": task, "seed": seed, "data": data, "train": training(scale),
@@ -110,7 +110,7 @@ def _peaks(runs: Mapping, key: str) -> list[float]:
 
 def find(numbers: Mapping) -> list[str]:
     tasks = numbers["tasks"]
-    finals = {name: mean_of(_finals(runs)) for name, runs in tasks.items()}
+    finals = {name: rate_of(_finals(runs)) for name, runs in tasks.items()}
     sentences = [
         f"With {numbers['num_tokens']} tokens and {numbers['size']:,} training items, accuracy on "
         "unseen compositions of seen facts is "
@@ -141,7 +141,7 @@ def _differences(first: Sequence[float], second: Sequence[float]) -> list[float]
 def tables(numbers: Mapping) -> list[Table]:
     rows = []
     for name, runs in numbers["tasks"].items():
-        row = [name, str(mean_of(_finals(runs)))]
+        row = [name, str(rate_of(_finals(runs)))]
         for key in numbers["keys"]:
             first = next(iter(runs.values()))["iicg"][key]
             row += [str(mean_of(_peaks(runs, key))), f"layer {first['layer']}, {first['slot']}"]

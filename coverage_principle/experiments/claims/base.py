@@ -29,8 +29,8 @@ TRAINING: dict[str, dict[str, object]] = {
     },
     "cpu": {
         "n_layer": 2, "n_head": 4, "n_embd": 128, "device": "cpu", "train_batch_size": 256,
-        "learning_rate": 1.2e-3, "weight_decay": 0.3, "warmup_steps": 200, "max_steps": 3000,
-        "eval_steps": 150,
+        "learning_rate": 1.2e-3, "weight_decay": 0.3, "warmup_steps": 200, "max_steps": 2500,
+        "eval_steps": 125,
     },
     "gpu": {
         "n_layer": 8, "n_head": 12, "n_embd": 768, "precision": "auto", "train_batch_size": 4096,
@@ -43,6 +43,9 @@ TRAINING: dict[str, dict[str, object]] = {
         "eval_steps": 250,
     },
 }  # fmt: skip
+
+#: Test items of each type.
+TEST_SIZE = {"tiny": 100, "cpu": 1000, "gpu": 2000, "paper": 2000}
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
     machine_words = ", ".join(str(value) for value in result["machine"].values())
     package_words = ", ".join(f"{name} {v}" for name, v in result["versions"].items())
     lines = [f"# {result['title']}", "", f"*Published:* {result['published']}", ""]
-    lines += [f"*Here (scale {result['scale']}):* " + " ".join(result["findings"]), ""]
+    lines += [f"*Here (scale {result['scale']}):*", ""]
+    lines += [*(f"- {sentence}" for sentence in result["findings"]), ""]
     lines += [f"![{result['title']}]({figure})", ""]
     for table in tables:
         lines += [f"**{table.title}**", "", "| " + " | ".join(table.header) + " |"]

@@ -19,11 +19,11 @@ import numpy as np
 
 from coverage_principle.data import Dataset, load_dataset, read_json
 from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
-from coverage_principle.experiments.claims.base import Claim, Table, gathered, training
+from coverage_principle.experiments.claims.base import TEST_SIZE, Claim, Table, gathered, training
 from coverage_principle.experiments.settings import RunSettings, dataset_in
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting.claim_figures import mechanisms as draw_mechanisms
-from coverage_principle.reporting.statistics import mean_of
+from coverage_principle.reporting.statistics import mean_of, rate_of
 
 PLANS = {
     "tiny": {"num_tokens": 8, "size": 180, "seeds": (42, 43)},
@@ -133,7 +133,7 @@ def _run(
     settings = {
         "task": "twohop", "seed": seed,
         "data": {"num_tokens": plan["num_tokens"], "max_train_data_num": plan["size"],
-                 "test_size_for_type": 2000, **family},
+                 "test_size_for_type": TEST_SIZE[scale], **family},
         "coverage": {"k_sweep": True},
         "train": training(scale, **train), "evaluate": {},
     }  # fmt: skip
@@ -162,8 +162,8 @@ def find(numbers: Mapping) -> list[str]:
     )
     if random and modular:
         sentences.append(
-            f"Where not even the mirror was seen, modular f1 gives {mean_of(modular)}, random f1 "
-            f"{mean_of(random)}: a sum can be known from other calls with the same sum."
+            f"Where not even the mirror was seen, modular f1 gives {rate_of(modular)}, random f1 "
+            f"{rate_of(random)}: a sum can be known from other calls with the same sum."
         )
     for variant in SHARED:
         for hop in ("f1", "f2"):
@@ -187,7 +187,7 @@ def _comparison(panel: Mapping, variant: str, reached: str, control: str):
         verdict = f", a clear difference of {gap}"
     elif gap.low is not None:
         verdict = f"; no clear difference ({gap})"
-    return mean_of(with_it), mean_of(without), verdict
+    return rate_of(with_it), rate_of(without), verdict
 
 
 def tables(numbers: Mapping) -> list[Table]:
@@ -199,7 +199,7 @@ def tables(numbers: Mapping) -> list[Table]:
             for group in panel["groups"]:
                 n = sum(run["groups"][group]["n"] for run in seeds.values())
                 found = accuracies(panel, variant, group)
-                row.append(f"{mean_of(found)}, n = {n:,}" if found else "-")
+                row.append(f"{rate_of(found)}, n = {n:,}" if found else "-")
             rows.append(row)
         result.append(Table(f"Accuracy, {panel['title']}: mean over seeds (95 % interval)",
                             ["variant", *panel["groups"].values()], rows))  # fmt: skip

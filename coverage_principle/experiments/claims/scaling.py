@@ -13,7 +13,8 @@ import numpy as np
 
 from coverage_principle.coverage.required import GrowingWorld, RequiredData, Search
 from coverage_principle.data import WorldSettings
-from coverage_principle.experiments.claims.base import Claim, Table, finished, training
+from coverage_principle.experiments.claims import scaling_words as words
+from coverage_principle.experiments.claims.base import Claim, finished, training
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting.claim_figures import scaling as draw_scaling
@@ -57,7 +58,7 @@ _TRAIN: dict[str, dict[str, object]] = {
             "warmup_steps": 500},
     "paper": {},
 }  # fmt: skip
-_TOLERANCE = {"tiny": 0.5, "cpu": 0.08, "gpu": 0.05, "paper": 0.03}
+_TOLERANCE = {"tiny": 0.5, "cpu": 0.12, "gpu": 0.05, "paper": 0.03}
 _SEEDS = {"tiny": (42,), "cpu": (42, 43), "gpu": (42, 43, 44), "paper": (42, 43, 44)}
 _PAPER_SIZES = (30, 50, 70, 100, 150, 200)
 
@@ -68,8 +69,8 @@ _SIZES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
         "fivehop": ((2, 3), 8),
     },
     "cpu": {
-        "twohop": ((10, 14, 20), 430), "parallel2hop": ((7, 9, 12), 450),
-        "threehop": ((6, 8, 10), 380), "fivehop": ((7, 10, 14), 250),
+        "twohop": ((10, 14, 20), 430), "parallel2hop": ((7, 9, 12), 500),
+        "threehop": ((9, 11, 13), 1700), "fivehop": ((7, 10, 14), 250),
     },
     "gpu": {
         "twohop": ((20, 30, 50, 70), 2600), "parallel2hop": ((12, 20, 30, 40), 2500),
@@ -87,6 +88,10 @@ _COT_SIZES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
     "gpu": {"twohop": ((20, 30, 50, 70), 800), "threehop": ((12, 20, 30, 50), 1000)},
     "paper": {"twohop": (_PAPER_SIZES, 2000), "threehop": (_PAPER_SIZES, 4000)},
 }  # fmt: skip
+#: Three steps one after the other need three layers, where the scale's own model has two.
+_DEEP: dict[str, dict[str, object]] = {
+    "tiny": {"n_layer": 3}, "cpu": {"n_layer": 3}, "gpu": {}, "paper": {},
+}  # fmt: skip
 _SCRIPTS = {"parallel2hop": "parallel-twohop"}
 
 
@@ -103,7 +108,7 @@ def by_task(scale: str) -> dict[str, Series]:
     return {
         "2-hop": _series("twohop", scale, published=2.26),
         "parallel 2-hop": _series("parallel2hop", scale, published=2.43),
-        "3-hop": _series("threehop", scale, published=2.58),
+        "3-hop": _series("threehop", scale, train=_DEEP[scale], published=2.58),
     }
 
 
@@ -111,8 +116,7 @@ def by_task(scale: str) -> dict[str, Series]:
 _MODELS: dict[str, dict[str, dict[str, object]]] = {
     "tiny": {"2 layers, 16": {}, "2 layers, 32": {"n_embd": 32}},
     "cpu": {
-        "2 layers, 64": {"n_embd": 64}, "2 layers, 128": {}, "3 layers, 192": {
-            "n_layer": 3, "n_embd": 192},
+        "2 layers, 48": {"n_embd": 48}, "2 layers, 128": {}, "2 layers, 192": {"n_embd": 192},
     },
     "gpu": {
         "4 layers, 384": {"n_layer": 4, "n_head": 6, "n_embd": 384}, "8 layers, 768": {},
@@ -141,7 +145,7 @@ def by_thought(scale: str) -> dict[str, Series]:
         "2-hop": direct["2-hop"],
         "3-hop": direct["3-hop"],
         "2-hop, CoT": _series("twohop", scale, cot=True, published=2.09),
-        "3-hop, CoT": _series("threehop", scale, cot=True, published=1.76),
+        "3-hop, CoT": _series("threehop", scale, cot=True, train=_DEEP[scale], published=1.76),
         "5-hop, CoT": _series("fivehop", scale, cot=True, published=1.80),
     }
 
@@ -157,12 +161,18 @@ def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunS
         "data": {"num_tokens": size, "max_train_data_num": amount, "test_size_for_type": 300,
                  "atomic_facts": "none", **series.data},
         "train": training(
-            scale, **{**_TRAIN[scale], **series.train}, stop_when=f"type_0>={ACCURACY}",
+            scale, **{**_TRAIN[scale], **series.train},
+            stop_when=f"type_0:{_score(cot)}>={ACCURACY}",
             patience_epochs_after_fit=EPOCHS, stop_on_test=True,
         ),
     }  # fmt: skip
     label = f"{series.graph}{' CoT' if cot else ''} |X|={size} N={amount} seed={seed}"
     return RunSettings.resolve(settings, label)
+
+
+def _score(cot: bool) -> str:
+    """What is to be reached: with bridges, what the model writes by itself has to be right."""
+    return "free_exact_match" if cot else "answer_accuracy"
 
 
 def required_items(
@@ -198,9 +208,7 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
     def reached(amount: int) -> bool:
         run = trial(series, scale, size, seed, amount)
         record = finished(sweep.submit(run), run.label)
-        score = record["scores"]["type_0"]
-        # With bridges, a model's own answer counts: read after bridges that it produced itself.
-        accuracy = score.get("free_exact_match", score["answer_accuracy"])
+        accuracy = record["scores"]["type_0"][_score(bool(series.data.get("cot")))]
         trials[amount] = {
             "run": run.id, "accuracy": accuracy, "steps": record["steps"],
             "epochs": record["epochs"],
@@ -288,129 +296,22 @@ def _coverage_side(series: Mapping[str, Series], root: Path, seeds) -> dict:
     return found
 
 
-# ----------------------------------------------------------------------------------------- words
-
-
-def find(numbers: Mapping) -> list[str]:
-    sentences = []
-    for name, series in numbers["series"].items():
-        fit = series["fit"]
-        if fit is None:
-            missing = sum(o["required"] is None for s in series["at"].values() for o in s.values())
-            sentences.append(
-                f"{name}: no exponent, since {missing} searches found no sufficient N below the "
-                "number of compositions."
-            )
-            continue
-        words = (
-            f"{name}: required N grows as |X|^{fit['exponent']:.2f} (95 % interval "
-            f"{fit['low']:.2f} to {fit['high']:.2f}, R^2 {fit['r2']:.3f})"
-        )
-        published = series["published"]
-        if published is not None:
-            inside = fit["low"] <= published <= fit["high"]
-            words += (
-                f"; the published {published:.2f} lies {'within' if inside else 'outside of'} it"
-            )
-        sentences.append(words + ".")
-    for name, side in numbers["coverage"].items():
-        parts = [
-            f"{entry['fit']['exponent']:.2f} at k = {k}"
-            for k, entry in side["k"].items()
-            if entry["fit"]
-        ]
-        if parts:
-            sentences.append(
-                f"For the {name} task, covering {side['share']:.0%} of the unseen in-domain items "
-                f"at these sizes asks for exponents of {', '.join(parts)}."
-            )
-    return sentences
-
-
-def compare_models(numbers: Mapping) -> list[str]:
-    """Claim d: whether a larger model needs less data."""
-    sentences = find(numbers)
-    names = list(numbers["series"])
-    fits = [numbers["series"][name]["fit"] for name in names]
-    if all(fits):
-        low, high = fits[0], fits[-1]
-        gain = high["high"] < low["low"]
-        verdict = "falls clearly" if gain else "does not fall clearly"
-        sentences.append(f"From {names[0]} to {names[-1]} the exponent {verdict}.")
-    smallest, largest = (
-        [o["required"] for seeds in numbers["series"][name]["at"].values() for o in seeds.values()]
-        for name in (names[0], names[-1])
-    )
-    ratios = [b / a for a, b in zip(smallest, largest, strict=True) if a and b]
-    if ratios:
-        sentences.append(
-            f"At equal size and seed, the largest model needs {np.mean(ratios):.2f} times the data "
-            f"of the smallest (range {min(ratios):.2f} to {max(ratios):.2f})."
-        )
-    return sentences
-
-
-def compare_thought(numbers: Mapping) -> list[str]:
-    """Claim e: what writing the bridges saves."""
-    sentences = find(numbers)
-    for name in ("2-hop", "3-hop"):
-        direct, thought = (numbers["series"][n]["at"] for n in (name, f"{name}, CoT"))
-        ratios = [
-            direct[size][seed]["required"] / thought[size][seed]["required"]
-            for size in direct
-            if size in thought
-            for seed in direct[size]
-            if direct[size][seed]["required"] and thought[size][seed]["required"]
-        ]
-        if ratios:
-            sentences.append(
-                f"{name}: direct answers need {np.mean(ratios):.1f} times the data of chain of "
-                f"thought at equal size and seed (range {min(ratios):.1f} to {max(ratios):.1f})."
-            )
-    return sentences
-
-
-def tables(numbers: Mapping) -> list[Table]:
-    rows = []
-    for name, series in numbers["series"].items():
-        for size, seeds in series["at"].items():
-            amounts = [one["required"] for one in seeds.values()]
-            rows.append([
-                name, size, *(f"{n:,}" if n else f"> {one['most']:,}"
-                              for n, one in zip(amounts, seeds.values(), strict=True)),
-            ])  # fmt: skip
-    header = ["task or model", "|X|", *(f"seed {seed}" for seed in numbers["seeds"])]
-    result = [Table(f"Required N ({numbers['rule']}; to {numbers['tolerance']:.0%})", header, rows)]
-    rows = [
-        [name, k, *(f"{side['k'][k]['required'].get(size, math.nan):,.0f}" for size in sizes),
-         f"{side['k'][k]['fit']['exponent']:.2f}" if side["k"][k]["fit"] else "-"]
-        for name, side in numbers["coverage"].items()
-        for sizes in [list(numbers["series"][name]["at"])]
-        for k in side["k"]
-    ]  # fmt: skip
-    if rows:
-        first = next(iter(numbers["coverage"]))
-        columns = [f"size {i}" for i in range(1, len(numbers["series"][first]["at"]) + 1)]
-        result.append(Table(f"N at which {_COVERED:.0%} of the unseen in-domain items are "
-                            "k-covered (mean over seeds; sizes as above)",
-                            ["task", "k", *columns, "exponent"], rows))  # fmt: skip
-    return result
-
+# ---------------------------------------------------------------------------------------- claims
 
 BY_TASK = Claim(
     "data_scaling", "Data scaling: required N against |X|",
     "required N grows as |X|^2.26 (2-hop), 2.43 (parallel 2-hop) and 2.58 (3-hop), all R^2 > 0.98.",
-    partial(collect, by_task), find, tables, draw_scaling,
+    partial(collect, by_task), words.find, words.tables, draw_scaling,
 )  # fmt: skip
 BY_MODEL = Claim(
     "parameter_scaling", "Parameter scaling: does a larger model need less data? (2-hop)",
     "exponents 2.13, 2.26 and 2.28 for 68M, 96M and 1.5B parameters: 20 times the parameters bring "
     "no gain.",
-    partial(collect, by_model), compare_models, tables, draw_scaling,
+    partial(collect, by_model), words.compare_models, words.tables, draw_scaling,
 )  # fmt: skip
 BY_THOUGHT = Claim(
     "chain_of_thought", "Chain of thought: what writing the bridges saves",
     "exponents 2.09 (2-hop), 1.76 (3-hop) and 1.80 (5-hop) with chain of thought, against 2.26 and "
     "2.58 without.",
-    partial(collect, by_thought), compare_thought, tables, draw_scaling,
+    partial(collect, by_thought), words.compare_thought, words.tables, draw_scaling,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
 
-_CONDITION = re.compile(r"([^<>=\s]+)\s*>=\s*([0-9.]+)$")
+_CONDITION = re.compile(r"([^<>=:\s]+)(?::(\w+))?\s*>=\s*([0-9.]+)$")
 
 #: The published rule counts from the first evaluation at which this group is this accurate.
 FIT_GROUP, FIT_ACCURACY = "train_inferred", 0.99
@@ -19,23 +19,27 @@ Scores = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class StopRules:
-    """``conditions`` are (group, accuracy), all to be reached; ``patience`` counts epochs."""
+    """``conditions`` are (group, score, value), all to be reached; ``patience`` counts epochs."""
 
-    conditions: tuple[tuple[str, float], ...]
+    conditions: tuple[tuple[str, str, float], ...]
     patience: float
 
     @classmethod
     def parse(cls, text: str | None, patience: float) -> StopRules:
-        """From ``"type_0>=0.99"``, or several with commas. ``Seq2SeqError`` if it is not that."""
+        """From ``"type_0>=0.99"``, or several with commas. ``Seq2SeqError`` if it is not that.
+
+        ``"type_0:free_exact_match>=0.99"`` looks at another score than ``answer_accuracy``.
+        """
         found = []
         for part in text.split(",") if text else ():
             match = _CONDITION.match(part.strip())
-            if match is None or not 0 <= float(match[2]) <= 1:
+            if match is None or not 0 <= float(match[3]) <= 1:
                 raise Seq2SeqError(
-                    f"stop_when {text!r} is not of the form GROUP>=ACCURACY with an accuracy of 0 "
-                    "to 1, such as type_0>=0.99; several are separated by commas"
+                    f"stop_when {text!r} is not of the form GROUP>=ACCURACY or "
+                    "GROUP:SCORE>=ACCURACY with an accuracy of 0 to 1, such as type_0>=0.99; "
+                    "several are separated by commas"
                 )
-            found.append((match[1], float(match[2])))
+            found.append((match[1], match[2] or "answer_accuracy", float(match[3])))
         return cls(tuple(found), patience)
 
     def __bool__(self) -> bool:
@@ -43,7 +47,7 @@ class StopRules:
 
     def check(self, groups: Mapping[str, object]) -> None:
         """``Seq2SeqError`` if a rule is about a group that is not evaluated."""
-        wanted = [group for group, _ in self.conditions]
+        wanted = [group for group, _, _ in self.conditions]
         for group in wanted + ([FIT_GROUP] if self.patience > 0 else []):
             if group not in groups:
                 rule = "stop_when" if group in wanted else "patience_epochs_after_fit"
@@ -57,11 +61,19 @@ class StopRules:
         return self.patience > 0 and scores[FIT_GROUP]["answer_accuracy"] >= FIT_ACCURACY
 
     def reason(self, scores: Scores, epochs_since_fit: float | None) -> str | None:
-        """Why to stop now, in words; None to go on."""
+        """Why to stop now, in words; None to go on. ``Seq2SeqError`` for an unknown score."""
+        for group, score, _ in self.conditions:
+            if score not in scores[group]:
+                raise Seq2SeqError(
+                    f"stop_when looks at {score}, but the scores are {', '.join(scores[group])}"
+                )
         if self.conditions and all(
-            scores[group]["answer_accuracy"] >= accuracy for group, accuracy in self.conditions
+            scores[group][score] >= value for group, score, value in self.conditions
         ):
-            return " and ".join(f"{group} >= {accuracy:g}" for group, accuracy in self.conditions)
+            return " and ".join(
+                f"{group} {'' if score == 'answer_accuracy' else score + ' '}>= {value:g}"
+                for group, score, value in self.conditions
+            )
         if epochs_since_fit is not None and epochs_since_fit > self.patience:
             return (
                 f"{self.patience:g} epochs since {FIT_GROUP} reached {FIT_ACCURACY:g} without a "

@@ -1,0 +1,185 @@
+"""One self-contained HTML page of a training run, of a sweep, or of the claims in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from coverage_principle.data import read_json, write_text
+from coverage_principle.errors import InputError
+from coverage_principle.experiments.claims import CLAIMS
+from coverage_principle.experiments.claims.base import machine, versions
+from coverage_principle.experiments.ledger import LEDGER, Ledger
+from coverage_principle.reporting import html
+from coverage_principle.reporting.training_figures import (
+    accuracy_by_k,
+    k_cutoff_bars,
+    k_cutoff_curves,
+    read_history,
+    type_curves,
+)
+
+PAGE = "report.html"
+
+
+def make_report(folder: Path) -> Path:
+    """Write ``report.html`` into a run's or a sweep's folder; its path.
+
+    A sweep holds ``results.jsonl`` and perhaps claims (folders with ``numbers.json``); a run holds
+    ``metrics.jsonl`` and ``run_config.json``, itself or in ``model/``. ``InputError`` if it is
+    neither.
+    """
+    if (folder / LEDGER).exists():
+        page = _sweep_page(folder)
+    else:
+        model = folder / "model" if (folder / "model").is_dir() else folder
+        if not (model / "run_config.json").exists():
+            raise InputError(
+                f"{folder} is neither a sweep (no {LEDGER}) nor a training run (no run_config.json)"
+            )
+        page = _run_page(folder, model)
+    target = folder / PAGE
+    write_text(target, page)
+    return target
+
+
+# ------------------------------------------------------------------------------------------ a run
+
+
+def _run_page(folder: Path, model: Path) -> str:
+    config, history = read_json(model / "run_config.json"), read_history(model)
+    last, name = history[-1]["eval"], config.get("dataset", {}).get("name", folder.name)
+    types = [group for group in last if "/" not in group]
+    # A vocabulary is padded, so chance is taken from the data set's name where it tells it.
+    parts = name.split(".")
+    chance = 1 / int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else 0.0
+    drawn = folder / "report_figures"
+    shown = [(type_curves({name: history}, drawn / "types", chance=chance, types=types),
+              "Answer accuracy by type over training. Dotted: chance.")]  # fmt: skip
+    if accuracy_by_k(last):
+        shown += [
+            (k_cutoff_curves({name: history}, drawn / "k_cutoffs", chance=chance),
+             "type_0 accuracy over training by k-cutoff, groups of at least 20 items."),
+            (k_cutoff_bars({name: last}, drawn / "k_cutoff_bars", chance=chance),
+             "Final type_0 accuracy by k-cutoff with 95 % Wilson intervals."),
+        ]  # fmt: skip
+    names = list(next(iter(last.values())))
+    rows = [
+        [group, *(f"{v:,}" if n == "n" else f"{v:.4f}" for n, v in scores.items())]
+        for group, scores in last.items()
+    ]
+    blocks = [html.heading("Last evaluation"), html.table(["group", *names], rows, sortable=True)]
+    blocks.append(html.heading("Over training"))
+    blocks += [html.figure(paths[0], [caption]) for paths, caption in shown]
+    evaluations = [
+        [f"{event['step']:,}", _number(event["train_loss"]),
+         *(f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"])]
+        for event in history
+    ]  # fmt: skip
+    blocks += [
+        html.heading("Evaluations"),
+        html.table(["step", "training loss", *types], evaluations, sortable=True),
+        html.heading("Settings and environment"),
+        html.table(["setting", "value"], _pairs(config)),
+    ]
+    for log in sorted((folder / "logs").glob("*.log")) if (folder / "logs").is_dir() else []:
+        first = log.read_text(encoding="utf-8", errors="replace").splitlines()[:1]
+        blocks.append(html.code(first))
+    lead = (
+        f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps, on "
+        f"{config['device']}."
+    )
+    return html.page(f"Training run: {name}", lead, blocks)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _pairs(content: Mapping, prefix: str = "") -> list[list[str]]:
+    """Nested settings as rows of a dotted name and a value."""
+    rows: list[list[str]] = []
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            rows += _pairs(value, f"{prefix}{key}.")
+        else:
+            rows.append([prefix + key, json.dumps(value)])
+    return rows
+
+
+# ---------------------------------------------------------------------------------------- a sweep
+
+
+def _sweep_page(folder: Path) -> str:
+    records = list(Ledger(folder).records.values())
+    if not records:
+        raise InputError(f"{folder / LEDGER} holds no finished run yet")
+    done = [record for record in records if record["status"] == "done"]
+    blocks: list[str] = []
+    claims = [name for name in CLAIMS if (folder / name / "numbers.json").exists()]
+    for name in claims:
+        blocks += _claim_blocks(read_json(folder / name / "numbers.json"), folder / name)
+    blocks += [
+        html.heading("Runs"),
+        html.text("A click on a column's head sorts by it."),
+        html.table(*_run_rows(records), sortable=True),
+    ]
+    if failed := [record for record in records if record["status"] == "failed"]:
+        rows = [[r["run"], r["label"], r["stage"], r["error"]] for r in failed]
+        blocks += [html.heading("Failed"), html.table(["run", "label", "stage", "error"], rows)]
+    same, varying = _settings(records)
+    blocks += [
+        html.heading("Settings"),
+        html.text(f"The same in all runs; they differ in {', '.join(varying) or 'nothing'}."),
+        html.table(["setting", "value"], same),
+        html.heading("Environment"),
+        html.table(["", ""], [
+            *map(list, machine(done).items()), *map(list, versions(done).items()),
+        ]),
+    ]  # fmt: skip
+    hours = sum(sum(record["seconds"].values()) for record in records) / 3600
+    lead = f"{len(done):,} runs done, {len(failed):,} failed; {hours:.1f} hours of computing."
+    title = "The paper's claims, measured" if claims else f"Sweep: {folder.name}"
+    return html.page(title, lead, blocks)
+
+
+def _claim_blocks(claim: Mapping, folder: Path) -> list[str]:
+    blocks = [html.heading(claim["title"]), html.text(f"Published: {claim['published']}")]
+    blocks += [html.text(f"Here (scale {claim['scale']}):"), html.bullets(claim["findings"])]
+    blocks.append(html.figure(folder / "figure.png", [claim["title"]]))
+    for file in sorted(folder.glob("table_*.csv")):
+        header, *rows = _read_csv(file)
+        blocks.append(html.table(header, rows, sortable=True))
+    effort = f"{claim['runs']:,} runs, {claim['compute_seconds'] / 60:,.0f} minutes of computing"
+    blocks.append(html.code([f"$ {claim['command']}", effort]))
+    return blocks
+
+
+def _read_csv(file: Path) -> list[list[str]]:
+    import csv
+
+    with open(file, encoding="utf-8", newline="") as handle:
+        return list(csv.reader(handle))
+
+
+def _run_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:
+    types = sorted({g for record in records for g in record.get("scores", {}) if "/" not in g})
+    rows = []
+    for record in records:
+        scores = record.get("scores", {})
+        rows.append([
+            record["label"] or record["run"], record["run"], record["status"],
+            f"{record['steps']:,}" if scores else "-", f"{sum(record['seconds'].values()):.0f}",
+            *(f"{scores[t]['answer_accuracy']:.3f}" if t in scores else "-" for t in types),
+        ])  # fmt: skip
+    return ["run", "id", "status", "steps", "seconds", *types], rows
+
+
+def _settings(records: Sequence[Mapping]) -> tuple[list[list[str]], list[str]]:
+    """Rows of the settings that all runs share, and the names of those that differ."""
+    flat = [dict(_pairs(record["settings"])) for record in records]
+    names = list(dict.fromkeys(name for one in flat for name in one))
+    same = [[n, flat[0][n]] for n in names if len({one.get(n) for one in flat}) == 1]
+    shared = {name for name, _ in same}
+    return same, [name for name in names if name not in shared]

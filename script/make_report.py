@@ -1,0 +1,30 @@
+"""One self-contained HTML page of a training run, a sweep, or the claims of script/reproduce/."""
+
+from __future__ import annotations
+
+import argparse
+
+from coverage_principle.cli import run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "dir",
+        metavar="DIR",
+        help="a run's folder, as in CKPT_DIR/trained_checkpoints, or a sweep's, or "
+        "results/reproduce/SCALE",
+    )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from coverage_principle.experiments.report import make_report
+    from coverage_principle.paths import find_folder, relative_to_root
+
+    report = make_report(find_folder(arguments.dir, "DIR"))
+    print(f"report: {relative_to_root(report)}")
+
+
+if __name__ == "__main__":
+    run(build_parser(), main)

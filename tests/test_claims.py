@@ -1,0 +1,252 @@
+"""Claims: the measures behind them against plain loops, the words against made-up numbers, and
+the commands from runs to page."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from coverage_principle.data import load_dataset
+from coverage_principle.experiments.claims import CLAIMS, card
+from coverage_principle.experiments.claims.accuracy import neighbours
+from coverage_principle.experiments.claims.mechanisms import item_groups
+from coverage_principle.experiments.claims.scaling import required_items
+from coverage_principle.reporting.statistics import auc, mean_of, rate_of
+from tests.conftest import ROOT
+
+# --------------------------------------------------------------------------------------- measures
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=1, max_size=25))
+def test_auc_counts_pairs(items):
+    scores, positive = zip(*items, strict=True)
+    pairs = [
+        1.0 if a > b else 0.5 if a == b else 0.0
+        for (a, good), (b, other) in itertools.product(items, items)
+        if good and not other
+    ]
+    if pairs:
+        assert auc(scores, positive) == pytest.approx(sum(pairs) / len(pairs))
+    else:
+        assert auc(scores, positive) is None
+
+
+def test_means_have_students_interval():
+    values = [0.2, 0.5, 0.9, 0.4]
+    mean = mean_of(values)
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert (mean.mean, mean.low, mean.high) == pytest.approx((0.5, low, high))
+    assert (rate_of(values).low, rate_of([0.9, 1.0]).high) == (max(low, 0), 1.0)
+    assert mean_of([3]).low is None and str(mean_of([3])) == "3.00"
+    with pytest.raises(ValueError, match="no values"):
+        mean_of([])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4))
+@settings(max_examples=25)
+def test_neighbours_are_the_training_items_one_slot_away(seed, slots):
+    rng = np.random.default_rng(seed)
+    domain = np.array(list(itertools.product(range(3), repeat=slots)))
+    order = rng.permutation(len(domain))
+    train, items = domain[order[:7]], domain[order[7:]]
+    expected = [sum((item != other).sum() == 1 for other in train) for item in items]
+    assert neighbours(items, train).tolist() == expected
+
+
+@given(
+    threshold=st.integers(2, 4000), start=st.integers(2, 5000), most=st.integers(10, 5000),
+    tolerance=st.sampled_from([0.03, 0.1, 0.5]),
+)  # fmt: skip
+def test_the_search_finds_the_smallest_sufficient_amount(threshold, start, most, tolerance):
+    asked = []
+
+    def reached(amount):
+        assert 2 <= amount <= most and amount not in asked
+        asked.append(amount)
+        return amount >= threshold
+
+    found = required_items(reached, start, most, tolerance)
+    if threshold > most:
+        assert found is None
+    else:
+        assert threshold <= found <= max(threshold + 1, math.ceil(threshold * (1 + tolerance)))
+    assert len(asked) <= 35
+
+
+@pytest.mark.parametrize("flags", [(), ("--same_f12", "--separate_seen")])
+def test_groups_beyond_coverage_hold_the_items_that_their_names_say(run_command, tmp_path, flags):
+    finished = run_command(
+        "dataset_generation/twohop.py", "--num_tokens", 7, "--max_train_data_num", 90,
+        "--test_size_for_type", 150, *flags, "--output_dir", tmp_path,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    (folder,) = tmp_path.iterdir()
+    dataset = load_dataset(folder)
+    f1, f2 = dataset.tables()
+    first, second = set(), set()
+    for x1, x2, x3 in dataset.train.inputs.tolist():
+        first.add((x1, x2))
+        second.add((int(f1[x1, x2]), x3))
+    expected = {}
+    for row, (x1, x2, x3) in enumerate(dataset.test.inputs.tolist()):
+        one, two = (x1, x2), (int(f1[x1, x2]), x3)
+        names = ["inside"] if dataset.test.types[row] == "type_0" else []
+        for name, call, own, other, rest in (
+            ("f1", one, first, second, two in second), ("f2", two, second, first, one in first),
+        ):  # fmt: skip
+            if call in own or not rest:
+                continue
+            names.append(f"{name}_elsewhere" if call in other else f"{name}_nowhere")
+            if call[0] != call[1]:
+                seen = call[::-1] in own
+                names.append(f"{name}_mirror" if seen else f"{name}_no_mirror")
+        for name in names:
+            expected.setdefault(name, set()).add(row)
+    groups = item_groups(dataset)
+    assert {
+        name: set(np.flatnonzero(rows)) for name, rows in groups.items() if rows.any()
+    } == expected
+    assert len(expected) == 9
+
+
+# ------------------------------------------------------------------------------------------ words
+
+
+def by_data(low, high, outside):
+    def run(inside):
+        return {"run": "r", "steps": [10, 20],
+                "accuracy": {"train_inferred": [0.5, 1.0], "type_0": [0.1, inside],
+                             "type_1": [0.1, outside]}}  # fmt: skip
+
+    return {"num_tokens": 10, "chance": 0.1, "sizes": {
+        "100": {"1": run(low), "2": run(low + 0.01)}, "200": {"1": run(high), "2": run(high)},
+    }}  # fmt: skip
+
+
+def test_words_claim_only_what_the_numbers_show():
+    find = CLAIMS["accuracy_by_data"].findings
+    shown = " ".join(find(by_data(0.3, 0.97, 0.12)))
+    assert "from 0.30 (0.24 to 0.37) with 100 training items to 0.97" in shown
+    assert "stays low, as published" in shown and "20 at N = 200" in shown
+    assert "stays low" not in " ".join(find(by_data(0.3, 0.97, 0.6)))
+    flat = " ".join(find(by_data(0.3, 0.4, 0.12)))
+    assert "stays low" not in flat and "At no size does every seed reach 0.9" in flat
+
+
+def series(factor, exponent, published=None):
+    at = {
+        str(size): {str(seed): {"required": round(factor * size**exponent * noise), "most": 10**6,
+                                "trials": {}}
+                    for seed, noise in ((1, 1.0), (2, 1.02))}
+        for size in (10, 20, 40)
+    }  # fmt: skip
+    return at, published
+
+
+def test_exponents_are_said_with_interval_and_published_value():
+    from coverage_principle.experiments.claims.scaling import _fit
+
+    at, published = series(3, 2.26, 2.26)
+    one = {"published": published, "at": at, "fit": _fit(at)}
+    numbers = {"rule": "rule", "tolerance": 0.1, "seeds": [1, 2], "coverage": {},
+               "series": {"2-hop": one}}  # fmt: skip
+    fit = numbers["series"]["2-hop"]["fit"]
+    assert fit["exponent"] == pytest.approx(2.26, abs=0.02)
+    (sentence,) = CLAIMS["data_scaling"].findings(numbers)
+    assert "|X|^2.26" in sentence and "published 2.26 lies within it" in sentence
+    numbers["series"]["2-hop"]["published"] = 2.9
+    assert "lies outside of it" in CLAIMS["data_scaling"].findings(numbers)[0]
+    for seeds in at.values():
+        seeds["1"]["required"] = seeds["2"]["required"] = None
+    numbers["series"]["2-hop"]["fit"] = _fit(at)
+    assert "no exponent, since 6 searches" in CLAIMS["data_scaling"].findings(numbers)[0]
+    assert "> 1,000,000" in str(CLAIMS["data_scaling"].tables(numbers))
+
+
+# ---------------------------------------------------------------------------- commands and results
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory, run_command):
+    """Two claims at the tiny scale, in one folder, and what the commands printed."""
+    root = tmp_path_factory.mktemp("claims")
+    printed = {}
+    for name in ("accuracy_by_data", "accuracy_by_k_cutoff"):
+        finished = run_command(
+            f"script/reproduce/{name}.py", "--scale", "tiny", "--output_dir", root, "--jobs", 2
+        )
+        assert finished.returncode == 0, finished.stderr
+        printed[name] = finished.stdout
+    return root, printed
+
+
+def test_claims_in_one_folder_share_their_runs(reproduced):
+    root, printed = reproduced
+    records = (root / "results.jsonl").read_text().splitlines()
+    assert len(records) == 4  # two sizes, two seeds; the second claim needs two of these again
+    for name, text in printed.items():
+        numbers = json.loads((root / name / "numbers.json").read_text())
+        for sentence in numbers["findings"]:
+            assert f"- {sentence}" in text
+        assert numbers["runs"] == {"accuracy_by_data": 4, "accuracy_by_k_cutoff": 2}[name]
+        for file in ("figure.png", "figure.pdf", "README.md", "table_1.csv"):
+            assert (root / name / file).stat().st_size > 0, file
+
+
+def test_aucs_are_those_of_the_models_outputs(reproduced):
+    root, _ = reproduced
+    numbers = json.loads((root / "accuracy_by_k_cutoff" / "numbers.json").read_text())["numbers"]
+    for runs in numbers["sizes"].values():
+        for run in runs.values():
+            items = json.loads((root / "runs" / run["run"] / "all_items.json").read_text())
+            inside = [item for item in items if item["type"] == "type_0"]
+            right = [item["model_output"] == item["target_text"] for item in inside]
+            expected = auc([item["k_cutoff"] for item in inside], right)
+            assert run["auc"]["type_0"]["k_cutoff"] == expected
+            assert run["auc"]["type_0"]["type"] == 0.5
+
+
+def test_the_report_of_a_sweep_and_of_a_run_stands_alone(
+    reproduced, run_command, tmp_path, refused
+):
+    root, _ = reproduced
+    record = json.loads((root / "results.jsonl").read_text().splitlines()[0])
+    for folder, words in (
+        (root, ["claims, measured", "4 runs done, 0 failed", record["run"],
+                "Accuracy by k-cutoff over training", "data.max_train_data_num"]),
+        (root / "runs" / record["run"], ["Training run: twohop.8.", "type_0/k_cutoff=",
+                                         "args.learning_rate"]),
+    ):  # fmt: skip
+        finished = run_command("script/make_report.py", folder)
+        assert finished.returncode == 0, finished.stderr
+        page = (folder / "report.html").read_text()
+        for word in words:
+            assert word in page, word
+        assert "src=" in page and 'src="data:image/png' in page
+        assert "http://" not in page and "https://" not in page
+        assert "class=sortable" in page and "<script>" in page
+    (tmp_path / "empty").mkdir()
+    refused(run_command("script/make_report.py", tmp_path / "empty"), "neither a sweep")
+
+
+RESULTS = sorted((ROOT / "docs" / "results").glob("*/numbers.json"))
+
+
+@pytest.mark.parametrize("file", RESULTS, ids=lambda file: file.parent.name)
+def test_the_pages_of_shipped_results_are_what_their_numbers_say(file):
+    result = json.loads(file.read_text())
+    claim = CLAIMS[result["claim"]]
+    assert claim.findings(result["numbers"]) == result["findings"]
+    text = card(result, claim.tables(result["numbers"]), "figure.png")
+    assert (file.parent / "README.md").read_text() == text
+
+
+def test_results_of_every_claim_are_shipped():
+    assert {file.parent.name for file in RESULTS} == set(CLAIMS)

@@ -1,0 +1,282 @@
+"""Sweeps: settings, launchers and the ledger; runners and workers that are killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import random
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import GPT2LMHeadModel
+
+from coverage_principle.errors import InputError
+from coverage_principle.experiments import (
+    Interrupted,
+    Ledger,
+    RunSettings,
+    Workplace,
+    execute,
+    read_spec,
+    start_command,
+)
+
+DATA = {"num_tokens": 6, "max_train_data_num": 60, "test_size_for_type": 20}
+TRAIN = {
+    "n_layer": 1, "n_head": 1, "n_embd": 8, "device": "cpu", "train_batch_size": 16,
+    "max_steps": 40, "eval_steps": 20, "logging_steps": 5, "warmup_steps": 0,
+    "resume_state_minutes": 0.001,
+}  # fmt: skip
+BASE = {"task": "twohop", "data": DATA, "coverage": {"k_sweep": True}, "train": TRAIN}
+
+
+def write(path, content):
+    path.write_text(json.dumps(content))
+    return path
+
+
+def lines(root):
+    return [json.loads(line) for line in (root / "results.jsonl").read_text().splitlines()]
+
+
+# --------------------------------------------------------------------------------------- settings
+
+
+def test_a_run_is_known_by_its_settings_alone():
+    one = RunSettings.resolve({**BASE, "seed": 3}, "one")
+    same = RunSettings.resolve(
+        {"seed": 3, **BASE, "train": dict(reversed(TRAIN.items()))}, "another label"
+    )  # fmt: skip
+    assert one.id == same.id and one.world == same.world
+    longer = RunSettings.resolve({**BASE, "seed": 3, "train": {**TRAIN, "max_steps": 41}})
+    assert longer.id != one.id and longer.world == one.world
+    other = RunSettings.resolve({**BASE, "seed": 4})
+    assert other.id != one.id and other.world != one.world
+    assert one.data["seed"] == one.train["manual_seed"] == 3
+
+
+def test_a_grid_gives_every_combination_once(tmp_path):
+    spec = read_spec(write(tmp_path / "sizes.json", {
+        "base": BASE,
+        "grid": {"data.max_train_data_num": [60, 80], "seed": [1, 2]},
+        "runs": [{}, {"train": {"n_layer": 2}}, {"data": {"num_tokens": 6}}],
+    }))  # fmt: skip
+    assert spec.name == "sizes"
+    assert len(spec.runs) == 8  # the third of "runs" says nothing new
+    assert len({run.id for run in spec.runs}) == 8
+    assert {run.label for run in spec.runs} >= {
+        "max_train_data_num=60 seed=1", "n_layer=2 max_train_data_num=80 seed=2",
+    }  # fmt: skip
+    assert len({run.world for run in spec.runs}) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"task": "sixhop"}, "task 'sixhop' is not one of custom, fivehop"),
+        ({"trainn": {}}, "settings hold 'trainn'; known are analyse, coverage"),
+        ({"train": {**TRAIN, "n_layers": 2}}, "train are not those of main.py: unrecognized"),
+        ({"train": {**TRAIN, "max_steps": "many"}}, "--max_steps: invalid int value: 'many'"),
+        ({"train": {**TRAIN, "output_dir": "x"}}, "train holds output_dir, which the runner sets"),
+        ({"analyse": {"dance": {}}}, "analyse holds 'dance'; known are cluster, lens, trace"),
+        ({"train": None, "analyse": {"lens": {}}}, "evaluate and analyse need a model"),
+        ({"data": [1]}, "data must be an object of flags"),
+    ],
+)
+def test_settings_that_no_command_would_take_are_refused_before_anything_runs(
+    tmp_path, change, words
+):
+    file = write(tmp_path / "s.json", {"runs": [{**BASE, **change}]})
+    with pytest.raises(InputError) as refusal:
+        read_spec(file)
+    assert words in str(refusal.value) and str(file) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([1], "must be a JSON object with some of base, grid, name, runs; it has not"),
+        ({"grids": {}}, "it has grids"),
+        ({"base": BASE, "grid": {"seed": 3}}, "grid 'seed' must be a list"),
+    ],
+)
+def test_a_malformed_spec_is_refused(tmp_path, run_command, refused, content, words):
+    file = write(tmp_path / "s.json", content)
+    refused(run_command("script/run_sweep.py", file, "--output_dir", tmp_path / "out"), words)
+    assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------- the ledger
+
+
+@given(cut=st.integers(0, 400))
+def test_a_torn_last_line_of_the_ledger_is_cut_off(tmp_path_factory, cut):
+    root = tmp_path_factory.mktemp("ledger")
+    ledger = Ledger(root)
+    for number in range(3):
+        ledger.add({"run": f"r{number}", "status": "done", "text": "é" * 20})
+        ledger.add({"run": f"r{number}", "status": "done", "text": "é" * 20})
+    content = (root / "results.jsonl").read_bytes()
+    assert content.count(b"\n") == 3
+    (root / "results.jsonl").write_bytes(content[: len(content) - cut])
+    whole = content[: len(content) - cut].count(b"\n") if cut < len(content) else 0
+    again = Ledger(root)
+    assert list(again.records) == [f"r{number}" for number in range(whole)]
+    again.add({"run": "new", "status": "failed"})
+    assert [record["run"] for record in lines(root)] == [*again.records]
+
+
+# -------------------------------------------------------------------------------------- the runner
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, run_command):
+    """A sweep of two runs with everything in it: its spec, folder and output. Read it only."""
+    folder = tmp_path_factory.mktemp("sweep")
+    spec = write(folder / "spec.json", {
+        "base": {**BASE, "evaluate": {}, "analyse": {
+            "cluster": {"group_by": ["b", "b,x2"], "permutations": 2}, "trace": {}, "lens": {}}},
+        "grid": {"train.max_steps": [40, 20]},
+    })  # fmt: skip
+    root = folder / "out"
+    done = run_command("script/run_sweep.py", spec, "--output_dir", root, "--jobs", 2)
+    assert done.returncode == 0, done.stderr
+    return spec, root, done.stdout
+
+
+def test_a_sweep_carries_out_every_stage_of_every_run(finished):
+    spec, root, output = finished
+    records = lines(root)
+    assert sorted(record["run"] for record in records) == sorted(
+        run.id for run in read_spec(spec).runs
+    )
+    for record in records:
+        assert record["status"] == "done"
+        assert set(record["seconds"]) == {
+            "generate", "coverage", "train", "evaluate", "cluster", "trace", "lens",
+        }  # fmt: skip
+        folder = root / "runs" / record["run"]
+        items = json.loads((folder / "all_items.json").read_text())
+        kinds = [item for item in items if item["type"] == "type_0"]
+        share = sum(i["model_output"] == i["target_text"] for i in kinds) / len(kinds)
+        assert record["scores"]["type_0"]["exact_match"] == pytest.approx(share)
+        assert len(list(folder.rglob("cluster/**/metrics.json"))) == 2
+        assert record["k_sweep"]["1"][0] > 0
+    assert len(list((root / "worlds").iterdir())) == 1  # both have the same data
+    table = list(csv.DictReader((root / "results.csv").open()))
+    assert {row["train.max_steps"] for row in table} == {"20", "40"}
+    for record, row in zip(records, table, strict=True):
+        accuracy = record["scores"]["type_0"]["answer_accuracy"]
+        assert float(row["answer_accuracy.type_0"]) == accuracy
+        assert f"{record['run']}" in output and f"{accuracy:.3f}" in output
+
+
+def test_a_finished_sweep_is_not_run_again(finished, run_command):
+    spec, root, output = finished
+    before = {file: file.stat().st_mtime_ns for file in root.rglob("*.log")}
+    again = run_command("script/run_sweep.py", spec, "--output_dir", root)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == output
+    assert before == {file: file.stat().st_mtime_ns for file in root.rglob("*.log")}
+    assert len(lines(root)) == 2
+
+
+def test_print_shows_commands_that_do_the_same(finished, run_command, tmp_path):
+    spec, root, _ = finished
+    shown = run_command(
+        "script/run_sweep.py", spec, "--launcher", "print", "--output_dir", root
+    ).stdout.splitlines()
+    assert sum(line.startswith("python dataset_generation/twohop.py") for line in shown) == 1
+    logged = {file.read_text().splitlines()[0][2:] for file in root.rglob("*.log")}
+    same = {line for line in shown if not line.startswith("#")}
+    # The data set's own folder is known only once it has been generated, so compare the rest.
+    assert {line for line in logged if "main.py" in line} <= same
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_failed_run_is_reported_and_retried_only_on_request(run_command, tmp_path):
+    spec = write(tmp_path / "s.json", {
+        "base": {**BASE, "train": {**TRAIN, "max_steps": 5}},
+        "grid": {"data.max_train_data_num": [60, 9000]},
+    })  # fmt: skip
+    root = tmp_path / "out"
+    command = ("script/run_sweep.py", spec, "--output_dir", root, "--jobs", 1)
+    first = run_command(*command)
+    assert first.returncode == 1
+    assert "at generate: twohop.py: error: --max_train_data_num 9000 is more than" in first.stderr
+    assert "1 of 2 runs are not done" in first.stderr.splitlines()[-1]
+    assert [record["status"] for record in lines(root)] == ["done", "failed"]
+    (log,) = (file for file in root.rglob("generate.log") if "9000" in file.read_text())
+    stamp = log.stat().st_mtime_ns
+    assert run_command(*command).returncode == 1
+    assert log.stat().st_mtime_ns == stamp
+    assert run_command(*command, "--retry_failed").returncode == 1
+    assert log.stat().st_mtime_ns > stamp
+    assert len(lines(root)) == 3  # the retry is on record; the run that was done is there once
+
+
+def weights(root, run):
+    model = GPT2LMHeadModel.from_pretrained(root / "runs" / run / "model" / "final_checkpoint")
+    return {name: tensor.tolist() for name, tensor in model.state_dict().items()}
+
+
+def test_a_runner_that_is_killed_loses_at_most_the_runs_in_flight(run_command, tmp_path):
+    """SIGKILL at random moments; then the same results as without, and nothing twice."""
+    settings = {"base": {**BASE, "train": {**TRAIN, "max_steps": 300}}, "grid": {"seed": [1, 2]}}
+    spec = write(tmp_path / "s.json", settings)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    moments = random.Random(5)
+    for _ in range(4):
+        done = {r["run"] for r in lines(cut)} if (cut / "results.jsonl").exists() else set()
+        stamps = {run: (cut / "runs" / run / "result.json").stat().st_mtime_ns for run in done}
+        process = start_command(
+            "script/run_sweep.py", [spec, "--output_dir", cut, "--jobs", "2"],
+            out=tmp_path / "log",
+        )  # fmt: skip
+        process.join(moments.uniform(0.3, 2.0))
+        process.kill()
+        process.join()
+        assert done <= {record["run"] for record in lines(cut)}
+        for run, stamp in stamps.items():
+            assert (cut / "runs" / run / "result.json").stat().st_mtime_ns == stamp
+    for root in (whole, cut):
+        end = run_command("script/run_sweep.py", spec, "--output_dir", root, "--jobs", 2)
+        assert end.returncode == 0, end.stderr
+    runs = sorted(record["run"] for record in lines(cut))
+    assert runs == sorted(run.id for run in read_spec(spec).runs)
+    for run in runs:
+        assert weights(cut, run) == weights(whole, run)
+
+
+def test_a_worker_that_is_killed_leaves_its_run_to_be_gone_on_with(tmp_path):
+    run = RunSettings.resolve({**BASE, "train": {**TRAIN, "max_steps": 3000}})
+    place = Workplace(tmp_path, threads=1)
+    outcome = []
+
+    def work():
+        try:
+            outcome.append(execute(run, place))
+        except Interrupted as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    state = place.run_folder(run) / "model" / "resume_state"
+    while thread.is_alive() and not state.exists():
+        time.sleep(0.05)
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    thread.join()
+    assert "train was ended by signal 9" in str(outcome[0])
+    assert not (place.run_folder(run) / "result.json").exists()
+    place.stop.set()
+    with pytest.raises(Interrupted):  # a place that is being left begins nothing
+        execute(run, place)
+    assert "resuming" not in (place.run_folder(run) / "logs" / "train.log").read_text()
+    record = execute(run, Workplace(tmp_path, threads=1))
+    assert record["status"] == "done" and record["steps"] == 3000
+    assert "resuming" in (place.run_folder(run) / "logs" / "train.log").read_text()
