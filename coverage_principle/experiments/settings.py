@@ -180,7 +180,7 @@ class RunSettings:
             heard = StringIO()
             try:
                 with redirect_stderr(heard):
-                    _parser(command.script).parse_args(command.arguments)
+                    command_parser(command.script).parse_args(command.arguments)
             except SystemExit:
                 words = heard.getvalue().strip().splitlines()
                 raise InputError(
@@ -192,8 +192,8 @@ class RunSettings:
 _PARSERS: dict[str, object] = {}
 
 
-def _parser(script: str):
-    """The parser of a command, without running it."""
+def command_parser(script: str):
+    """The ``argparse`` parser of a command (a path below the repository root), without a run."""
     if script not in _PARSERS:
         path = repository_root() / script
         sys.path.insert(0, str(path.parent))  # where its own imports look

@@ -1,0 +1,90 @@
+"""What the pages tell users to type: every command is there and knows every flag that is shown."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from coverage_principle.experiments.settings import command_parser
+from tests.conftest import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"])
+_COMMAND = re.compile(r"(?:python|bash)3? (?:-u )?((?:[\w./-]+/)?[\w-]+\.(?:py|sh))\b(.*)")
+#: Scripts whose further flags go to another command, and flags of their own.
+_HANDED_ON = {"train.sh": ("main.py", ()), "train.slurm": ("main.py", ()),
+              "quickstart.sh": ("script/quickstart.py", ("--no-install",)),
+              "all.sh": ("script/reproduce/data_scaling.py", ())}  # fmt: skip
+
+
+def commands(page):
+    """The shell lines of a page's code blocks (fenced or indented): script and what follows it."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    inside = False
+    for line in text.splitlines():
+        if line.startswith("```"):
+            inside = not inside
+        elif inside or line.startswith("    "):
+            for match in _COMMAND.finditer(line.split(" # ")[0]):
+                yield match[1], match[2]
+
+
+def script_file(name):
+    """The script that a page means, which may name it from the folder that it is to be run in."""
+    if (ROOT / name).is_file():
+        return ROOT / name
+    found = [
+        path
+        for folder in ("dataset_generation", "circuit_analysis", "script", "benchmarks", "docs")
+        for path in (ROOT / folder).rglob(name.rsplit("/", 1)[-1])
+    ]
+    assert len(found) == 1, f"{name}: {found}"
+    return found[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_the_commands_of_a_page_exist_and_know_their_flags(page):
+    for name, rest in commands(page):
+        script = script_file(name)
+        wanted = set(re.findall(r"(?<![\w-])--[\w-]+", rest))
+        target, own = _HANDED_ON.get(script.name, (script.relative_to(ROOT).as_posix(), ()))
+        if not wanted or not target.endswith(".py"):
+            continue
+        if "build_parser" not in (ROOT / target).read_text(encoding="utf-8"):
+            continue
+        known = {o for action in command_parser(target)._actions for o in action.option_strings}
+        unknown = wanted - known - set(own) - {"--debug"}
+        assert not unknown, f"{page.name}: {name} does not know {', '.join(sorted(unknown))}"
+
+
+#: Flags of others that our pages mention: torch's launcher, pip, SLURM's tools.
+_FOREIGN = {"--index-url", "--nodes", "--gpus-per-node", "--dist"}
+
+
+@pytest.fixture(scope="module")
+def every_flag():
+    """The flags of all our commands together."""
+    known = {"--debug", "--help", "--no-install"}
+    for folder in ("", "dataset_generation", "circuit_analysis", "script"):
+        for path in (ROOT / folder).glob("*.py") if not folder else (ROOT / folder).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            if "__main__" in text and "build_parser" in text:
+                parser = command_parser(path.relative_to(ROOT).as_posix())
+                known.update(o for action in parser._actions for o in action.option_strings)
+    # Commands without such a function: those of the claims, which share one, and the benchmarks.
+    for path in (ROOT / "script" / "sweeping.py", *(ROOT / "benchmarks").glob("*.py")):
+        known.update(re.findall(r'"(--[\w-]+)"', path.read_text(encoding="utf-8")))
+    return known | {"--scale"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_flags_that_a_page_mentions_exist(page, every_flag):
+    mentioned = set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", page.read_text(encoding="utf-8")))
+    unknown = {flag for flag in mentioned - every_flag - _FOREIGN if not flag.endswith("_")}
+    assert not unknown, f"{page.name} mentions {', '.join(sorted(unknown))}"
+
+
+def test_commands_are_found_on_the_pages():
+    found = [name for page in PAGES for name, _ in commands(page)]
+    assert len(found) > 25
+    assert {"determine_coverage.py", "script/run_sweep.py", "twohop.py"} <= set(found)
