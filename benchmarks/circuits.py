@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from common import describe_machine, measure
+from common import Figures, measure, output_flag
 
 from coverage_principle.cli import run
 
@@ -25,16 +25,16 @@ def build_parser() -> argparse.ArgumentParser:
     add("--items", type=int, default=2000, help="items to trace (default: 2000)")
     add("--vectors", type=int, default=10_000, help="vectors to cluster (default: 10000)")
     add("--states", type=int, default=20_000, help="items to take states of (default: 20000)")
+    output_flag(parser)
     add("--memory_only", action="store_true", help="take the states and leave (used by itself)")
     return parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from coverage_principle.cli import table
-
     if arguments.memory_only:
         take_states(arguments.states)
         return
+    figures = Figures("docs/circuit_analysis.md")
     rows = [
         trace_times(arguments.items, 1, "x2 changes, as in diff_f1"),
         trace_times(arguments.items, 0, "x1 changes, the slowest case"),
@@ -42,9 +42,11 @@ def main(arguments: argparse.Namespace) -> None:
     ]
     command = ["benchmarks/circuits.py", "--memory_only", "--states", str(arguments.states)]
     seconds, peak = measure(command)
-    header = ("task", "plain (s)", "ours (s)", "times faster", "largest difference")
-    print(f"{describe_machine()}\n{table(header, rows)}")
-    print(f"states of {arguments.states:,} items: {peak:,.0f} MiB at most, {seconds:.1f} s")
+    header = ("task", "plain (s)", "here (s)", "times faster", "largest difference")
+    figures.add(header, rows)
+    states = f"states of {arguments.states:,} items at all layers and positions, clustered"
+    figures.add(("task", "here (s)", "MiB at most"), [[states, f"{seconds:.1f}", f"{peak:,.0f}"]])
+    figures.write(arguments.output)
 
 
 def random_model(layers: int):

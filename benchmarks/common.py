@@ -1,12 +1,19 @@
-"""What the benchmarks share: a command as a whole process, and the machine in words."""
+"""What the benchmarks share: a command as a whole process, the machine in words, the figures kept.
+
+Figures that a page shows are committed as ``docs/results/*_cpu.json``; ``tests/test_docs.py`` looks
+for every row of them on the page.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +36,36 @@ def measure(command: list[str], *, env: dict[str, str] | None = None) -> tuple[f
         raise RuntimeError(f"{' '.join(command)} failed: {errors}")
     kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
     return time.perf_counter() - started, kilobytes / 1024
+
+
+def output_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--output``, the JSON file that ``Figures.write`` writes."""
+    parser.add_argument("--output", default=None, help="write the figures to this JSON file")
+
+
+class Figures:
+    """Tables of text, printed as they come and kept for a page of the documentation."""
+
+    def __init__(self, page: str, machine: str | None = None) -> None:
+        command = " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+        self.content: dict = {
+            "command": command.replace("python ", "python benchmarks/", 1),
+            "machine": machine or describe_machine(), "page": page, "tables": [],
+        }  # fmt: skip
+        print(self.content["machine"], flush=True)
+
+    def add(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table and keep it."""
+        from coverage_principle.cli import table
+
+        print(f"\n{table(header, rows)}", flush=True)
+        self.content["tables"].append({"header": list(header), "rows": [list(r) for r in rows]})
+
+    def write(self, output: str | None) -> None:
+        """Write what was kept, if a file was asked for."""
+        if output:
+            text = json.dumps(self.content, indent=2) + "\n"
+            Path(output).write_text(text, encoding="utf-8")
 
 
 def describe_machine() -> str:

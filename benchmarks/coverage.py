@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import argparse
 
-from common import describe_machine, measure
+from common import Figures, measure, output_flag
 
 from coverage_principle.cli import run
 
 DEFAULT = ("twohop:50:10000", "twohop:50:40000", "twohop:100:100000", "twohop:200:100000",
            "twohop:200:400000", "nontree:50:50000", "parallel2hop:50:60000",
            "threehop:50:200000")  # fmt: skip
-HEADER = ("data set", "train", "pair work", "one k (s)", "k-sweep (s)", "ratio", "MiB",
-          "domain (s)", "domain MiB")  # fmt: skip
+HEADER = ("data set", "items", "pair work (10^6)", "one k (s)", "k-sweep (s)", "ratio", "MiB",
+          "domain scope (s)", "domain MiB")  # fmt: skip
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--worlds", nargs="+", default=DEFAULT, metavar="TASK:TOKENS:TRAIN",
         help=f"data sets to generate and time (default: {' '.join(DEFAULT)})")  # fmt: skip
     add("--repeats", type=int, default=3, help="runs of each (default: 3)")
+    output_flag(parser)
     add("--data", default=None, help="folder that keeps the data sets (default: a temporary one)")
     return parser
 
@@ -40,8 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
     from pathlib import Path
     from statistics import median
 
-    from coverage_principle.cli import table
-
+    figures = Figures("docs/coverage.md")
     rows = []
     with contextlib.ExitStack() as stack:
         base = Path(arguments.data or stack.enter_context(tempfile.TemporaryDirectory()))
@@ -63,7 +63,8 @@ def main(arguments: argparse.Namespace) -> None:
                 f"{memory['domain']:,.0f}",
             ])  # fmt: skip
             print(f"{world} done", flush=True)
-    print(f"\n{describe_machine()}\n{table(HEADER, rows)}")
+    figures.add(HEADER, rows)
+    figures.write(arguments.output)
 
 
 def generate(world: str, base):

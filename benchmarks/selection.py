@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 
 import numpy as np
-from common import describe_machine
+from common import Figures, output_flag
 
+from coverage_principle.cli import run
 from coverage_principle.coverage import in_domain_coverage, required_amounts, select
 from coverage_principle.coverage.required import GrowingWorld
 from coverage_principle.data import WorldSettings
 from coverage_principle.tasks import TASKS
 
 SHARE = 0.99
+#: |X|, N and k.
+CASES = (
+    (50, 5000, 2), (50, 5000, 3), (50, 10_000, 2), (50, 10_000, 3), (50, 10_000, 4),
+    (100, 40_000, 2), (100, 40_000, 3),
+)  # fmt: skip
+HEADER = ("tokens", "N", "k", "covered at N", "more items, chosen", "more items, random", "ratio",
+          "s")  # fmt: skip
 
 
 def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[float, int, int]:
@@ -37,29 +44,30 @@ def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[f
     return count(start).share(k), chosen, at_random - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, default=5, help="worlds averaged over (default: 5)")
-    arguments = parser.parse_args()
-    print(describe_machine(), file=sys.stderr)
-    print(
-        "| \\|X\\| | N | k | covered at N | more items, chosen | more items, random | ratio | s |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
-    for num_tokens, start, k in (
-        (50, 5000, 2), (50, 5000, 3), (50, 10_000, 2), (50, 10_000, 3), (50, 10_000, 4),
-        (100, 40_000, 2), (100, 40_000, 3),
-    ):  # fmt: skip
+    output_flag(parser)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    figures, rows = Figures("docs/coverage.md"), []
+    for num_tokens, start, k in CASES:
         began = time.perf_counter()
         runs = [chosen_and_random(num_tokens, start, k, seed) for seed in range(arguments.seeds)]
         seconds = (time.perf_counter() - began) / arguments.seeds
         share, chosen, at_random = (statistics.mean(column) for column in zip(*runs, strict=True))
-        print(
-            f"| {num_tokens} | {start:,} | {k} | {share:.1%} | {chosen:,.0f} | {at_random:,.0f} | "
-            f"{at_random / chosen:.1f} | {seconds:.1f} |",
-            flush=True,
-        )
+        rows.append([
+            f"{num_tokens}", f"{start:,}", f"{k}", f"{share:.1%}", f"{chosen:,.0f}",
+            f"{at_random:,.0f}", f"{at_random / chosen:.1f}", f"{seconds:.1f}",
+        ])  # fmt: skip
+    figures.add(HEADER, rows)
+    figures.write(arguments.output)
 
 
 if __name__ == "__main__":
-    main()
+    run(build_parser(), main)

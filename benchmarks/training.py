@@ -11,16 +11,15 @@ evaluating the test set and writing a checkpoint.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common import describe_machine, measure
+from common import Figures, describe_machine, measure, output_flag
 
-from coverage_principle.cli import positive, run, table
+from coverage_principle.cli import positive, run
 
 TOKENS = 20
 
@@ -35,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--steps", type=positive, default=30, help="steps of a measurement (default: 30)")
     add("--published_steps", type=positive, default=3, help="of the published way (default: 3)")
     add("--rounds", type=positive, default=5, help="measurements of each, interleaved (default: 5)")
-    add("--output", default=None, help="write the figures to this JSON file")
+    output_flag(parser)
     return parser
 
 
@@ -67,18 +66,15 @@ def main(arguments: argparse.Namespace) -> None:
     middle = {name: statistics.median(runs) for name, runs in seconds.items()}
     machine = f"{describe_machine()}, torch {torch.__version__}, transformers "
     machine += f"{transformers.__version__}, {torch.get_num_threads()} threads"
-    print(machine)
-    print(table(
+    figures = Figures("docs/training.md", machine)
+    figures.add(
         ["a step", "ms", "than published", "than plain"],
         [[name, f"{1e3 * s:,.1f}", f"{middle['published'] / s:.1f}x", f"{middle['plain'] / s:.2f}x"]
          for name, s in middle.items()],
-    ))  # fmt: skip
+    )  # fmt: skip
     started = start_up(arguments.rounds)
-    print(table(["start-up", "s"], [[name, f"{s:.2f}"] for name, s in started.items()]))
-    if arguments.output:
-        content = {"machine": machine, "batch": arguments.batch, "seconds_per_step": middle,
-                   "start_up_seconds": started}  # fmt: skip
-        Path(arguments.output).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    figures.add(["start-up", "s"], [[name, f"{s:.2f}"] for name, s in started.items()])
+    figures.write(arguments.output)
 
 
 def start_up(rounds: int) -> dict[str, float]:

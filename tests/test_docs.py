@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -88,3 +89,15 @@ def test_commands_are_found_on_the_pages():
     found = [name for page in PAGES for name, _ in commands(page)]
     assert len(found) > 25
     assert {"determine_coverage.py", "script/run_sweep.py", "twohop.py"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "docs" / "results").glob("*.json")), ids=lambda file: file.stem
+)
+def test_a_page_shows_the_figures_of_its_benchmark(file):
+    content = json.loads(file.read_text(encoding="utf-8"))
+    page = (ROOT / content["page"]).read_text(encoding="utf-8")
+    rows = [row for table in content["tables"] for row in table["rows"]]
+    assert rows
+    for row in rows:
+        assert f"| {' | '.join(row)} |" in page, row
