@@ -132,7 +132,8 @@ def table_lines(sweep, started: float) -> list[str]:
     parts = [f"{count:,} {name}" for name, count in tally.items() if count or name == "done"]
     lines = [f"{', '.join(parts)}; {duration(now - started)}"]
     for progress, training in sweep.progress():
-        words = progress.stage + (f" {training}" if progress.stage == "train" else "")
+        shown = progress.stage.startswith(("train", "job "))  # a job may be at any stage
+        words = progress.stage + (f" {training}" if training and shown else "")
         run, since = progress.run, duration(now - progress.started)
         lines.append(f"  {run.id}  {run.label}: {words} ({since})")
     return lines

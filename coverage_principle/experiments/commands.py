@@ -26,6 +26,7 @@ from coverage_principle.paths import repository_root
 
 #: What commands import after parsing.
 PRELOADED = [
+    "coverage_principle.experiments._server",
     "simpletransformers.seq2seq",
     "coverage_principle.circuits",
     "coverage_principle.coverage",
@@ -51,7 +52,8 @@ def start_command(
     Its output goes to the end of ``out``, and its errors to ``err`` if that is another file. With
     ``lock`` it first waits for the lock on that file, which it then holds as long as it lives: two
     processes never work in one folder. ``threads`` limits torch. If the process that started it
-    dies, it is asked to stop (SIGTERM), and ended if it does not.
+    dies, it is asked to stop (SIGTERM), and ended if it does not. It ignores SIGUSR2, with which
+    SLURM and submitit tell a whole job that it will be cut off: who started it says what to do.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -86,6 +88,9 @@ def _be_command(
     for stream, file in ((sys.stdout, out), (sys.stderr, err)):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, stream.fileno())
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # not the server's any more
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if lock is not None:
         held = open(lock, "w")  # noqa: SIM115 - held until the process ends

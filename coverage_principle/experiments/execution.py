@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from coverage_principle.data import ANNOTATED, read_json, write_json
@@ -44,8 +47,6 @@ class Workplace:
     environment: Mapping[str, str] = field(default_factory=dict)
     threads: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
-    _guard: threading.Lock = field(default_factory=threading.Lock)
-    _worlds: dict[str, threading.Lock] = field(default_factory=dict)
 
     def run_folder(self, run: RunSettings) -> Path:
         return self.root / "runs" / run.id
@@ -53,10 +54,23 @@ class Workplace:
     def world_folder(self, run: RunSettings) -> Path:
         return self.root / "worlds" / run.world
 
-    def making(self, world: str) -> threading.Lock:
-        """Held while a world is made, so that runs of this process make it once."""
-        with self._guard:
-            return self._worlds.setdefault(world, threading.Lock())
+    @contextmanager
+    def alone_in(self, folder: Path) -> Iterator[None]:
+        """Wait until no other run, of this process or any other, works in ``folder``.
+
+        ``Interrupted`` if ``stop`` is set meanwhile. Machines that share a folder need a file
+        system on which ``flock`` holds for all of them.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "busy.lock", "w") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if self.stop.wait(_LOOK_S):
+                        raise Interrupted("it waited for another run") from None
+            yield
 
 
 def execute(
@@ -67,12 +81,18 @@ def execute(
     ``told`` hears the name of each stage as it begins. A stage that fails makes a record with
     ``status`` ``failed``, its stage and the command's last line; ``Interrupted`` leaves none.
     """
+    # Two jobs of a cluster may have the same run, if a runner died before it noted the first one.
+    with place.alone_in(place.run_folder(run)):
+        return _carry_out(run, place, told)
+
+
+def _carry_out(run: RunSettings, place: Workplace, told: Callable[[str], None]) -> dict:
     folder, world = place.run_folder(run), place.world_folder(run)
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / SETTINGS, {"label": run.label, **run.as_dict()})
     record: dict[str, object] = {"run": run.id, "world": run.world, "label": run.label}
     try:
-        with place.making(run.world):
+        # Runs that share a world make it once: whoever comes second finds its stages done.
+        with place.alone_in(world):
             # A later command names the data set's folder, which the first one makes.
             for number in range(len(run.world_commands(world))):
                 _do(run.world_commands(world)[number], world, place, told)
@@ -82,6 +102,7 @@ def execute(
     except StageFailed as failure:
         record |= {"status": "failed", "stage": failure.stage, "error": str(failure)}
     record["seconds"] = {**_finished(world), **_finished(folder)}
+    record["ended"] = datetime.now(UTC).isoformat(timespec="milliseconds")
     record["settings"] = run.as_dict()
     write_json(folder / RESULT, record)
     return record
