@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
+from coverage_principle.experiments import start_command
 from simpletransformers.seq2seq import (
     Seq2SeqArgs,
     Seq2SeqError,
@@ -450,6 +452,45 @@ def test_a_terminated_run_goes_on_to_the_same_weights(tmp_path, small_dataset):
     for name, tensor in weights[0].items():
         assert torch.equal(tensor, weights[1][name]), name
     assert losses(tmp_path / "whole") == losses(cut)
+
+
+def train_in_two_processes(out, dataset, *flags):
+    """Two ranks of one run, started as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = [
+        start_command(
+            "main.py", ["--data_dir", dataset, *FLAGS, *flags], out=out, threads=1,
+            environment={"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2",
+                         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    for process in ranks:
+        process.join(120)
+        if process.is_alive():
+            process.kill()
+    assert [process.exitcode for process in ranks] == [0, 0], out.read_text()
+
+
+def test_two_processes_go_on_where_they_stopped(tmp_path, small_dataset):
+    """With dropout: each rank has random numbers of its own, which a continuation goes on with."""
+    runs = {name: str(tmp_path / name) for name in ("whole", "halves")}
+    out = tmp_path / "out"
+    for run, *flags in (
+        ("whole", "--max_steps", "20"),
+        ("halves", "--max_steps", "10"),
+        ("halves", "--max_steps", "20", "--resume"),
+    ):
+        train_in_two_processes(out, small_dataset, *flags, "--output_dir", runs[run])
+    assert "resuming" in out.read_text()
+    weights = [
+        GPT2LMHeadModel.from_pretrained(f"{run}/final_checkpoint").state_dict()
+        for run in runs.values()
+    ]
+    for name, tensor in weights[0].items():
+        assert torch.equal(tensor, weights[1][name]), name
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds the ranks in /proc")

@@ -120,6 +120,7 @@ def gather_random_states(ranks: Ranks) -> list[dict[str, torch.Tensor]]:
 
 def set_random_state(state: Mapping[str, torch.Tensor], device: torch.device) -> None:
     """Put this rank's generators back."""
-    torch.set_rng_state(state["cpu"])
+    # Copies: torch reads a state from the start of its memory, but a rank's is a row of a table.
+    torch.set_rng_state(state["cpu"].clone())
     if "device" in state:
-        torch.cuda.set_rng_state(state["device"], device)
+        torch.cuda.set_rng_state(state["device"].clone(), device)
