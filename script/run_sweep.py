@@ -89,7 +89,7 @@ def report_trouble(sweep, runs, futures) -> None:
         if error is not None:
             print(f"interrupted: {one.id}  {one.label}: {error}", file=sys.stderr)
         elif (record := future.result())["status"] == "failed":
-            log = sweep.folder(one) / "logs" / f"{record['stage']}.log"
+            log = sweep.log(one, record["stage"])
             print(f"failed: {one.id}  {one.label}, at {record['stage']}: {record['error']} "
                   f"(log: {log})", file=sys.stderr)  # fmt: skip
         else:

@@ -6,8 +6,10 @@ import csv
 import json
 import multiprocessing
 import random
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -209,6 +211,8 @@ def test_a_failed_run_is_reported_and_retried_only_on_request(run_command, tmp_p
     assert first.returncode == 1
     assert "at generate: twohop.py: error: --max_train_data_num 9000 is more than" in first.stderr
     assert "1 of 2 runs are not done" in first.stderr.splitlines()[-1]
+    log = re.search(r"\(log: (.*)\)", first.stderr)[1]
+    assert "--max_train_data_num 9000" in Path(log).read_text()
     assert [record["status"] for record in lines(root)] == ["done", "failed"]
     (log,) = (file for file in root.rglob("generate.log") if "9000" in file.read_text())
     stamp = log.stat().st_mtime_ns

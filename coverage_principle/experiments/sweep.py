@@ -59,6 +59,12 @@ class Sweep:
         """Where a run's files are."""
         return self.root / "runs" / run.id
 
+    def log(self, run: RunSettings, stage: str) -> Path:
+        """What a stage of a run wrote; stages that runs share write in their world's folder."""
+        shared = {command.name for command in run.world_commands(Path())}
+        folder = self.root / "worlds" / run.world if stage in shared else self.folder(run)
+        return folder / "logs" / f"{stage}.log"
+
     def history(self, run: RunSettings) -> list[dict]:
         """The evaluations of a run's training; ``InputError`` if there are none."""
         return evaluations(self.folder(run))
