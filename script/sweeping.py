@@ -77,7 +77,8 @@ def sweeping(arguments: argparse.Namespace, root: Path) -> Iterator:
     try:
         yield Sweep(root, launcher, retry_failed=arguments.retry_failed)
     except BaseException:
-        print("\nstopping; what is trained so far is kept", file=sys.stderr, flush=True)
+        if launcher.running():
+            print("\nstopping; what is trained so far is kept", file=sys.stderr, flush=True)
         launcher.close(cancel=True)
         raise
     finally:

@@ -237,7 +237,9 @@ def path_ambiguity(numbers: Mapping, stem: Path) -> list[Path]:
 def mechanisms(numbers: Mapping, stem: Path) -> list[Path]:
     """Accuracy on items outside of coverage, by whether a mechanism could reach them."""
     panels = numbers["panels"]
-    figure, axes = new_figure(4.9 * len(panels), 4.0, 1, len(panels), sharey=True, squeeze=False)
+    widths = [1 + len(panel["variants"]) for panel in panels.values()]
+    figure, axes = new_figure(1.2 * sum(widths), 4.6, 1, len(panels), sharey=True, squeeze=False,
+                              width_ratios=widths)  # fmt: skip
     for axis, panel in zip(axes[0], panels.values(), strict=True):
         names = list(panel["variants"])
         groups = list(panel["groups"])
@@ -256,6 +258,6 @@ def mechanisms(numbers: Mapping, stem: Path) -> list[Path]:
         axis.set_xticks(range(len(names)), [n.replace(", ", ",\n") for n in names], fontsize=8)
         axis.set_title(panel["title"])
         axis.set_ylim(0, 1.05)
-        axis.legend(fontsize=7, loc="upper left")
+        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=2)
     axes[0][0].set_ylabel("answer accuracy (bar: mean, dots: seeds)")
     return save_figure(figure, stem)

@@ -33,15 +33,18 @@ PLANS = {
 }
 #: Tables of f1 and f2: the property is there or not.
 FAMILIES = ("random", "commutative", "modular")
-#: One function for both hops, with a seen split for each; a stack run once or twice.
+#: One function for both hops, with a seen split for each, and ways to share its computation: the
+#: whole stack of blocks run twice, and a single block run twice, which must do both hops.
+_ONE = {"same_f12": True, "separate_seen": True}
+_TWICE = {"add_recurrence": True}
 SHARED = {
     "two functions": ({}, {}),
-    "one function": ({"same_f12": True, "separate_seen": True}, {}),
-    "two functions, recurrent": ({}, {"add_recurrence": True}),
-    "one function, recurrent": (
-        {"same_f12": True, "separate_seen": True}, {"add_recurrence": True},
-    ),
-}  # fmt: skip
+    "one function": (_ONE, {}),
+    "two functions, stack twice": ({}, _TWICE),
+    "one function, stack twice": (_ONE, _TWICE),
+    "two functions, one block twice": ({}, {**_TWICE, "n_layer": 1}),
+    "one function, one block twice": (_ONE, {**_TWICE, "n_layer": 1}),
+}
 
 PROPERTY_GROUPS = {
     "inside": "type_0: both calls seen",
@@ -88,7 +91,6 @@ def item_groups(dataset: Dataset) -> dict[str, np.ndarray]:
 def collect(sweep: Sweep, scale: str) -> dict:
     """Both panels: accuracy of every group, variant and seed."""
     plan = PLANS[scale]
-    # At |X| * |X| calls a function, all are in a group once the test holds every such item.
     variants = {
         **{("property", family): ({"function_family": family}, {}) for family in FAMILIES},
         **{("shared", name): changes for name, changes in SHARED.items()},
