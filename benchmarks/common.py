@@ -70,15 +70,11 @@ class Figures:
 
 def describe_machine() -> str:
     """Processor, cores and versions, as text."""
-    model = platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines()
-                 if line.startswith("model name")]  # fmt: skip
-        model = names[0] if names else model
     import numpy
 
+    from coverage_principle.experiments.claims.base import processor
+
     return (
-        f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"numpy {numpy.__version__}"
     )

@@ -160,7 +160,7 @@ def machine(records: Sequence[Mapping]) -> dict[str, str]:
     devices = sorted({record["device"] for record in records if "device" in record})
     return {
         "devices": "; ".join(devices),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": f"{os.cpu_count()} cores",
     }
 
@@ -174,7 +174,8 @@ def versions(records: Sequence[Mapping]) -> dict[str, str]:
     return {package: " and ".join(sorted(names)) for package, names in found.items()}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, as far as the system tells."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:
