@@ -228,20 +228,28 @@ def weights(root, run):
     return {name: tensor.tolist() for name, tensor in model.state_dict().items()}
 
 
+def progress(root):
+    """Something that changes whenever a training goes on."""
+    return {str(file): file.stat().st_size for file in root.glob("runs/*/model/metrics.jsonl")}
+
+
 def test_a_runner_that_is_killed_loses_at_most_the_runs_in_flight(run_command, tmp_path):
     """SIGKILL at random moments; then the same results as without, and nothing twice."""
-    settings = {"base": {**BASE, "train": {**TRAIN, "max_steps": 300}}, "grid": {"seed": [1, 2]}}
+    settings = {"base": {**BASE, "train": {**TRAIN, "max_steps": 600}}, "grid": {"seed": [1, 2]}}
     spec = write(tmp_path / "s.json", settings)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     moments = random.Random(5)
-    for _ in range(4):
+    for _ in range(3):
         done = {r["run"] for r in lines(cut)} if (cut / "results.jsonl").exists() else set()
         stamps = {run: (cut / "runs" / run / "result.json").stat().st_mtime_ns for run in done}
+        before = progress(cut)
         process = start_command(
             "script/run_sweep.py", [spec, "--output_dir", cut, "--jobs", "2"],
             out=tmp_path / "log",
         )  # fmt: skip
-        process.join(moments.uniform(0.3, 2.0))
+        while process.is_alive() and progress(cut) == before:  # something is in flight now
+            time.sleep(0.01)
+        process.join(moments.uniform(0.0, 1.5))
         process.kill()
         process.join()
         assert done <= {record["run"] for record in lines(cut)}

@@ -228,8 +228,8 @@ def path_ambiguity(numbers: Mapping, stem: Path) -> list[Path]:
             right.plot([place] * len(found), found, "k.", markersize=4)
     right.axhline(0, color="black", linewidth=0.8)
     right.set_xticks(range(len(names)), [n.replace(", ", ",\n") for n in names], fontsize=8)
-    right.set_ylabel("IICG, group-balanced, at its peak")
-    right.set_title("do states of type_0 items cluster by b, or by (b, x2)?")
+    right.set_ylabel("IICG at x3, best layer, group-balanced")
+    right.set_title("do type_0 states cluster by b, or by (b, x2)?")
     right.legend(fontsize=7)
     return save_figure(figure, stem)
 
