@@ -92,3 +92,35 @@ def test_the_commands_for_tasks_of_ones_own_work(checkout):
         r"    \{\n.*?\n    \}\n", (ROOT / "docs/custom_tasks.md").read_text(), re.DOTALL
     )
     assert json.loads(shown[0]) == json.loads((ROOT / "docs/tasks/diamond.json").read_text())
+
+
+def test_the_tutorial_works(checkout):
+    """Its sweep made short; what the page shows of the long one is what its results say."""
+    spec = checkout / "docs/tutorial/weight_decay.json"
+    shown = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    assert json.loads(blocks("docs/tutorial.md", "json")[0]) == json.loads(spec.read_text())
+    spec.write_text(spec.read_text().replace('"max_steps": 2000', '"max_steps": 10'))
+    outputs = [run_block(block, checkout) for block in blocks("docs/tutorial.md", "bash")]
+    assert outputs[0].count("python main.py --data_dir") == 6
+    assert outputs[1].count("done ") >= 6 and "weight_decay=1.0 seed=43" in outputs[1]
+    assert (checkout / "results/sweeps/weight_decay/figure.png").exists()
+    assert (checkout / "results/sweeps/weight_decay/report.html").exists()
+    records = list(map(json.loads, (ROOT / "docs/tutorial/results.jsonl").read_text().splitlines()))
+    for record in records:
+        accuracies = [f"{record['scores'][t]['answer_accuracy']:.3f}" for t in
+                      ("train_inferred", "type_0", "type_1", "type_2", "type_3")]  # fmt: skip
+        line = rf"{record['run']}  {record['label']} +done +2,000 +{' +'.join(accuracies)}"
+        assert re.search(line, shown), record["label"]
+    figure = run_block(
+        "python docs/tutorial/figure.py docs/tutorial/results.jsonl drawn.png", checkout
+    )
+    for line in re.findall(r"^    (weight decay .*)$", shown, flags=re.MULTILINE):
+        assert line in figure.splitlines()
+
+
+def test_the_python_of_the_page_on_sweeps_works(checkout):
+    (block,) = blocks("docs/sweeps.md", "python")
+    spec = checkout / "docs/tutorial/weight_decay.json"
+    spec.write_text(spec.read_text().replace('"max_steps": 2000', '"max_steps": 10'))
+    output = run_block(f"python - <<'END'\n{block}\nEND", checkout)
+    assert output.count("answer_accuracy") == 6
