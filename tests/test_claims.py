@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from coverage_principle.data import load_dataset
-from coverage_principle.experiments.claims import CLAIMS, card
+from coverage_principle.experiments.claims import CLAIMS, SCALES, card, scaling
 from coverage_principle.experiments.claims.accuracy import neighbours
 from coverage_principle.experiments.claims.mechanisms import item_groups
-from coverage_principle.experiments.claims.scaling import required_items
 from coverage_principle.reporting.statistics import auc, mean_of, rate_of
 from tests.conftest import ROOT
 
@@ -72,7 +71,7 @@ def test_the_search_finds_the_smallest_sufficient_amount(threshold, start, most,
         asked.append(amount)
         return amount >= threshold
 
-    found = required_items(reached, start, most, tolerance)
+    found = scaling.required_items(reached, start, most, tolerance)
     if threshold > most:
         assert found is None
     else:
@@ -151,10 +150,8 @@ def series(factor, exponent, published=None):
 
 
 def test_exponents_are_said_with_interval_and_published_value():
-    from coverage_principle.experiments.claims.scaling import _fit
-
     at, published = series(3, 2.26, 2.26)
-    one = {"published": published, "at": at, "fit": _fit(at)}
+    one = {"published": published, "at": at, "fit": scaling._fit(at)}
     numbers = {"rule": "rule", "tolerance": 0.1, "seeds": [1, 2], "coverage": {},
                "series": {"2-hop": one}}  # fmt: skip
     fit = numbers["series"]["2-hop"]["fit"]
@@ -165,9 +162,38 @@ def test_exponents_are_said_with_interval_and_published_value():
     assert "lies outside of it" in CLAIMS["data_scaling"].findings(numbers)[0]
     for seeds in at.values():
         seeds["1"]["required"] = seeds["2"]["required"] = None
-    numbers["series"]["2-hop"]["fit"] = _fit(at)
+    numbers["series"]["2-hop"]["fit"] = scaling._fit(at)
     assert "no exponent, since 6 searches" in CLAIMS["data_scaling"].findings(numbers)[0]
     assert "> 1,000,000" in str(CLAIMS["data_scaling"].tables(numbers))
+
+
+# ---------------------------------------------------------------------------------------- settings
+
+
+class Asked(Exception):
+    """What a claim wanted to have run."""
+
+
+class Recorder:
+    """In place of a sweep: keeps what is asked for, and goes no further."""
+
+    def submit_all(self, runs):
+        raise Asked(runs)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_asks_for_runs_that_the_commands_take(scale):
+    """Settings are checked by the commands' own parsers when they are resolved."""
+    for name in ("accuracy_by_data", "accuracy_by_k_cutoff", "path_ambiguity", "mechanisms"):
+        with pytest.raises(Asked) as asked:
+            CLAIMS[name].collect(Recorder(), scale)
+        runs = asked.value.args[0]
+        assert len({run.id for run in runs}) == len(runs) > 1
+    for plan in (scaling.by_task, scaling.by_model, scaling.by_thought):
+        for series in plan(scale).values():
+            run = scaling.trial(series, scale, series.sizes[0], 42, series.start)
+            assert run.data["num_tokens"] == series.sizes[0]
+            assert "type_0:" in run.train["stop_when"]
 
 
 # ---------------------------------------------------------------------------- commands and results
