@@ -188,7 +188,7 @@ def test_every_scale_asks_for_runs_that_the_commands_take(scale):
         with pytest.raises(Asked) as asked:
             CLAIMS[name].collect(Recorder(), scale)
         runs = asked.value.args[0]
-        assert len({run.id for run in runs}) == len(runs) > 1
+        assert len({run.id for run in runs}) > 1
     for plan in (scaling.by_task, scaling.by_model, scaling.by_thought):
         for series in plan(scale).values():
             run = scaling.trial(series, scale, series.sizes[0], 42, series.start)
