@@ -69,7 +69,7 @@ _SIZES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
         "fivehop": ((2, 3), 8),
     },
     "cpu": {
-        "twohop": ((10, 14, 20), 430), "parallel2hop": ((7, 9, 12), 500),
+        "twohop": ((16, 20, 28), 1550), "parallel2hop": ((7, 9, 12), 500),
         "threehop": ((9, 11), 1700), "fivehop": ((7, 10, 14), 250),
     },
     "gpu": {
@@ -84,7 +84,7 @@ _SIZES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
 #: For chain of thought, which needs less.
 _COT_SIZES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
     "tiny": {"twohop": ((3, 4), 8), "threehop": ((3, 4), 10)},
-    "cpu": {"twohop": ((10, 14, 20), 180), "threehop": ((7, 10, 14), 200)},
+    "cpu": {"twohop": ((12, 20, 28), 250), "threehop": ((7, 9, 11), 200)},
     "gpu": {"twohop": ((20, 30, 50, 70), 800), "threehop": ((12, 20, 30, 50), 1000)},
     "paper": {"twohop": (_PAPER_SIZES, 2000), "threehop": (_PAPER_SIZES, 4000)},
 }  # fmt: skip
