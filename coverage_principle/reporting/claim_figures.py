@@ -150,8 +150,10 @@ def scaling(numbers: Mapping, stem: Path) -> list[Path]:
         if points:
             left.plot(*zip(*points, strict=True), marker, color=colour, markersize=5, alpha=0.75,
                       linestyle="", label=label)  # fmt: skip
-        if side := numbers["coverage"].get(name):
-            _coverage_lines(left, side, colour)
+    for name, side in numbers["coverage"].items():
+        names = list(numbers["series"])
+        own = PALETTE[names.index(name) % len(PALETTE)] if name in names else "grey"
+        _coverage_lines(left, side, own)
     if numbers["coverage"]:
         left.plot([], [], color="black", linestyle=":", linewidth=1,
                   label="99 % of unseen items k-covered")  # fmt: skip

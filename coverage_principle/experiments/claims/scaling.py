@@ -93,6 +93,10 @@ _DEEP: dict[str, dict[str, object]] = {
     "tiny": {"n_layer": 3}, "cpu": {"n_layer": 3}, "gpu": {}, "paper": {},
 }  # fmt: skip
 _SCRIPTS = {"parallel2hop": "parallel-twohop"}
+#: How a task is called in figures.
+_TITLES = {
+    "twohop": "2-hop", "parallel2hop": "parallel 2-hop", "threehop": "3-hop", "fivehop": "5-hop",
+}  # fmt: skip
 
 
 def _series(graph: str, scale: str, *, cot: bool = False, **more: object) -> Series:
@@ -106,9 +110,9 @@ def _series(graph: str, scale: str, *, cot: bool = False, **more: object) -> Ser
 def by_task(scale: str) -> dict[str, Series]:
     """Claim c: direct answers."""
     return {
-        "2-hop": _series("twohop", scale, published=2.26),
-        "parallel 2-hop": _series("parallel2hop", scale, published=2.43),
-        "3-hop": _series("threehop", scale, train=_DEEP[scale], published=2.58),
+        _TITLES["twohop"]: _series("twohop", scale, published=2.26),
+        _TITLES["parallel2hop"]: _series("parallel2hop", scale, published=2.43),
+        _TITLES["threehop"]: _series("threehop", scale, train=_DEEP[scale], published=2.58),
     }
 
 
@@ -261,10 +265,10 @@ def _fit(at: Mapping[str, Mapping[str, Mapping]]) -> dict | None:
 
 
 def _coverage_side(series: Mapping[str, Series], root: Path, seeds) -> dict:
-    """What k-coverage alone asks for at the same sizes: by direct task and k."""
+    """What k-coverage alone asks for at the same sizes: by task (direct answers) and k."""
     found: dict[str, dict] = {}
-    for name, one in series.items():
-        if one.data.get("cot") or one.graph in {o["graph"] for o in found.values()}:
+    for one in series.values():
+        if one.data.get("cot") or _TITLES[one.graph] in found:
             continue
         data = RequiredData(
             Search(TASKS[one.graph], _KS, share=_COVERED), root / f"required_{one.graph}.json"
@@ -290,7 +294,9 @@ def _coverage_side(series: Mapping[str, Series], root: Path, seeds) -> dict:
                 "required": means,
                 "fit": asdict(fit_power_law(*zip(*points, strict=True))) if enough else None,
             }
-        found[name] = {"graph": one.graph, "share": _COVERED, "k": by_k}
+        found[_TITLES[one.graph]] = {
+            "share": _COVERED, "sizes": list(map(str, one.sizes)), "k": by_k,
+        }  # fmt: skip
     return found
 
 

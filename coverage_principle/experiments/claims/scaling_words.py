@@ -101,7 +101,7 @@ def tables(numbers: Mapping) -> list[Table]:
     result = [Table(f"Required N ({numbers['rule']}; to {numbers['tolerance']:.0%})", header, rows)]
     rows = []
     for name, side in numbers["coverage"].items():
-        for size in numbers["series"][name]["at"]:
+        for size in side["sizes"]:
             needed = [entry["required"].get(size) for entry in side["k"].values()]
             rows.append([name, size, *("-" if n is None else f"{n:,.0f}" for n in needed)])
         fits = [entry["fit"] for entry in side["k"].values()]
