@@ -60,6 +60,8 @@ _TRAIN: dict[str, dict[str, object]] = {
 }  # fmt: skip
 _TOLERANCE = {"tiny": 0.5, "cpu": 0.12, "gpu": 0.05, "paper": 0.03}
 _SEEDS = {"tiny": (42,), "cpu": (42, 43), "gpu": (42, 43, 44), "paper": (42, 43, 44)}
+#: For claim d, whose smaller models take the longest to fit.
+_MODEL_SEEDS = {**_SEEDS, "cpu": (42,)}
 _PAPER_SIZES = (30, 50, 70, 100, 150, 200)
 
 #: Sizes |X| of each task at each scale, and the N from which the smallest is searched.
@@ -225,10 +227,15 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
     }  # fmt: skip
 
 
-def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) -> dict:
+def collect(
+    plan: Callable[[str], dict[str, Series]],
+    all_seeds: Mapping[str, tuple[int, ...]],
+    sweep: Sweep,
+    scale: str,
+) -> dict:
     """Every series at every size and seed, side by side as far as the launcher allows."""
     series = plan(scale)
-    seeds = _SEEDS[scale]
+    seeds = all_seeds[scale]
     # The largest first: at the end no long search is left alone.
     wanted = sorted(
         ((name, size, seed) for name, one in series.items() for size in one.sizes
@@ -305,17 +312,17 @@ def _coverage_side(series: Mapping[str, Series], root: Path, seeds) -> dict:
 BY_TASK = Claim(
     "data_scaling", "Data scaling: required N against |X|",
     "required N grows as |X|^2.26 (2-hop), 2.43 (parallel 2-hop) and 2.58 (3-hop), all R^2 > 0.98.",
-    partial(collect, by_task), words.find, words.tables, draw_scaling,
+    partial(collect, by_task, _SEEDS), words.find, words.tables, draw_scaling,
 )  # fmt: skip
 BY_MODEL = Claim(
     "parameter_scaling", "Parameter scaling: does a larger model need less data? (2-hop)",
     "exponents 2.13, 2.26 and 2.28 for 68M, 96M and 1.5B parameters: 20 times the parameters bring "
     "no gain.",
-    partial(collect, by_model), words.compare_models, words.tables, draw_scaling,
+    partial(collect, by_model, _MODEL_SEEDS), words.compare_models, words.tables, draw_scaling,
 )  # fmt: skip
 BY_THOUGHT = Claim(
     "chain_of_thought", "Chain of thought: what writing the bridges saves",
     "exponents 2.09 (2-hop), 1.76 (3-hop) and 1.80 (5-hop) with chain of thought, against 2.26 and "
     "2.58 without.",
-    partial(collect, by_thought), words.compare_thought, words.tables, draw_scaling,
+    partial(collect, by_thought, _SEEDS), words.compare_thought, words.tables, draw_scaling,
 )  # fmt: skip
