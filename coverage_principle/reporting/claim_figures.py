@@ -171,13 +171,18 @@ def scaling(numbers: Mapping, stem: Path) -> list[Path]:
 
 
 def _coverage_lines(axis, side: Mapping, colour: str) -> None:
-    """What k-coverage alone asks for, a dotted line for each k."""
+    """What k-coverage alone asks for, a dotted line for each k; lines that meet share a label."""
+    ends: dict[float, list[str]] = {}
     for k, entry in side["k"].items():
         points = [(int(size), amount) for size, amount in entry["required"].items()]
         if len(points) > 1:
             axis.plot(*zip(*points, strict=True), color=colour, linestyle=":", linewidth=1)
-            axis.annotate(f"k={k}", points[-1], textcoords="offset points", xytext=(3, -3),
-                          color=colour, fontsize=7)  # fmt: skip
+            x, y = points[-1]
+            near = next((end for end in ends if 0.95 < end / y < 1.05), y)
+            ends.setdefault(near, []).append(k)
+    for y, ks in ends.items():
+        axis.annotate(f"k={','.join(ks)}", (x, y), textcoords="offset points", xytext=(3, -3),
+                      color=colour, fontsize=7)  # fmt: skip
 
 
 def _exponents(axis, series: Mapping) -> None:
