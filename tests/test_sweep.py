@@ -7,8 +7,10 @@ import json
 import multiprocessing
 import random
 import re
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,14 @@ def test_a_run_is_known_by_its_settings_alone():
     other = RunSettings.resolve({**BASE, "seed": 4})
     assert other.id != one.id and other.world != one.world
     assert one.data["seed"] == one.train["manual_seed"] == 3
+
+
+def test_settings_can_be_made_in_many_threads():
+    streams = sys.stdout, sys.stderr
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda n: RunSettings.resolve({**BASE, "seed": n % 3}), range(60)))
+    assert len({run.id for run in runs}) == 3
+    assert (sys.stdout, sys.stderr) == streams
 
 
 def test_a_grid_gives_every_combination_once(tmp_path):

@@ -12,11 +12,10 @@ import json
 import runpy
 import shlex
 import sys
+import threading
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
 
 from coverage_principle.errors import InputError
@@ -177,30 +176,41 @@ class RunSettings:
         # What a path holds does not matter to a parser.
         commands = self.world_commands(Path("folder")) + self.run_commands(Path("f"), Path("w"))
         for command in commands:
-            heard = StringIO()
             try:
-                with redirect_stderr(heard):
-                    command_parser(command.script).parse_args(command.arguments)
-            except SystemExit:
-                words = heard.getvalue().strip().splitlines()
+                command_parser(command.script).parse_args(command.arguments)
+            except _Refused as refusal:
                 raise InputError(
-                    f"the settings of {command.name} are not those of {command.script}: "
-                    f"{words[-1].partition('error: ')[2] if words else 'refused'}"
+                    f"the settings of {command.name} are not those of {command.script}: {refusal}"
                 ) from None
 
 
+class _Refused(Exception):
+    """What a command's parser says instead of printing it and leaving."""
+
+
 _PARSERS: dict[str, object] = {}
+_PARSERS_GUARD = threading.Lock()
 
 
 def command_parser(script: str):
-    """The ``argparse`` parser of a command (a path below the repository root), without a run."""
-    if script not in _PARSERS:
-        path = repository_root() / script
-        sys.path.insert(0, str(path.parent))  # where its own imports look
-        try:
-            _PARSERS[script] = runpy.run_path(str(path))["build_parser"]()
-        finally:
-            sys.path.remove(str(path.parent))
+    """The ``argparse`` parser of a command (a path below the repository root), without a run.
+
+    It raises an exception where the command itself would print a usage error and leave.
+    """
+
+    def refuse(message: str) -> None:
+        raise _Refused(message)
+
+    with _PARSERS_GUARD:  # searches make settings in several threads
+        if script not in _PARSERS:
+            path = repository_root() / script
+            sys.path.insert(0, str(path.parent))  # where its own imports look
+            try:
+                parser = runpy.run_path(str(path))["build_parser"]()
+            finally:
+                sys.path.remove(str(path.parent))
+            parser.error = refuse
+            _PARSERS[script] = parser
     return _PARSERS[script]
 
 

@@ -188,9 +188,10 @@ def _shared_sentences(panel: Mapping) -> list[str]:
                 unclear.append(gap.mean)
     if unclear:
         clear.append(
-            f"In {len(unclear)} of {len(unclear) + len(clear)} comparisons of one operator an "
-            "unseen call is not clearly answered more often where the other hop has seen it: the "
-            f"differences lie between {min(unclear):.2f} and {max(unclear):.2f}."
+            f"In {len(unclear)} of {len(unclear) + len(clear)} comparisons, over variants with one "
+            "and with two functions and both hops, an unseen call is not clearly answered more "
+            "often where the other hop has seen it: differences lie between "
+            f"{min(unclear):.2f} and {max(unclear):.2f}."
         )
     return clear
 
