@@ -165,8 +165,8 @@ def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunS
     cot = bool(series.data.get("cot"))
     settings = {
         "task": series.task, "seed": seed,
-        "data": {"num_tokens": size, "max_train_data_num": amount, "test_size_for_type": series.test_size,
-                 "atomic_facts": "none", **series.data},
+        "data": {"num_tokens": size, "max_train_data_num": amount, "atomic_facts": "none",
+                 "test_size_for_type": series.test_size, **series.data},
         "train": training(
             scale, **{**_TRAIN[scale], **series.train},
             stop_when=f"type_0:{_score(cot)}>={ACCURACY}",
