@@ -253,11 +253,11 @@ def test_a_task_from_a_file_goes_through_every_stage(run_command, tmp_path, task
     run("main.py", "--data_dir", data, "--output_dir", trained, "--do_train", "--max_steps", 2,
         "--model_name_or_path", "gpt2", "--init_weights", "--n_layer", 2, "--n_head", 2,
         "--n_embd", 16, "--device", "cpu")  # fmt: skip
-    wing = "circuit_analysis/hierarchical/2-hop"
-    run(f"{wing}/collapse_analysis_2-hop.py", "--ckpt", trained / "final_checkpoint",
+    for script in ("trace.py", "lens.py"):
+        run(f"circuit_analysis/{script}", "--model_dir", trained, "--save_dir", tmp_path / script,
+            "--device", "cpu", "--step_list", "final_checkpoint")  # fmt: skip
+    run("circuit_analysis/cluster.py", "--ckpt", trained / "final_checkpoint",
         "--save_dir", tmp_path / "cosine", "--device", "cpu")  # fmt: skip
-    run(f"{wing}/causal_tracing_2-hop.py", "--model_dir", trained, "--save_dir",
-        tmp_path / "tracing", "--device", "cpu", "--step_list", "final_checkpoint")  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -122,5 +122,6 @@ def test_the_python_of_the_page_on_sweeps_works(checkout):
     (block,) = blocks("docs/sweeps.md", "python")
     spec = checkout / "docs/tutorial/weight_decay.json"
     spec.write_text(spec.read_text().replace('"max_steps": 2000', '"max_steps": 10'))
-    output = run_block(f"python - <<'END'\n{block}\nEND", checkout)
+    (checkout / "mine.py").write_text(block, encoding="utf-8")
+    output = run_block("python mine.py", checkout)
     assert output.count("answer_accuracy") == 6
