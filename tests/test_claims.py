@@ -153,6 +153,7 @@ def test_exponents_are_said_with_interval_and_published_value():
     at, published = series(3, 2.26, 2.26)
     one = {"published": published, "at": at, "fit": scaling._fit(at)}
     numbers = {"rule": "rule", "tolerance": 0.1, "seeds": [1, 2], "coverage": {},
+               "accuracy": 0.99, "max_steps": 100,
                "series": {"2-hop": one}}  # fmt: skip
     fit = numbers["series"]["2-hop"]["fit"]
     assert fit["exponent"] == pytest.approx(2.26, abs=0.02)

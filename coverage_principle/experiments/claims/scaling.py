@@ -250,6 +250,7 @@ def collect(
         ), strict=True))  # fmt: skip
     numbers: dict[str, object] = {
         "rule": f"type_0 >= {ACCURACY} within {EPOCHS} epochs after train_inferred >= 0.99",
+        "accuracy": ACCURACY, "max_steps": training(scale, **_TRAIN[scale])["max_steps"],
         "tolerance": _TOLERANCE[scale], "seeds": list(seeds), "series": {},
     }  # fmt: skip
     for name, one in series.items():

@@ -31,6 +31,7 @@ def find(numbers: Mapping) -> list[str]:
                 f"; the published {published:.2f} lies {'within' if inside else 'outside of'} it"
             )
         sentences.append(words + ".")
+    sentences += _cut_off(numbers)
     for name, side in numbers["coverage"].items():
         parts = [
             f"{entry['fit']['exponent']:.2f} at k = {k}"
@@ -41,6 +42,27 @@ def find(numbers: Mapping) -> list[str]:
             sentences.append(
                 f"For the {name} task, covering {side['share']:.0%} of the unseen in-domain items "
                 f"at these sizes asks for exponents of {', '.join(parts)}."
+            )
+    return sentences
+
+
+def _cut_off(numbers: Mapping) -> list[str]:
+    """Trials whose training ended at its last step, so that N is not what they lacked."""
+    sentences = []
+    for name, series in numbers["series"].items():
+        failed = [
+            trial
+            for seeds in series["at"].values()
+            for search in seeds.values()
+            for trial in search["trials"].values()
+            if trial["accuracy"] < numbers["accuracy"]
+        ]
+        cut = sum(trial["steps"] >= numbers["max_steps"] for trial in failed)
+        if cut:
+            sentences.append(
+                f"{name}: {cut} of {len(failed)} trials that failed were cut off at step "
+                f"{numbers['max_steps']:,}, before the rule ended them; "
+                "longer training might have needed fewer items."
             )
     return sentences
 
