@@ -28,6 +28,7 @@ from coverage_principle.experiments import (
     read_spec,
     start_command,
 )
+from coverage_principle.experiments.commands import has_ended
 
 DATA = {"num_tokens": 6, "max_train_data_num": 60, "test_size_for_type": 20}
 TRAIN = {
@@ -272,6 +273,21 @@ def test_a_runner_that_is_killed_loses_at_most_the_runs_in_flight(run_command, t
     assert runs == sorted(run.id for run in read_spec(spec).runs)
     for run in runs:
         assert weights(cut, run) == weights(whole, run)
+
+
+def test_threads_get_the_statuses_of_their_own_commands(tmp_path):
+    """Statuses are collected once each, whichever thread starts or waits for what."""
+
+    def status(number):
+        arguments = ["--help"] if number % 3 else ["--no_such_flag"]
+        process = start_command("script/make_report.py", arguments, out=tmp_path / str(number))
+        while not has_ended(process, 0.25):
+            pass
+        return process.exitcode
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(status, range(90)))
+    assert statuses == [0 if number % 3 else 2 for number in range(90)]
 
 
 def test_a_worker_that_is_killed_leaves_its_run_to_be_gone_on_with(tmp_path):

@@ -34,6 +34,8 @@ PRELOADED = [
 ]
 #: A trainer that is asked to stop gets so long to keep its state.
 _GRACE_S = 30.0
+#: Held while statuses of processes are collected; see ``has_ended``.
+_GUARD = threading.Lock()
 
 
 def start_command(
@@ -63,17 +65,30 @@ def start_command(
         args=(argv, str(cwd or repository_root()), dict(environment or {}), threads, out,
               err or out, lock),
     )  # fmt: skip
-    process.start()
+    with _GUARD:
+        process.start()
     return process
+
+
+def has_ended(process: BaseProcess, seconds: float = 0.0) -> bool:
+    """Wait so long for a process's end, at most; whether it has ended.
+
+    ``start`` and ``is_alive`` both collect the status of processes that have ended, and a status
+    can be collected only once: of two threads that do so together, one makes it 255. So threads
+    that start commands use this, and neither ``join`` nor ``is_alive``.
+    """
+    wait([process.sentinel], seconds)
+    with _GUARD:
+        return not process.is_alive()
 
 
 def stop_command(process: BaseProcess) -> None:
     """Ask a process to stop, and end it if it does not within half a minute."""
     process.terminate()
-    process.join(_GRACE_S)
-    if process.is_alive():
+    if not has_ended(process, _GRACE_S):
         process.kill()
-        process.join()
+        while not has_ended(process, _GRACE_S):
+            pass
 
 
 def _be_command(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from coverage_principle.data import ANNOTATED, read_json, write_json
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.commands import start_command, stop_command
+from coverage_principle.experiments.commands import has_ended, start_command, stop_command
 from coverage_principle.experiments.settings import RunSettings, StageCommand, dataset_in
 
 RESULT, STAGES, SETTINGS = "result.json", "stages.json", "settings.json"
@@ -128,8 +128,7 @@ def _do(command: StageCommand, folder: Path, place: Workplace, told: Callable[[s
         command.script, command.arguments, out=log, environment=place.environment,
         threads=place.threads, lock=folder / "lock",
     )  # fmt: skip
-    while process.is_alive():
-        process.join(_LOOK_S)
+    while not has_ended(process, _LOOK_S):
         if place.stop.is_set():
             stop_command(process)
     if process.exitcode and (place.stop.is_set() or process.exitcode < 0):
