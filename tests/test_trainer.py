@@ -352,6 +352,11 @@ def test_a_replaced_folder_is_the_old_one_or_the_new_one(tmp_path):
     os.rename(folder, tmp_path / ".state.old")  # killed between the two renames
     checkpoints.recover(folder)
     assert (folder / "file").read_text() == "new"
+    (tmp_path / ".state.old").mkdir()  # killed after them, with the old folder half removed
+    (tmp_path / ".state.old" / "other file").touch()
+    checkpoints.write_folder(folder, fill("newer"))
+    assert (folder / "file").read_text() == "newer"
+    assert [p.name for p in tmp_path.iterdir()] == ["state"]
 
 
 @pytest.mark.parametrize(

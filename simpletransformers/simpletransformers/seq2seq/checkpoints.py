@@ -50,13 +50,14 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     finally:
         shutil.rmtree(new, ignore_errors=True)
         recover(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def recover(folder: Path) -> None:
-    """Undo a replacement that was cut off between its two renames."""
+    """Undo a replacement that was cut off between its two renames; finish one cut off after them."""
     old = folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    elif old.exists():
         os.rename(old, folder)
 
 
