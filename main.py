@@ -46,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--do_eval", action="store_true", help="score the test set by type and k-cutoff")
     add("--do_predict", action="store_true", help="write greedy outputs to all_items.json")
     add("--custom_test", default=None, help="JSON list to use in place of the test set")
+    add("--test_types", nargs="+", default=(), metavar="TYPE",
+        help="score only these types of the test set; default: all")  # fmt: skip
     add("--prediction_dir", default=None, help="where --do_predict writes, if not --output_dir")
 
     model = parser.add_argument_group("model")
@@ -150,7 +152,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     check_flags(arguments)
     dataset = load_dataset(find_folder(arguments.data_dir, "--data_dir", also_in="data"))
-    records = test_records(dataset)
+    records = test_records(dataset, arguments.test_types)
     if arguments.custom_test:
         records = read_json(Path(arguments.custom_test))
         texts = ("input_text", "target_text")
@@ -203,6 +205,8 @@ def check_flags(arguments: argparse.Namespace) -> None:
         )
     if not (arguments.do_train or arguments.do_eval or arguments.do_predict):
         raise InputError("there is nothing to do; give --do_train, --do_eval or --do_predict")
+    if arguments.test_types and arguments.custom_test:
+        raise InputError("--test_types chooses from the test set; leave it away with --custom_test")
     if arguments.do_train and arguments.output_dir is None:
         raise InputError("--do_train needs --output_dir, the folder of the run")
     if arguments.stop_on_test and not (arguments.stop_when or arguments.patience_epochs_after_fit):

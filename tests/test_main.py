@@ -124,6 +124,8 @@ def test_k_cutoffs_of_an_annotated_test_set_become_groups(tmp_path, small_datase
         (["--do_eval", "--fp16", "--do_train", "--output_dir", "OUT"], ["fp16 needs a GPU"]),
         (["--do_train", "--output_dir", "OUT", "--n_embd", "17"], ["17", "n_head"]),
         (["--do_eval", "--custom_test", "nowhere.json"], ["nowhere.json does not exist"]),
+        (["--do_eval", "--test_types", "type_0", "type_9"], ["--test_types type_9", "type_0"]),
+        (["--do_eval", "--test_types", "type_0", "--custom_test", "x.json"], ["--custom_test"]),
     ],
 )
 def test_flags_that_cannot_be_obeyed_are_refused(

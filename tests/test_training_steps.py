@@ -242,6 +242,19 @@ def test_custom_items_take_the_place_of_the_test_set(tmp_path, small_dataset, ru
         refused(run_command(*command), "--custom_test", "input_text and target_text")
 
 
+def test_only_the_types_that_are_asked_for_are_scored(tmp_path, small_dataset, run_command):
+    run = tmp_path / "run"
+    finished = run_command(
+        "main.py", "--data_dir", small_dataset, *SMALL, "--do_train", "--do_predict",
+        "--output_dir", run, "--test_types", "type_0", "train_inferred",
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    (event,) = [e for e in map(json.loads, (run / "metrics.jsonl").open()) if "eval" in e]
+    wanted = {"type_0", "train_inferred"}
+    assert {group for group in event["eval"] if "/" not in group} == wanted
+    assert {item["type"] for item in json.loads((run / "all_items.json").read_text())} == wanted
+
+
 SLURM = {
     "scontrol": 'if [ "$1" = show ]; then echo localhost; else echo "$@" >>"$CALLS"; fi',
     "scancel": '[ "$*" = "--signal=TERM 5" ] && kill -TERM "$(cat "$CALLS.pid")"',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from coverage_principle.data.files import read_json
 from coverage_principle.data.reading import Dataset
@@ -37,12 +38,22 @@ def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
     return records
 
 
-def test_records(dataset: Dataset) -> list[dict]:
-    """The annotated test records if they are there and up to date, else those of ``test.json``."""
-    if not (dataset.path / ANNOTATED).exists():
-        return dataset.test.records
-    try:
-        return annotated_records(dataset)
-    except InputError as error:
-        logger.warning("warning: no groups by k-cutoff: %s", error)
-        return dataset.test.records
+def test_records(dataset: Dataset, types: Sequence[str] = ()) -> list[dict]:
+    """The annotated test records if they are there and up to date, else those of ``test.json``.
+
+    ``types`` keeps only these types; ``InputError`` for one that the test set does not have.
+    """
+    records = dataset.test.records
+    if (dataset.path / ANNOTATED).exists():
+        try:
+            records = annotated_records(dataset)
+        except InputError as error:
+            logger.warning("warning: no groups by k-cutoff: %s", error)
+    present = {record["type"] for record in records}
+    for name in types:
+        if name not in present:
+            raise InputError(
+                f"--test_types {name}: the test set of {dataset.name} has no such type; it has "
+                f"{', '.join(sorted(present))}"
+            )
+    return [record for record in records if not types or record["type"] in types]

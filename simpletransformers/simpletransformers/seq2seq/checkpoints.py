@@ -53,7 +53,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Undo a replacement that was cut off between its two renames; finish one cut off after them."""
+    """Undo a replacement cut off between its two renames, finish one cut off after them."""
     old = folder.with_name(f".{folder.name}.old")
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
