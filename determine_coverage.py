@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from coverage_principle.cli import positive, run
+from coverage_principle.cli import positive, refresh_seconds, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -173,7 +173,8 @@ def progress_bar():
     from tqdm import tqdm
 
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(total=1.0, delay=2, bar_format=layout, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(total=1.0, delay=2, bar_format=layout, leave=False, dynamic_ncols=True,
+              mininterval=refresh_seconds()) as bar:  # fmt: skip
 
         def show(share: float, what: str) -> None:
             bar.set_description_str(what, refresh=False)

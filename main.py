@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from coverage_principle.cli import run
+from coverage_principle.cli import refresh_seconds, run
 
 SCHEDULERS = (
     "constant_schedule", "constant_schedule_with_warmup", "linear_schedule_with_warmup",
@@ -258,8 +258,6 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
         entity=arguments.wandb_entity, name=arguments.wandb_exp, tensorboard=arguments.tensorboard,
     ) if is_main else None  # fmt: skip
 
-    # In a log file, where every refresh is a line, one now and then is enough.
-    interval = 0.2 if sys.stderr.isatty() else 30
     bar = None  # drawn from the first event on, when nothing can be refused any more
     notes: dict[str, str] = {}
 
@@ -268,7 +266,7 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
         trackers.log(event)
         if bar is None:
             bar = tqdm(total=event["total_steps"], desc="training", unit="step",
-                       dynamic_ncols=True, mininterval=interval)  # fmt: skip
+                       dynamic_ncols=True, mininterval=refresh_seconds())  # fmt: skip
         if event["train_loss"] is not None:  # an evaluation may come before the first log entry
             notes["loss"] = f"{event['train_loss']:.4f}"
         notes["items/s"] = f"{event['examples_per_s']:,.0f}"

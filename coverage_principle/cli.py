@@ -77,6 +77,14 @@ def integers(low: int) -> Callable[[str], list[int]]:
     return parse
 
 
+def refresh_seconds() -> float:
+    """How often a progress bar on stderr is drawn: now and then where that is a log file.
+
+    There, every refresh is a line.
+    """
+    return 0.2 if sys.stderr.isatty() else 30.0
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Text in aligned columns, the first to the left and the others to the right."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]

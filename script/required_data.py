@@ -9,8 +9,9 @@ file, so that an interrupted run goes on where it stopped.
 from __future__ import annotations
 
 import argparse
+import sys
 
-from coverage_principle.cli import integers, run, table
+from coverage_principle.cli import integers, refresh_seconds, run, table
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,10 +60,11 @@ def main(arguments: argparse.Namespace) -> None:
     stem = Path(arguments.output_dir) / f"required_{search.name}"
     found = RequiredData(search, Path(f"{stem}_measured.json"))
     worlds = [(size, seed) for size in sorted(arguments.num_tokens) for seed in arguments.seeds]
-    with tqdm(worlds, unit="world", dynamic_ncols=True) as bar:
+    live = sys.stderr.isatty()  # in a log file every refresh is a line
+    with tqdm(worlds, unit="world", dynamic_ncols=True, mininterval=refresh_seconds()) as bar:
         for size, seed in bar:
-            bar.set_description(f"|X| = {size}, seed {seed}")
-            found.find(size, seed, lambda amount: bar.set_postfix_str(f"N = {amount:,}"))
+            bar.set_description(f"|X| = {size}, seed {seed}", refresh=live)
+            found.find(size, seed, lambda n: bar.set_postfix_str(f"N = {n:,}", refresh=live))
     summary = summarise(found)
     write_json(Path(f"{stem}.json"), summary)
     written = [Path(f"{stem}.json"), Path(f"{stem}_measured.json"), *draw_required(summary, stem)]

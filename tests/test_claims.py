@@ -161,10 +161,19 @@ def test_exponents_are_said_with_interval_and_published_value():
     assert "|X|^2.26" in sentence and "published 2.26 lies within it" in sentence
     numbers["series"]["2-hop"]["published"] = 2.9
     assert "lies outside of it" in CLAIMS["data_scaling"].findings(numbers)[0]
+    at["40"]["2"]["required"] = None
+    assert "left out: 1 of 6 searches" in CLAIMS["data_scaling"].findings(numbers)[0]
+    steep, _ = series(1, 3.0)
+    numbers["series"] = {"small": {"published": None, "at": steep, "fit": scaling._fit(steep)},
+                         "large": {**one, "fit": scaling._fit(at)}}  # fmt: skip
+    assert "falls, but not clearly so" in CLAIMS["parameter_scaling"].findings(numbers)[2]
+    at["40"]["2"]["required"] = at["40"]["1"]["required"]
+    assert "exponent falls clearly" in CLAIMS["parameter_scaling"].findings(numbers)[2]
+    numbers["series"] = {"2-hop": one}
     for seeds in at.values():
         seeds["1"]["required"] = seeds["2"]["required"] = None
     numbers["series"]["2-hop"]["fit"] = scaling._fit(at)
-    assert "no exponent, since 6 searches" in CLAIMS["data_scaling"].findings(numbers)[0]
+    assert "no exponent, since in 6 of 6 searches" in CLAIMS["data_scaling"].findings(numbers)[0]
     assert "> 1,000,000" in str(CLAIMS["data_scaling"].tables(numbers))
 
 
@@ -192,9 +201,14 @@ def test_every_scale_asks_for_runs_that_the_commands_take(scale):
         assert len({run.id for run in runs}) > 1
     for plan in (scaling.by_task, scaling.by_model, scaling.by_thought):
         for series in plan(scale).values():
-            run = scaling.trial(series, scale, series.sizes[0], 42, series.start)
+            run = scaling.trial(series, scale, series.sizes[0], 42, round(series.start))
             assert run.data["num_tokens"] == series.sizes[0]
             assert "type_0:" in run.train["stop_when"]
+    direct = scaling.by_task(scale)
+    for name, series in scaling.by_thought(scale).items():
+        for size in series.sizes if name in direct else ():  # searches of claims c and e are shared
+            begins = [round(scaling._guess(one, size)) for one in (series, direct[name])]
+            assert begins[0] == begins[1]
 
 
 # ---------------------------------------------------------------------------- commands and results

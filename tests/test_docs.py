@@ -101,3 +101,64 @@ def test_a_page_shows_the_figures_of_its_benchmark(file):
     assert rows
     for row in rows:
         assert f"| {' | '.join(row)} |" in page, row
+
+
+# -------------------------------------------------------------------------- outputs that are shown
+
+OUTPUTS = json.loads((ROOT / "docs" / "outputs.json").read_text(encoding="utf-8"))
+#: The end of a line of a printed table: a number in a column of its own.
+_TABLE_ROW = re.compile(r"\S {2,}[\d,.]+( ± [\d,]+)?$", re.MULTILINE)
+
+
+def indented_blocks(page):
+    """The blocks of a page that are indented by four spaces, each a list of lines."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    found = re.findall(r"(?:^    .*\n(?:\n+(?=    ))?)+", text, flags=re.MULTILINE)
+    return [[line[4:] for line in block.rstrip().split("\n")] for block in found]
+
+
+def shows(block, output):
+    """Whether a block, but for a first line with the command, is a run of lines of an output."""
+    lines = [line.split() for line in block if not line.startswith("$ ")]
+    while lines and not lines[0]:
+        lines = lines[1:]
+    printed = [line.split() for line in output]
+    starts = range(len(printed) - len(lines) + 1)
+    return bool(lines) and any(printed[i : i + len(lines)] == lines for i in starts)
+
+
+@pytest.mark.parametrize("example", OUTPUTS, ids=lambda example: example["command"][:50])
+def test_an_output_that_was_recorded_is_shown(example):
+    blocks = indented_blocks(ROOT / example["page"])
+    shown = [block for block in blocks if shows(block, example["output"])]
+    assert shown, example["page"]
+    for block in shown:
+        if block[0].startswith("$ "):
+            assert block[0] == f"$ {example['command']}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_an_output_that_is_shown_was_recorded(page):
+    if page.name == "tutorial.md":
+        return  # compared with its own results in test_readme.py
+    for block in indented_blocks(page):
+        if block[0].startswith("$ ") or _TABLE_ROW.search("\n".join(block)):
+            assert any(shows(block, example["output"]) for example in OUTPUTS), block[:2]
+
+
+def test_required_data_agrees_with_an_independent_measurement():
+    """The amounts that docs/required_data.md names, at 50 tokens over 100 seeds, 100 over ten."""
+    hundred, ten = (
+        next(e["output"] for e in OUTPUTS if f"required_data.py --num_tokens {sizes} " in
+             e["command"])
+        for sizes in ("50", "50,70,100,150,200")
+    )  # fmt: skip
+    for output, size, known, tolerance in (
+        (hundred, 50, (5777, 12200, 16916, 20153), 0.03),
+        (ten, 100, (23560, 54910, 76496, 94868), 0.02),
+    ):
+        (row,) = [line for line in output if line.startswith(f"{size} ")]
+        means = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) ±", row)]
+        assert means == pytest.approx(known, rel=tolerance)
+    (row,) = [line for line in ten if line.startswith("exponent")]
+    assert list(map(float, row.split()[1:])) == pytest.approx((2.02, 2.17, 2.22, 2.26), abs=0.021)

@@ -148,19 +148,11 @@ def _claim_blocks(claim: Mapping, folder: Path) -> list[str]:
     blocks = [html.heading(claim["title"]), html.text(f"Published: {claim['published']}")]
     blocks += [html.text(f"Here (scale {claim['scale']}):"), html.bullets(claim["findings"])]
     blocks.append(html.figure(folder / "figure.png", [claim["title"]]))
-    for file in sorted(folder.glob("table_*.csv")):
-        header, *rows = _read_csv(file)
-        blocks.append(html.table(header, rows, sortable=True))
+    for table in CLAIMS[claim["claim"]].tables(claim["numbers"]):
+        blocks += [html.text(table.title), html.table(table.header, table.rows, sortable=True)]
     effort = f"{claim['runs']:,} runs, {claim['compute_seconds'] / 60:,.0f} minutes of computing"
     blocks.append(html.code([f"$ {claim['command']}", effort]))
     return blocks
-
-
-def _read_csv(file: Path) -> list[list[str]]:
-    import csv
-
-    with open(file, encoding="utf-8", newline="") as handle:
-        return list(csv.reader(handle))
 
 
 def _run_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:

@@ -130,6 +130,10 @@ def prediction_of_correctness(numbers: Mapping, stem: Path) -> list[Path]:
 # --------------------------------------------------------------------------------- claims c, d, e
 
 
+#: Where legends stand: no corner is free of points and lines for every set of series.
+_BELOW = {"fontsize": 7, "loc": "upper center", "bbox_to_anchor": (0.5, -0.15)}
+
+
 def scaling(numbers: Mapping, stem: Path) -> list[Path]:
     """Required N against |X| for each series, and the fitted exponents."""
     figure, (left, right) = new_figure(9.6, 3.8, 1, 2, width_ratios=(3, 2))
@@ -165,7 +169,7 @@ def scaling(numbers: Mapping, stem: Path) -> list[Path]:
     left.set_xlabel("tokens |X|")
     left.set_ylabel("training items required")
     left.set_title("smallest N that generalises, by seed")
-    left.legend(fontsize=7)
+    left.legend(ncols=3, **_BELOW)
     _exponents(right, numbers["series"])
     return save_figure(figure, stem)
 
@@ -199,13 +203,14 @@ def _exponents(axis, series: Mapping) -> None:
         if one.get("published") is not None:
             axis.plot(one["published"], place, "|", color="black", markersize=14,
                       markeredgewidth=2)  # fmt: skip
-    axis.plot([], [], "|", color="black", markersize=10, markeredgewidth=2, linestyle="",
-              label="published (8-layer GPT-2)")  # fmt: skip
+    if any(one.get("published") is not None for _, one in fitted):
+        axis.plot([], [], "|", color="black", markersize=10, markeredgewidth=2, linestyle="",
+                  label="published (8-layer GPT-2)")  # fmt: skip
+        axis.legend(**_BELOW)
     axis.set_yticks(list(places), [name for name, _ in fitted], fontsize=8)
     axis.set_ylim(-0.6, len(fitted) - 0.4)
     axis.invert_yaxis()
     axis.set_xlabel("exponent of |X|, 95 % interval")
-    axis.legend(fontsize=7)
 
 
 # --------------------------------------------------------------------------------- claims f and g

@@ -21,6 +21,9 @@ for ((i = 0; i < $#; i++)); do
 done
 for claim in accuracy_by_data accuracy_by_k_cutoff mechanisms path_ambiguity \
     data_scaling chain_of_thought parameter_scaling; do
+    started=$SECONDS
     python "script/reproduce/$claim.py" "$@"
+    seconds=$((SECONDS - started))
+    printf '%s took %d:%02d (minutes:seconds)\n\n' "$claim" $((seconds / 60)) $((seconds % 60))
 done
 python script/make_report.py "${output:-results/reproduce/$scale}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Series:
     task: str
     graph: str
     sizes: tuple[int, ...]
-    start: int
+    start: float
     data: Mapping[str, object] = field(default_factory=dict)
     train: Mapping[str, object] = field(default_factory=dict)
     published: float | None = None
@@ -147,15 +147,28 @@ def by_model(scale: str) -> dict[str, Series]:
 
 
 def by_thought(scale: str) -> dict[str, Series]:
-    """Claim e: chain of thought, beside direct answers of the same tasks."""
+    """Claim e: chain of thought, beside claim c's direct answers at the sizes that both have."""
+    two = _series("twohop", scale, cot=True, published=2.09)
+    three = _series("threehop", scale, cot=True, train=_DEEP[scale], published=1.76)
     direct = by_task(scale)
     return {
-        "2-hop": direct["2-hop"],
-        "3-hop": direct["3-hop"],
-        "2-hop, CoT": _series("twohop", scale, cot=True, published=2.09),
-        "3-hop, CoT": _series("threehop", scale, cot=True, train=_DEEP[scale], published=1.76),
+        "2-hop": _at_sizes(direct["2-hop"], two.sizes),
+        "3-hop": _at_sizes(direct["3-hop"], three.sizes),
+        "2-hop, CoT": two,
+        "3-hop, CoT": three,
         "5-hop, CoT": _series("fivehop", scale, cot=True, published=1.80),
     }
+
+
+def _at_sizes(series: Series, sizes: tuple[int, ...]) -> Series:
+    """The series at those of its sizes that are among ``sizes``, with the same trials there."""
+    kept = tuple(size for size in series.sizes if size in sizes)
+    return replace(series, sizes=kept, start=_guess(series, kept[0]))
+
+
+def _guess(series: Series, size: int) -> float:
+    """N from which the search at ``size`` begins."""
+    return series.start * (size / series.sizes[0]) ** _GUESS
 
 
 # ----------------------------------------------------------------------------------------- search
@@ -211,7 +224,6 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
     """One search; every trial with what came of it."""
     graph = TASKS[series.graph]
     most = int(_MOST * GrowingWorld(graph, WorldSettings(size, 1, seed=seed)).trainable)
-    growth = (size / series.sizes[0]) ** _GUESS
     trials: dict[int, dict] = {}
 
     def reached(amount: int) -> bool:
@@ -225,7 +237,8 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
         }  # fmt: skip
         return accuracy >= ACCURACY
 
-    required = required_items(reached, round(series.start * growth), most, _TOLERANCE[scale])
+    start = round(_guess(series, size))
+    required = required_items(reached, start, most, _TOLERANCE[scale])
     return {
         "required": required, "most": most,
         "trials": {str(n): trials[n] for n in sorted(trials)},

@@ -12,12 +12,12 @@ from coverage_principle.experiments.claims.base import Table
 def find(numbers: Mapping) -> list[str]:
     sentences = []
     for name, series in numbers["series"].items():
-        fit = series["fit"]
+        fit, searches = series["fit"], _searches(series)
+        missing = sum(search["required"] is None for search in searches)
         if fit is None:
-            missing = sum(o["required"] is None for s in series["at"].values() for o in s.values())
             sentences.append(
-                f"{name}: no exponent, since {missing} searches found no sufficient N below the "
-                "number of compositions."
+                f"{name}: no exponent, since in {missing} of {len(searches)} searches no N below "
+                "the number of compositions was enough."
             )
             continue
         words = (
@@ -29,6 +29,11 @@ def find(numbers: Mapping) -> list[str]:
             inside = fit["low"] <= published <= fit["high"]
             words += (
                 f"; the published {published:.2f} lies {'within' if inside else 'outside of'} it"
+            )
+        if missing:
+            words += (
+                f"; left out: {missing} of {len(searches)} searches, in which no N below the "
+                "number of compositions was enough"
             )
         sentences.append(words + ".")
     sentences += _cut_off(numbers)
@@ -46,14 +51,18 @@ def find(numbers: Mapping) -> list[str]:
     return sentences
 
 
+def _searches(series: Mapping) -> list[Mapping]:
+    """One for each size and seed."""
+    return [search for seeds in series["at"].values() for search in seeds.values()]
+
+
 def _cut_off(numbers: Mapping) -> list[str]:
     """Trials whose training ended at its last step, so that N is not what they lacked."""
     sentences = []
     for name, series in numbers["series"].items():
         failed = [
             trial
-            for seeds in series["at"].values()
-            for search in seeds.values()
+            for search in _searches(series)
             for trial in search["trials"].values()
             if trial["accuracy"] < numbers["accuracy"]
         ]
@@ -76,9 +85,12 @@ def compare_models(numbers: Mapping) -> list[str]:
         low, high = fits[0], fits[-1]
         gain = high["high"] < low["low"]
         verdict = "falls clearly" if gain else "does not fall clearly"
+        searches = [search for one in numbers["series"].values() for search in _searches(one)]
+        if gain and (_cut_off(numbers) or any(one["required"] is None for one in searches)):
+            verdict = "falls, but not clearly so: some trials were cut off or searches left out"
         sentences.append(f"From {names[0]} to {names[-1]} the exponent {verdict}.")
     smallest, largest = (
-        [o["required"] for seeds in numbers["series"][name]["at"].values() for o in seeds.values()]
+        [search["required"] for search in _searches(numbers["series"][name])]
         for name in (names[0], names[-1])
     )
     ratios = [b / a for a, b in zip(smallest, largest, strict=True) if a and b]
