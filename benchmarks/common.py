@@ -12,11 +12,22 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+#: Starts a command and prints what it took. A process begins with the peak memory of the one that
+#: started it, so this small one stands between a benchmark, which may be large, and the command.
+_MEASURE = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+seconds = time.perf_counter() - started
+print(json.dumps([seconds, usage.ru_maxrss, os.waitstatus_to_exitcode(status)]))
+"""
 
 
 def measure(command: list[str], *, env: dict[str, str] | None = None) -> tuple[float, float]:
@@ -24,18 +35,15 @@ def measure(command: list[str], *, env: dict[str, str] | None = None) -> tuple[f
 
     ``RuntimeError`` with its messages if it fails.
     """
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env={**os.environ, **(env or {})},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    measured = subprocess.run(
+        [sys.executable, "-c", _MEASURE, sys.executable, *command],
+        cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {errors}")
-    kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    return time.perf_counter() - started, kilobytes / 1024
+    seconds, peak, code = json.loads(measured.stdout)
+    if code:
+        raise RuntimeError(f"{' '.join(command)} failed: {measured.stderr}")
+    kilobytes = peak / (1024 if sys.platform == "darwin" else 1)
+    return seconds, kilobytes / 1024
 
 
 def output_flag(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +55,11 @@ class Figures:
     """Tables of text, printed as they come and kept for a page of the documentation."""
 
     def __init__(self, page: str, machine: str | None = None) -> None:
-        command = " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
+        words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+        if "--output" in words:  # where the figures are written is no part of how they came about
+            del words[words.index("--output") : words.index("--output") + 2]
         self.content: dict = {
-            "command": command.replace("python ", "python benchmarks/", 1),
+            "command": " ".join(words),
             "machine": machine or describe_machine(), "page": page, "tables": [],
         }  # fmt: skip
         print(self.content["machine"], flush=True)

@@ -66,8 +66,10 @@ def main(arguments: argparse.Namespace) -> None:
                 [f"{seconds['domain']:.2f}", f"{memory['domain']:,.0f}"]
                 if "domain" in kinds else ["-", "-"]
             )  # fmt: skip
+            work = pair_work(dataset) / 1e6
+            work = f"{work:,.0f}" if work >= 1 else f"{work:.1f}"
             rows.append([
-                world, f"{size:,}", f"{pair_work(dataset) / 1e6:,.0f}", f"{seconds['one']:.2f}",
+                world, f"{size:,}", work, f"{seconds['one']:.2f}",
                 f"{seconds['sweep']:.2f}", f"{seconds['sweep'] / seconds['one']:.2f}",
                 f"{max(memory['one'], memory['sweep']):,.0f}", *domain,
             ])  # fmt: skip
