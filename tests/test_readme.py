@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,10 +46,12 @@ def checkout(tmp_path_factory):
 def run_block(block: str, checkout) -> str:
     for long, short in SMALLER.items():
         block = block.replace(long, short)
+    # As after activating the environment that runs the tests.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     finished = subprocess.run(
         ["bash", "-euc", block],
         cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "2"},
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "2"},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert finished.returncode == 0, f"{block}\n{finished.stdout}\n{finished.stderr}"
