@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -357,6 +358,20 @@ def test_a_replaced_folder_is_the_old_one_or_the_new_one(tmp_path):
     checkpoints.write_folder(folder, fill("newer"))
     assert (folder / "file").read_text() == "newer"
     assert [p.name for p in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_checkpoint_that_is_removed_is_whole_or_gone(tmp_path, monkeypatch):
+    for step in (1, 2):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "model.safetensors").touch()
+    with monkeypatch.context() as killed:  # before a single file was removed
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+        checkpoints.remove(tmp_path, 1)
+    assert not (tmp_path / "checkpoint-1").exists()
+    assert len(list(tmp_path.iterdir())) == 2
+    checkpoints.remove(tmp_path, 2)
+    checkpoints.remove(tmp_path, 3)  # not there
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ complete however the process ended.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from simpletransformers.seq2seq.args import Seq2SeqError
 
 FINAL = "final_checkpoint"
 _RESUME = "resume_state"
+_DISCARDED = ".discarded"
 
 
 def checkpoint_name(step: int) -> str:
@@ -63,17 +65,30 @@ def recover(folder: Path) -> None:
 
 def clear_run(folder: Path) -> None:
     """Remove what a run wrote into ``folder``, and nothing else."""
-    for path in folder.iterdir():
-        name = path.name.removeprefix(".").removesuffix(".new").removesuffix(".old")
+    for path in list(folder.iterdir()):
+        name = path.name.removeprefix(".")
+        for suffix in (".new", ".old", _DISCARDED):
+            name = name.removesuffix(suffix)
         if path.is_dir() and (name in {FINAL, _RESUME} or name.startswith("checkpoint-")):
-            shutil.rmtree(path)
+            _discard(path)
     for name in ("metrics.jsonl", "training_progress_scores.csv"):
         (folder / name).unlink(missing_ok=True)
 
 
 def remove(run: Path, step: int) -> None:
     """Remove the checkpoint of a step, if it is there."""
-    shutil.rmtree(run / checkpoint_name(step), ignore_errors=True)
+    for left in run.glob(f".checkpoint-*{_DISCARDED}"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    _discard(run / checkpoint_name(step))
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder if it is there; under its own name it is whole or gone at any moment."""
+    aside = folder.with_name(f".{folder.name.removeprefix('.')}{_DISCARDED}")
+    shutil.rmtree(aside, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(folder, aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def save_resume_state(run: Path, state: Mapping[str, object]) -> None:
