@@ -144,7 +144,7 @@ def suggest(dataset, arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from coverage_principle import coverage as wing
-    from coverage_principle.data import TRAIN_INFERRED, write_json
+    from coverage_principle.data import write_json
     from coverage_principle.paths import relative_to_root, repository_root
 
     k = arguments.min_evidence
@@ -159,8 +159,7 @@ def suggest(dataset, arguments: argparse.Namespace) -> None:
         f"  covered at k = {k} now           {before}\n"
         f"  with {len(found.items):,} more training items  {after}"
     )
-    tested = set(map(tuple, dataset.test.inputs[dataset.test.types != TRAIN_INFERRED].tolist()))
-    if both := len(tested.intersection(map(tuple, found.items.tolist()))):
+    if both := wing.count_tested(dataset, found.items):
         print(f"  {both:,} of these are test items: take them out of test.json before training")
     if len(found.items) < arguments.suggest:
         print("  which is all that can be covered: no more than these are suggested")

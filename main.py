@@ -145,8 +145,7 @@ def main(arguments: argparse.Namespace) -> None:
     import os
     from pathlib import Path
 
-    from coverage_principle.data import load_dataset, read_json, test_records
-    from coverage_principle.errors import InputError
+    from coverage_principle.data import load_dataset, test_records, text_records
     from coverage_principle.paths import find_folder
     from simpletransformers.seq2seq import Seq2SeqModel
 
@@ -154,16 +153,7 @@ def main(arguments: argparse.Namespace) -> None:
     dataset = load_dataset(find_folder(arguments.data_dir, "--data_dir", also_in="data"))
     records = test_records(dataset, arguments.test_types)
     if arguments.custom_test:
-        records = read_json(Path(arguments.custom_test))
-        texts = ("input_text", "target_text")
-        if not (isinstance(records, list) and records and all(
-            isinstance(r, dict) and all(isinstance(r.get(key), str) for key in texts)
-            for r in records
-        )):  # fmt: skip
-            raise InputError(
-                f"--custom_test {arguments.custom_test} must be a JSON list of at least one "
-                "record, each with the texts input_text and target_text"
-            )
+        records = text_records(Path(arguments.custom_test), "--custom_test")
     model = Seq2SeqModel(
         arguments.model_type,
         arguments.model_name_or_path

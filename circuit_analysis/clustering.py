@@ -6,9 +6,9 @@ from circuit_analysis.common import (
     beside,
     circuit_parser,
     layer_position_pairs,
-    positive,
     print_grid,
 )
+from coverage_principle.cli import positive
 
 
 def cluster_parser(description: str, *, grouping: bool = False):

@@ -6,6 +6,8 @@ import argparse
 import re
 from collections.abc import Iterable, Sequence
 
+from coverage_principle.cli import positive
+
 _PAIR = r"""\(\s*['"]?(\d+|logit|prob)['"]?\s*,\s*(\d+)\s*\)"""
 _PAIRS = re.compile(rf"\[\s*{_PAIR}(?:\s*,\s*{_PAIR})*\s*,?\s*\]|{_PAIR}")
 #: The published ``--detailed_grouping``.
@@ -79,13 +81,6 @@ def detailed_grouping(text: str) -> str:
     if text not in ("1", "2", "3"):
         raise argparse.ArgumentTypeError(f"{text!r} is not 1, 2 or 3")
     return _DETAILED[int(text)]
-
-
-def positive(text: str) -> int:
-    """An integer of at least 1 (for argparse)."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def layer_position_pairs(text: str) -> list[tuple[int | str, int]] | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from circuit_analysis.common import plain_parser, positive
+from circuit_analysis.common import plain_parser
+from coverage_principle.cli import positive
 
 
 def vectors_parser(description: str, *, pictures: bool = False, members: int = 3, groups: int = 3):

@@ -15,7 +15,7 @@ from coverage_principle.coverage.explain import Explanation, explain
 from coverage_principle.coverage.explain_text import explanation_lines
 from coverage_principle.coverage.required import in_domain_coverage, required_amounts
 from coverage_principle.coverage.results import result_name, write_annotated, write_sweep
-from coverage_principle.coverage.selection import Selection, select, suggest
+from coverage_principle.coverage.selection import Selection, count_tested, select, suggest
 from coverage_principle.coverage.substitution import (
     EVERY_K,
     Items,
@@ -50,6 +50,7 @@ __all__ = [
     "select",
     "slot_sets",
     "substitution_edges",
+    "count_tested",
     "suggest",
     "sweep_lines",
     "type_lines",

@@ -31,7 +31,7 @@ import numpy as np
 
 from coverage_principle.coverage.grouping import components
 from coverage_principle.coverage.required import fragment_of_value
-from coverage_principle.data import CompositionSpace, Dataset, evaluate
+from coverage_principle.data import TRAIN_INFERRED, CompositionSpace, Dataset, evaluate
 from coverage_principle.data.space import encode_rows, is_member
 from coverage_principle.data.tables import seen_calls
 from coverage_principle.errors import InputError
@@ -77,6 +77,13 @@ def suggest(
         dataset.graph, tables, dataset.train.inputs, amount, k,
         value=value, progress=lambda share: progress(share, "choosing items"),
     )  # fmt: skip
+
+
+def count_tested(dataset: Dataset, items: np.ndarray) -> int:
+    """How many of ``items`` ``(n, slots)`` are unseen test items of the data set."""
+    test = dataset.test
+    tested = set(map(tuple, test.inputs[test.types != TRAIN_INFERRED].tolist()))
+    return len(tested.intersection(map(tuple, items.tolist())))
 
 
 def select(

@@ -1,6 +1,11 @@
 """Data sets of compositional examples: vocabulary, files, exact uniform sampling, generation."""
 
-from coverage_principle.data.annotations import ANNOTATED, annotated_records, test_records
+from coverage_principle.data.annotations import (
+    ANNOTATED,
+    annotated_records,
+    test_records,
+    text_records,
+)
 from coverage_principle.data.checks import Problem, Split
 from coverage_principle.data.files import read_json, sha256, write_dataset, write_json, write_text
 from coverage_principle.data.formats import (
@@ -58,6 +63,7 @@ __all__ = [
     "read_task",
     "sha256",
     "test_records",
+    "text_records",
     "validate",
     "write_dataset",
     "write_json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from coverage_principle.data.files import read_json
 from coverage_principle.data.reading import Dataset
@@ -34,6 +35,24 @@ def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
         raise InputError(
             f"{file} does not belong to test.json beside it; make it anew with: python "
             f"determine_coverage.py --data_dir {dataset.path} --k_sweep"
+        )
+    return records
+
+
+def text_records(file: Path, flag: str) -> list[dict]:
+    """The records of a file of ``input_text`` and ``target_text``, whatever else they hold.
+
+    ``InputError``, naming the ``flag`` that gave the file, if it is not a list of such records.
+    """
+    records = read_json(file)
+    texts = ("input_text", "target_text")
+    if not (isinstance(records, list) and records and all(
+        isinstance(record, dict) and all(isinstance(record.get(key), str) for key in texts)
+        for record in records
+    )):  # fmt: skip
+        raise InputError(
+            f"{flag} {file} must be a JSON list of at least one record, each with the texts "
+            "input_text and target_text"
         )
     return records
 

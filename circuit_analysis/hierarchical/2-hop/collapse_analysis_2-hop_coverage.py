@@ -8,8 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from circuit_analysis.clustering import cluster_command, cluster_parser
-from circuit_analysis.common import positive
-from coverage_principle.cli import run
+from coverage_principle.cli import positive, run
 
 #: The published numbers of the groupings; any other number is that of a function.
 KEYS = {4: "b,x2"}
