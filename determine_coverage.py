@@ -14,14 +14,19 @@ from coverage_principle.cli import positive, refresh_seconds, run
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False,
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
-    add("--data_dir", required=True,
-        help="the data set's folder, or the name of one in data/")  # fmt: skip
-    add("--min_evidence", type=positive, default=1, metavar="K",
-        help="k: shared contexts that make two fragments equivalent (default: 1)")  # fmt: skip
+    add("--data_dir", required=True, help="the data set's folder, or the name of one in data/")
+    add(
+        "--min_evidence",
+        type=positive,
+        default=1,
+        metavar="K",
+        help="k: shared contexts that make two fragments equivalent (default: 1)",
+    )
     add(
         "--k_sweep",
         action="store_true",
@@ -34,27 +39,50 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="K",
         help="last k of the sweep (default: the largest that covers anything, 20 at least)",
     )
-    add("--ground_truth", action="store_true",
+    add(
+        "--ground_truth",
+        action="store_true",
         help="only the fragment of the task's first function, and only pairs for which that "
-             "function's real table gives the same value")  # fmt: skip
+        "function's real table gives the same value",
+    )
     add(
         "--visualise",
         action="store_true",
         help="draw the substitution graph at --min_evidence: interactive HTML and PNG",
     )
-    add("--scope", choices=("dataset", "domain"), default="dataset",
+    add(
+        "--scope",
+        choices=("dataset", "domain"),
+        default="dataset",
         help="dataset: training and type_0 items, with their answers, as published; domain: every "
-             "input, no answers, so that all types have a k-cutoff (default: dataset)")  # fmt: skip
-    add("--fragments", default=None, metavar="SETS",
+        "input, no answers, so that all types have a k-cutoff (default: dataset)",
+    )
+    add(
+        "--fragments",
+        default=None,
+        metavar="SETS",
         help="slot sets whose fragments may be substituted: contiguous, or such as 1,2 or "
-             "1,2;2,3 (default: all)")  # fmt: skip
-    add("--explain", default=None, metavar="ITEM",
-        help='say why "<t_3><t_9><t_1>" is covered or what is missing; writes nothing')  # fmt: skip
-    add("--suggest", type=positive, default=None, metavar="M",
+        "1,2;2,3 (default: all)",
+    )
+    add(
+        "--explain",
+        default=None,
+        metavar="ITEM",
+        help='say why "<t_3><t_9><t_1>" is covered or what is missing; writes nothing',
+    )
+    add(
+        "--suggest",
+        type=positive,
+        default=None,
+        metavar="M",
         help="choose M further training items that raise coverage at --min_evidence most, over all "
-             "in-domain items, counted as by --ground_truth; goes to --output_dir")  # fmt: skip
-    add("--output_dir", default=None,
-        help="for results and figures (default: k_sweep_results in the repository)")  # fmt: skip
+        "in-domain items, counted as by --ground_truth; goes to --output_dir",
+    )
+    add(
+        "--output_dir",
+        default=None,
+        help="for results and figures (default: k_sweep_results in the repository)",
+    )
     return parser
 
 
@@ -74,10 +102,13 @@ def main(arguments: argparse.Namespace) -> None:
     whole = arguments.k_sweep or arguments.explain is not None
     with progress_bar() as progress:
         coverage = wing.dataset_coverage(
-            dataset, scope=arguments.scope, ground_truth=arguments.ground_truth,
-            fragments=fragments, lowest_k=1 if whole else arguments.min_evidence,
+            dataset,
+            scope=arguments.scope,
+            ground_truth=arguments.ground_truth,
+            fragments=fragments,
+            lowest_k=1 if whole else arguments.min_evidence,
             progress=progress,
-        )  # fmt: skip
+        )
     if arguments.explain is not None:
         item = dataset.codec.encode(arguments.explain)
         print("\n".join(wing.explanation_lines(coverage, wing.explain(coverage, item))))
@@ -91,13 +122,19 @@ def check_combination(arguments: argparse.Namespace) -> None:
 
     defaults = build_parser().parse_args(["--data_dir", ""])
     for flag, why, excluded in (
-        ("suggest", "chooses training items, counted as by --ground_truth",
-         ("scope", "k_sweep", "max_k", "visualise", "explain", "fragments")),
-        ("explain", "writes nothing and looks at every k",
-         ("k_sweep", "max_k", "visualise", "min_evidence")),
+        (
+            "suggest",
+            "chooses training items, counted as by --ground_truth",
+            ("scope", "k_sweep", "max_k", "visualise", "explain", "fragments"),
+        ),
+        (
+            "explain",
+            "writes nothing and looks at every k",
+            ("k_sweep", "max_k", "visualise", "min_evidence"),
+        ),
         ("ground_truth", "looks at one fragment only", ("fragments",)),
         ("visualise", "draws the dataset scope", ("scope",)),
-    ):  # fmt: skip
+    ):
         given = [f"--{n}" for n in excluded if vars(arguments)[n] != vars(defaults)[n]]
         if vars(arguments)[flag] not in (None, False) and given:
             raise InputError(f"--{flag} {why}; leave {', '.join(given)} away")
@@ -172,8 +209,14 @@ def progress_bar():
     from tqdm import tqdm
 
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(total=1.0, delay=2, bar_format=layout, leave=False, dynamic_ncols=True,
-              mininterval=refresh_seconds()) as bar:  # fmt: skip
+    with tqdm(
+        total=1.0,
+        delay=2,
+        bar_format=layout,
+        leave=False,
+        dynamic_ncols=True,
+        mininterval=refresh_seconds(),
+    ) as bar:
 
         def show(share: float, what: str) -> None:
             bar.set_description_str(what, refresh=False)

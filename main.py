@@ -7,10 +7,13 @@ import argparse
 from coverage_principle.cli import refresh_seconds, run
 
 SCHEDULERS = (
-    "constant_schedule", "constant_schedule_with_warmup", "linear_schedule_with_warmup",
-    "cosine_schedule_with_warmup", "cosine_with_hard_restarts_schedule_with_warmup",
+    "constant_schedule",
+    "constant_schedule_with_warmup",
+    "linear_schedule_with_warmup",
+    "cosine_schedule_with_warmup",
+    "cosine_with_hard_restarts_schedule_with_warmup",
     "polynomial_decay_schedule_with_warmup",
-)  # fmt: skip
+)
 
 #: Flags of the published main.py that change nothing here, with the reason.
 WITHOUT_EFFECT = {
@@ -20,16 +23,24 @@ WITHOUT_EFFECT = {
     "--block_size": "lengths come from the data",
     "--dataloader_num_workers": "the data set lives on the device",
     "--gpu": "use --device, or CUDA_VISIBLE_DEVICES",
-    "--world_size": "torchrun tells it", "--rank": "torchrun tells it",
-    "--local-rank": "torchrun tells it", "--dist-url": "torchrun tells it",
+    "--world_size": "torchrun tells it",
+    "--rank": "torchrun tells it",
+    "--local-rank": "torchrun tells it",
+    "--dist-url": "torchrun tells it",
     "--dist-backend": "nccl on GPUs, gloo on CPUs",
-}  # fmt: skip
+}
 
 #: Flags of the published main.py that would ask for something that this trainer does not do.
 REFUSED = (
-    "--add_memory", "--memory_dim", "--re_embed", "--re_embed_temp", "--relation_mean_shift",
-    "--save_best_model", "--predict_during_training", "--prediction_cutoff",
-)  # fmt: skip
+    "--add_memory",
+    "--memory_dim",
+    "--re_embed",
+    "--re_embed_temp",
+    "--relation_mean_shift",
+    "--save_best_model",
+    "--predict_during_training",
+    "--prediction_cutoff",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,17 +57,29 @@ def build_parser() -> argparse.ArgumentParser:
     add("--do_eval", action="store_true", help="score the test set by type and k-cutoff")
     add("--do_predict", action="store_true", help="write greedy outputs to all_items.json")
     add("--custom_test", default=None, help="JSON list to use in place of the test set")
-    add("--test_types", nargs="+", default=(), metavar="TYPE",
-        help="score only these types of the test set; default: all")  # fmt: skip
+    add(
+        "--test_types",
+        nargs="+",
+        default=(),
+        metavar="TYPE",
+        help="score only these types of the test set; default: all",
+    )
     add("--prediction_dir", default=None, help="where --do_predict writes, if not --output_dir")
 
     model = parser.add_argument_group("model")
     add = model.add_argument
-    add("--model_type", default="gpt2", choices=("gpt2", "llama", "mamba"),
-        help="transformers' own classes; circuit analysis reads gpt2 only")  # fmt: skip
-    add("--model_name_or_path", required=True,
+    add(
+        "--model_type",
+        default="gpt2",
+        choices=("gpt2", "llama", "mamba"),
+        help="transformers' own classes; circuit analysis reads gpt2 only",
+    )
+    add(
+        "--model_name_or_path",
+        required=True,
         help="with --init_weights a size (gpt2, gpt2-medium, gpt2-large, gpt2-xl), else a "
-             "checkpoint folder")  # fmt: skip
+        "checkpoint folder",
+    )
     add("--init_weights", action="store_true", help="a new model with random weights")
     add("--add_tokens", action="store_true", help="always so: the vocabulary is the data's")
     add("--n_layer", type=int, default=None, help="layers, if not the size's own")
@@ -67,34 +90,63 @@ def build_parser() -> argparse.ArgumentParser:
     add("--no_ln", action="store_true", help="no layer norms at all")
     add("--no_mlp", action="store_true", help="blocks of attention alone")
     add("--share_mlp", action="store_true", help="one MLP with its norm for all blocks")
-    add("--add_recurrence", action="store_true",
-        help="the whole stack of blocks twice, with the same weights")  # fmt: skip
-    add("--pad_vocab_to", type=int, default=None,
-        help="rows of the embedding, 50312 as published; else the next multiple of 8")  # fmt: skip
+    add(
+        "--add_recurrence",
+        action="store_true",
+        help="the whole stack of blocks twice, with the same weights",
+    )
+    add(
+        "--pad_vocab_to",
+        type=int,
+        default=None,
+        help="rows of the embedding, 50312 as published; else the next multiple of 8",
+    )
 
     optim = parser.add_argument_group("optimisation")
     add = optim.add_argument
     add("--train_batch_size", type=int, default=16, help="items of a step, over all processes")
     add("--gradient_accumulation_steps", type=int, default=1, help="multiplies the batch")
-    add("--micro_batch_size", type=int, default=None,
-        help="items of one forward pass of a process, if not what fits in memory")  # fmt: skip
+    add(
+        "--micro_batch_size",
+        type=int,
+        default=None,
+        help="items of one forward pass of a process, if not what fits in memory",
+    )
     add("--max_steps", type=int, default=0, help="exact; 0: --num_train_epochs decides")
     add("--num_train_epochs", type=float, default=20, help="used if --max_steps is 0")
     add("--learning_rate", type=float, default=4e-5, help="peak of the schedule")
     add("--weight_decay", type=float, default=0.01, help="not applied to biases and norms")
-    add("--scheduler", choices=SCHEDULERS, default="linear_schedule_with_warmup",
-        help="learning-rate schedule", metavar="NAME")  # fmt: skip
+    add(
+        "--scheduler",
+        choices=SCHEDULERS,
+        default="linear_schedule_with_warmup",
+        help="learning-rate schedule",
+        metavar="NAME",
+    )
     add("--warmup_steps", type=int, default=2000, help="0: none")
     add("--manual_seed", type=int, default=42, help="weights, order of the data, dropout")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="fp32",
-        help="auto: bf16 on a GPU that has it, fp32 on a CPU")  # fmt: skip
-    add("--fp16", dest="precision", action="store_const", const="fp16", help="--precision fp16",
-        default=argparse.SUPPRESS)  # fmt: skip
+    add(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="fp32",
+        help="auto: bf16 on a GPU that has it, fp32 on a CPU",
+    )
+    add(
+        "--fp16",
+        dest="precision",
+        action="store_const",
+        const="fp16",
+        help="--precision fp16",
+        default=argparse.SUPPRESS,
+    )
     add("--compile", action="store_true", help="torch.compile: a slow start, faster steps")
-    add("--cuda_graphs", action="store_true",
+    add(
+        "--cuda_graphs",
+        action="store_true",
         help="record a step once and replay it: for small models on one GPU, where launching "
-             "kernels takes longer than running them")  # fmt: skip
+        "kernels takes longer than running them",
+    )
     add("--train_on_end_token", action="store_true", help="loss on </a> too")
 
     records = parser.add_argument_group("evaluation, records and checkpoints")
@@ -106,17 +158,39 @@ def build_parser() -> argparse.ArgumentParser:
     add("--save_step", type=int, default=0, help="a checkpoint every so many steps; 0: none")
     add("--save_step_dense", type=int, default=-1, help="up to this step ...")
     add("--save_step_dense_interval", type=int, default=2000, help="... save every so many steps")
-    add("--save_fine_step_list", type=int, nargs="+", default=(),
-        help="save every step in the 1,000 from each of these")  # fmt: skip
-    add("--save_log_spaced", type=int, default=0, metavar="N",
-        help="N checkpoints for each factor of ten in steps")  # fmt: skip
+    add(
+        "--save_fine_step_list",
+        type=int,
+        nargs="+",
+        default=(),
+        help="save every step in the 1,000 from each of these",
+    )
+    add(
+        "--save_log_spaced",
+        type=int,
+        default=0,
+        metavar="N",
+        help="N checkpoints for each factor of ten in steps",
+    )
     add("--keep", type=int, default=0, help="only the last so many --save_step checkpoints; 0: all")
-    add("--stop_when", default=None, metavar="RULE",
-        help='stop once an evaluation of the validation split reaches "type_0>=0.99"')  # fmt: skip
-    add("--patience_epochs_after_fit", type=float, default=0, metavar="EPOCHS",
-        help="stop so long after train_inferred >= 0.99 (published: 100); 0: never")  # fmt: skip
-    add("--stop_on_test", action="store_true",
-        help="let these two look at the test set, as published")  # fmt: skip
+    add(
+        "--stop_when",
+        default=None,
+        metavar="RULE",
+        help='stop once an evaluation of the validation split reaches "type_0>=0.99"',
+    )
+    add(
+        "--patience_epochs_after_fit",
+        type=float,
+        default=0,
+        metavar="EPOCHS",
+        help="stop so long after train_inferred >= 0.99 (published: 100); 0: never",
+    )
+    add(
+        "--stop_on_test",
+        action="store_true",
+        help="let these two look at the test set, as published",
+    )
     add(
         "--resume_state_minutes", type=float, default=10, help="keep what --resume needs this often"
     )
@@ -130,8 +204,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--wandb_project", default=None, help="report to this project of wandb (pip install wandb)")
     add("--wandb_entity", default=None, help="wandb user or team")
     add("--wandb_exp", default=None, help="name of the run in wandb, if not the run folder's")
-    add("--tensorboard", action="store_true",
-        help="write OUTPUT_DIR/tensorboard (pip install tensorboard)")  # fmt: skip
+    add(
+        "--tensorboard",
+        action="store_true",
+        help="write OUTPUT_DIR/tensorboard (pip install tensorboard)",
+    )
 
     other = parser.add_argument_group("flags of the published code")
     for flag, reason in WITHOUT_EFFECT.items():
@@ -216,16 +293,44 @@ def model_arguments(arguments: argparse.Namespace) -> dict[str, object]:
     """The flags as ``Seq2SeqArgs`` fields."""
     renamed = {"save_step": "save_steps", "eval_steps": "evaluate_during_training_steps"}
     same = (
-        "n_layer", "n_head", "n_embd", "n_inner", "no_dropout", "no_ln", "no_mlp",
-        "share_mlp", "add_recurrence", "pad_vocab_to", "train_batch_size",
-        "gradient_accumulation_steps", "micro_batch_size", "max_steps", "num_train_epochs",
-        "learning_rate", "weight_decay", "scheduler", "warmup_steps", "manual_seed", "precision",
-        "compile", "cuda_graphs", "train_on_end_token", "evaluate_during_training",
+        "n_layer",
+        "n_head",
+        "n_embd",
+        "n_inner",
+        "no_dropout",
+        "no_ln",
+        "no_mlp",
+        "share_mlp",
+        "add_recurrence",
+        "pad_vocab_to",
+        "train_batch_size",
+        "gradient_accumulation_steps",
+        "micro_batch_size",
+        "max_steps",
+        "num_train_epochs",
+        "learning_rate",
+        "weight_decay",
+        "scheduler",
+        "warmup_steps",
+        "manual_seed",
+        "precision",
+        "compile",
+        "cuda_graphs",
+        "train_on_end_token",
+        "evaluate_during_training",
         "eval_batch_size",
-        "logging_steps", "save_step_dense", "save_step_dense_interval", "save_fine_step_list",
-        "resume_state_minutes", "resume", "overwrite_output_dir", "save_log_spaced", "keep",
-        "stop_when", "patience_epochs_after_fit",
-    )  # fmt: skip
+        "logging_steps",
+        "save_step_dense",
+        "save_step_dense_interval",
+        "save_fine_step_list",
+        "resume_state_minutes",
+        "resume",
+        "overwrite_output_dir",
+        "save_log_spaced",
+        "keep",
+        "stop_when",
+        "patience_epochs_after_fit",
+    )
     values = {name: getattr(arguments, name) for name in same}
     return values | {new: getattr(arguments, old) for old, new in renamed.items()}
 
@@ -243,10 +348,18 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
     from simpletransformers.seq2seq.trackers import Trackers
 
     stop_data = stop_records(dataset, arguments)
-    trackers = Trackers(
-        Path(arguments.output_dir), vars(arguments), project=arguments.wandb_project,
-        entity=arguments.wandb_entity, name=arguments.wandb_exp, tensorboard=arguments.tensorboard,
-    ) if is_main else None  # fmt: skip
+    trackers = (
+        Trackers(
+            Path(arguments.output_dir),
+            vars(arguments),
+            project=arguments.wandb_project,
+            entity=arguments.wandb_entity,
+            name=arguments.wandb_exp,
+            tensorboard=arguments.tensorboard,
+        )
+        if is_main
+        else None
+    )
 
     bar = None  # drawn from the first event on, when nothing can be refused any more
     notes: dict[str, str] = {}
@@ -255,8 +368,13 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
         nonlocal bar
         trackers.log(event)
         if bar is None:
-            bar = tqdm(total=event["total_steps"], desc="training", unit="step",
-                       dynamic_ncols=True, mininterval=refresh_seconds())  # fmt: skip
+            bar = tqdm(
+                total=event["total_steps"],
+                desc="training",
+                unit="step",
+                dynamic_ncols=True,
+                mininterval=refresh_seconds(),
+            )
         if event["train_loss"] is not None:  # an evaluation may come before the first log entry
             notes["loss"] = f"{event['train_loss']:.4f}"
         notes["items/s"] = f"{event['examples_per_s']:,.0f}"
@@ -270,8 +388,11 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
 
     try:
         result = model.train_model(
-            [*dataset.train.records, *dataset.train.facts], records, arguments.output_dir,
-            stop_data=stop_data, report=report,
+            [*dataset.train.records, *dataset.train.facts],
+            records,
+            arguments.output_dir,
+            stop_data=stop_data,
+            report=report,
             run_info={
                 "dataset": {
                     "name": dataset.name,
@@ -279,7 +400,7 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
                     "sha256": {n: sha256(dataset.path / n) for n in ("train.json", "test.json")},
                 },
             },
-        )  # fmt: skip
+        )
     finally:  # a refusal has a line of its own
         if bar is not None:
             bar.close()

@@ -18,9 +18,10 @@ from coverage_principle.cli import run
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False,
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("--items", type=int, default=2000, help="items to trace (default: 2000)")
     add("--vectors", type=int, default=10_000, help="vectors to cluster (default: 10000)")

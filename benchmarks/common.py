@@ -37,8 +37,12 @@ def measure(command: list[str], *, env: dict[str, str] | None = None) -> tuple[f
     """
     measured = subprocess.run(
         [sys.executable, "-c", _MEASURE, sys.executable, *command],
-        cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     seconds, peak, code = json.loads(measured.stdout)
     if code:
         raise RuntimeError(f"{' '.join(command)} failed: {measured.stderr}")
@@ -60,8 +64,10 @@ class Figures:
             del words[words.index("--output") : words.index("--output") + 2]
         self.content: dict = {
             "command": " ".join(words),
-            "machine": machine or describe_machine(), "page": page, "tables": [],
-        }  # fmt: skip
+            "machine": machine or describe_machine(),
+            "page": page,
+            "tables": [],
+        }
         print(self.content["machine"], flush=True)
 
     def add(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -15,21 +15,44 @@ from common import Figures, measure, output_flag
 
 from coverage_principle.cli import run
 
-DEFAULT = ("twohop:50:10000", "twohop:50:40000", "twohop:100:100000", "twohop:200:100000",
-           "twohop:200:400000", "nontree:50:50000", "parallel2hop:50:60000",
-           "threehop:50:200000", "fivehop:50:600000")  # fmt: skip
-HEADER = ("data set", "items", "pair work (10^6)", "one k (s)", "k-sweep (s)", "ratio", "MiB",
-          "domain scope (s)", "domain MiB")  # fmt: skip
+DEFAULT = (
+    "twohop:50:10000",
+    "twohop:50:40000",
+    "twohop:100:100000",
+    "twohop:200:100000",
+    "twohop:200:400000",
+    "nontree:50:50000",
+    "parallel2hop:50:60000",
+    "threehop:50:200000",
+    "fivehop:50:600000",
+)
+HEADER = (
+    "data set",
+    "items",
+    "pair work (10^6)",
+    "one k (s)",
+    "k-sweep (s)",
+    "ratio",
+    "MiB",
+    "domain scope (s)",
+    "domain MiB",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False,
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
-    add("--worlds", nargs="+", default=DEFAULT, metavar="TASK:TOKENS:TRAIN",
-        help=f"data sets to generate and time (default: {' '.join(DEFAULT)})")  # fmt: skip
+    add(
+        "--worlds",
+        nargs="+",
+        default=DEFAULT,
+        metavar="TASK:TOKENS:TRAIN",
+        help=f"data sets to generate and time (default: {' '.join(DEFAULT)})",
+    )
     add("--repeats", type=int, default=3, help="runs of each (default: 3)")
     output_flag(parser)
     add("--data", default=None, help="folder that keeps the data sets (default: a temporary one)")
@@ -51,8 +74,13 @@ def main(arguments: argparse.Namespace) -> None:
         base = Path(arguments.data or stack.enter_context(tempfile.TemporaryDirectory()))
         for world in arguments.worlds:
             folder, size = generate(world, base)
-            command = ["determine_coverage.py", "--data_dir", str(folder), "--output_dir",
-                       str(base / "results")]  # fmt: skip
+            command = [
+                "determine_coverage.py",
+                "--data_dir",
+                str(folder),
+                "--output_dir",
+                str(base / "results"),
+            ]
             dataset = load_dataset(folder)
             kinds = {"one": [], "sweep": ["--k_sweep"]}
             if dataset.num_tokens ** len(dataset.graph.inputs) <= MOST_INPUTS:
@@ -64,15 +92,23 @@ def main(arguments: argparse.Namespace) -> None:
                 memory[name] = max(peak for _, peak in runs)
             domain = (
                 [f"{seconds['domain']:.2f}", f"{memory['domain']:,.0f}"]
-                if "domain" in kinds else ["-", "-"]
-            )  # fmt: skip
+                if "domain" in kinds
+                else ["-", "-"]
+            )
             work = pair_work(dataset) / 1e6
             work = f"{work:,.0f}" if work >= 1 else f"{work:.1f}"
-            rows.append([
-                world, f"{size:,}", work, f"{seconds['one']:.2f}",
-                f"{seconds['sweep']:.2f}", f"{seconds['sweep'] / seconds['one']:.2f}",
-                f"{max(memory['one'], memory['sweep']):,.0f}", *domain,
-            ])  # fmt: skip
+            rows.append(
+                [
+                    world,
+                    f"{size:,}",
+                    work,
+                    f"{seconds['one']:.2f}",
+                    f"{seconds['sweep']:.2f}",
+                    f"{seconds['sweep'] / seconds['one']:.2f}",
+                    f"{max(memory['one'], memory['sweep']):,.0f}",
+                    *domain,
+                ]
+            )
             print(f"{world} done", flush=True)
     figures.add(HEADER, rows)
     figures.write(arguments.output)

@@ -47,9 +47,15 @@ def main(arguments: argparse.Namespace) -> None:
 
 def command(script: str, tokens: int, size: int, folder: str) -> list[str]:
     return [
-        f"dataset_generation/{script}", "--num_tokens", str(tokens),
-        "--max_train_data_num", str(size), "--output_dir", folder, "--overwrite",
-    ]  # fmt: skip
+        f"dataset_generation/{script}",
+        "--num_tokens",
+        str(tokens),
+        "--max_train_data_num",
+        str(size),
+        "--output_dir",
+        folder,
+        "--overwrite",
+    ]
 
 
 if __name__ == "__main__":

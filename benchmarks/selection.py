@@ -22,11 +22,24 @@ from coverage_principle.tasks import TASKS
 SHARE = 0.99
 #: |X|, N and k.
 CASES = (
-    (50, 5000, 2), (50, 5000, 3), (50, 10_000, 2), (50, 10_000, 3), (50, 10_000, 4),
-    (100, 40_000, 2), (100, 40_000, 3),
-)  # fmt: skip
-HEADER = ("tokens", "N", "k", "covered at N", "more items, chosen", "more items, random", "ratio",
-          "s")  # fmt: skip
+    (50, 5000, 2),
+    (50, 5000, 3),
+    (50, 10_000, 2),
+    (50, 10_000, 3),
+    (50, 10_000, 4),
+    (100, 40_000, 2),
+    (100, 40_000, 3),
+)
+HEADER = (
+    "tokens",
+    "N",
+    "k",
+    "covered at N",
+    "more items, chosen",
+    "more items, random",
+    "ratio",
+    "s",
+)
 
 
 def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[float, int, int]:
@@ -46,9 +59,10 @@ def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[f
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False,
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--seeds", type=int, default=5, help="worlds averaged over (default: 5)")
     output_flag(parser)
     return parser
@@ -61,10 +75,18 @@ def main(arguments: argparse.Namespace) -> None:
         runs = [chosen_and_random(num_tokens, start, k, seed) for seed in range(arguments.seeds)]
         seconds = (time.perf_counter() - began) / arguments.seeds
         share, chosen, at_random = (statistics.mean(column) for column in zip(*runs, strict=True))
-        rows.append([
-            f"{num_tokens}", f"{start:,}", f"{k}", f"{share:.1%}", f"{chosen:,.0f}",
-            f"{at_random:,.0f}", f"{at_random / chosen:.1f}", f"{seconds:.1f}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                f"{num_tokens}",
+                f"{start:,}",
+                f"{k}",
+                f"{share:.1%}",
+                f"{chosen:,.0f}",
+                f"{at_random:,.0f}",
+                f"{at_random / chosen:.1f}",
+                f"{seconds:.1f}",
+            ]
+        )
     figures.add(HEADER, rows)
     figures.write(arguments.output)
 

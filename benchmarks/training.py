@@ -26,9 +26,10 @@ TOKENS = 20
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False,
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("--batch", type=positive, default=512, help="items of a step (default: 512)")
     add("--steps", type=positive, default=30, help="steps of a measurement (default: 30)")
@@ -46,14 +47,20 @@ def main(arguments: argparse.Namespace) -> None:
     rows = torch.randint(0, TOKENS, (arguments.batch * 4, 4))
     with tempfile.TemporaryDirectory() as folder:
         ways = {
-            "published": (reference_step(rows, arguments.batch, 50_312, 10, fused=False),
-                          arguments.published_steps),
+            "published": (
+                reference_step(rows, arguments.batch, 50_312, 10, fused=False),
+                arguments.published_steps,
+            ),
             "plain": (reference_step(rows, arguments.batch, 24, 4, fused=True), arguments.steps),
-            "ours, fp32": (our_trainer(rows, arguments.batch, "fp32", Path(folder)).step,
-                           arguments.steps),
-            "ours, bf16": (our_trainer(rows, arguments.batch, "bf16", Path(folder)).step,
-                           arguments.steps),
-        }  # fmt: skip
+            "ours, fp32": (
+                our_trainer(rows, arguments.batch, "fp32", Path(folder)).step,
+                arguments.steps,
+            ),
+            "ours, bf16": (
+                our_trainer(rows, arguments.batch, "bf16", Path(folder)).step,
+                arguments.steps,
+            ),
+        }
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _, (step, _) in ways.items():
             step()  # warm up
@@ -69,9 +76,16 @@ def main(arguments: argparse.Namespace) -> None:
     figures = Figures("docs/training.md", machine)
     figures.add(
         ["a step", "ms", "than published", "than plain"],
-        [[name, f"{1e3 * s:,.1f}", f"{middle['published'] / s:.1f}x", f"{middle['plain'] / s:.2f}x"]
-         for name, s in middle.items()],
-    )  # fmt: skip
+        [
+            [
+                name,
+                f"{1e3 * s:,.1f}",
+                f"{middle['published'] / s:.1f}x",
+                f"{middle['plain'] / s:.2f}x",
+            ]
+            for name, s in middle.items()
+        ],
+    )
     started = start_up(arguments.rounds)
     figures.add(["start-up", "s"], [[name, f"{s:.2f}"] for name, s in started.items()])
     figures.write(arguments.output)
@@ -81,11 +95,29 @@ def start_up(rounds: int) -> dict[str, float]:
     """Median seconds of whole processes, a warm file cache supposed."""
     with tempfile.TemporaryDirectory() as folder:
         one_step = [
-            "main.py", "--data_dir", "data/twohop.20.1500.diff-f12.inf", "--output_dir", folder,
-            "--model_name_or_path", "gpt2", "--init_weights", "--do_train", "--n_layer", "2",
-            "--n_head", "4", "--n_embd", "128", "--train_batch_size", "512", "--max_steps", "1",
-            "--device", "cpu", "--overwrite_output_dir",
-        ]  # fmt: skip
+            "main.py",
+            "--data_dir",
+            "data/twohop.20.1500.diff-f12.inf",
+            "--output_dir",
+            folder,
+            "--model_name_or_path",
+            "gpt2",
+            "--init_weights",
+            "--do_train",
+            "--n_layer",
+            "2",
+            "--n_head",
+            "4",
+            "--n_embd",
+            "128",
+            "--train_batch_size",
+            "512",
+            "--max_steps",
+            "1",
+            "--device",
+            "cpu",
+            "--overwrite_output_dir",
+        ]
         ways = {"main.py --help": ["main.py", "--help"], "a run of one step": one_step}
         return {
             name: statistics.median(measure(command)[0] for _ in range(rounds))
@@ -101,8 +133,14 @@ def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: boo
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    config = GPT2Config(vocab_size=vocabulary, n_layer=2, n_head=4, n_embd=128,
-                        bos_token_id=TOKENS, eos_token_id=TOKENS)  # fmt: skip
+    config = GPT2Config(
+        vocab_size=vocabulary,
+        n_layer=2,
+        n_head=4,
+        n_embd=128,
+        bos_token_id=TOKENS,
+        eos_token_id=TOKENS,
+    )
     model = GPT2LMHeadModel(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=8e-4, weight_decay=0.1, fused=fused)
     padding = torch.full((len(rows), length - 4), TOKENS)
@@ -158,10 +196,17 @@ class OurSteps:
 
 
 def our_trainer(
-    rows, batch: int, precision: str, folder: Path, *, device: str = "cpu",
-    sizes: tuple[int, int, int] = (2, 4, 128), tokens: int = TOKENS,
-    pad_vocab_to: int | None = None, **options: bool,
-) -> OurSteps:  # fmt: skip
+    rows,
+    batch: int,
+    precision: str,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    sizes: tuple[int, int, int] = (2, 4, 128),
+    tokens: int = TOKENS,
+    pad_vocab_to: int | None = None,
+    **options: bool,
+) -> OurSteps:
     """The Trainer on 2-hop rows ``(n, 4)``; ``sizes`` are layers, heads and dimensions.
 
     ``options`` are further fields of ``Seq2SeqArgs``.
@@ -174,11 +219,24 @@ def our_trainer(
     names = [*(f"<t_{i}>" for i in range(tokens)), "</a>"]
     layers, heads, width = sizes
     model = Seq2SeqModel(
-        "gpt2", "gpt2", new_tokens=names, init_weights=True, device=device,
-        args={"n_layer": layers, "n_head": heads, "n_embd": width, "train_batch_size": batch,
-              "learning_rate": 8e-4, "weight_decay": 0.1, "max_steps": 10**6,
-              "precision": precision, "pad_vocab_to": pad_vocab_to, **options},
-    )  # fmt: skip
+        "gpt2",
+        "gpt2",
+        new_tokens=names,
+        init_weights=True,
+        device=device,
+        args={
+            "n_layer": layers,
+            "n_head": heads,
+            "n_embd": width,
+            "train_batch_size": batch,
+            "learning_rate": 8e-4,
+            "weight_decay": 0.1,
+            "max_steps": 10**6,
+            "precision": precision,
+            "pad_vocab_to": pad_vocab_to,
+            **options,
+        },
+    )
     texts = [["".join(names[i] for i in row[:n]) for n in (3, 4)] for row in rows.tolist()]
     records = [{"input_text": a, "target_text": b + "</a>"} for a, b in texts]
     data = encode_pairs(records, model.tokenizer)

@@ -43,9 +43,15 @@ CASES = (
 #: Last of all, as a recording that fails can leave the device unusable for what comes after it.
 RECORDED = (
     ("small, batch 4,096, bf16, CUDA graph", SMALL, 4096, "bf16", None, {"cuda_graphs": True}),
-    ("published, batch 4,096, bf16, CUDA graph", PUBLISHED, 4096, "bf16", None,
-     {"cuda_graphs": True}),
-)  # fmt: skip
+    (
+        "published, batch 4,096, bf16, CUDA graph",
+        PUBLISHED,
+        4096,
+        "bf16",
+        None,
+        {"cuda_graphs": True},
+    ),
+)
 
 #: name, precision, rows of vocabulary, seed
 CURVES = (
@@ -58,22 +64,34 @@ CURVES = (
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False,
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("--device", default="cuda", help="cuda, cuda:N, or cpu to try the command out")
     add("--steps", type=positive, default=100, help="steps of a measurement (default: 100)")
     add("--curve_steps", type=positive, default=10_000, help="steps of a curve (default: 10000)")
-    add("--curve_sizes", type=positive, nargs=3, default=(4, 6, 384),
+    add(
+        "--curve_sizes",
+        type=positive,
+        nargs=3,
+        default=(4, 6, 384),
         metavar=("LAYERS", "HEADS", "DIMS"),
-        help="the curves' model (default: 4 6 384)")  # fmt: skip
-    add("--minutes", type=float, default=8.5,
-        help="of all together; curves are cut to keep to it (default: 8.5)")  # fmt: skip
+        help="the curves' model (default: 4 6 384)",
+    )
+    add(
+        "--minutes",
+        type=float,
+        default=8.5,
+        help="of all together; curves are cut to keep to it (default: 8.5)",
+    )
     add("--quick", action="store_true", help="tiny models and batches, not worth reading")
-    add("--output", default=None,
-        help="write the figures to this JSON file, and the curves to .png and .pdf beside "
-             "it")  # fmt: skip
+    add(
+        "--output",
+        default=None,
+        help="write the figures to this JSON file, and the curves to .png and .pdf beside it",
+    )
     return parser
 
 
@@ -97,8 +115,12 @@ def main(arguments: argparse.Namespace) -> None:
     print(table(["curve", "steps", *groups(next(iter(curves.values())))], rows))
     if arguments.output:
         file = Path(arguments.output)
-        content = {"machine": machine, "cases": figures, "curves": curves,
-                   "curve_sizes": list(arguments.curve_sizes)}  # fmt: skip
+        content = {
+            "machine": machine,
+            "cases": figures,
+            "curves": curves,
+            "curve_sizes": list(arguments.curve_sizes),
+        }
         file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         draw(curves, file)
 
@@ -118,9 +140,16 @@ def step_figures(case: tuple, arguments: argparse.Namespace) -> dict:
     try:
         with tempfile.TemporaryDirectory() as folder:
             ours = our_trainer(
-                data, batch, precision, Path(folder), device=arguments.device, sizes=sizes,
-                tokens=50, pad_vocab_to=vocabulary, **options,
-            )  # fmt: skip
+                data,
+                batch,
+                precision,
+                Path(folder),
+                device=arguments.device,
+                sizes=sizes,
+                tokens=50,
+                pad_vocab_to=vocabulary,
+                **options,
+            )
             ours.seconds(1 if arguments.quick else 10)  # warm up, compile, record
             found["seconds_per_step"] = seconds = ours.seconds(arguments.steps)
     except (RuntimeError, ValueError) as error:  # one case that cannot be must not cost the others
@@ -133,8 +162,12 @@ def shown(figure: dict) -> list[str]:
     if "failed" in figure:
         return [figure["case"], figure["failed"], "", ""]
     seconds, mfu = figure["seconds_per_step"], figure["mfu"]
-    return [figure["case"], f"{1e3 * seconds:.2f}", f"{1 / seconds:,.0f}",
-            "" if mfu is None else f"{mfu:.1%}"]  # fmt: skip
+    return [
+        figure["case"],
+        f"{1e3 * seconds:.2f}",
+        f"{1 / seconds:,.0f}",
+        "" if mfu is None else f"{mfu:.1%}",
+    ]
 
 
 class TimeIsOver(Exception):
@@ -148,17 +181,29 @@ def accuracy_curves(arguments: argparse.Namespace, end: float) -> dict[str, list
     tokens, items = (10, 200) if arguments.quick else (50, 20_000)
     curves: dict[str, list[dict]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        measure(["dataset_generation/twohop.py", "--num_tokens", str(tokens),
-                 "--max_train_data_num", str(items), "--output_dir", folder])  # fmt: skip
+        measure(
+            [
+                "dataset_generation/twohop.py",
+                "--num_tokens",
+                str(tokens),
+                "--max_train_data_num",
+                str(items),
+                "--output_dir",
+                folder,
+            ]
+        )
         dataset = load_dataset(next(Path(folder).iterdir()))
         for number, (name, precision, vocabulary, seed) in enumerate(CURVES):
             left = end - time.monotonic()
             # The last curve, in fp32, is several times slower than the others.
             share = left * (0.2 if number < len(CURVES) - 1 else 0.9)
             curves[name] = curve(
-                dataset, Path(folder) / f"run{number}", arguments, share,
+                dataset,
+                Path(folder) / f"run{number}",
+                arguments,
+                share,
                 {"precision": precision, "pad_vocab_to": vocabulary, "manual_seed": seed},
-            )  # fmt: skip
+            )
     return curves
 
 
@@ -167,14 +212,28 @@ def curve(dataset, folder: Path, arguments, seconds: float, settings: dict) -> l
 
     layers, heads, width = (1, 2, 16) if arguments.quick else arguments.curve_sizes
     model = Seq2SeqModel(
-        "gpt2", "gpt2", new_tokens=dataset.codec.vocabulary, init_weights=True,
+        "gpt2",
+        "gpt2",
+        new_tokens=dataset.codec.vocabulary,
+        init_weights=True,
         device=arguments.device,
-        args={"n_layer": layers, "n_head": heads, "n_embd": width, "train_batch_size": 4096,
-              "learning_rate": 8e-4, "weight_decay": 0.1, "warmup_steps": 2000,
-              "scheduler": "constant_schedule_with_warmup", "max_steps": arguments.curve_steps,
-              "evaluate_during_training": True, "logging_steps": 50, "group_by": ("type",),
-              "evaluate_during_training_steps": 1 if arguments.quick else 100, **settings},
-    )  # fmt: skip
+        args={
+            "n_layer": layers,
+            "n_head": heads,
+            "n_embd": width,
+            "train_batch_size": 4096,
+            "learning_rate": 8e-4,
+            "weight_decay": 0.1,
+            "warmup_steps": 2000,
+            "scheduler": "constant_schedule_with_warmup",
+            "max_steps": arguments.curve_steps,
+            "evaluate_during_training": True,
+            "logging_steps": 50,
+            "group_by": ("type",),
+            "evaluate_during_training_steps": 1 if arguments.quick else 100,
+            **settings,
+        },
+    )
     points, end = [], time.monotonic() + seconds
 
     def report(event: dict) -> None:

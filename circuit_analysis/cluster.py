@@ -14,10 +14,13 @@ from coverage_principle.cli import run
 def build_parser():
     parser = cluster_parser(__doc__)
     parser.add_argument(
-        "--group_by", nargs="+", default=["1"], metavar="KEYS",
+        "--group_by",
+        nargs="+",
+        default=["1"],
+        metavar="KEYS",
         help='values or slots, such as b or "b,x2", or the number of a function; several are '
         "drawn side by side",
-    )  # fmt: skip
+    )
     return parser
 
 

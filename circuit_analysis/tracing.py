@@ -44,8 +44,11 @@ def _print_cells(results: dict) -> None:
     from coverage_principle.reporting.circuit_figures import tracing_cells
 
     metric = results["metric"]
-    unit = {"rank": "% moved to {}'", "prob": "relative change of p({}')",
-            "logit": "share of the source run's logit shift to {}'"}[metric]  # fmt: skip
+    unit = {
+        "rank": "% moved to {}'",
+        "prob": "relative change of p({}')",
+        "logit": "share of the source run's logit shift to {}'",
+    }[metric]
     form = ".1f" if metric == "rank" else ".3f"
     for checkpoint, splits in results["checkpoints"].items():
         for split, summary in splits.items():

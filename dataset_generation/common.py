@@ -28,21 +28,44 @@ def generator_parser(
     add = parser.add_argument
     add("--num_tokens", type=int, required=True, help="|X|, the number of tokens <t_0> ...")
     add("--max_train_data_num", type=int, default=train_size, help="N, training items")
-    add("--default_seen_ratio", type=float, default=0.7,
-        help="share of each function's facts that training items may use")  # fmt: skip
+    add(
+        "--default_seen_ratio",
+        type=float,
+        default=0.7,
+        help="share of each function's facts that training items may use",
+    )
     add("--test_size_for_type", type=int, default=test_size, help="test items of each type")
-    add("--validation_size", type=int, default=0,
-        help="items of each type in valid.json, apart from the test items; 0: no file")  # fmt: skip
+    add(
+        "--validation_size",
+        type=int,
+        default=0,
+        help="items of each type in valid.json, apart from the test items; 0: no file",
+    )
     add("--seed", type=int, default=42, help="0 or more; same arguments, same files")
     families = "; ".join(f"{name}: {about}" for name, about in _FAMILIES.items())
-    add("--function_family", choices=tuple(_FAMILIES), default="random",
-        help=f"how the functions are drawn. {families}")  # fmt: skip
-    add("--atomic_facts", choices=("full", "seen", "none"), default="full",
-        help="facts written for each function: all, those used in training, or none")  # fmt: skip
-    add("--atomic_format", choices=("auto", "json", "npz"), default="auto",
-        help="auto: JSON up to a million facts a function, else a compressed array")  # fmt: skip
-    add("--output_dir", default=None,
-        help="where the data set's folder goes; data/ of the repository if not given")  # fmt: skip
+    add(
+        "--function_family",
+        choices=tuple(_FAMILIES),
+        default="random",
+        help=f"how the functions are drawn. {families}",
+    )
+    add(
+        "--atomic_facts",
+        choices=("full", "seen", "none"),
+        default="full",
+        help="facts written for each function: all, those used in training, or none",
+    )
+    add(
+        "--atomic_format",
+        choices=("auto", "json", "npz"),
+        default="auto",
+        help="auto: JSON up to a million facts a function, else a compressed array",
+    )
+    add(
+        "--output_dir",
+        default=None,
+        help="where the data set's folder goes; data/ of the repository if not given",
+    )
     add("--overwrite", action="store_true", help="replace a data set with other contents")
     return parser
 

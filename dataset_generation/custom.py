@@ -19,9 +19,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--same_function",
         "functions of equal arity are one; wider ones fold the narrowest",
     )
-    add("--include_atomic", action="store_true",
+    add(
+        "--include_atomic",
+        action="store_true",
         help="add to train.json, as single facts, those that all functions use in training; needs "
-             "--same_function and one arity")  # fmt: skip
+        "--same_function and one arity",
+    )
     return parser
 
 
@@ -36,9 +39,13 @@ def main(arguments: argparse.Namespace) -> None:
     kind = f"include-atomic-{form}" if arguments.include_atomic else form
     name = f"{graph.name}.{arguments.num_tokens}.{arguments.max_train_data_num}.{same}.{kind}"
     generate(
-        arguments, graph, name, form=form,
-        same_function=arguments.same_function, include_atomic=arguments.include_atomic,
-    )  # fmt: skip
+        arguments,
+        graph,
+        name,
+        form=form,
+        same_function=arguments.same_function,
+        include_atomic=arguments.include_atomic,
+    )
 
 
 if __name__ == "__main__":

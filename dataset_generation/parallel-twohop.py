@@ -33,9 +33,13 @@ def main(arguments: argparse.Namespace) -> None:
         kind = "include-atomic-cot"
     name = f"parallel2hop.{arguments.num_tokens}.{arguments.max_train_data_num}.{same}-f123.{kind}"
     generate(
-        arguments, TASKS["parallel2hop"], name, form=form,
-        same_function=arguments.same_f123, include_atomic=arguments.include_atomic,
-    )  # fmt: skip
+        arguments,
+        TASKS["parallel2hop"],
+        name,
+        form=form,
+        same_function=arguments.same_f123,
+        include_atomic=arguments.include_atomic,
+    )
 
 
 if __name__ == "__main__":

@@ -29,28 +29,42 @@ _REQUIRED = "python script/required_data.py --num_tokens"
 
 #: The page that shows the output, the folder that the command runs in, and the command.
 EXAMPLES = (
-    ("README.md", "dataset_generation",
-     "python twohop.py --num_tokens 50 --max_train_data_num 10000 --default_seen_ratio 0.7 "
-     "--test_size_for_type 2000 --seed 42"),
+    (
+        "README.md",
+        "dataset_generation",
+        "python twohop.py --num_tokens 50 --max_train_data_num 10000 --default_seen_ratio 0.7 "
+        "--test_size_for_type 2000 --seed 42",
+    ),
     ("README.md", ".", f"{_COVERAGE}/ --min_evidence 1 --k_sweep"),
     ("README.md", ".", f"bash script/train.sh {_NAME} 0.1 8 12 cpu 42 --max_steps 2"),
     ("docs/coverage.md", ".", f"{_COVERAGE} --min_evidence 2 --scope domain"),
     ("docs/coverage.md", ".", f'{_COVERAGE} --explain "<t_42><t_21><t_19>"'),
     ("docs/coverage.md", ".", f"{_COVERAGE} --min_evidence 3 --suggest 500"),
-    ("docs/required_data.md", ".",
-     f"{_REQUIRED} 50,70,100,150,200 --seeds {','.join(map(str, range(42, 52)))}"),
-    ("docs/required_data.md", ".",
-     f"{_REQUIRED} 50 --seeds {','.join(map(str, range(100)))} --output_dir results/hundred"),
+    (
+        "docs/required_data.md",
+        ".",
+        f"{_REQUIRED} 50,70,100,150,200 --seeds {','.join(map(str, range(42, 52)))}",
+    ),
+    (
+        "docs/required_data.md",
+        ".",
+        f"{_REQUIRED} 50 --seeds {','.join(map(str, range(100)))} --output_dir results/hundred",
+    ),
     (None, ".", "bash script/quickstart.sh --no-install"),
-    ("README.md", "circuit_analysis/hierarchical/2-hop",
-     f"python collapse_analysis_2-hop.py --ckpt {_QUICKSTART}/final_checkpoint "
-     "--layer_pos_pairs all --save_dir ./results/cosine_analysis --atomic_idx 1 --mode residual"),
-    ("README.md", "circuit_analysis/hierarchical/2-hop",
-     f"python causal_tracing_2-hop.py --model_dir {_QUICKSTART} --step_list final_checkpoint "
-     "--metric_type rank"),
-    ("docs/circuit_analysis.md", ".",
-     f"python circuit_analysis/lens.py --model_dir {_QUICKSTART}"),
-)  # fmt: skip
+    (
+        "README.md",
+        "circuit_analysis/hierarchical/2-hop",
+        f"python collapse_analysis_2-hop.py --ckpt {_QUICKSTART}/final_checkpoint "
+        "--layer_pos_pairs all --save_dir ./results/cosine_analysis --atomic_idx 1 --mode residual",
+    ),
+    (
+        "README.md",
+        "circuit_analysis/hierarchical/2-hop",
+        f"python causal_tracing_2-hop.py --model_dir {_QUICKSTART} --step_list final_checkpoint "
+        "--metric_type rank",
+    ),
+    ("docs/circuit_analysis.md", ".", f"python circuit_analysis/lens.py --model_dir {_QUICKSTART}"),
+)
 #: Files of the clone that pages show, and where they lie here.
 KEPT = {
     "results/required_data/required_twohop_b_seen-0.7.json": "docs/results/required_data",
@@ -90,9 +104,12 @@ def printed(command: str, folder: Path, clone: Path) -> list[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     finished = subprocess.run(
         shlex.split(command),
-        cwd=folder, env={**os.environ, "PATH": path, "PYTHONPATH": str(clone)},
-        stdout=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env={**os.environ, "PATH": path, "PYTHONPATH": str(clone)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if finished.returncode:
         raise InputError(f"{command} ended with exit code {finished.returncode}")
     return [line.rstrip() for line in finished.stdout.splitlines()]

@@ -15,30 +15,57 @@ from coverage_principle.cli import run, table
 #: What differs between the presets: the world, the model, the length of training.
 PRESETS = {
     "small": {
-        "num_tokens": 20, "sizes": (1600, 2500), "test_size_for_type": 2000,
-        "n_layer": 2, "n_head": 4, "n_embd": 128, "train_batch_size": 256, "max_steps": 2500,
-        "eval_steps": 250, "warmup_steps": 200, "learning_rate": 1.2e-3, "weight_decay": 0.3,
+        "num_tokens": 20,
+        "sizes": (1600, 2500),
+        "test_size_for_type": 2000,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_embd": 128,
+        "train_batch_size": 256,
+        "max_steps": 2500,
+        "eval_steps": 250,
+        "warmup_steps": 200,
+        "learning_rate": 1.2e-3,
+        "weight_decay": 0.3,
     },
     "tiny": {
-        "num_tokens": 8, "sizes": (100, 160), "test_size_for_type": 200,
-        "n_layer": 2, "n_head": 2, "n_embd": 32, "train_batch_size": 64, "max_steps": 60,
-        "eval_steps": 20, "warmup_steps": 10, "learning_rate": 1.2e-3, "weight_decay": 0.3,
+        "num_tokens": 8,
+        "sizes": (100, 160),
+        "test_size_for_type": 200,
+        "n_layer": 2,
+        "n_head": 2,
+        "n_embd": 32,
+        "train_batch_size": 64,
+        "max_steps": 60,
+        "eval_steps": 20,
+        "warmup_steps": 10,
+        "learning_rate": 1.2e-3,
+        "weight_decay": 0.3,
     },
-}  # fmt: skip
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="quickstart.sh", description=__doc__, allow_abbrev=False,
+        prog="quickstart.sh",
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
-    add("--preset", choices=sorted(PRESETS), default="small",
+    add(
+        "--preset",
+        choices=sorted(PRESETS),
+        default="small",
         help="small: shows the effects, two to four minutes on 2 cores; tiny: half a minute, shows "
-             "only that everything runs (default: small)")  # fmt: skip
+        "only that everything runs (default: small)",
+    )
     add("--seed", type=int, default=42, help="of data, initial weights and order (default: 42)")
-    add("--output_dir", default=None,
-        help="where everything goes (default: results/quickstart in the repository)")  # fmt: skip
+    add(
+        "--output_dir",
+        default=None,
+        help="where everything goes (default: results/quickstart in the repository)",
+    )
     return parser
 
 
@@ -106,47 +133,129 @@ class World:
 
     def generate(self):
         p = self.preset
-        return self._stage("generate", [
-            "dataset_generation/twohop.py", "--num_tokens", p["num_tokens"],
-            "--max_train_data_num", self.size, "--test_size_for_type", p["test_size_for_type"],
-            "--seed", self.seed, "--output_dir", self.data.parent, "--overwrite",
-        ], self.data / "metadata.json")  # fmt: skip
+        return self._stage(
+            "generate",
+            [
+                "dataset_generation/twohop.py",
+                "--num_tokens",
+                p["num_tokens"],
+                "--max_train_data_num",
+                self.size,
+                "--test_size_for_type",
+                p["test_size_for_type"],
+                "--seed",
+                self.seed,
+                "--output_dir",
+                self.data.parent,
+                "--overwrite",
+            ],
+            self.data / "metadata.json",
+        )
 
     def coverage(self):
-        return self._stage("coverage", [
-            "determine_coverage.py", "--data_dir", self.data, "--min_evidence", 1, "--k_sweep",
-            "--output_dir", self.sweep,
-        ], self.data / "test_annotated.json", "generate")  # fmt: skip
+        return self._stage(
+            "coverage",
+            [
+                "determine_coverage.py",
+                "--data_dir",
+                self.data,
+                "--min_evidence",
+                1,
+                "--k_sweep",
+                "--output_dir",
+                self.sweep,
+            ],
+            self.data / "test_annotated.json",
+            "generate",
+        )
 
     def train(self):
         p = self.preset
         flags = [
             (f"--{key}", p[key])
-            for key in ("n_layer", "n_head", "n_embd", "train_batch_size", "max_steps",
-                        "eval_steps", "warmup_steps", "learning_rate", "weight_decay")
-        ]  # fmt: skip
-        return self._stage("train", [
-            "main.py", "--data_dir", self.data, "--output_dir", self.run_dir,
-            "--model_name_or_path", "gpt2", "--init_weights", "--add_tokens", "--do_train",
-            "--evaluate_during_training", "--resume", "--overwrite_output_dir", "--device", "cpu",
-            "--scheduler", "constant_schedule_with_warmup", "--manual_seed", self.seed,
-            *(part for flag in flags for part in flag),
-        ], self.run_dir / "final_checkpoint", "generate", "coverage")  # fmt: skip
+            for key in (
+                "n_layer",
+                "n_head",
+                "n_embd",
+                "train_batch_size",
+                "max_steps",
+                "eval_steps",
+                "warmup_steps",
+                "learning_rate",
+                "weight_decay",
+            )
+        ]
+        return self._stage(
+            "train",
+            [
+                "main.py",
+                "--data_dir",
+                self.data,
+                "--output_dir",
+                self.run_dir,
+                "--model_name_or_path",
+                "gpt2",
+                "--init_weights",
+                "--add_tokens",
+                "--do_train",
+                "--evaluate_during_training",
+                "--resume",
+                "--overwrite_output_dir",
+                "--device",
+                "cpu",
+                "--scheduler",
+                "constant_schedule_with_warmup",
+                "--manual_seed",
+                self.seed,
+                *(part for flag in flags for part in flag),
+            ],
+            self.run_dir / "final_checkpoint",
+            "generate",
+            "coverage",
+        )
 
     def collapse(self):
-        return self._stage("cluster", [
-            "circuit_analysis/hierarchical/2-hop/collapse_analysis_2-hop.py",
-            "--ckpt", self.run_dir / "final_checkpoint", "--layer_pos_pairs", "all",
-            "--save_dir", self.circuits / "cosine", "--atomic_idx", 1, "--mode", "residual",
-            "--device", "cpu", "--overwrite",
-        ], self.files()["collapse"], "train")  # fmt: skip
+        return self._stage(
+            "cluster",
+            [
+                "circuit_analysis/hierarchical/2-hop/collapse_analysis_2-hop.py",
+                "--ckpt",
+                self.run_dir / "final_checkpoint",
+                "--layer_pos_pairs",
+                "all",
+                "--save_dir",
+                self.circuits / "cosine",
+                "--atomic_idx",
+                1,
+                "--mode",
+                "residual",
+                "--device",
+                "cpu",
+                "--overwrite",
+            ],
+            self.files()["collapse"],
+            "train",
+        )
 
     def trace(self):
-        return self._stage("trace", [
-            "circuit_analysis/hierarchical/2-hop/causal_tracing_2-hop.py",
-            "--model_dir", self.run_dir, "--step_list", "final_checkpoint",
-            "--save_dir", self.circuits / "tracing", "--metric_type", "rank", "--device", "cpu",
-        ], self.files()["tracing"], "train")  # fmt: skip
+        return self._stage(
+            "trace",
+            [
+                "circuit_analysis/hierarchical/2-hop/causal_tracing_2-hop.py",
+                "--model_dir",
+                self.run_dir,
+                "--step_list",
+                "final_checkpoint",
+                "--save_dir",
+                self.circuits / "tracing",
+                "--metric_type",
+                "rank",
+                "--device",
+                "cpu",
+            ],
+            self.files()["tracing"],
+            "train",
+        )
 
     def all_stages(self):
         return [self.generate(), self.coverage(), self.train(), self.collapse(), self.trace()]

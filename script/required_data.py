@@ -16,29 +16,63 @@ from coverage_principle.cli import integers, refresh_seconds, run, table
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False,
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
     add("--task", default="twohop", help="a task by name, or FILE.json with a graph of your own")
-    add("--num_tokens", type=integers(2), default=[30, 50, 70, 100], metavar="LIST",
-        help="|X|, several separated by commas (default: 30,50,70,100)")  # fmt: skip
-    add("--k", type=integers(1), default=[1, 2, 3, 4], metavar="LIST",
-        help="evidence thresholds (default: 1,2,3,4)")  # fmt: skip
-    add("--seeds", type=integers(0), default=[42, 43, 44], metavar="LIST",
-        help="(default: 42,43,44)")  # fmt: skip
-    add("--share", type=float, default=0.99,
-        help="of the unseen in-domain items that must be covered (default: 0.99)")  # fmt: skip
-    add("--value", default=None,
+    add(
+        "--num_tokens",
+        type=integers(2),
+        default=[30, 50, 70, 100],
+        metavar="LIST",
+        help="|X|, several separated by commas (default: 30,50,70,100)",
+    )
+    add(
+        "--k",
+        type=integers(1),
+        default=[1, 2, 3, 4],
+        metavar="LIST",
+        help="evidence thresholds (default: 1,2,3,4)",
+    )
+    add(
+        "--seeds",
+        type=integers(0),
+        default=[42, 43, 44],
+        metavar="LIST",
+        help="(default: 42,43,44)",
+    )
+    add(
+        "--share",
+        type=float,
+        default=0.99,
+        help="of the unseen in-domain items that must be covered (default: 0.99)",
+    )
+    add(
+        "--value",
+        default=None,
         help="intermediate value whose fragments may be substituted (default: that of the task's "
-             "first function)")  # fmt: skip
-    add("--default_seen_ratio", type=float, default=0.7,
-        help="share of each function's facts that training may use (default: 0.7)")  # fmt: skip
+        "first function)",
+    )
+    add(
+        "--default_seen_ratio",
+        type=float,
+        default=0.7,
+        help="share of each function's facts that training may use (default: 0.7)",
+    )
     add("--function_family", default="random", help="as for the generators (default: random)")
-    add("--tolerance", type=float, default=0.005,
-        help="relative width at which the bisection stops (default: 0.005)")  # fmt: skip
-    add("--output_dir", default="results/required_data",
-        help="for results and figure (default: results/required_data)")  # fmt: skip
+    add(
+        "--tolerance",
+        type=float,
+        default=0.005,
+        help="relative width at which the bisection stops (default: 0.005)",
+    )
+    add(
+        "--output_dir",
+        default="results/required_data",
+        help="for results and figure (default: results/required_data)",
+    )
     return parser
 
 
@@ -53,10 +87,14 @@ def main(arguments: argparse.Namespace) -> None:
     from coverage_principle.reporting.required_data import draw_required, summarise
 
     search = Search(
-        find_task(arguments.task), tuple(sorted(arguments.k)), value=arguments.value,
-        seen_ratio=arguments.default_seen_ratio, function_family=arguments.function_family,
-        share=arguments.share, tolerance=arguments.tolerance,
-    )  # fmt: skip
+        find_task(arguments.task),
+        tuple(sorted(arguments.k)),
+        value=arguments.value,
+        seen_ratio=arguments.default_seen_ratio,
+        function_family=arguments.function_family,
+        share=arguments.share,
+        tolerance=arguments.tolerance,
+    )
     stem = Path(arguments.output_dir) / f"required_{search.name}"
     found = RequiredData(search, Path(f"{stem}_measured.json"))
     worlds = [(size, seed) for size in sorted(arguments.num_tokens) for seed in arguments.seeds]
@@ -93,8 +131,15 @@ def report(summary: dict) -> None:
     fits = summary["fits"]
     if fits:
         rows.append(["exponent", *(f"{fits[k]['exponent']:.2f}" if k in fits else "" for k in ks)])
-        rows.append(["  95 %", *(f"{fits[k]['low']:.2f} to {fits[k]['high']:.2f}"
-                                 if k in fits else "" for k in ks)])  # fmt: skip
+        rows.append(
+            [
+                "  95 %",
+                *(
+                    f"{fits[k]['low']:.2f} to {fits[k]['high']:.2f}" if k in fits else ""
+                    for k in ks
+                ),
+            ]
+        )
     asymptotic = summary["asymptotic_exponents"]
     if asymptotic:
         rows.append(["in the limit", *(f"{asymptotic[k]:.2f}" for k in ks)])

@@ -19,12 +19,16 @@ from coverage_principle.cli import run, table
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=__doc__, allow_abbrev=False,
+        description=__doc__,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("spec", metavar="SPEC.json", help="base settings and a grid")
-    parser.add_argument("--output_dir", default=None,
-        help="the sweep's folder (default: results/sweeps/NAME in the repository)")  # fmt: skip
+    parser.add_argument(
+        "--output_dir",
+        default=None,
+        help="the sweep's folder (default: results/sweeps/NAME in the repository)",
+    )
     launcher_flags(parser, ("local", "slurm", "print"))
     return parser
 
@@ -66,18 +70,26 @@ def show_commands(spec, root: Path) -> None:
 
 def result_table(runs, records) -> tuple[list[str], list[list[str]]]:
     """A row a run: how it ended, and accuracy by type."""
-    types = sorted({
-        group for record in records if record for group in record.get("scores", {})
-        if "/" not in group
-    })  # fmt: skip
+    types = sorted(
+        {
+            group
+            for record in records
+            if record
+            for group in record.get("scores", {})
+            if "/" not in group
+        }
+    )
     rows = []
     for one, record in zip(runs, records, strict=True):
         scores = (record or {}).get("scores", {})
-        rows.append([
-            f"{one.id}  {one.label}", (record or {}).get("status", "open"),
-            f"{record['steps']:,}" if scores else "-",
-            *(f"{scores[t]['answer_accuracy']:.3f}" if t in scores else "-" for t in types),
-        ])  # fmt: skip
+        rows.append(
+            [
+                f"{one.id}  {one.label}",
+                (record or {}).get("status", "open"),
+                f"{record['steps']:,}" if scores else "-",
+                *(f"{scores[t]['answer_accuracy']:.3f}" if t in scores else "-" for t in types),
+            ]
+        )
     return ["run", "status", "steps", *types], rows
 
 
@@ -90,14 +102,19 @@ def report_trouble(sweep, runs, futures) -> None:
             print(f"interrupted: {one.id}  {one.label}: {error}", file=sys.stderr)
         elif (record := future.result())["status"] == "failed":
             log = sweep.log(one, record["stage"])
-            print(f"failed: {one.id}  {one.label}, at {record['stage']}: {record['error']} "
-                  f"(log: {log})", file=sys.stderr)  # fmt: skip
+            print(
+                f"failed: {one.id}  {one.label}, at {record['stage']}: {record['error']} "
+                f"(log: {log})",
+                file=sys.stderr,
+            )
         else:
             continue
         troubled += 1
     if troubled:
-        sys.exit(f"{troubled:,} of {len(runs):,} runs are not done; run the command again to go "
-                 "on, with --retry_failed for those that failed")  # fmt: skip
+        sys.exit(
+            f"{troubled:,} of {len(runs):,} runs are not done; run the command again to go "
+            "on, with --retry_failed for those that failed"
+        )
 
 
 if __name__ == "__main__":

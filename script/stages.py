@@ -133,11 +133,15 @@ def _watch(running, progress) -> None:
     width = max(len(stage.name) for stage, _, _ in watched)
     bars = {
         stage.name: tqdm(
-            total=progress[stage.name]()[1], desc=f"{stage.name:<{width}}", position=i,
-            disable=not terminal, unit="step", dynamic_ncols=True,
+            total=progress[stage.name]()[1],
+            desc=f"{stage.name:<{width}}",
+            position=i,
+            disable=not terminal,
+            unit="step",
+            dynamic_ncols=True,
         )
         for i, (stage, _, _) in enumerate(watched)
-    }  # fmt: skip
+    }
     last_line = 0.0
     while True:
         active = any(process.poll() is None for _, process, _ in running)
@@ -147,10 +151,14 @@ def _watch(running, progress) -> None:
             bar.update(done - bar.n)
         if not terminal and (time.monotonic() - last_line > 20 or not active):
             last_line = time.monotonic()
-            print("  " + "   ".join(
-                f"{name}: step {done}/{total} {note}"
-                for name, (done, total, note) in ((n, progress[n]()) for n in bars)
-            ), flush=True)  # fmt: skip
+            print(
+                "  "
+                + "   ".join(
+                    f"{name}: step {done}/{total} {note}"
+                    for name, (done, total, note) in ((n, progress[n]()) for n in bars)
+                ),
+                flush=True,
+            )
         if not active or any(process.poll() not in (None, 0) for _, process, _ in running):
             break
         time.sleep(0.5)

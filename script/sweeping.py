@@ -21,20 +21,33 @@ _LINE_S = 30
 def launcher_flags(parser: argparse.ArgumentParser, kinds: tuple[str, ...]) -> None:
     """``--launcher`` and what belongs to it."""
     add = parser.add_argument
-    add("--launcher", choices=kinds, default="local",
+    add(
+        "--launcher",
+        choices=kinds,
+        default="local",
         help="local: processes on this machine; slurm: job arrays of a cluster (needs submitit)"
-             + ("; print: only show the commands" if "print" in kinds else ""))  # fmt: skip
-    add("--jobs", type=positive, default=None,
-        help="runs at a time (default, local: one a GPU or core; slurm: 16)")  # fmt: skip
+        + ("; print: only show the commands" if "print" in kinds else ""),
+    )
+    add(
+        "--jobs",
+        type=positive,
+        default=None,
+        help="runs at a time (default, local: one a GPU or core; slurm: 16)",
+    )
     add(
         "--gpus",
         default="",
         metavar="LIST",
         help="local: GPUs to deal out, such as 0,1; with more --jobs, runs share a GPU",
     )
-    add("--slurm", action="append", default=[], metavar="KEY=VALUE",
+    add(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
         help="option of submitit for the jobs, such as slurm_partition=gpu, timeout_min=120, "
-             "slurm_gres=gpu:1; may be given several times")  # fmt: skip
+        "slurm_gres=gpu:1; may be given several times",
+    )
     add(
         "--cluster",
         choices=("slurm", "local"),

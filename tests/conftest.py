@@ -62,8 +62,15 @@ def small_dataset(tmp_path_factory, run_command):
     """A generated 2-hop data set of 10 tokens: its folder. Read it, do not write to it."""
     folder = tmp_path_factory.mktemp("data")
     finished = run_command(
-        "dataset_generation/twohop.py", "--num_tokens", 10, "--max_train_data_num", 200,
-        "--test_size_for_type", 60, "--output_dir", folder,
-    )  # fmt: skip
+        "dataset_generation/twohop.py",
+        "--num_tokens",
+        10,
+        "--max_train_data_num",
+        200,
+        "--test_size_for_type",
+        60,
+        "--output_dir",
+        folder,
+    )
     assert finished.returncode == 0, finished.stderr
     return folder / "twohop.10.200.diff-f12.inf"

@@ -38,9 +38,16 @@ def build(tables) -> LoadedModel:
     half = constant + 1
     width = 2 * half
     config = GPT2Config(
-        vocab_size=n + 1, n_layer=4, n_head=1, n_embd=width, n_positions=4, n_inner=n * n,
-        tie_word_embeddings=False, bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
+        vocab_size=n + 1,
+        n_layer=4,
+        n_head=1,
+        n_embd=width,
+        n_positions=4,
+        n_inner=n * n,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
     model = GPT2LMHeadModel(config).eval().requires_grad_(False)
     body = model.transformer
     for parameter in model.parameters():

@@ -34,10 +34,15 @@ def save_checkpoint(folder, vocabulary, seed, positions=8):
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</a>").save_pretrained(folder)
     torch.manual_seed(seed)
     config = GPT2Config(
-        vocab_size=-(-len(ids) // 8) * 8, n_layer=LAYERS, n_head=2, n_embd=16,
+        vocab_size=-(-len(ids) // 8) * 8,
+        n_layer=LAYERS,
+        n_head=2,
+        n_embd=16,
         n_positions=positions,
-        initializer_range=0.4, bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
+        initializer_range=0.4,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
     GPT2LMHeadModel(config).save_pretrained(folder)
 
 
@@ -89,12 +94,19 @@ def test_collapse_measures_every_cell_of_every_split(collapsed, dataset_dir, run
     save, finished = collapsed
     folder = save / "residual" / dataset_dir.name / "f1" / "final_checkpoint"
     assert {p.name for p in folder.iterdir()} == {
-        "metrics.json", "vectors.npz", "iicg.png", "iicg.pdf"
-    }  # fmt: skip
+        "metrics.json",
+        "vectors.npz",
+        "iicg.png",
+        "iicg.pdf",
+    }
     metrics = read_json(folder / "metrics.json")
     assert set(metrics["splits"]) == {
-        "id_train", "id_test", "ood", "id_test/k_cutoff=0-2", "id_test/k_cutoff=3+"
-    }  # fmt: skip
+        "id_train",
+        "id_test",
+        "ood",
+        "id_test/k_cutoff=0-2",
+        "id_test/k_cutoff=3+",
+    }
     assert metrics["grouped_by"] == {"function": "f1", "value": "b", "fragment": ["x1", "x2"]}
     assert metrics["run"] == run_dir.name
     assert len(metrics["cells"]) == 5 * 3 * (LAYERS + 1)
@@ -103,9 +115,10 @@ def test_collapse_measures_every_cell_of_every_split(collapsed, dataset_dir, run
 
     vectors = np.load(folder / "vectors.npz")
     cell = next(
-        c for c in metrics["cells"]
+        c
+        for c in metrics["cells"]
         if (c["layer"], c["after_ln_f"], c["position"], c["split"]) == (2, True, 1, "ood")
-    )  # fmt: skip
+    )
     member = vectors["member/ood"]
     expected = slow.cosine_statistics(
         vectors["state/layer2_ln_f_pos1"][member], vectors["groups"][member].tolist()
@@ -142,17 +155,32 @@ def test_collapse_reads_the_checkpoints_own_ids(collapsed, dataset_dir, run_dir)
 def test_the_published_collapse_command_from_its_own_folder(run_command, run_dir, tmp_path):
     """As in the published README: from the command's folder, results under ./results."""
     finished = run_command(
-        COLLAPSE, "--ckpt", f"{run_dir}/final_checkpoint/", "--layer_pos_pairs", "[(1,1)]",
-        "--save_dir", "./results/cosine_analysis", "--atomic_idx", 2, "--mode", "post_mlp",
-        "--k_groups", "none", "--device", "cpu", cwd=tmp_path,
-    )  # fmt: skip
+        COLLAPSE,
+        "--ckpt",
+        f"{run_dir}/final_checkpoint/",
+        "--layer_pos_pairs",
+        "[(1,1)]",
+        "--save_dir",
+        "./results/cosine_analysis",
+        "--atomic_idx",
+        2,
+        "--mode",
+        "post_mlp",
+        "--k_groups",
+        "none",
+        "--device",
+        "cpu",
+        cwd=tmp_path,
+    )
     assert finished.returncode == 0, finished.stderr
     (file,) = (tmp_path / "results" / "cosine_analysis" / "post_mlp").rglob("metrics.json")
     metrics = read_json(file)
     assert metrics["grouped_by"]["fragment"] == ["x1", "x2", "x3"]
     assert [(c["layer"], c["position"], c["split"]) for c in metrics["cells"]] == [
-        (1, 1, "id_train"), (1, 1, "id_test"), (1, 1, "ood")
-    ]  # fmt: skip
+        (1, 1, "id_train"),
+        (1, 1, "id_test"),
+        (1, 1, "ood"),
+    ]
     assert metrics["splits"]["ood"]["types"] == ["type_1", "type_3"]
 
 
@@ -177,10 +205,19 @@ def test_collapse_does_not_replace_results_unasked(run_dir, tmp_path):
 @pytest.mark.parametrize(
     "pairs",
     [
-        "__import__('os').system('touch hacked')", "[(1,1)", "[]", "[1,1]", "3,1", "[(1,-1)]",
-        "[(1,1);(2,2)]", "{(1,1)}", "[('exit',1)]", "[(1,1)]+[(2,2)]", "lambda: 0",
+        "__import__('os').system('touch hacked')",
+        "[(1,1)",
+        "[]",
+        "[1,1]",
+        "3,1",
+        "[(1,-1)]",
+        "[(1,1);(2,2)]",
+        "{(1,1)}",
+        "[('exit',1)]",
+        "[(1,1)]+[(2,2)]",
+        "lambda: 0",
     ],
-)  # fmt: skip
+)
 def test_layer_pos_pairs_are_data(run_command, refused, pairs, tmp_path):
     finished = run_command(COLLAPSE, "--ckpt", "x", "--layer_pos_pairs", pairs, cwd=tmp_path)
     refused(finished, "--layer_pos_pairs", "(layer,position)", status=2)
@@ -211,8 +248,13 @@ def test_collapse_refusals(run_dir, tmp_path, options, words):
 
 
 def test_a_checkpoint_that_is_not_there_is_listed_not_downloaded(run_command, refused, run_dir):
-    refused(run_command(COLLAPSE, "--ckpt", run_dir / "checkpoint-7"),
-            "--ckpt", "does not exist", "checkpoint-20/", "final_checkpoint/")  # fmt: skip
+    refused(
+        run_command(COLLAPSE, "--ckpt", run_dir / "checkpoint-7"),
+        "--ckpt",
+        "does not exist",
+        "checkpoint-20/",
+        "final_checkpoint/",
+    )
     with pytest.raises(InputError, match="--ckpt gpt2 does not exist"):
         circuits.find_checkpoint("gpt2")
     with pytest.raises(InputError, match="it is a run that holds checkpoint-20"):
@@ -230,8 +272,12 @@ def test_tracing_of_all_checkpoints(traced, dataset_dir):
     results = json.loads(file.read_text(), parse_constant=pytest.fail)  # no NaN
     assert list(results["checkpoints"]) == ["checkpoint-20", "checkpoint-100", "final_checkpoint"]
     assert results["family"] == {
-        "name": "diff_f1", "title": "b'", "changes": "b", "slot": "x2", "held": []
-    }  # fmt: skip
+        "name": "diff_f1",
+        "title": "b'",
+        "changes": "b",
+        "slot": "x2",
+        "held": [],
+    }
     assert "final_checkpoint, id_test" in finished.stdout
     for name, about in results["splits"].items():
         lost = sum(about["no_counterfactual"].values())
@@ -264,9 +310,20 @@ def test_counterfactuals_are_the_same_for_one_checkpoint_and_fewer_items(
     run_command, traced, run_dir, tmp_path
 ):
     finished = run_command(
-        TRACE, "--model_dir", f"{run_dir}/", "--step_list", "100", "--save_dir", tmp_path,
-        "--max_items", 9, "--batch_size", 4, "--data_dir", "./data_fixed",
-    )  # fmt: skip
+        TRACE,
+        "--model_dir",
+        f"{run_dir}/",
+        "--step_list",
+        "100",
+        "--save_dir",
+        tmp_path,
+        "--max_items",
+        9,
+        "--batch_size",
+        4,
+        "--data_dir",
+        "./data_fixed",
+    )
     assert finished.returncode == 0, finished.stderr
     assert "--data_dir ./data_fixed does not exist" in finished.stderr
     part = np.load(tmp_path / f"{run_dir.name}_residual_diff_f1_rank.npz")
@@ -282,9 +339,14 @@ def test_counterfactuals_are_the_same_for_one_checkpoint_and_fewer_items(
 
 def test_tracing_by_probability_and_with_groups_of_k(run_dir, dataset_dir, tmp_path):
     file, results = circuits.trace_run(
-        run_dir, tmp_path, step_list=["final_checkpoint"], metric="prob", k_groups="1,2-3",
-        data_dir=dataset_dir.parent, device="cpu",
-    )  # fmt: skip
+        run_dir,
+        tmp_path,
+        step_list=["final_checkpoint"],
+        metric="prob",
+        k_groups="1,2-3",
+        data_dir=dataset_dir.parent,
+        device="cpu",
+    )
     assert read_json(tmp_path / f"{run_dir.name}_residual_diff_f1_prob.json") == results
     assert circuit_figures.tracing_heatmap(results, file) == [
         tmp_path / f"{run_dir.name}_residual_diff_f1_prob.{kind}" for kind in ("png", "pdf")
@@ -372,12 +434,18 @@ def test_a_published_checkpoint_has_gpt2s_tokenizer_with_added_tokens(dataset_di
     write_json(tmp_path / "added_tokens.json", added)
     end = "<|endoftext|>"
     flags = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
-    write_json(tmp_path / "tokenizer_config.json", {
-        "tokenizer_class": "GPT2Tokenizer", "bos_token": end, "eos_token": end, "unk_token": end,
-        "added_tokens_decoder": {
-            str(i): {"content": token, "special": False, **flags} for token, i in added.items()
+    write_json(
+        tmp_path / "tokenizer_config.json",
+        {
+            "tokenizer_class": "GPT2Tokenizer",
+            "bos_token": end,
+            "eos_token": end,
+            "unk_token": end,
+            "added_tokens_decoder": {
+                str(i): {"content": token, "special": False, **flags} for token, i in added.items()
+            },
         },
-    })  # fmt: skip
+    )
     loaded = circuits.load_model(tmp_path, codec)
     assert loaded.token_ids.tolist() == list(added.values())
     assert loaded.encode([[0, 2]]).tolist() == [[added["<t_0>"], added["<t_2>"]]]
@@ -427,10 +495,26 @@ def test_figures_of_several_runs_and_of_cells_without_a_value(traced, tmp_path):
 
 def test_every_published_flag_is_there(run_command):
     for command, flags in {
-        COLLAPSE: ["--ckpt", "--layer_pos_pairs", "--save_dir", "--atomic_idx", "--mode",
-                   "--device", "--batch_size", "--debug", "--overwrite"],
-        TRACE: ["--model_dir", "--step_list", "--data_dir", "--device", "--batch_size", "--debug",
-                "--metric_type"],
-    }.items():  # fmt: skip
+        COLLAPSE: [
+            "--ckpt",
+            "--layer_pos_pairs",
+            "--save_dir",
+            "--atomic_idx",
+            "--mode",
+            "--device",
+            "--batch_size",
+            "--debug",
+            "--overwrite",
+        ],
+        TRACE: [
+            "--model_dir",
+            "--step_list",
+            "--data_dir",
+            "--device",
+            "--batch_size",
+            "--debug",
+            "--metric_type",
+        ],
+    }.items():
         shown = run_command(command, "--help", cwd=ROOT.parent).stdout
         assert [flag for flag in flags if flag not in shown] == []

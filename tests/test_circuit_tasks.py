@@ -42,9 +42,17 @@ def worlds(tmp_path_factory, run_command):
             script, size, flags = GENERATORS[name]
             out = base / name / "data"
             finished = run_command(
-                f"dataset_generation/{script}", "--num_tokens", 8, "--max_train_data_num", size,
-                "--test_size_for_type", 40, "--output_dir", out, *flags,
-            )  # fmt: skip
+                f"dataset_generation/{script}",
+                "--num_tokens",
+                8,
+                "--max_train_data_num",
+                size,
+                "--test_size_for_type",
+                40,
+                "--output_dir",
+                out,
+                *flags,
+            )
             assert finished.returncode == 0, finished.stderr
             (data,) = out.iterdir()
             records = read_json(data / "test.json")
@@ -65,21 +73,37 @@ def worlds(tmp_path_factory, run_command):
 
 TRACING = [
     (f"{TWO}/causal_tracing_2-hop.py", "twohop", ("--metric_type", "logit"), "diff_f1_logit"),
-    (f"{TWO}/causal_tracing_2-hop_coverage.py", "twohop",
-     ("--detailed_grouping", 2, "--metric_type", "prob"), "diff_f1_prob"),
+    (
+        f"{TWO}/causal_tracing_2-hop_coverage.py",
+        "twohop",
+        ("--detailed_grouping", 2, "--metric_type", "prob"),
+        "diff_f1_prob",
+    ),
     (f"{TWO}/causal_tracing_2-hop_cot.py", "twohop_cot", (), "diff_f1_rank"),
     (f"{THREE}/causal_tracing_3-hop.py", "threehop", ("--atomic_idx", 2), "diff_f2_rank"),
-    (f"{THREE}/causal_tracing_diff_b_composition_3-hop_cot.py", "threehop_cot",
-     ("--atomic_idx", 1), "diff_f1_rank"),
+    (
+        f"{THREE}/causal_tracing_diff_b_composition_3-hop_cot.py",
+        "threehop_cot",
+        ("--atomic_idx", 1),
+        "diff_f1_rank",
+    ),
     (f"{NONTREE}/causal_tracing_nontree.py", "nontree", ("--atomic_idx", 1), "diff_f1_rank"),
     (f"{NONTREE}/causal_tracing_nontree.py", "nontree", ("--atomic_idx", 4), "diff_f4_rank"),
     (f"{NONTREE}/causal_tracing_nontree.py", "nontree", ("--atomic_idx", 5), "diff_f5_rank"),
-    (f"{PARALLEL}/causal_tracing_parallel_2-hop.py", "parallel",
-     ("--atomic_idx", 2, "--metric_type", "prob"), "diff_f2_prob"),
-    ("circuit_analysis/trace.py", "fivehop",
-     ("--family", "diff_f3", "--mode", "post_mlp", "--ood", "--no_dedup"), "diff_f3_rank"),
+    (
+        f"{PARALLEL}/causal_tracing_parallel_2-hop.py",
+        "parallel",
+        ("--atomic_idx", 2, "--metric_type", "prob"),
+        "diff_f2_prob",
+    ),
+    (
+        "circuit_analysis/trace.py",
+        "fivehop",
+        ("--family", "diff_f3", "--mode", "post_mlp", "--ood", "--no_dedup"),
+        "diff_f3_rank",
+    ),
     ("circuit_analysis/trace.py", "twohop_fake", (), "diff_f1_rank"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -88,9 +112,22 @@ TRACING = [
 def test_tracing_commands(run_command, worlds, tmp_path, script, world, flags, ending):
     run, data = worlds(world)
     finished = run_command(
-        script, "--model_dir", run, "--step_list", "10", "final_checkpoint", "--save_dir",
-        tmp_path, "--device", "cpu", "--batch_size", 64, "--data_dir", data, *flags,
-    )  # fmt: skip
+        script,
+        "--model_dir",
+        run,
+        "--step_list",
+        "10",
+        "final_checkpoint",
+        "--save_dir",
+        tmp_path,
+        "--device",
+        "cpu",
+        "--batch_size",
+        64,
+        "--data_dir",
+        data,
+        *flags,
+    )
     assert finished.returncode == 0, finished.stderr
     stream = "post_mlp" if "post_mlp" in flags else "residual"
     file = tmp_path / f"{run.name}_{stream}_{ending}.json"
@@ -135,9 +172,13 @@ CLUSTERING = [
 ]
 #: The published types of the OOD split.
 OOD = {
-    ("twohop", 4): {1, 2}, ("threehop", 2): {1, 2, 5, 6}, ("threehop", 5): {1, 2},
-    ("nontree", 3): {1, 2, 3}, ("nontree", 5): {1, 2}, ("parallel2hop", 2): {1, 2, 5, 6},
-}  # fmt: skip
+    ("twohop", 4): {1, 2},
+    ("threehop", 2): {1, 2, 5, 6},
+    ("threehop", 5): {1, 2},
+    ("nontree", 3): {1, 2, 3},
+    ("nontree", 5): {1, 2},
+    ("parallel2hop", 2): {1, 2, 5, 6},
+}
 
 
 @pytest.mark.parametrize(("script", "world", "number", "keys", "task"), CLUSTERING)
@@ -146,9 +187,20 @@ def test_clustering_commands(run_command, worlds, tmp_path, script, world, numbe
     last = len(TASKS[task].inputs)  # with bridges in the target, the first of them
     pairs = f"[(1,1),(2,{last})]"
     finished = run_command(
-        script, "--ckpt", run / "final_checkpoint", "--layer_pos_pairs", pairs, "--save_dir",
-        tmp_path, "--atomic_idx", number, "--mode", "residual", "--device", "cpu",
-    )  # fmt: skip
+        script,
+        "--ckpt",
+        run / "final_checkpoint",
+        "--layer_pos_pairs",
+        pairs,
+        "--save_dir",
+        tmp_path,
+        "--atomic_idx",
+        number,
+        "--mode",
+        "residual",
+        "--device",
+        "cpu",
+    )
     assert finished.returncode == 0, finished.stderr
     (file,) = tmp_path.rglob("metrics.json")
     assert file.parent == tmp_path / "residual" / data.name / f"f{number}" / "final_checkpoint"
@@ -168,67 +220,119 @@ def test_clustering_commands(run_command, worlds, tmp_path, script, world, numbe
 def test_the_coverage_command_and_the_commands_that_read_its_files(run_command, worlds, tmp_path):
     run, data = worlds("twohop")
     finished = run_command(
-        f"{TWO}/collapse_analysis_2-hop_coverage.py", "--ckpt", run / "checkpoint-10",
-        "--layer_pos_pairs", "[(2,1)]", "--save_dir", tmp_path, "--detailed_grouping", 1,
-        "--published_files", "--pca", "--vectors", "npz", "--device", "cpu",
-    )  # fmt: skip
+        f"{TWO}/collapse_analysis_2-hop_coverage.py",
+        "--ckpt",
+        run / "checkpoint-10",
+        "--layer_pos_pairs",
+        "[(2,1)]",
+        "--save_dir",
+        tmp_path,
+        "--detailed_grouping",
+        1,
+        "--published_files",
+        "--pca",
+        "--vectors",
+        "npz",
+        "--device",
+        "cpu",
+    )
     assert finished.returncode == 0, finished.stderr
     base = tmp_path / "residual" / data.name / "f1"
     assert (base / "checkpoint-10" / "pca_layer2_x2.html").exists()
     files = base / "(2,1)" / "10"
     assert {p.name for p in files.iterdir()} == {
-        f"{name}_dedup.json" for name in ("id_train", "id_test", "ood",
-        "id_test_covered_low_cutoff", "id_test_covered_high_cutoff")
-    }  # fmt: skip
+        f"{name}_dedup.json"
+        for name in (
+            "id_train",
+            "id_test",
+            "ood",
+            "id_test_covered_low_cutoff",
+            "id_test_covered_high_cutoff",
+        )
+    }
     metrics = read_json(base / "checkpoint-10" / "metrics.json")
     ours = {c["split"]: c for c in metrics["cells"] if c["after_ln_f"]}
 
     def three(id_test):
-        return ("--id_train_file", files / "id_train_dedup.json", "--id_test_file",
-                files / f"{id_test}_dedup.json",
-                "--ood_file", files / "ood_dedup.json")  # fmt: skip
+        return (
+            "--id_train_file",
+            files / "id_train_dedup.json",
+            "--id_test_file",
+            files / f"{id_test}_dedup.json",
+            "--ood_file",
+            files / "ood_dedup.json",
+        )
 
     out = tmp_path / "metrics" / "(2,1)" / "10"
-    finished = run_command("circuit_analysis/measure_cossim.py", *three("id_test"),
-                           "--output_dir", out)  # fmt: skip
+    finished = run_command(
+        "circuit_analysis/measure_cossim.py", *three("id_test"), "--output_dir", out
+    )
     assert finished.returncode == 0, finished.stderr
     assert "ID Train" in finished.stdout and "Cross-Category" in finished.stdout
     report = read_json(out / "metrics_results.json")
     for split in ("id_train", "id_test", "ood"):
-        for mine, theirs in (("within", "within_sim"), ("between_all", "between_allvec_sim"),
-                             ("between_centroid", "between_sim"), ("iicg", "iicg")):  # fmt: skip
+        for mine, theirs in (
+            ("within", "within_sim"),
+            ("between_all", "between_allvec_sim"),
+            ("between_centroid", "between_sim"),
+            ("iicg", "iicg"),
+        ):
             assert report[split][theirs] == pytest.approx(ours[split][mine], abs=1e-6)
         counts = report[split]["histograms"]
         assert sum(counts["within"]) + sum(counts["between_all"]) == (
             ours[split]["n_vectors"] * (ours[split]["n_vectors"] - 1) // 2
         )
-    again = run_command("circuit_analysis/measure_cossim.py", *three("id_test"),
-                        "--output_dir", out)  # fmt: skip
+    again = run_command(
+        "circuit_analysis/measure_cossim.py", *three("id_test"), "--output_dir", out
+    )
     assert again.returncode == 1 and "give --overwrite" in again.stderr
-    finished = run_command("circuit_analysis/measure_cossim_coverage.py",
-                           *three("id_test_covered_low_cutoff"), "--output_dir", out)  # fmt: skip
+    finished = run_command(
+        "circuit_analysis/measure_cossim_coverage.py",
+        *three("id_test_covered_low_cutoff"),
+        "--output_dir",
+        out,
+    )
     assert finished.returncode == 0, finished.stderr
     low = read_json(out / "low_cutoff" / "metrics_results.json")
     assert low["id_test"]["within"] == pytest.approx(
         ours["id_test/k_cutoff=0-2"]["within"], abs=1e-6
     )
-    finished = run_command("circuit_analysis/plotting_collapse.py", *three("id_test"),
-                           "--output_dir", out, "--save_plots", "--pca_n", 2,
-                           "--reduce_dim", 2)  # fmt: skip
+    finished = run_command(
+        "circuit_analysis/plotting_collapse.py",
+        *three("id_test"),
+        "--output_dir",
+        out,
+        "--save_plots",
+        "--pca_n",
+        2,
+        "--reduce_dim",
+        2,
+    )
     assert finished.returncode == 0, finished.stderr
     assert (out / "id_train_within_vs_betweenall_layer2.png").exists()
     assert (out / "pca" / "pca_layer2_pos1.png").exists()
-    for script in (f"{THREE}/measure_metrics_3-hop.py", f"{NONTREE}/measure_metrics.py",
-                   f"{PARALLEL}/measure_metrics.py"):  # fmt: skip
+    for script in (
+        f"{THREE}/measure_metrics_3-hop.py",
+        f"{NONTREE}/measure_metrics.py",
+        f"{PARALLEL}/measure_metrics.py",
+    ):
         finished = run_command(script, *three("id_test"), "--output_dir", out, "--overwrite")
         assert finished.returncode == 0, finished.stderr
         assert read_json(out / "range_samples_layer2.json")["bridgings"]["id_train"]
     # Our own vectors file in place of the three.
     own = base / "checkpoint-10" / "vectors.npz"
     out = tmp_path / "own" / "(2,1)"
-    finished = run_command("circuit_analysis/measure_cossim.py", "--id_train_file", own,
-                           "--id_test_file", own, "--ood_file", own,
-                           "--output_dir", out)  # fmt: skip
+    finished = run_command(
+        "circuit_analysis/measure_cossim.py",
+        "--id_train_file",
+        own,
+        "--id_test_file",
+        own,
+        "--ood_file",
+        own,
+        "--output_dir",
+        out,
+    )
     assert finished.returncode == 0, finished.stderr
     assert read_json(out / "metrics_results.json")["ood"]["iicg"] == report["ood"]["iicg"]
 
@@ -236,16 +340,30 @@ def test_the_coverage_command_and_the_commands_that_read_its_files(run_command, 
 def test_interchange_and_lens_commands(run_command, worlds, tmp_path):
     run, data = worlds("twohop")
     finished = run_command(
-        f"{TWO}/causal_tracing_same_b_composition_2-hop_residual.py", "--model_dir", run,
-        "--step_list", "final_checkpoint", "--save_dir", tmp_path, "--device", "cpu",
-    )  # fmt: skip
+        f"{TWO}/causal_tracing_same_b_composition_2-hop_residual.py",
+        "--model_dir",
+        run,
+        "--step_list",
+        "final_checkpoint",
+        "--save_dir",
+        tmp_path,
+        "--device",
+        "cpu",
+    )
     assert finished.returncode == 0, finished.stderr
     same = read_json(tmp_path / f"{run.name}_residual_same_b.json")
     assert list(same["checkpoints"]["final_checkpoint"])[0] == "id_train-id_test"
     finished = run_command(
-        f"{TWO}/logit-lens_2-hop.py", "--model_dir", run, "--save_dir", tmp_path, "--k_groups",
-        "1-2,3,60+", "--device", "cpu",
-    )  # fmt: skip
+        f"{TWO}/logit-lens_2-hop.py",
+        "--model_dir",
+        run,
+        "--save_dir",
+        tmp_path,
+        "--k_groups",
+        "1-2,3,60+",
+        "--device",
+        "cpu",
+    )
     assert finished.returncode == 0, finished.stderr
     lens = read_json(tmp_path / f"{run.name}.json")
     raw, dataset = np.load(tmp_path / f"{run.name}.npz"), load_dataset(data)
@@ -324,18 +442,23 @@ def test_a_model_that_writes_bridges_is_read_where_it_emits_them(worlds):
 
 def test_families_of_path_ambiguity_come_from_the_graph():
     assert list(circuits.families(TASKS["nontree"])) == [
-        "diff_f1", "keep_b_change_x2", "change_b_and_x2"
-    ]  # fmt: skip
+        "diff_f1",
+        "keep_b_change_x2",
+        "change_b_and_x2",
+    ]
     assert list(circuits.families(TASKS["fivehop"])) == [f"diff_f{i}" for i in range(1, 5)]
-    diamond = TaskGraph.from_dict({
-        "name": "diamond", "inputs": ["x1", "x2", "x3"],
-        "functions": [
-            {"name": "f1", "output": "b1", "sources": ["x1", "x2"]},
-            {"name": "f2", "output": "b2", "sources": ["x2", "x3"]},
-            {"name": "f3", "output": "b3", "sources": ["b1", "b2"]},
-            {"name": "f4", "output": "t", "sources": ["b3", "x3"]},
-        ],
-    })  # fmt: skip
+    diamond = TaskGraph.from_dict(
+        {
+            "name": "diamond",
+            "inputs": ["x1", "x2", "x3"],
+            "functions": [
+                {"name": "f1", "output": "b1", "sources": ["x1", "x2"]},
+                {"name": "f2", "output": "b2", "sources": ["x2", "x3"]},
+                {"name": "f3", "output": "b3", "sources": ["b1", "b2"]},
+                {"name": "f4", "output": "t", "sources": ["b3", "x3"]},
+            ],
+        }
+    )
     found = circuits.families(diamond)
     assert (found["diff_f1"].slot, found["diff_f1"].held) == ("x1", ())
     assert found["diff_f2"].slot == "x3" or found["diff_f2"].held == ("b1",)
@@ -373,8 +496,11 @@ def test_components_are_drawn_where_no_group_is_in_every_split(tmp_path):
     states = {"state/layer1_pos1": rng.normal(size=(18, 4)).astype(np.float32)}
     inputs = rng.integers(0, 9, size=(18, 3))
     np.savez(tmp_path / "vectors.npz", groups=groups, inputs=inputs, **states, **members)
-    metrics = {"cells": cells, "grouped_by": {"value": "b"},
-               "splits": {split: {"vectors": 6} for split in labels}}  # fmt: skip
+    metrics = {
+        "cells": cells,
+        "grouped_by": {"value": "b"},
+        "splits": {split: {"vectors": 6} for split in labels},
+    }
     draw_components(tmp_path, metrics, every_site=False)
     drawn = json.loads((tmp_path / "pca_layer1_x2.json").read_text())
     assert drawn["coloured_groups"] == ["0", "1"]
@@ -386,9 +512,16 @@ def test_components_without_vectors_are_refused_before_the_work(
 ):
     run, _ = worlds("twohop")
     finished = run_command(
-        "circuit_analysis/cluster.py", "--ckpt", run / "final_checkpoint", "--save_dir", tmp_path,
-        "--device", "cpu", "--pca", "--no_vectors",
-    )  # fmt: skip
+        "circuit_analysis/cluster.py",
+        "--ckpt",
+        run / "final_checkpoint",
+        "--save_dir",
+        tmp_path,
+        "--device",
+        "cpu",
+        "--pca",
+        "--no_vectors",
+    )
     refused(finished, "--pca needs the vectors", "--vectors")
     assert not list(tmp_path.iterdir())
 
@@ -423,19 +556,29 @@ def test_a_published_checkpoint_goes_through_the_same_commands(run_command, worl
     plain = {"lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
     torch.manual_seed(0)
     config = GPT2Config(
-        vocab_size=50257 + len(tokens), n_layer=2, n_head=2, n_embd=16, n_positions=8,
+        vocab_size=50257 + len(tokens),
+        n_layer=2,
+        n_head=2,
+        n_embd=16,
+        n_positions=8,
         initializer_range=0.4,
-    )  # fmt: skip
+    )
     GPT2LMHeadModel(config).save_pretrained(folder)
     write_json(folder / "vocab.json", known)
     (folder / "merges.txt").write_text("#version: 0.2\n")
     write_json(folder / "added_tokens.json", added)
-    write_json(folder / "tokenizer_config.json", {
-        "tokenizer_class": "GPT2Tokenizer", "bos_token": end, "eos_token": end, "unk_token": end,
-        "added_tokens_decoder": {
-            str(i): {"content": token, "special": False, **plain} for token, i in added.items()
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "GPT2Tokenizer",
+            "bos_token": end,
+            "eos_token": end,
+            "unk_token": end,
+            "added_tokens_decoder": {
+                str(i): {"content": token, "special": False, **plain} for token, i in added.items()
+            },
         },
-    })  # fmt: skip
+    )
     about = read_json(folder / "config.json")
     write_json(folder / "config.json", {**about, "transformers_version": "4.37.0"})
     for script, flags in (

@@ -32,10 +32,16 @@ def random_model(num_layers, attention="sdpa", tokens=11, outputs=24):
     """
     torch.manual_seed(num_layers)
     config = GPT2Config(
-        vocab_size=outputs, n_layer=num_layers, n_head=2, n_embd=16, n_positions=8,
-        initializer_range=0.4, bos_token_id=None, eos_token_id=None,
+        vocab_size=outputs,
+        n_layer=num_layers,
+        n_head=2,
+        n_embd=16,
+        n_positions=8,
+        initializer_range=0.4,
+        bos_token_id=None,
+        eos_token_id=None,
         attn_implementation=attention,
-    )  # fmt: skip
+    )
     model = GPT2LMHeadModel(config).eval().requires_grad_(False)
     ids = torch.randperm(outputs, generator=torch.Generator().manual_seed(7))[:tokens]
     return circuits.LoadedModel(model, ids)
@@ -101,8 +107,9 @@ def test_embedding_logit_and_probability_streams(loaded, rows):
 
 def test_sites_name_layer_L_before_and_after_the_final_norm():
     assert circuits.sites_of("residual", 2, 3, [(2, 1)]) == [
-        Site(2, 1), Site(2, 1, after_ln_f=True)
-    ]  # fmt: skip
+        Site(2, 1),
+        Site(2, 1, after_ln_f=True),
+    ]
     assert len(circuits.sites_of("residual", 2, 3, None)) == 9
     assert circuits.sites_of("logit", 2, 3, None) == [Site(2, p) for p in range(3)]
     for stream, pair in (("residual", (3, 0)), ("residual", (1, 3)), ("post_mlp", (0, 0))):
@@ -164,8 +171,10 @@ def test_trace_equals_one_forward_a_cell(loaded, pairs, readout):
         before, source = (model(torch.tensor([r])).logits[0, -1] for r in (mine, theirs))
         np.testing.assert_allclose(found.before[readout][sample], read(before, sample), atol=1e-5)
         np.testing.assert_allclose(found.source[readout][sample], read(source, sample), atol=1e-5)
-        first = [slow.rank_of(before, ids[answers[sample, 0]], ids) == 0,
-                 slow.rank_of(source, ids[answers[sample, 1]], ids) == 0]  # fmt: skip
+        first = [
+            slow.rank_of(before, ids[answers[sample, 0]], ids) == 0,
+            slow.rank_of(source, ids[answers[sample, 1]], ids) == 0,
+        ]
         assert [found.answers_original[sample], found.answers_source[sample]] == first
         for i, layer in enumerate(found.layers):
             for position in found.positions:
@@ -229,8 +238,11 @@ def test_rank_summary_counts_as_published():
         assert {"n": found["n"], **counts} == expected
         chosen = [i for i in members if trace.before["rank"][i, 0] <= trace.before["rank"][i, 1]]
         assert found["changed_first"]["count"] == (after[chosen, 1] == 0).sum()
-        shift = [np.diff(trace.after["logit"][cell["layer"] - 1, cell["position"], i])
-                 - np.diff(trace.before["logit"][i]) for i in chosen]  # fmt: skip
+        shift = [
+            np.diff(trace.after["logit"][cell["layer"] - 1, cell["position"], i])
+            - np.diff(trace.before["logit"][i])
+            for i in chosen
+        ]
         assert found["logit_shift"]["mean"] == pytest.approx(np.mean(shift), abs=1e-6)
         for name in ("changed_in_top6", "changed_above_original", "both", "changed_first"):
             low, high = found[name]["interval"]
@@ -250,9 +262,10 @@ def test_prob_summary_is_the_published_mean_of_ratios():
     for position in range(3):
         # The published script looks at layers below L only.
         kept, means = slow.published_relative_changes(
-            trace.before["prob"][:, 1].tolist(), trace.source["prob"][:, 1].tolist(),
+            trace.before["prob"][:, 1].tolist(),
+            trace.source["prob"][:, 1].tolist(),
             trace.after["prob"][:-1, position, :, 1].tolist(),
-        )  # fmt: skip
+        )
         assert 0 < kept < 60
         dropped = sum(counts[f"x{position + 1}"] for counts in summary["filtered_out"].values())
         assert dropped == 60 - kept
@@ -296,11 +309,12 @@ def agrees(found, expected):
 
 @given(
     vectors=hnp.arrays(
-        np.float32, st.tuples(st.integers(1, 14), st.integers(1, 5)),
+        np.float32,
+        st.tuples(st.integers(1, 14), st.integers(1, 5)),
         elements=st.floats(-9, 9, width=16),
     ).filter(lambda v: (np.abs(v).max(axis=1) > 0.1).all()),
     data=st.data(),
-)  # fmt: skip
+)
 def test_similarity_equals_all_pairs(vectors, data):
     groups = data.draw(
         st.lists(st.integers(0, 4), min_size=len(vectors), max_size=len(vectors)).map(np.array)
@@ -314,12 +328,17 @@ def test_similarity_equals_all_pairs(vectors, data):
 def test_similarity_of_a_hand_worked_case():
     vectors = np.array([[2.0, 0], [0, 3], [1, 0], [0, 0.5], [0, 7]])
     groups = np.array([0, 0, 1, 2, 2])
-    agrees(circuits.similarity(vectors, groups), {
-        "within": 0.5, "within_balanced": 0.5,  # 0 in group 0, 1 in group 2
-        "between_all": 3 / 8,  # 01: 1 0, 02: 0 0 1 1, 12: 0 0
-        "between_balanced": (1 / 2 + 1 / 2 + 0) / 3,
-        "iicg": 1 / 8, "iicg_balanced": 1 / 2 - 1 / 3,
-    })  # fmt: skip
+    agrees(
+        circuits.similarity(vectors, groups),
+        {
+            "within": 0.5,
+            "within_balanced": 0.5,  # 0 in group 0, 1 in group 2
+            "between_all": 3 / 8,  # 01: 1 0, 02: 0 0 1 1, 12: 0 0
+            "between_balanced": (1 / 2 + 1 / 2 + 0) / 3,
+            "iicg": 1 / 8,
+            "iicg_balanced": 1 / 2 - 1 / 3,
+        },
+    )
 
 
 def test_similarity_without_pairs_and_without_vectors():

@@ -60,9 +60,11 @@ def test_neighbours_are_the_training_items_one_slot_away(seed, slots):
 
 
 @given(
-    threshold=st.integers(2, 4000), start=st.integers(2, 5000), most=st.integers(10, 5000),
+    threshold=st.integers(2, 4000),
+    start=st.integers(2, 5000),
+    most=st.integers(10, 5000),
     tolerance=st.sampled_from([0.03, 0.1, 0.5]),
-)  # fmt: skip
+)
 def test_the_search_finds_the_smallest_sufficient_amount(threshold, start, most, tolerance):
     asked = []
 
@@ -82,9 +84,17 @@ def test_the_search_finds_the_smallest_sufficient_amount(threshold, start, most,
 @pytest.mark.parametrize("flags", [(), ("--same_f12", "--separate_seen")])
 def test_groups_beyond_coverage_hold_the_items_that_their_names_say(run_command, tmp_path, flags):
     finished = run_command(
-        "dataset_generation/twohop.py", "--num_tokens", 7, "--max_train_data_num", 90,
-        "--test_size_for_type", 150, *flags, "--output_dir", tmp_path,
-    )  # fmt: skip
+        "dataset_generation/twohop.py",
+        "--num_tokens",
+        7,
+        "--max_train_data_num",
+        90,
+        "--test_size_for_type",
+        150,
+        *flags,
+        "--output_dir",
+        tmp_path,
+    )
     assert finished.returncode == 0, finished.stderr
     (folder,) = tmp_path.iterdir()
     dataset = load_dataset(folder)
@@ -98,8 +108,9 @@ def test_groups_beyond_coverage_hold_the_items_that_their_names_say(run_command,
         one, two = (x1, x2), (int(f1[x1, x2]), x3)
         names = ["inside"] if dataset.test.types[row] == "type_0" else []
         for name, call, own, other, rest in (
-            ("f1", one, first, second, two in second), ("f2", two, second, first, one in first),
-        ):  # fmt: skip
+            ("f1", one, first, second, two in second),
+            ("f2", two, second, first, one in first),
+        ):
             if call in own or not rest:
                 continue
             names.append(f"{name}_elsewhere" if call in other else f"{name}_nowhere")
@@ -120,13 +131,24 @@ def test_groups_beyond_coverage_hold_the_items_that_their_names_say(run_command,
 
 def by_data(low, high, outside):
     def run(inside):
-        return {"run": "r", "steps": [10, 20],
-                "accuracy": {"train_inferred": [0.5, 1.0], "type_0": [0.1, inside],
-                             "type_1": [0.1, outside]}}  # fmt: skip
+        return {
+            "run": "r",
+            "steps": [10, 20],
+            "accuracy": {
+                "train_inferred": [0.5, 1.0],
+                "type_0": [0.1, inside],
+                "type_1": [0.1, outside],
+            },
+        }
 
-    return {"num_tokens": 10, "chance": 0.1, "sizes": {
-        "100": {"1": run(low), "2": run(low + 0.01)}, "200": {"1": run(high), "2": run(high)},
-    }}  # fmt: skip
+    return {
+        "num_tokens": 10,
+        "chance": 0.1,
+        "sizes": {
+            "100": {"1": run(low), "2": run(low + 0.01)},
+            "200": {"1": run(high), "2": run(high)},
+        },
+    }
 
 
 def test_words_claim_only_what_the_numbers_show():
@@ -141,20 +163,31 @@ def test_words_claim_only_what_the_numbers_show():
 
 def series(factor, exponent, published=None):
     at = {
-        str(size): {str(seed): {"required": round(factor * size**exponent * noise), "most": 10**6,
-                                "trials": {}}
-                    for seed, noise in ((1, 1.0), (2, 1.02))}
+        str(size): {
+            str(seed): {
+                "required": round(factor * size**exponent * noise),
+                "most": 10**6,
+                "trials": {},
+            }
+            for seed, noise in ((1, 1.0), (2, 1.02))
+        }
         for size in (10, 20, 40)
-    }  # fmt: skip
+    }
     return at, published
 
 
 def test_exponents_are_said_with_interval_and_published_value():
     at, published = series(3, 2.26, 2.26)
     one = {"published": published, "at": at, "fit": scaling._fit(at)}
-    numbers = {"rule": "rule", "tolerance": 0.1, "seeds": [1, 2], "coverage": {},
-               "accuracy": 0.99, "max_steps": 100,
-               "series": {"2-hop": one}}  # fmt: skip
+    numbers = {
+        "rule": "rule",
+        "tolerance": 0.1,
+        "seeds": [1, 2],
+        "coverage": {},
+        "accuracy": 0.99,
+        "max_steps": 100,
+        "series": {"2-hop": one},
+    }
     fit = numbers["series"]["2-hop"]["fit"]
     assert fit["exponent"] == pytest.approx(2.26, abs=0.02)
     (sentence,) = CLAIMS["data_scaling"].findings(numbers)
@@ -164,8 +197,10 @@ def test_exponents_are_said_with_interval_and_published_value():
     at["40"]["2"]["required"] = None
     assert "left out: 1 of 6 searches" in CLAIMS["data_scaling"].findings(numbers)[0]
     steep, _ = series(1, 3.0)
-    numbers["series"] = {"small": {"published": None, "at": steep, "fit": scaling._fit(steep)},
-                         "large": {**one, "fit": scaling._fit(at)}}  # fmt: skip
+    numbers["series"] = {
+        "small": {"published": None, "at": steep, "fit": scaling._fit(steep)},
+        "large": {**one, "fit": scaling._fit(at)},
+    }
     assert "falls, but not clearly so" in CLAIMS["parameter_scaling"].findings(numbers)[2]
     at["40"]["2"]["required"] = at["40"]["1"]["required"]
     assert "exponent falls clearly" in CLAIMS["parameter_scaling"].findings(numbers)[2]
@@ -260,11 +295,21 @@ def test_the_report_of_a_sweep_and_of_a_run_stands_alone(
     root, _ = reproduced
     record = json.loads((root / "results.jsonl").read_text().splitlines()[0])
     for folder, words in (
-        (root, ["claims, measured", "4 runs done, 0 failed", record["run"],
-                "Accuracy by k-cutoff over training", "data.max_train_data_num"]),
-        (root / "runs" / record["run"], ["Training run: twohop.8.", "type_0/k_cutoff=",
-                                         "args.learning_rate"]),
-    ):  # fmt: skip
+        (
+            root,
+            [
+                "claims, measured",
+                "4 runs done, 0 failed",
+                record["run"],
+                "Accuracy by k-cutoff over training",
+                "data.max_train_data_num",
+            ],
+        ),
+        (
+            root / "runs" / record["run"],
+            ["Training run: twohop.8.", "type_0/k_cutoff=", "args.learning_rate"],
+        ),
+    ):
         finished = run_command("script/make_report.py", folder)
         assert finished.returncode == 0, finished.stderr
         page = (folder / "report.html").read_text()

@@ -140,10 +140,13 @@ def test_classes_and_diagnostics_agree_with_brute_force(seed):
         by_evidence = {str(n): list(pairs.values()).count(n) for n in sorted(pairs.values())}
         assert counts["pairs_by_evidence"] == by_evidence
         real = {
-            name: tuple(calls_of(graph, tables, item)[graph.function_of(b).name][1]
-                        for b in slot_set.determined)
-            for item in train for name in [oracle.part(item, positions)]
-        }  # fmt: skip
+            name: tuple(
+                calls_of(graph, tables, item)[graph.function_of(b).name][1]
+                for b in slot_set.determined
+            )
+            for item in train
+            for name in [oracle.part(item, positions)]
+        }
         if slot_set.determined:
             wrong = [n for (a, b), n in pairs.items() if real[a] != real[b]]
             assert counts["false_pairs_by_evidence"] == {
@@ -232,11 +235,17 @@ def test_a_two_hop_example_by_hand():
     (0,0) twice but contradicts it once, so it stays alone.
     """
     train = {
-        (0, 0, 0): 5, (0, 0, 1): 6,
-        (1, 1, 0): 5, (1, 1, 1): 6, (1, 1, 2): 7, (1, 1, 3): 8,
-        (2, 2, 2): 7, (2, 2, 3): 8,
-        (3, 3, 0): 5, (3, 3, 1): 4,
-    }  # fmt: skip
+        (0, 0, 0): 5,
+        (0, 0, 1): 6,
+        (1, 1, 0): 5,
+        (1, 1, 1): 6,
+        (1, 1, 2): 7,
+        (1, 1, 3): 8,
+        (2, 2, 2): 7,
+        (2, 2, 3): 8,
+        (3, 3, 0): 5,
+        (3, 3, 1): 4,
+    }
     test = {
         (0, 0, 2): 7,  # covered by (1,1,2)
         (2, 2, 0): 5,  # covered by (1,1,0), at k = 2
@@ -255,9 +264,14 @@ def test_a_two_hop_example_by_hand():
 def test_coverage_passes_through_other_test_items():
     """A chain: training item - test item - test item, by two different slot sets."""
     train = {
-        (0, 0): 0, (1, 0): 0, (0, 1): 1, (1, 1): 1,  # x1: 0 and 1 are equivalent
-        (0, 2): 2, (2, 2): 2, (2, 3): 2,  # x2: 2 and 3 are equivalent
-    }  # fmt: skip
+        (0, 0): 0,
+        (1, 0): 0,
+        (0, 1): 1,
+        (1, 1): 1,  # x1: 0 and 1 are equivalent
+        (0, 2): 2,
+        (2, 2): 2,
+        (2, 3): 2,  # x2: 2 and 3 are equivalent
+    }
     test = {(1, 2): 2, (1, 3): 2}
     graph = TaskGraph("pair", ("x1", "x2"), (Function("f1", "t", ("x1", "x2")),))
     coverage = dataset_coverage(make_dataset(graph, 5, train, test))
@@ -274,8 +288,9 @@ def test_a_test_item_that_is_a_training_item_is_covered_at_every_k():
     assert coverage.sweep()["20"] == [1, 50.0]
     assert [r["k_cutoff"] for r in coverage.annotated(1, k_cutoff=True)] == [20, 0]
     assert [r["k_cutoff"] for r in coverage.annotated(1, k_cutoff=True, max_k=5)] == [5, 0]
-    assert any("1 type_0 items are training items" in w
-               for w in warnings(coverage, diagnose(coverage)))  # fmt: skip
+    assert any(
+        "1 type_0 items are training items" in w for w in warnings(coverage, diagnose(coverage))
+    )
 
 
 def test_the_answer_is_the_last_token_of_a_chain_of_thought():
@@ -305,8 +320,9 @@ def test_annotation_of_every_type():
 
 
 def test_without_type_0_items():
-    dataset = make_dataset(TASKS["twohop"], 5, {(0, 0, 0): 1}, {(0, 0, 0): 1},
-                           types=["train_inferred"])  # fmt: skip
+    dataset = make_dataset(
+        TASKS["twohop"], 5, {(0, 0, 0): 1}, {(0, 0, 0): 1}, types=["train_inferred"]
+    )
     coverage = dataset_coverage(dataset)
     assert coverage.sweep()["1"] == [0, 0.0]
     assert len(coverage.sweep()) == 20
@@ -413,8 +429,10 @@ def test_ground_truth_covers_no_more_than_evidence_at_the_same_fragment(seed):
     assert (truth.cutoffs <= np.array(list(evidence_only.values()), dtype=int)).all()
     assert all(
         counts["mixed_classes"] == 0
-        for s in diagnose(truth)["slot_sets"] if "mixed" in s for counts in s["by_k"].values()
-    )  # fmt: skip
+        for s in diagnose(truth)["slot_sets"]
+        if "mixed" in s
+        for counts in s["by_k"].values()
+    )
 
 
 # ------------------------------------------------------------------------ the published example

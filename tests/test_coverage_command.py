@@ -31,9 +31,16 @@ def swept(small_dataset, tmp_path_factory, run_command):
     copy = base / small_dataset.name
     shutil.copytree(small_dataset, copy)
     finished = run_command(
-        COMMAND, "--data_dir", f"{copy}/", "--k_sweep", "--visualise", "--min_evidence", 2,
-        "--output_dir", base / "out",
-    )  # fmt: skip
+        COMMAND,
+        "--data_dir",
+        f"{copy}/",
+        "--k_sweep",
+        "--visualise",
+        "--min_evidence",
+        2,
+        "--output_dir",
+        base / "out",
+    )
     assert finished.returncode == 0, finished.stderr
     return finished, copy, base / "out"
 
@@ -59,10 +66,19 @@ def test_a_sweep_writes_what_the_library_computes(swept):
 
 def test_every_file_that_is_announced_is_there(swept):
     finished, folder, out = swept
-    for name in (f"{folder.name}{end}" for end in (
-        ".json", "_diagnostics.json", "_k-sweep.png", "_k-sweep.pdf", "_k-cutoffs.png",
-        "_k-cutoffs.pdf", "_graph_k-2.html", "_graph_k-2.png",
-    )):  # fmt: skip
+    for name in (
+        f"{folder.name}{end}"
+        for end in (
+            ".json",
+            "_diagnostics.json",
+            "_k-sweep.png",
+            "_k-sweep.pdf",
+            "_k-cutoffs.png",
+            "_k-cutoffs.pdf",
+            "_graph_k-2.html",
+            "_graph_k-2.png",
+        )
+    ):
         assert str(out / name) in finished.stdout
         assert (out / name).stat().st_size > 200
     assert str(folder / "test_annotated.json") in finished.stdout
@@ -154,8 +170,9 @@ def test_ground_truth_has_files_of_its_own(folder, tmp_path, run_command):
 
 def test_the_same_input_gives_the_same_files(swept, tmp_path, run_command):
     _, folder, out = swept
-    run_command(COMMAND, "--data_dir", folder, "--k_sweep", "--min_evidence", 2,
-                "--output_dir", tmp_path)  # fmt: skip
+    run_command(
+        COMMAND, "--data_dir", folder, "--k_sweep", "--min_evidence", 2, "--output_dir", tmp_path
+    )
     for file in tmp_path.iterdir():
         assert file.read_bytes() == (out / file.name).read_bytes(), file.name
 
@@ -177,12 +194,19 @@ def test_a_missing_folder_is_refused(run_command, refused, tmp_path):
     ("change", "words"),
     [
         (lambda r: r[4].update(input_text="<t_99><t_0><t_0>"), ["record 5", "<t_99>"]),
-        (lambda r: r.append({**r[0], "target_text": r[0]["input_text"] + (
-            "<t_1></a>" if "<t_1></a>" not in r[0]["target_text"] else "<t_2></a>")}),
-         ["records 1 and 201", "two different targets"]),
+        (
+            lambda r: r.append(
+                {
+                    **r[0],
+                    "target_text": r[0]["input_text"]
+                    + ("<t_1></a>" if "<t_1></a>" not in r[0]["target_text"] else "<t_2></a>"),
+                }
+            ),
+            ["records 1 and 201", "two different targets"],
+        ),
         (lambda r: r.clear(), ["no records"]),
     ],
-)  # fmt: skip
+)
 def test_a_malformed_training_set_is_refused(folder, run_command, refused, change, words):
     edit(folder / "train.json", change)
     refused(run_command(COMMAND, "--data_dir", folder), "train.json", *words)

@@ -150,9 +150,12 @@ def test_slot_sets_by_number_by_name_and_contiguous():
     assert len(contiguous) == 9
     assert (0, 2) not in contiguous
     for bad, words in (
-        ("1,5", "neither all nor"), ("", "neither"), ("1,1", "each once"),
-        ("1,2,3,4", "but not all"), ("a", "neither"),
-    ):  # fmt: skip
+        ("1,5", "neither all nor"),
+        ("", "neither"),
+        ("1,1", "each once"),
+        ("1,2,3,4", "but not all"),
+        ("a", "neither"),
+    ):
         with pytest.raises(InputError, match=words):
             parse_slot_sets(bad, inputs)
 
@@ -166,10 +169,13 @@ def test_every_explanation_is_a_valid_chain(seed, scope):
     """Checked from the definitions: each step, each pair, the training item at its end."""
     graph, _, train, dataset = small_world(seed)
     coverage = dataset_coverage(dataset, scope=scope)
-    answers = {**train, **{
-        tuple(row): int(answer)
-        for row, answer in zip(dataset.test.inputs.tolist(), dataset.test.answers, strict=True)
-    }}  # fmt: skip
+    answers = {
+        **train,
+        **{
+            tuple(row): int(answer)
+            for row, answer in zip(dataset.test.inputs.tolist(), dataset.test.answers, strict=True)
+        },
+    }
     for row, cutoff in zip(coverage.test_rows.tolist(), coverage.cutoffs.tolist(), strict=True):
         item = tuple(dataset.test.inputs[row].tolist())
         found = explain(coverage, item)
@@ -217,8 +223,11 @@ def test_an_explanation_by_hand():
         "a training item: covered at every k"
         in explanation_lines(coverage, explain(coverage, (1, 1, 2)))[0]
     )
-    for bad, words in (((0, 0), "needs 3 tokens"), ((0, 0, 9), "<t_0> to <t_4>"),
-                       ((4, 4, 4), "use --scope domain")):  # fmt: skip
+    for bad, words in (
+        ((0, 0), "needs 3 tokens"),
+        ((0, 0, 9), "<t_0> to <t_4>"),
+        ((4, 4, 4), "use --scope domain"),
+    ):
         with pytest.raises(InputError, match=words):
             explain(coverage, bad)
 
@@ -235,9 +244,15 @@ def folder(small_dataset, tmp_path):
 
 def test_the_command_in_the_domain_annotates_every_type(folder, tmp_path, run_command):
     finished = run_command(
-        "determine_coverage.py", "--data_dir", folder, "--scope", "domain", "--k_sweep",
-        "--output_dir", tmp_path / "out",
-    )  # fmt: skip
+        "determine_coverage.py",
+        "--data_dir",
+        folder,
+        "--scope",
+        "domain",
+        "--k_sweep",
+        "--output_dir",
+        tmp_path / "out",
+    )
     assert finished.returncode == 0, finished.stderr
     records = json.loads((folder / "test_annotated_domain.json").read_text())
     for record in records:
@@ -268,9 +283,15 @@ def test_the_command_explains(folder, run_command):
 
 def test_restricted_fragments_have_files_of_their_own(folder, tmp_path, run_command):
     finished = run_command(
-        "determine_coverage.py", "--data_dir", folder, "--fragments", "1,2;x2,x3", "--k_sweep",
-        "--output_dir", tmp_path,
-    )  # fmt: skip
+        "determine_coverage.py",
+        "--data_dir",
+        folder,
+        "--fragments",
+        "1,2;x2,x3",
+        "--k_sweep",
+        "--output_dir",
+        tmp_path,
+    )
     assert finished.returncode == 0, finished.stderr
     assert (tmp_path / f"{folder.name}_x1x2+x2x3.json").exists()
     assert (folder / "test_annotated_x1x2+x2x3.json").exists()
@@ -296,14 +317,16 @@ def test_names_of_restricted_results(folder):
         (("--fragments", "1,2", "--ground_truth"), "leave --fragments away"),
         (("--visualise", "--scope", "domain"), "leave --scope away"),
         (("--explain", "<t_0><t_1><t_2>", "--k_sweep"), "leave --k_sweep away"),
-        (("--suggest", "3", "--scope", "domain", "--explain", "x"),
-         "leave --scope, --explain away"),
+        (
+            ("--suggest", "3", "--scope", "domain", "--explain", "x"),
+            "leave --scope, --explain away",
+        ),
         (("--max_k", "3"), "give --k_sweep"),
         (("--explain", ""), "'' is not a sequence"),
         (("--fragments", ""), "--fragments ''"),
         (("--explain", "<t_0><t_99><t_1>"), "token <t_99>"),
         (("--explain", "<t_0><t_1>"), "needs 3 tokens"),
     ],
-)  # fmt: skip
+)
 def test_flags_that_do_not_go_together_are_refused(folder, run_command, refused, flags, words):
     refused(run_command("determine_coverage.py", "--data_dir", folder, *flags), words)

@@ -13,9 +13,12 @@ from tests.conftest import ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"])
 _COMMAND = re.compile(r"(?:python|bash)3? (?:-u )?((?:[\w./-]+/)?[\w-]+\.(?:py|sh))\b(.*)")
 #: Scripts whose further flags go to another command, and flags of their own.
-_HANDED_ON = {"train.sh": ("main.py", ()), "train.slurm": ("main.py", ()),
-              "quickstart.sh": ("script/quickstart.py", ("--no-install",)),
-              "all.sh": ("script/reproduce/data_scaling.py", ())}  # fmt: skip
+_HANDED_ON = {
+    "train.sh": ("main.py", ()),
+    "train.slurm": ("main.py", ()),
+    "quickstart.sh": ("script/quickstart.py", ("--no-install",)),
+    "all.sh": ("script/reproduce/data_scaling.py", ()),
+}
 
 
 def commands(page):
@@ -149,10 +152,13 @@ def test_an_output_that_is_shown_was_recorded(page):
 def test_required_data_agrees_with_an_independent_measurement():
     """The amounts that docs/required_data.md names, at 50 tokens over 100 seeds, 100 over ten."""
     hundred, ten = (
-        next(e["output"] for e in OUTPUTS if f"required_data.py --num_tokens {sizes} " in
-             e["command"])
+        next(
+            e["output"]
+            for e in OUTPUTS
+            if f"required_data.py --num_tokens {sizes} " in e["command"]
+        )
         for sizes in ("50", "50,70,100,150,200")
-    )  # fmt: skip
+    )
     for output, size, known, tolerance in (
         (hundred, 50, (5777, 12200, 16916, 20153), 0.03),
         (ten, 100, (23560, 54910, 76496, 94868), 0.02),

@@ -39,16 +39,27 @@ def set_record(index, **values):
 @pytest.mark.parametrize(
     ("file", "change", "words"),
     [
-        ("train.json", set_record(4, input_text="<t_99><t_0><t_0>"),
-         r"train\.json record 5: token <t_99>"),
+        (
+            "train.json",
+            set_record(4, input_text="<t_99><t_0><t_0>"),
+            r"train\.json record 5: token <t_99>",
+        ),
         ("train.json", set_record(4, target_text="<t_0><t_0><t_0><t_1></b>"), "record 5"),
         ("train.json", lambda r: r[2].pop("input_text"), "record 3.*input_text"),
         ("train.json", set_record(0, input_text="<t_0><t_0>"), "record 1.*2 tokens.*3 input"),
         ("train.json", lambda r: r.append(dict(r[0])), "records 1 and 201.*there twice"),
-        ("train.json", lambda r: r.append(
-            {**r[0], "target_text": r[0]["input_text"] + (
-                "<t_1>" if not r[0]["target_text"].endswith("<t_1></a>") else "<t_2>") + "</a>"}),
-         "records 1 and 201.*two different targets"),
+        (
+            "train.json",
+            lambda r: r.append(
+                {
+                    **r[0],
+                    "target_text": r[0]["input_text"]
+                    + ("<t_1>" if not r[0]["target_text"].endswith("<t_1></a>") else "<t_2>")
+                    + "</a>",
+                }
+            ),
+            "records 1 and 201.*two different targets",
+        ),
         ("train.json", lambda r: r.clear(), "no records"),
         ("train.json", set_record(1, input_text=7), "record 2"),
         ("train.json", set_record(1, input_text="<t_0></a><t_0>"), "record 2.*only hold <t_0> to"),
@@ -63,7 +74,7 @@ def set_record(index, **values):
         ("metadata.json", lambda m: m.update(arguments=None), "'arguments'.*found NoneType"),
         ("metadata.json", lambda m: m["task"].pop("inputs"), r"metadata\.json: a task graph needs"),
     ],
-)  # fmt: skip
+)
 def test_a_malformed_record_is_named(folder, file, change, words):
     edit(folder, file, change)
     with pytest.raises(InputError, match=words):

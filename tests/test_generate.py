@@ -135,9 +135,10 @@ def test_the_same_function_of_more_arguments_folds_it():
         assert f2[b, x2, x3] == f1[f1[b, x2], x3]
     assert any(len(set(f2[b, x2].tolist())) > 1 for b, x2 in np.ndindex(4, 4))
     ternary = TaskGraph(
-        "t", ("x1", "x2", "x3", "x4"),
+        "t",
+        ("x1", "x2", "x3", "x4"),
         (Function("f1", "b", ("x1", "x2", "x3")), Function("f2", "t", ("b", "x1", "x2", "x4"))),
-    )  # fmt: skip
+    )
     with pytest.raises(InputError, match="narrowest has two arguments"):
         generate_world(ternary, settings)
 
@@ -167,8 +168,13 @@ def test_training_and_test_items_are_uniform_over_what_they_are_drawn_from(task)
     from coverage_principle.data import worlds
 
     graph = TASKS[task]
-    settings = WorldSettings(num_tokens=3, max_train_data_num=4, default_seen_ratio=0.8,
-                             test_size_for_type=1, validation_size=1)  # fmt: skip
+    settings = WorldSettings(
+        num_tokens=3,
+        max_train_data_num=4,
+        default_seen_ratio=0.8,
+        test_size_for_type=1,
+        validation_size=1,
+    )
     tables = worlds.draw_tables(graph, settings)
     trained, tested = {}, {}
     values = [table.values for table in tables]
@@ -199,8 +205,9 @@ def test_training_and_test_items_are_uniform_over_what_they_are_drawn_from(task)
 @pytest.mark.parametrize("seed", range(5))
 def test_included_facts_are_those_that_every_function_uses(seed):
     graph = TASKS["parallel2hop"]
-    settings = WorldSettings(num_tokens=4, max_train_data_num=20, same_function=True, seed=seed,
-                             test_size_for_type=9)  # fmt: skip
+    settings = WorldSettings(
+        num_tokens=4, max_train_data_num=20, same_function=True, seed=seed, test_size_for_type=9
+    )
     world = generate_world(graph, settings)
     files, metadata = dataset_files(world, FormatSettings(include_atomic=True))
     records = json.loads(text(files["train.json"]))
@@ -255,8 +262,10 @@ def test_facts_can_be_all_seen_ones_or_none_as_json_or_as_an_array():
     values = np.load(io.BytesIO(arrays["atomic_facts_f1.npz"]))["values"]
     assert np.array_equal(values >= 0, world.seen[0])
     assert np.array_equal(values[world.seen[0]], world.tables[0].values[world.seen[0]])
-    for form, words in ((FormatSettings("no"), "target format 'no'"),
-                        (FormatSettings(atomic_facts="all"), "--atomic_facts 'all'")):  # fmt: skip
+    for form, words in (
+        (FormatSettings("no"), "target format 'no'"),
+        (FormatSettings(atomic_facts="all"), "--atomic_facts 'all'"),
+    ):
         with pytest.raises(InputError, match=words):
             dataset_files(world, form)
 

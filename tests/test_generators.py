@@ -37,12 +37,18 @@ TWOHOP = ("dataset_generation/twohop.py", *SMALL)
         ("nontree", ("--cot",), "nontree.6.60.diff-f12.cot"),
         ("nontree", ("--same_f12", "--atomic_format", "npz"), "nontree.6.60.same-f12.inf"),
         ("parallel-twohop", (), "parallel2hop.6.60.diff-f123.inf"),
-        ("parallel-twohop", ("--same_f123", "--include_atomic"),
-         "parallel2hop.6.60.same-f123.include-atomic"),
-        ("twohop", ("--function_family", "commutative", "--atomic_facts", "seen"),
-         "twohop.6.60.diff-f12.inf.commutative"),
+        (
+            "parallel-twohop",
+            ("--same_f123", "--include_atomic"),
+            "parallel2hop.6.60.same-f123.include-atomic",
+        ),
+        (
+            "twohop",
+            ("--function_family", "commutative", "--atomic_facts", "seen"),
+            "twohop.6.60.diff-f12.inf.commutative",
+        ),
     ],
-)  # fmt: skip
+)
 def test_flags_and_folder_names(run_command, tmp_path, command, flags, name):
     finished = run_command(
         f"dataset_generation/{command}.py", *SMALL, *flags, "--output_dir", tmp_path
@@ -70,13 +76,21 @@ def test_flags_and_folder_names(run_command, tmp_path, command, flags, name):
 def test_published_defaults(run_command):
     """Defaults of REFERENCE 1.3, read from --help."""
     for command, sizes in {
-        "twohop": (382000, 2000), "threehop": (382000, 3000), "parallel-twohop": (382000, 3000),
-        "nontree": (382000, 2000), "fivehop": (600000, 2000),
-    }.items():  # fmt: skip
-        shown = re.sub(r"\s+", " ", run_command(
-            f"dataset_generation/{command}.py", "--help").stdout)  # fmt: skip
-        for words in (f"(default: {sizes[0]})", f"(default: {sizes[1]})", "(default: 0.7)",
-                      "(default: 42)"):  # fmt: skip
+        "twohop": (382000, 2000),
+        "threehop": (382000, 3000),
+        "parallel-twohop": (382000, 3000),
+        "nontree": (382000, 2000),
+        "fivehop": (600000, 2000),
+    }.items():
+        shown = re.sub(
+            r"\s+", " ", run_command(f"dataset_generation/{command}.py", "--help").stdout
+        )
+        for words in (
+            f"(default: {sizes[0]})",
+            f"(default: {sizes[1]})",
+            "(default: 0.7)",
+            "(default: 42)",
+        ):
             assert words in shown, (command, words)
 
 
@@ -85,8 +99,16 @@ def test_same_arguments_give_the_same_bytes(run_command, tmp_path):
         run_command(*TWOHOP, "--output_dir", tmp_path / sub, env={"PYTHONHASHSEED": hash_seed})
     name = "twohop.6.60.diff-f12.inf"
     files = sorted(p.name for p in (tmp_path / "a" / name).iterdir())
-    assert files == ["README.md", "atomic_facts_f1.json", "atomic_facts_f2.json", "bridges.png",
-                     "metadata.json", "test.json", "train.json", "vocab.json"]  # fmt: skip
+    assert files == [
+        "README.md",
+        "atomic_facts_f1.json",
+        "atomic_facts_f2.json",
+        "bridges.png",
+        "metadata.json",
+        "test.json",
+        "train.json",
+        "vocab.json",
+    ]
     for file in files:
         assert (tmp_path / "a" / name / file).read_bytes() == (
             tmp_path / "b" / name / file
@@ -154,10 +176,22 @@ def test_a_world_that_does_not_fit_is_one_sentence(refused, tmp_path):
     if not os.path.exists("/proc/self/statm"):
         pytest.skip("the used address space is read from /proc")
     finished = subprocess.run(
-        [sys.executable, "-c", limited, str(ROOT / "dataset_generation/nontree.py"),
-         "--num_tokens", "400", "--max_train_data_num", "10", "--output_dir", str(tmp_path)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            limited,
+            str(ROOT / "dataset_generation/nontree.py"),
+            "--num_tokens",
+            "400",
+            "--max_train_data_num",
+            "10",
+            "--output_dir",
+            str(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     refused(finished, "does not fit into memory", "ask for something smaller")
     assert list(tmp_path.iterdir()) == []
 
@@ -176,10 +210,22 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_data(run_command, refuse
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     finished = subprocess.run(
-        [sys.executable, "-c", limited, str(ROOT / TWOHOP[0]), *map(str, TWOHOP[1:]), "--seed",
-         "5", "--overwrite", "--output_dir", str(tmp_path)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            limited,
+            str(ROOT / TWOHOP[0]),
+            *map(str, TWOHOP[1:]),
+            "--seed",
+            "5",
+            "--overwrite",
+            "--output_dir",
+            str(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     refused(finished, "File too large")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     assert len(list(tmp_path.iterdir())) == 1
@@ -187,8 +233,15 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_data(run_command, refuse
 
 def test_killed_at_any_moment_it_leaves_the_old_data_or_none(tmp_path):
     """kill -9 at 24 moments spread over a run that replaces a data set."""
-    command = [sys.executable, str(ROOT / TWOHOP[0]), *map(str, TWOHOP[1:]), "--output_dir",
-               str(tmp_path), "--overwrite", "--seed"]  # fmt: skip
+    command = [
+        sys.executable,
+        str(ROOT / TWOHOP[0]),
+        *map(str, TWOHOP[1:]),
+        "--output_dir",
+        str(tmp_path),
+        "--overwrite",
+        "--seed",
+    ]
     started = time.monotonic()
     subprocess.run([*command, "1"], check=True, capture_output=True)
     length = time.monotonic() - started
@@ -196,8 +249,9 @@ def test_killed_at_any_moment_it_leaves_the_old_data_or_none(tmp_path):
     rng = random.Random(0)
     for moment in range(24):
         seed = str(2 + moment % 2)
-        process = subprocess.Popen([*command, seed], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        process = subprocess.Popen(
+            [*command, seed], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         # Most of them late in the run, where it writes.
         time.sleep(length * (1 - rng.random() ** 2 * 0.6))
         process.kill()
@@ -225,9 +279,12 @@ def test_the_card_tells_what_the_files_hold(run_command, tmp_path):
     # Its command makes the same data set again.
     again = tmp_path / "again"
     subprocess.run(
-        f"{command.replace('python', sys.executable, 1)} --output_dir {again}", shell=True,
-        cwd=ROOT / "dataset_generation", check=True, capture_output=True,
-    )  # fmt: skip
+        f"{command.replace('python', sys.executable, 1)} --output_dir {again}",
+        shell=True,
+        cwd=ROOT / "dataset_generation",
+        check=True,
+        capture_output=True,
+    )
     for file in folder.iterdir():
         assert file.read_bytes() == (again / folder.name / file.name).read_bytes()
 
@@ -242,34 +299,93 @@ def test_a_task_from_a_file_goes_through_every_stage(run_command, tmp_path, task
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
 
-    run("dataset_generation/custom.py", "--task", ROOT / "docs" / "tasks" / f"{task}.json",
-        "--num_tokens", 5, "--max_train_data_num", 40, "--test_size_for_type", 30,
-        "--output_dir", tmp_path)  # fmt: skip
+    run(
+        "dataset_generation/custom.py",
+        "--task",
+        ROOT / "docs" / "tasks" / f"{task}.json",
+        "--num_tokens",
+        5,
+        "--max_train_data_num",
+        40,
+        "--test_size_for_type",
+        30,
+        "--output_dir",
+        tmp_path,
+    )
     data = tmp_path / f"{task}.5.40.diff.inf"
     assert validate(data)[1] == []
-    assert "k-sweep" in run("determine_coverage.py", "--data_dir", data, "--k_sweep",
-                            "--output_dir", tmp_path / "sweep")  # fmt: skip
+    assert "k-sweep" in run(
+        "determine_coverage.py", "--data_dir", data, "--k_sweep", "--output_dir", tmp_path / "sweep"
+    )
     trained = tmp_path / "run"
-    run("main.py", "--data_dir", data, "--output_dir", trained, "--do_train", "--max_steps", 2,
-        "--model_name_or_path", "gpt2", "--init_weights", "--n_layer", 2, "--n_head", 2,
-        "--n_embd", 16, "--device", "cpu")  # fmt: skip
+    run(
+        "main.py",
+        "--data_dir",
+        data,
+        "--output_dir",
+        trained,
+        "--do_train",
+        "--max_steps",
+        2,
+        "--model_name_or_path",
+        "gpt2",
+        "--init_weights",
+        "--n_layer",
+        2,
+        "--n_head",
+        2,
+        "--n_embd",
+        16,
+        "--device",
+        "cpu",
+    )
     for script in ("trace.py", "lens.py"):
-        run(f"circuit_analysis/{script}", "--model_dir", trained, "--save_dir", tmp_path / script,
-            "--device", "cpu", "--step_list", "final_checkpoint")  # fmt: skip
-    run("circuit_analysis/cluster.py", "--ckpt", trained / "final_checkpoint",
-        "--save_dir", tmp_path / "cosine", "--device", "cpu")  # fmt: skip
+        run(
+            f"circuit_analysis/{script}",
+            "--model_dir",
+            trained,
+            "--save_dir",
+            tmp_path / script,
+            "--device",
+            "cpu",
+            "--step_list",
+            "final_checkpoint",
+        )
+    run(
+        "circuit_analysis/cluster.py",
+        "--ckpt",
+        trained / "final_checkpoint",
+        "--save_dir",
+        tmp_path / "cosine",
+        "--device",
+        "cpu",
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"functions": [{"name": "f1", "output": "b", "sources": ["x1", "c"]},
-                        {"name": "f2", "output": "c", "sources": ["b", "x2"]}]}, "cycle"),
+        (
+            {
+                "functions": [
+                    {"name": "f1", "output": "b", "sources": ["x1", "c"]},
+                    {"name": "f2", "output": "c", "sources": ["b", "x2"]},
+                ]
+            },
+            "cycle",
+        ),
         ({"functions": [{"name": "f1", "output": "b", "sources": ["x1"]}]}, "'x2' is never used"),
         ({"functions": [{"name": "f1", "output": "b", "sources": ["x1", "q"]}]}, "'q'"),
         ({"functions": []}, "nothing gives the answer"),
-        ({"functions": [{"name": "f1", "output": "b", "sources": ["x1"]},
-                        {"name": "f2", "output": "c", "sources": ["x2"]}]}, "'b' is never used"),
+        (
+            {
+                "functions": [
+                    {"name": "f1", "output": "b", "sources": ["x1"]},
+                    {"name": "f2", "output": "c", "sources": ["x2"]},
+                ]
+            },
+            "'b' is never used",
+        ),
         ({"functions": [{"name": "f1", "output": "b", "sources": "x1"}]}, "list of names"),
         ({"answer": "x1"}, "the answer is said to be 'x1'"),
         ({"name": "my task"}, "'my task'"),
@@ -279,12 +395,13 @@ def test_a_task_from_a_file_goes_through_every_stage(run_command, tmp_path, task
         ({"name": "twohop"}, "twohop"),
         ({"inputs": None}, "'inputs'"),
     ],
-)  # fmt: skip
+)
 def test_an_invalid_task_is_refused_with_its_node(run_command, refused, tmp_path, change, words):
     task = {
-        "name": "mine", "inputs": ["x1", "x2"],
+        "name": "mine",
+        "inputs": ["x1", "x2"],
         "functions": [{"name": "f1", "output": "b", "sources": ["x1", "x2"]}],
-    }  # fmt: skip
+    }
     file = tmp_path / "task.json"
     file.write_text(json.dumps({**task, **change}))
     finished = run_command(
@@ -299,10 +416,19 @@ def test_functions_may_come_in_any_order(run_command, tmp_path):
     task["functions"] = task["functions"][::-1]
     (tmp_path / "task.json").write_text(json.dumps(task))
     finished = run_command(
-        "dataset_generation/custom.py", "--task", tmp_path / "task.json", "--num_tokens", 4,
-        "--max_train_data_num", 20, "--test_size_for_type", 10, "--output_dir", tmp_path / "out",
+        "dataset_generation/custom.py",
+        "--task",
+        tmp_path / "task.json",
+        "--num_tokens",
+        4,
+        "--max_train_data_num",
+        20,
+        "--test_size_for_type",
+        10,
+        "--output_dir",
+        tmp_path / "out",
         "--cot",
-    )  # fmt: skip
+    )
     assert finished.returncode == 0, finished.stderr
     dataset = load_dataset(tmp_path / "out" / "diamond.4.20.diff.cot")
     assert set(dataset.graph.bridges) == {"b", "c", "d"}
@@ -389,9 +515,16 @@ def test_one_function_can_have_a_seen_split_for_each_place(run_command, tmp_path
     seen = {}
     for flags in ((), ("--separate_seen",)):
         finished = run_command(
-            "dataset_generation/twohop.py", "--num_tokens", 8, "--max_train_data_num", 200,
-            "--same_f12", *flags, "--output_dir", tmp_path,
-        )  # fmt: skip
+            "dataset_generation/twohop.py",
+            "--num_tokens",
+            8,
+            "--max_train_data_num",
+            200,
+            "--same_f12",
+            *flags,
+            "--output_dir",
+            tmp_path,
+        )
         assert finished.returncode == 0, finished.stderr
         name = "twohop.8.200.same-f12.inf" + (".separate-seen" if flags else "")
         dataset = load_dataset(tmp_path / name)

@@ -14,8 +14,16 @@ from tests.conftest import ROOT
 
 #: Wings from the ground up; a module may import its own wing and those before it.
 WINGS = [
-    "errors", "tasks", "paths", "cli", "data", "coverage", "circuits", "reporting", "experiments",
-]  # fmt: skip
+    "errors",
+    "tasks",
+    "paths",
+    "cli",
+    "data",
+    "coverage",
+    "circuits",
+    "reporting",
+    "experiments",
+]
 HEAVY = {"torch", "transformers", "scipy", "matplotlib", "plotly", "networkx", "numpy"}
 
 LIBRARY = sorted((ROOT / "coverage_principle").rglob("*.py"))

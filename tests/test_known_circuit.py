@@ -72,9 +72,13 @@ def test_clustering_finds_where_the_bridge_appears(loaded, dataset):
         dataset, circuits.grouping_of(dataset.graph, "b"), out_of_domain=True
     )
     cells, _ = circuits.collapse(
-        loaded, dataset, [Site(layer, p) for layer in range(1, 5) for p in range(3)], splits,
-        grouping=circuits.grouping_of(dataset.graph, "b"), permutations=19,
-    )  # fmt: skip
+        loaded,
+        dataset,
+        [Site(layer, p) for layer in range(1, 5) for p in range(3)],
+        splits,
+        grouping=circuits.grouping_of(dataset.graph, "b"),
+        permutations=19,
+    )
     for split in ("id_test", "ood"):
         gaps = {(c["layer"], c["position"]): c["iicg"] for c in cells if c["split"] == split}
         clustered = {site for site, gap in gaps.items() if gap > 0.2}
@@ -120,8 +124,9 @@ def test_a_state_with_the_same_bridge_is_as_good(loaded, dataset):
     mine = originals[drawn.rows]
     np.testing.assert_array_equal(f1[tuple(mine[:, :2].T)], f1[tuple(drawn.inputs[:, :2].T)])
     assert (mine[:, :2] != drawn.inputs[:, :2]).any(axis=1).all()
-    np.testing.assert_array_equal(drawn.answers, dataset.test.answers[
-        splits["id_test"].rows[drawn.rows]])  # fmt: skip
+    np.testing.assert_array_equal(
+        drawn.answers, dataset.test.answers[splits["id_test"].rows[drawn.rows]]
+    )
     wanted = np.stack([drawn.answers, drawn.answers], axis=1)[:, None]
     (trace,) = circuits.trace(loaded, mine, drawn.inputs, wanted)
     summary = circuits.summarise_interchange(trace, ("x1", "x2", "x3"), seed=0)

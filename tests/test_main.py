@@ -12,25 +12,49 @@ import pytest
 from tests.conftest import ROOT
 
 SMALL = (
-    "--model_name_or_path", "gpt2", "--init_weights", "--n_layer", 1, "--n_head", 2,
-    "--n_embd", 16, "--train_batch_size", 64, "--device", "cpu", "--max_steps", 2,
-)  # fmt: skip
+    "--model_name_or_path",
+    "gpt2",
+    "--init_weights",
+    "--n_layer",
+    1,
+    "--n_head",
+    2,
+    "--n_embd",
+    16,
+    "--train_batch_size",
+    64,
+    "--device",
+    "cpu",
+    "--max_steps",
+    2,
+)
 
 
 def train_sh(*arguments):
     return subprocess.run(
         ["bash", str(ROOT / "script" / "train.sh"), *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "2"}, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=300,
         check=False,
-    )  # fmt: skip
+    )
 
 
 def test_train_then_evaluate_and_predict_from_the_checkpoint(tmp_path, small_dataset, run_command):
     run = tmp_path / "run"
     finished = run_command(
-        "main.py", "--data_dir", small_dataset, "--output_dir", run, "--do_train", *SMALL,
-        "--evaluate_during_training", "--max_length", 10,
-    )  # fmt: skip
+        "main.py",
+        "--data_dir",
+        small_dataset,
+        "--output_dir",
+        run,
+        "--do_train",
+        *SMALL,
+        "--evaluate_during_training",
+        "--max_length",
+        10,
+    )
     assert finished.returncode == 0, finished.stderr
     assert "--max_length has no effect" in finished.stderr
     assert "2 steps done" in finished.stdout
@@ -40,9 +64,18 @@ def test_train_then_evaluate_and_predict_from_the_checkpoint(tmp_path, small_dat
     trained = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["eval"]
 
     finished = run_command(
-        "main.py", "--data_dir", small_dataset, "--do_eval", "--do_predict", "--device", "cpu",
-        "--model_name_or_path", run / "final_checkpoint", "--prediction_dir", tmp_path / "out",
-    )  # fmt: skip
+        "main.py",
+        "--data_dir",
+        small_dataset,
+        "--do_eval",
+        "--do_predict",
+        "--device",
+        "cpu",
+        "--model_name_or_path",
+        run / "final_checkpoint",
+        "--prediction_dir",
+        tmp_path / "out",
+    )
     assert finished.returncode == 0, finished.stderr
     table = {line.split()[0]: line.split()[1:] for line in finished.stdout.splitlines()}
     items = json.loads((tmp_path / "out" / "all_items.json").read_text())
@@ -144,9 +177,15 @@ def test_paths_that_do_not_exist_are_refused_with_what_is_there(
     refused(finished, "--data_dir", "does not exist")
     (tmp_path / "run" / "checkpoint-5").mkdir(parents=True)
     finished = run_command(
-        "main.py", "--data_dir", small_dataset, "--do_eval", "--device", "cpu",
-        "--model_name_or_path", tmp_path / "run" / "checkpoint-6",
-    )  # fmt: skip
+        "main.py",
+        "--data_dir",
+        small_dataset,
+        "--do_eval",
+        "--device",
+        "cpu",
+        "--model_name_or_path",
+        tmp_path / "run" / "checkpoint-6",
+    )
     refused(finished, "--model_name_or_path", "does not exist", "checkpoint-5/")
 
 

@@ -16,11 +16,20 @@ from tests.conftest import ROOT
 
 def quickstart(*arguments):
     return subprocess.run(
-        ["bash", str(ROOT / "script" / "quickstart.sh"), "--no-install", "--preset", "tiny",
-         *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+        [
+            "bash",
+            str(ROOT / "script" / "quickstart.sh"),
+            "--no-install",
+            "--preset",
+            "tiny",
+            *map(str, arguments),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
         check=False,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +52,7 @@ def test_it_ends_with_a_table_a_summary_and_a_report(results):
         groups = [g for g in run["accuracy"] if g.startswith("type_0/k_cutoff=")]
         assert sum(run["accuracy"][g]["n"] for g in groups) == run["accuracy"]["type_0"]["n"]
         covered = {int(k): count for k, (count, _) in run["k_sweep"].items()}
-        below = sum(
-            run["accuracy"][g]["n"] for g in groups if int(g.split("=")[1]) < 3
-        )  # fmt: skip
+        below = sum(run["accuracy"][g]["n"] for g in groups if int(g.split("=")[1]) < 3)
         assert covered[3] + below == run["accuracy"]["type_0"]["n"]
         assert {c["split"] for c in run["clustering"]["cells"]} == {"id_test", "ood"}
         assert run["tracing"]["checkpoints"]["final_checkpoint"]["id_test"]["cells"]
@@ -91,9 +98,11 @@ def test_without_installation_an_environment_is_needed(tmp_path):
     python.chmod(0o755)
     finished = subprocess.run(
         ["bash", str(tmp_path / "script" / "quickstart.sh"), "--no-install"],
-        env={"PATH": f"{python.parent}:{os.environ['PATH']}"}, capture_output=True, text=True,
+        env={"PATH": f"{python.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert finished.returncode == 1
     assert finished.stderr.startswith("error: this repository is not installed")
     assert len(finished.stderr.splitlines()) == 1
@@ -111,16 +120,23 @@ def test_a_stage_that_fails_is_named(tmp_path):
 
 def cell(layer, position, split, iicg, low, high, *, after_ln_f=False):
     return {
-        "layer": layer, "position": position, "slot": f"x{position + 1}", "split": split,
-        "iicg": iicg, "iicg_interval": [low, high], "after_ln_f": after_ln_f,
-    }  # fmt: skip
+        "layer": layer,
+        "position": position,
+        "slot": f"x{position + 1}",
+        "split": split,
+        "iicg": iicg,
+        "iicg_interval": [low, high],
+        "after_ln_f": after_ln_f,
+    }
 
 
 def test_clustering_is_claimed_only_where_the_intervals_allow_it():
     clear = [
-        cell(1, 1, "id_test", 0.5, 0.4, 0.6), cell(1, 2, "id_test", 0.2, 0.1, 0.3),
-        cell(2, 2, "id_test", 0.9, 0.8, 1.0, after_ln_f=True), cell(1, 1, "ood", 0.02, 0.0, 0.04),
-    ]  # fmt: skip
+        cell(1, 1, "id_test", 0.5, 0.4, 0.6),
+        cell(1, 2, "id_test", 0.2, 0.1, 0.3),
+        cell(2, 2, "id_test", 0.9, 0.8, 1.0, after_ln_f=True),
+        cell(1, 1, "ood", 0.02, 0.0, 0.04),
+    ]
     text = findings.clustering(2500, clear, value="b")
     assert "layer 1, position x2: IICG 0.50" in text
     assert text.endswith("clearly less.")
@@ -135,15 +151,20 @@ def test_clustering_is_claimed_only_where_the_intervals_allow_it():
 
 def traced(layer, position, rate, n=100):
     return {
-        "layer": layer, "position": position, "slot": f"x{position + 1}",
+        "layer": layer,
+        "position": position,
+        "slot": f"x{position + 1}",
         "published": {"n": n, "both": {"rate": rate}},
-    }  # fmt: skip
+    }
 
 
 def test_a_position_is_singled_out_only_where_the_intervals_allow_it():
     cells = [
-        traced(1, 1, 0.9), traced(1, 2, 0.1), traced(2, 2, 1.0), traced(2, 1, 0.0),
-    ]  # fmt: skip
+        traced(1, 1, 0.9),
+        traced(1, 2, 0.1),
+        traced(2, 2, 1.0),
+        traced(2, 1, 0.0),
+    ]
     text = findings.tracing(2500, {"cells": cells}, value="b", last_layer=2)
     assert "at layer 1 moves 90 % at x2, 10 % at x3 of 100 samples" in text
     assert text.endswith("hangs clearly on x2 at layer 1.")

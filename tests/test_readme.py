@@ -33,8 +33,11 @@ def checkout(tmp_path_factory):
     """A copy of the files that git would keep."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     copy = tmp_path_factory.mktemp("checkout")
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file():
@@ -52,8 +55,11 @@ def run_block(block: str, checkout) -> str:
         ["bash", "-euc", block],
         cwd=checkout,
         env={**os.environ, "PATH": path, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "2"},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert finished.returncode == 0, f"{block}\n{finished.stdout}\n{finished.stderr}"
     return finished.stdout + finished.stderr
 
@@ -111,8 +117,10 @@ def test_the_tutorial_works(checkout):
     assert (checkout / "results/sweeps/weight_decay/report.html").exists()
     records = list(map(json.loads, (ROOT / "docs/tutorial/results.jsonl").read_text().splitlines()))
     for record in records:
-        accuracies = [f"{record['scores'][t]['answer_accuracy']:.3f}" for t in
-                      ("train_inferred", "type_0", "type_1", "type_2", "type_3")]  # fmt: skip
+        accuracies = [
+            f"{record['scores'][t]['answer_accuracy']:.3f}"
+            for t in ("train_inferred", "type_0", "type_1", "type_2", "type_3")
+        ]
         line = rf"{record['run']}  {record['label']} +done +2,000 +{' +'.join(accuracies)}"
         assert re.search(line, shown), record["label"]
     figure = run_block(

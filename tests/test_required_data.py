@@ -27,7 +27,8 @@ GRAPHS = [
     (TASKS["parallel2hop"], "b2"),
     (
         TaskGraph(
-            "shared", ("x1", "x2", "x3"),
+            "shared",
+            ("x1", "x2", "x3"),
             (
                 Function("f1", "b", ("x1", "x2")),
                 Function("f2", "c", ("x2", "x3")),
@@ -36,7 +37,7 @@ GRAPHS = [
         ),
         "b",
     ),
-]  # fmt: skip
+]
 
 
 def world_of(graph, seed):
@@ -169,8 +170,16 @@ def test_power_law_recovers_an_exponent():
 
 
 def test_required_data_command(run_command, refused, tmp_path):
-    arguments = ("--num_tokens", "8,10,12", "--k", "2,1", "--seeds", "0,1",
-                 "--output_dir", tmp_path)  # fmt: skip
+    arguments = (
+        "--num_tokens",
+        "8,10,12",
+        "--k",
+        "2,1",
+        "--seeds",
+        "0,1",
+        "--output_dir",
+        tmp_path,
+    )
     finished = run_command("script/required_data.py", *arguments)
     assert finished.returncode == 0, finished.stderr
     summary = json.loads((tmp_path / "required_twohop_b_seen-0.7.json").read_text())
@@ -181,8 +190,19 @@ def test_required_data_command(run_command, refused, tmp_path):
     assert summary["fits"]["1"]["low"] < summary["fits"]["1"]["exponent"]
     assert (tmp_path / "required_twohop_b_seen-0.7.png").stat().st_size > 10_000
     # With one seed and one |X| there is nothing to fit, and still a figure.
-    single = run_command("script/required_data.py", "--num_tokens", 8, "--k", 9, "--seeds", 0,
-                         "--task", "nontree", "--output_dir", tmp_path)  # fmt: skip
+    single = run_command(
+        "script/required_data.py",
+        "--num_tokens",
+        8,
+        "--k",
+        9,
+        "--seeds",
+        0,
+        "--task",
+        "nontree",
+        "--output_dir",
+        tmp_path,
+    )
     assert single.returncode == 0, single.stderr
     assert "not reached" in single.stdout and "exponent" not in single.stdout
 
@@ -264,8 +284,16 @@ def test_two_merges_by_hand():
 
 def test_suggest_command(run_command, refused, small_dataset, tmp_path):
     def command(*arguments, data=small_dataset):
-        return run_command("determine_coverage.py", "--data_dir", data, "--min_evidence", 3,
-                           "--output_dir", tmp_path, *arguments)  # fmt: skip
+        return run_command(
+            "determine_coverage.py",
+            "--data_dir",
+            data,
+            "--min_evidence",
+            3,
+            "--output_dir",
+            tmp_path,
+            *arguments,
+        )
 
     finished = command("--suggest", 20)
     assert finished.returncode == 0, finished.stderr
@@ -289,9 +317,17 @@ def test_suggest_command(run_command, refused, small_dataset, tmp_path):
 def test_suggestions_are_in_the_target_format_of_the_data_set(run_command, tmp_path):
     for flag, follows in (("--cot", 2), ("--fake_bridge", 2)):
         made = run_command(
-            "dataset_generation/twohop.py", "--num_tokens", 6, "--max_train_data_num", 40,
-            "--test_size_for_type", 10, "--output_dir", tmp_path, flag,
-        )  # fmt: skip
+            "dataset_generation/twohop.py",
+            "--num_tokens",
+            6,
+            "--max_train_data_num",
+            40,
+            "--test_size_for_type",
+            10,
+            "--output_dir",
+            tmp_path,
+            flag,
+        )
         assert made.returncode == 0, made.stderr
         (folder,) = tmp_path.glob(f"*{'cot' if flag == '--cot' else 'fakebridge'}")
         dataset = load_dataset(folder)

@@ -17,9 +17,10 @@ from tests.conftest import ROOT
 pytest.importorskip("submitit", reason="submitit is not installed (extra slurm)")
 
 MISSING = [
-    name for name in ("slurmctld", "slurmd", "munged", "sbatch")
+    name
+    for name in ("slurmctld", "slurmd", "munged", "sbatch")
     if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None
-]  # fmt: skip
+]
 slurm = [
     pytest.mark.slurm,
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
@@ -38,19 +39,36 @@ class Runner:
         base = {"task": "twohop", "data": {"num_tokens": 8, "max_train_data_num": 120}}
         if train:
             base["train"] = {
-                "n_layer": 2, "n_head": 2, "n_embd": 16, "max_steps": steps, "eval_steps": steps,
-                "train_batch_size": 64, "device": "cpu",
-            }  # fmt: skip
+                "n_layer": 2,
+                "n_head": 2,
+                "n_embd": 16,
+                "max_steps": steps,
+                "eval_steps": steps,
+                "train_batch_size": 64,
+                "device": "cpu",
+            }
         self.spec.write_text(json.dumps({"base": base, "grid": {"seed": list(seeds)}}))
         return self
 
     def start(self, *more):
         return subprocess.Popen(
-            [sys.executable, "script/run_sweep.py", str(self.spec), "--output_dir", str(self.root),
-             "--launcher", "slurm", *self.flags, *more],
-            cwd=ROOT, env=self._environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "script/run_sweep.py",
+                str(self.spec),
+                "--output_dir",
+                str(self.root),
+                "--launcher",
+                "slurm",
+                *self.flags,
+                *more,
+            ],
+            cwd=ROOT,
+            env=self._environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def run(self, *more):
         return finish(self.start(*more))
@@ -104,9 +122,13 @@ def test_jobs_of_submitits_local_executor_bring_their_records(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [("slurm_bogus=1", "bogus"), ("mem_gb=lots", "mem_gb"), ("slurm_time=1:00", "slurm_time"),
-     ("partition", "KEY=VALUE")],
-)  # fmt: skip
+    [
+        ("slurm_bogus=1", "bogus"),
+        ("mem_gb=lots", "mem_gb"),
+        ("slurm_time=1:00", "slurm_time"),
+        ("partition", "KEY=VALUE"),
+    ],
+)
 def test_options_that_submitit_does_not_know_are_refused(tmp_path, option, words, refused):
     runner = Runner(tmp_path, None, "--cluster", "local").write(train=False)
     refused(runner.run("--slurm", option), words)
@@ -152,8 +174,9 @@ class TestRealDaemons:
         job = runner.until_it_trains(process)
         if how == "preemption":
             everything = f"--cpus-per-task={len(os.sched_getaffinity(0))}"
-            runner.command("sbatch", "--partition=urgent", everything, "--output=/dev/null",
-                           "--wrap=true")  # fmt: skip
+            runner.command(
+                "sbatch", "--partition=urgent", everything, "--output=/dev/null", "--wrap=true"
+            )
         else:
             runner.command(*how.split(), job)
         finished = finish(process)

@@ -32,10 +32,17 @@ from coverage_principle.experiments.commands import has_ended
 
 DATA = {"num_tokens": 6, "max_train_data_num": 60, "test_size_for_type": 20}
 TRAIN = {
-    "n_layer": 1, "n_head": 1, "n_embd": 8, "device": "cpu", "train_batch_size": 16,
-    "max_steps": 40, "eval_steps": 20, "logging_steps": 5, "warmup_steps": 0,
+    "n_layer": 1,
+    "n_head": 1,
+    "n_embd": 8,
+    "device": "cpu",
+    "train_batch_size": 16,
+    "max_steps": 40,
+    "eval_steps": 20,
+    "logging_steps": 5,
+    "warmup_steps": 0,
     "resume_state_minutes": 0.001,
-}  # fmt: skip
+}
 BASE = {"task": "twohop", "data": DATA, "coverage": {"k_sweep": True}, "train": TRAIN}
 
 
@@ -55,7 +62,7 @@ def test_a_run_is_known_by_its_settings_alone():
     one = RunSettings.resolve({**BASE, "seed": 3}, "one")
     same = RunSettings.resolve(
         {"seed": 3, **BASE, "train": dict(reversed(TRAIN.items()))}, "another label"
-    )  # fmt: skip
+    )
     assert one.id == same.id and one.world == same.world
     longer = RunSettings.resolve({**BASE, "seed": 3, "train": {**TRAIN, "max_steps": 41}})
     assert longer.id != one.id and longer.world == one.world
@@ -73,17 +80,23 @@ def test_settings_can_be_made_in_many_threads():
 
 
 def test_a_grid_gives_every_combination_once(tmp_path):
-    spec = read_spec(write(tmp_path / "sizes.json", {
-        "base": BASE,
-        "grid": {"data.max_train_data_num": [60, 80], "seed": [1, 2]},
-        "runs": [{}, {"train": {"n_layer": 2}}, {"data": {"num_tokens": 6}}],
-    }))  # fmt: skip
+    spec = read_spec(
+        write(
+            tmp_path / "sizes.json",
+            {
+                "base": BASE,
+                "grid": {"data.max_train_data_num": [60, 80], "seed": [1, 2]},
+                "runs": [{}, {"train": {"n_layer": 2}}, {"data": {"num_tokens": 6}}],
+            },
+        )
+    )
     assert spec.name == "sizes"
     assert len(spec.runs) == 8  # the third of "runs" says nothing new
     assert len({run.id for run in spec.runs}) == 8
     assert {run.label for run in spec.runs} >= {
-        "max_train_data_num=60 seed=1", "n_layer=2 max_train_data_num=80 seed=2",
-    }  # fmt: skip
+        "max_train_data_num=60 seed=1",
+        "n_layer=2 max_train_data_num=80 seed=2",
+    }
     assert len({run.world for run in spec.runs}) == 4
 
 
@@ -150,11 +163,21 @@ def test_a_torn_last_line_of_the_ledger_is_cut_off(tmp_path_factory, cut):
 def finished(tmp_path_factory, run_command):
     """A sweep of two runs with everything in it: its spec, folder and output. Read it only."""
     folder = tmp_path_factory.mktemp("sweep")
-    spec = write(folder / "spec.json", {
-        "base": {**BASE, "evaluate": {}, "analyse": {
-            "cluster": {"group_by": ["b", "b,x2"], "permutations": 2}, "trace": {}, "lens": {}}},
-        "grid": {"train.max_steps": [40, 20]},
-    })  # fmt: skip
+    spec = write(
+        folder / "spec.json",
+        {
+            "base": {
+                **BASE,
+                "evaluate": {},
+                "analyse": {
+                    "cluster": {"group_by": ["b", "b,x2"], "permutations": 2},
+                    "trace": {},
+                    "lens": {},
+                },
+            },
+            "grid": {"train.max_steps": [40, 20]},
+        },
+    )
     root = folder / "out"
     done = run_command("script/run_sweep.py", spec, "--output_dir", root, "--jobs", 2)
     assert done.returncode == 0, done.stderr
@@ -170,8 +193,14 @@ def test_a_sweep_carries_out_every_stage_of_every_run(finished):
     for record in records:
         assert record["status"] == "done"
         assert set(record["seconds"]) == {
-            "generate", "coverage", "train", "evaluate", "cluster", "trace", "lens",
-        }  # fmt: skip
+            "generate",
+            "coverage",
+            "train",
+            "evaluate",
+            "cluster",
+            "trace",
+            "lens",
+        }
         folder = root / "runs" / record["run"]
         items = json.loads((folder / "all_items.json").read_text())
         kinds = [item for item in items if item["type"] == "type_0"]
@@ -212,10 +241,13 @@ def test_print_shows_commands_that_do_the_same(finished, run_command, tmp_path):
 
 
 def test_a_failed_run_is_reported_and_retried_only_on_request(run_command, tmp_path):
-    spec = write(tmp_path / "s.json", {
-        "base": {**BASE, "train": {**TRAIN, "max_steps": 5}},
-        "grid": {"data.max_train_data_num": [60, 9000]},
-    })  # fmt: skip
+    spec = write(
+        tmp_path / "s.json",
+        {
+            "base": {**BASE, "train": {**TRAIN, "max_steps": 5}},
+            "grid": {"data.max_train_data_num": [60, 9000]},
+        },
+    )
     root = tmp_path / "out"
     command = ("script/run_sweep.py", spec, "--output_dir", root, "--jobs", 1)
     first = run_command(*command)
@@ -255,9 +287,10 @@ def test_a_runner_that_is_killed_loses_at_most_the_runs_in_flight(run_command, t
         stamps = {run: (cut / "runs" / run / "result.json").stat().st_mtime_ns for run in done}
         before = progress(cut)
         process = start_command(
-            "script/run_sweep.py", [spec, "--output_dir", cut, "--jobs", "2"],
+            "script/run_sweep.py",
+            [spec, "--output_dir", cut, "--jobs", "2"],
             out=tmp_path / "log",
-        )  # fmt: skip
+        )
         while process.is_alive() and progress(cut) == before:  # something is in flight now
             time.sleep(0.01)
         process.join(moments.uniform(0.0, 1.5))

@@ -33,10 +33,16 @@ from tests.conftest import ROOT
 
 TOKENS = [*(f"<t_{i}>" for i in range(7)), "</a>"]
 TINY = {
-    "n_layer": 2, "n_head": 2, "n_embd": 16, "train_batch_size": 8, "learning_rate": 1e-2,
-    "warmup_steps": 2, "scheduler": "constant_schedule_with_warmup", "max_steps": 10,
+    "n_layer": 2,
+    "n_head": 2,
+    "n_embd": 16,
+    "train_batch_size": 8,
+    "learning_rate": 1e-2,
+    "warmup_steps": 2,
+    "scheduler": "constant_schedule_with_warmup",
+    "max_steps": 10,
     "logging_steps": 1,
-}  # fmt: skip
+}
 
 
 def pairs(count: int, *, bridges: int = 0, seed: int = 0) -> list[dict]:
@@ -131,9 +137,7 @@ def test_losses_equal_a_plain_loop_over_the_same_items(tmp_path, bridges):
     plain.load_state_dict(model.model.state_dict())
     model.train_model(records, output_dir=tmp_path / "run")
 
-    rows = torch.tensor([
-        model.tokenizer(record["target_text"])["input_ids"] for record in records
-    ])  # fmt: skip
+    rows = torch.tensor([model.tokenizer(record["target_text"])["input_ids"] for record in records])
     labels = rows.clone()
     labels[:, :3] = NO_LOSS
     labels[:, -1] = NO_LOSS
@@ -143,8 +147,9 @@ def test_losses_equal_a_plain_loop_over_the_same_items(tmp_path, bridges):
             {"params": [p for n, p in named if p.dim() > 1], "weight_decay": 0.1},
             {"params": [p for n, p in named if p.dim() == 1], "weight_decay": 0.0},
         ],
-        lr=3e-3, foreach=False,
-    )  # fmt: skip
+        lr=3e-3,
+        foreach=False,
+    )
     order = DataOrder(30, 8, seed=42)
     expected = []
     for step in range(100):
@@ -230,8 +235,9 @@ def test_scores_equal_item_by_item_evaluation_with_hf_logits():
         ids = model.tokenizer(record["target_text"], return_tensors="pt")["input_ids"]
         with torch.no_grad():
             logits = model.model(ids).logits[0]
-            own = model.model.generate(ids[:, :3], max_new_tokens=2, min_new_tokens=2,
-                                       do_sample=False, use_cache=False)  # fmt: skip
+            own = model.model.generate(
+                ids[:, :3], max_new_tokens=2, min_new_tokens=2, do_sample=False, use_cache=False
+            )
         chances = torch.log_softmax(logits, -1)
         loss = -(chances[2, ids[0, 3]] + chances[3, ids[0, 4]]).item() / 2
         right = (logits[2:4].argmax(-1) == ids[0, 3:5]).tolist()
@@ -260,10 +266,16 @@ def test_batches_of_an_evaluation_do_not_matter():
     from contextlib import nullcontext
 
     results = [
-        evaluate(model.model, data, groups, batch_size=size,
-                 ranks=Ranks(0, 1, torch.device("cpu")), autocast=nullcontext())
+        evaluate(
+            model.model,
+            data,
+            groups,
+            batch_size=size,
+            ranks=Ranks(0, 1, torch.device("cpu")),
+            autocast=nullcontext(),
+        )
         for size in (7, 1000)
-    ]  # fmt: skip
+    ]
     for group in groups:
         assert results[0][group] == pytest.approx(results[1][group], abs=1e-5)
 
@@ -398,8 +410,14 @@ def test_unknown_models_and_devices_are_refused(tmp_path):
         ({"new_tokens": []}, "whole vocabulary"),
         ({"model_name": tmp_path, "init_weights": False}, "not a checkpoint folder"),
     ):
-        settings = {"model_type": "gpt2", "model_name": "gpt2", "args": Seq2SeqArgs(),
-                    "new_tokens": TOKENS, "init_weights": True, "device": "cpu"}  # fmt: skip
+        settings = {
+            "model_type": "gpt2",
+            "model_name": "gpt2",
+            "args": Seq2SeqArgs(),
+            "new_tokens": TOKENS,
+            "init_weights": True,
+            "device": "cpu",
+        }
         with pytest.raises(Seq2SeqError, match=words):
             Seq2SeqModel(**{**settings, **arguments})
 
@@ -407,29 +425,65 @@ def test_unknown_models_and_devices_are_refused(tmp_path):
 # ----------------------------------------------------------------------------- whole processes
 
 FLAGS = (
-    "--model_name_or_path", "gpt2", "--init_weights", "--do_train", "--evaluate_during_training",
-    "--n_layer", "1", "--n_head", "2", "--n_embd", "16", "--train_batch_size", "64",
-    "--device", "cpu", "--logging_steps", "5", "--learning_rate", "1e-3",
-    "--scheduler", "constant_schedule",
-)  # fmt: skip
+    "--model_name_or_path",
+    "gpt2",
+    "--init_weights",
+    "--do_train",
+    "--evaluate_during_training",
+    "--n_layer",
+    "1",
+    "--n_head",
+    "2",
+    "--n_embd",
+    "16",
+    "--train_batch_size",
+    "64",
+    "--device",
+    "cpu",
+    "--logging_steps",
+    "5",
+    "--learning_rate",
+    "1e-3",
+    "--scheduler",
+    "constant_schedule",
+)
 
 
 def test_two_processes_train_as_one(tmp_path, small_dataset):
     """Gloo on the CPU, dropout 0: the same losses and the same evaluation as in one process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    common = [str(ROOT / "main.py"), "--data_dir", str(small_dataset), *FLAGS, "--no_dropout",
-              "--max_steps", "20", "--eval_steps", "10", "--output_dir"]  # fmt: skip
+    common = [
+        str(ROOT / "main.py"),
+        "--data_dir",
+        str(small_dataset),
+        *FLAGS,
+        "--no_dropout",
+        "--max_steps",
+        "20",
+        "--eval_steps",
+        "10",
+        "--output_dir",
+    ]
     launches = {
         "one": [sys.executable],
-        "two": [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                "--nproc_per_node=2"],
-    }  # fmt: skip
+        "two": [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+        ],
+    }
     events = {}
     for name, launch in launches.items():
         finished = subprocess.run(
             [*launch, *common, str(tmp_path / name)],
-            env=environment, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         assert finished.returncode == 0, finished.stderr
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         events[name] = [json.loads(line) for line in lines]
@@ -443,8 +497,18 @@ def test_two_processes_train_as_one(tmp_path, small_dataset):
 
 def test_a_terminated_run_goes_on_to_the_same_weights(tmp_path, small_dataset):
     def command(run, *more):
-        return [sys.executable, str(ROOT / "main.py"), "--data_dir", str(small_dataset), *FLAGS,
-                "--max_steps", "300", "--output_dir", str(run), *more]  # fmt: skip
+        return [
+            sys.executable,
+            str(ROOT / "main.py"),
+            "--data_dir",
+            str(small_dataset),
+            *FLAGS,
+            "--max_steps",
+            "300",
+            "--output_dir",
+            str(run),
+            *more,
+        ]
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     options = {"env": environment, "capture_output": True, "text": True, "check": False}
@@ -481,12 +545,20 @@ def train_in_two_processes(out, dataset, *flags):
         port = free.getsockname()[1]
     ranks = [
         start_command(
-            "main.py", ["--data_dir", dataset, *FLAGS, *flags], out=out, threads=1,
-            environment={"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2",
-                         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            "main.py",
+            ["--data_dir", dataset, *FLAGS, *flags],
+            out=out,
+            threads=1,
+            environment={
+                "RANK": rank,
+                "LOCAL_RANK": rank,
+                "WORLD_SIZE": "2",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            },
         )
         for rank in "01"
-    ]  # fmt: skip
+    ]
     for process in ranks:
         process.join(120)
         if process.is_alive():
@@ -517,11 +589,25 @@ def test_two_processes_go_on_where_they_stopped(tmp_path, small_dataset):
 def test_a_dead_process_ends_the_job_with_a_message(tmp_path, small_dataset):
     """One of two ranks is killed: torchrun ends the other one, says why, and nothing hangs."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-         str(ROOT / "main.py"), "--data_dir", str(small_dataset), *FLAGS, "--max_steps", "100000",
-         "--output_dir", str(tmp_path / "run")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+            str(ROOT / "main.py"),
+            "--data_dir",
+            str(small_dataset),
+            *FLAGS,
+            "--max_steps",
+            "100000",
+            "--output_dir",
+            str(tmp_path / "run"),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not (metrics.exists() and losses(tmp_path / "run")):
         assert process.poll() is None, process.stderr.read()

@@ -33,8 +33,13 @@ def learnable(count: int) -> list[dict]:
     ]
 
 
-STOPPING = {"max_steps": 400, "evaluate_during_training": True, "learning_rate": 3e-2,
-            "evaluate_during_training_steps": 5, "train_batch_size": 64}  # fmt: skip
+STOPPING = {
+    "max_steps": 400,
+    "evaluate_during_training": True,
+    "learning_rate": 3e-2,
+    "evaluate_during_training_steps": 5,
+    "train_batch_size": 64,
+}
 
 
 def evaluations(run, key="eval"):
@@ -67,13 +72,15 @@ def test_patience_counts_epochs_since_the_training_items_were_fit(tmp_path):
     evaluated = items + unlearnable
     model = tiny_model(**STOPPING, patience_epochs_after_fit=10)
     result = model.train_model(items, evaluated, tmp_path / "run")
-    fit = next(step for step, groups in evaluations(tmp_path / "run")
-               if groups["train_inferred"]["answer_accuracy"] >= 0.99)  # fmt: skip
+    fit = next(
+        step
+        for step, groups in evaluations(tmp_path / "run")
+        if groups["train_inferred"]["answer_accuracy"] >= 0.99
+    )
     assert "10 epochs since train_inferred" in result.reason
     assert result.step == fit + 15  # one step is an epoch; looked at every five, more than ten
     # Resumed in between, the count goes on.
-    changes = {**STOPPING, "patience_epochs_after_fit": 10,
-               "scheduler": "constant_schedule"}  # fmt: skip
+    changes = {**STOPPING, "patience_epochs_after_fit": 10, "scheduler": "constant_schedule"}
     whole = tiny_model(**changes).train_model(items, evaluated, tmp_path / "whole")
     half = {**changes, "max_steps": whole.step - 6}
     tiny_model(**half).train_model(items, evaluated, tmp_path / "half")
@@ -106,8 +113,14 @@ def test_rules_about_groups_that_are_not_there_are_refused(tmp_path):
 
 
 def test_which_checkpoints_are_written_and_which_stay(tmp_path):
-    model = tiny_model(max_steps=30, save_steps=5, keep=2, save_log_spaced=3,
-                       save_step_dense=4, save_step_dense_interval=2)  # fmt: skip
+    model = tiny_model(
+        max_steps=30,
+        save_steps=5,
+        keep=2,
+        save_log_spaced=3,
+        save_step_dense=4,
+        save_step_dense_interval=2,
+    )
     model.train_model(pairs(40), None, tmp_path / "run")
     steps = {int(p.name.split("-")[1]) for p in (tmp_path / "run").glob("checkpoint-*")}
     # log-spaced: 10^(0, 1/3, 2/3, 1, 4/3) = 1, 2, 5, 10, 22; dense: 2, 4; the last two regular.
@@ -139,14 +152,20 @@ def test_a_full_disk_ends_the_run_and_leaves_earlier_checkpoints_whole(tmp_path,
         ("constant_schedule", lambda _: 1.0),
         ("constant_schedule_with_warmup", lambda s: min(1, s / 4)),
         ("linear_schedule_with_warmup", lambda s: s / 4 if s < 4 else (20 - s) / 16),
-        ("cosine_schedule_with_warmup",
-         lambda s: s / 4 if s < 4 else (1 + math.cos(math.pi * (s - 4) / 16)) / 2),
-        ("cosine_with_hard_restarts_schedule_with_warmup",  # one cycle, which ends at 0
-         lambda s: s / 4 if s < 4 else (s < 20) * (1 + math.cos(math.pi * (s - 4) / 16)) / 2),
-        ("polynomial_decay_schedule_with_warmup",  # power 1, down to 1e-7
-         lambda s: s / 4 if s < 4 else (1e-2 - 1e-7) / 1e-2 * (1 - (s - 4) / 16) + 1e-5),
+        (
+            "cosine_schedule_with_warmup",
+            lambda s: s / 4 if s < 4 else (1 + math.cos(math.pi * (s - 4) / 16)) / 2,
+        ),
+        (
+            "cosine_with_hard_restarts_schedule_with_warmup",  # one cycle, which ends at 0
+            lambda s: s / 4 if s < 4 else (s < 20) * (1 + math.cos(math.pi * (s - 4) / 16)) / 2,
+        ),
+        (
+            "polynomial_decay_schedule_with_warmup",  # power 1, down to 1e-7
+            lambda s: s / 4 if s < 4 else (1e-2 - 1e-7) / 1e-2 * (1 - (s - 4) / 16) + 1e-5,
+        ),
     ],
-)  # fmt: skip
+)
 def test_learning_rates_follow_their_schedule(tmp_path, name, at):
     model = tiny_model(scheduler=name, warmup_steps=4, max_steps=20)
     model.train_model(pairs(40), None, tmp_path / "run")
@@ -182,10 +201,16 @@ def reference(model: GPT2LMHeadModel, inputs, switches) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "switches",
-    [["no_ln"], ["no_mlp"], ["share_mlp"], ["add_recurrence"], ["share_mlp", "add_recurrence"],
-     ["no_ln", "no_mlp", "add_recurrence"]],
+    [
+        ["no_ln"],
+        ["no_mlp"],
+        ["share_mlp"],
+        ["add_recurrence"],
+        ["share_mlp", "add_recurrence"],
+        ["no_ln", "no_mlp", "add_recurrence"],
+    ],
     ids="+".join,
-)  # fmt: skip
+)
 def test_switches_act_and_their_checkpoints_load_again(tmp_path, switches):
     model = tiny_model(**dict.fromkeys(switches, True), no_dropout=True, save_steps=5)
     plain = tiny_model(no_dropout=True)
@@ -213,9 +238,13 @@ def test_a_switched_checkpoint_is_analysed_as_it_was_trained(tmp_path, small_dat
 
     dataset = load_dataset(small_dataset)
     model = Seq2SeqModel(
-        "gpt2", "gpt2", new_tokens=dataset.codec.vocabulary, init_weights=True, device="cpu",
+        "gpt2",
+        "gpt2",
+        new_tokens=dataset.codec.vocabulary,
+        init_weights=True,
+        device="cpu",
         args={"n_layer": 2, "n_head": 2, "n_embd": 16, "add_recurrence": True, "no_ln": True},
-    )  # fmt: skip
+    )
     model.save(tmp_path)
     loaded = load_model(tmp_path, dataset.codec)
     inputs = torch.randint(0, 10, (5, 3))
@@ -228,10 +257,19 @@ def test_a_switched_checkpoint_is_analysed_as_it_was_trained(tmp_path, small_dat
 @pytest.mark.parametrize("model_type", ["llama", "mamba"])
 def test_other_model_types_train_and_load_again(tmp_path, model_type):
     def fresh(**changes):
-        args = {"n_layer": 2, "n_head": 2, "n_embd": 16, "train_batch_size": 32, "max_steps": 20,
-                "learning_rate": 1e-2, "scheduler": "constant_schedule", **changes}  # fmt: skip
-        return Seq2SeqModel(model_type, "gpt2", args=args, new_tokens=TOKENS, init_weights=True,
-                            device="cpu")  # fmt: skip
+        args = {
+            "n_layer": 2,
+            "n_head": 2,
+            "n_embd": 16,
+            "train_batch_size": 32,
+            "max_steps": 20,
+            "learning_rate": 1e-2,
+            "scheduler": "constant_schedule",
+            **changes,
+        }
+        return Seq2SeqModel(
+            model_type, "gpt2", args=args, new_tokens=TOKENS, init_weights=True, device="cpu"
+        )
 
     model = fresh()
     model.train_model(learnable(60), learnable(20), tmp_path / "run")
@@ -295,9 +333,21 @@ def test_a_finished_run_has_curves_and_a_card(tmp_path, small_dataset, run_comma
     from tests.test_main import SMALL
 
     run = tmp_path / "run"
-    finished = run_command("main.py", "--data_dir", small_dataset, "--do_train", *SMALL,
-                           "--output_dir", run, "--stop_when", "type_0>=0.0", "--stop_on_test",
-                           "--evaluate_during_training", "--eval_steps", 1)  # fmt: skip
+    finished = run_command(
+        "main.py",
+        "--data_dir",
+        small_dataset,
+        "--do_train",
+        *SMALL,
+        "--output_dir",
+        run,
+        "--stop_when",
+        "type_0>=0.0",
+        "--stop_on_test",
+        "--evaluate_during_training",
+        "--eval_steps",
+        1,
+    )
     assert finished.returncode == 0, finished.stderr
     assert "stopped early: type_0 >= 0" in finished.stdout and "1 steps done" in finished.stdout
     card = (run / "README.md").read_text()
@@ -311,8 +361,18 @@ def test_a_finished_run_has_curves_and_a_card(tmp_path, small_dataset, run_comma
 
 def test_the_gpu_benchmark_runs_where_there_is_none(run_command, tmp_path):
     file = tmp_path / "figures.json"
-    finished = run_command("benchmarks/training_gpu.py", "--device", "cpu", "--quick", "--steps", 2,
-                           "--curve_steps", 3, "--output", file)  # fmt: skip
+    finished = run_command(
+        "benchmarks/training_gpu.py",
+        "--device",
+        "cpu",
+        "--quick",
+        "--steps",
+        2,
+        "--curve_steps",
+        3,
+        "--output",
+        file,
+    )
     assert finished.returncode == 0, finished.stderr
     figures = json.loads(file.read_text())
     assert all(case["mfu"] is None for case in figures["cases"])
@@ -354,8 +414,10 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(tmp_path):
             assert (folder / "config.json").exists() and (folder / "model.safetensors").exists()
     assert kills >= 10
     _train(str(run))
-    weights = [GPT2LMHeadModel.from_pretrained(r / "final_checkpoint").state_dict()
-               for r in (tmp_path / "whole", run)]  # fmt: skip
+    weights = [
+        GPT2LMHeadModel.from_pretrained(r / "final_checkpoint").state_dict()
+        for r in (tmp_path / "whole", run)
+    ]
     for name, tensor in weights[0].items():
         assert torch.equal(tensor, weights[1][name]), name
     assert losses(tmp_path / "whole") == losses(run)

@@ -216,16 +216,27 @@ def test_every_published_flag_is_known():
 def test_sizes_that_a_model_cannot_have_are_refused(model_type, changes, words):
     args = {"n_layer": 1, "n_head": 2, "n_embd": 16, **changes}
     with pytest.raises(Seq2SeqError, match=words):
-        Seq2SeqModel(model_type, "gpt2", args=args, new_tokens=TOKENS, init_weights=True,
-                     device="cpu")  # fmt: skip
+        Seq2SeqModel(
+            model_type, "gpt2", args=args, new_tokens=TOKENS, init_weights=True, device="cpu"
+        )
 
 
 def test_custom_items_take_the_place_of_the_test_set(tmp_path, small_dataset, run_command, refused):
     items = json.loads((small_dataset / "test.json").read_text())[:7]
     file = tmp_path / "mine.json"
     file.write_text(json.dumps([{**item, "type": "mine"} for item in items]))
-    command = ["main.py", "--data_dir", small_dataset, *SMALL, "--do_eval", "--do_predict",
-               "--prediction_dir", tmp_path / "out", "--custom_test", file]  # fmt: skip
+    command = [
+        "main.py",
+        "--data_dir",
+        small_dataset,
+        *SMALL,
+        "--do_eval",
+        "--do_predict",
+        "--prediction_dir",
+        tmp_path / "out",
+        "--custom_test",
+        file,
+    ]
     run = tmp_path / "run"
     finished = run_command(*command, "--do_train", "--output_dir", run)
     assert finished.returncode == 0, finished.stderr
@@ -245,9 +256,18 @@ def test_custom_items_take_the_place_of_the_test_set(tmp_path, small_dataset, ru
 def test_only_the_types_that_are_asked_for_are_scored(tmp_path, small_dataset, run_command):
     run = tmp_path / "run"
     finished = run_command(
-        "main.py", "--data_dir", small_dataset, *SMALL, "--do_train", "--do_predict",
-        "--output_dir", run, "--test_types", "type_0", "train_inferred",
-    )  # fmt: skip
+        "main.py",
+        "--data_dir",
+        small_dataset,
+        *SMALL,
+        "--do_train",
+        "--do_predict",
+        "--output_dir",
+        run,
+        "--test_types",
+        "type_0",
+        "train_inferred",
+    )
     assert finished.returncode == 0, finished.stderr
     (event,) = [e for e in map(json.loads, (run / "metrics.jsonl").open()) if "eval" in e]
     wanted = {"type_0", "train_inferred"}
@@ -275,11 +295,18 @@ def test_a_slurm_job_asks_for_another_turn_only_if_its_time_was_over(tmp_path, s
     calls, pid = tmp_path / "calls", tmp_path / "calls.pid"
     process = subprocess.Popen(
         ["bash", str(ROOT / "script" / "train.slurm"), "d", "0.1", "1", "2", "3"],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "5",
-             "SLURM_JOB_NODELIST": "n", "SLURM_JOB_NUM_NODES": "1", "CALLS": str(calls),
-             "SLURM_SUBMIT_DIR": str(tmp_path), "VIRTUAL_ENV": sys.prefix,
-             "FAIL": "" if stopped else "yes"},
-    )  # fmt: skip
+        env={
+            **os.environ,
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "SLURM_JOB_ID": "5",
+            "SLURM_JOB_NODELIST": "n",
+            "SLURM_JOB_NUM_NODES": "1",
+            "CALLS": str(calls),
+            "SLURM_SUBMIT_DIR": str(tmp_path),
+            "VIRTUAL_ENV": sys.prefix,
+            "FAIL": "" if stopped else "yes",
+        },
+    )
     if stopped:
         while not (pid.exists() and pid.read_text()):
             assert process.poll() is None

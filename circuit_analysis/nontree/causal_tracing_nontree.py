@@ -18,20 +18,32 @@ FAMILIES = {1: "diff_f1", 4: "keep_b_change_x2", 5: "change_b_and_x2"}
 def build_parser():
     parser = circuit_parser(__doc__)
     run_flags(parser)
-    parser.add_argument("--atomic_idx", type=int, choices=tuple(FAMILIES), required=True,
-                        help="1 changes b by x1, (b'); 4 keeps b and changes x2, (b, x2'); "
-                        "5 changes both, (b', x2')")  # fmt: skip
-    parser.add_argument("--metric_type", choices=("rank", "prob", "logit"), default="rank",
-                        help="rank: how often t' comes to the top; prob: how far p(t') moves; "
-                        "logit: how far logit(t') - logit(t) moves")  # fmt: skip
+    parser.add_argument(
+        "--atomic_idx",
+        type=int,
+        choices=tuple(FAMILIES),
+        required=True,
+        help="1 changes b by x1, (b'); 4 keeps b and changes x2, (b, x2'); "
+        "5 changes both, (b', x2')",
+    )
+    parser.add_argument(
+        "--metric_type",
+        choices=("rank", "prob", "logit"),
+        default="rank",
+        help="rank: how often t' comes to the top; prob: how far p(t') moves; "
+        "logit: how far logit(t') - logit(t) moves",
+    )
     return parser
 
 
 def main(arguments) -> None:
     trace_command(
-        arguments, "nontree", task="nontree", family=FAMILIES[arguments.atomic_idx],
+        arguments,
+        "nontree",
+        task="nontree",
+        family=FAMILIES[arguments.atomic_idx],
         label=f"diff_f{arguments.atomic_idx}",
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

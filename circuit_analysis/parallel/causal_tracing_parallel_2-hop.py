@@ -15,11 +15,16 @@ from coverage_principle.cli import run
 def build_parser():
     parser = circuit_parser(__doc__)
     run_flags(parser)
-    parser.add_argument("--metric_type", choices=("rank", "prob", "logit"), default="rank",
-                        help="rank: how often t' comes to the top; prob: how far p(t') moves; "
-                        "logit: how far logit(t') - logit(t) moves")  # fmt: skip
-    parser.add_argument("--atomic_idx", type=int, choices=(1, 2), required=True,
-                        help="1 changes b1, 2 changes b2")  # fmt: skip
+    parser.add_argument(
+        "--metric_type",
+        choices=("rank", "prob", "logit"),
+        default="rank",
+        help="rank: how often t' comes to the top; prob: how far p(t') moves; "
+        "logit: how far logit(t') - logit(t) moves",
+    )
+    parser.add_argument(
+        "--atomic_idx", type=int, choices=(1, 2), required=True, help="1 changes b1, 2 changes b2"
+    )
     return parser
 
 

@@ -50,9 +50,11 @@ def find_run(given: str | Path) -> Path:
     """The run folder that ``--model_dir`` names; ``InputError`` if it holds no checkpoint."""
     folder = find_folder(given, "--model_dir")
     if not _checkpoints_in(folder):
-        what = "is a checkpoint, give the folder above it" if is_checkpoint(folder) else (
-            f"holds no {_PREFIX}STEP or {FINAL} folder with a model"
-        )  # fmt: skip
+        what = (
+            "is a checkpoint, give the folder above it"
+            if is_checkpoint(folder)
+            else (f"holds no {_PREFIX}STEP or {FINAL} folder with a model")
+        )
         raise InputError(f"--model_dir {given} {what}")
     return folder
 
@@ -112,8 +114,10 @@ def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
     if changed:
         logger.warning(
             "warning: %s of %s is not what %s was trained on",
-            " and ".join(changed), folder, run.name,
-        )  # fmt: skip
+            " and ".join(changed),
+            folder,
+            run.name,
+        )
     return folder
 
 

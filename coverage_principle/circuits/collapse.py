@@ -50,9 +50,11 @@ def collapse(
     for site in sites:
         for name, place in places.items():
             measured = similarity(
-                states[site][place], groups[place], rng=np.random.default_rng(seed),
+                states[site][place],
+                groups[place],
+                rng=np.random.default_rng(seed),
                 permutations=permutations,
-            )  # fmt: skip
+            )
             cells.append(
                 {
                     "layer": site.layer,

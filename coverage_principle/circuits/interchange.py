@@ -18,9 +18,13 @@ from coverage_principle.errors import InputError
 
 #: The published pairs of splits: originals from the first, fragments from the second.
 SPLIT_PAIRS = (
-    ("id_train", "id_test"), ("id_train", "ood"), ("id_test", "ood"),
-    ("id_train", "id_train"), ("id_test", "id_test"), ("ood", "ood"),
-)  # fmt: skip
+    ("id_train", "id_test"),
+    ("id_train", "ood"),
+    ("id_test", "ood"),
+    ("id_train", "id_train"),
+    ("id_test", "id_test"),
+    ("ood", "ood"),
+)
 
 
 def draw_interchange(
@@ -46,8 +50,10 @@ def draw_interchange(
         held = np.concatenate(
             [evaluate(graph, tables, inputs)[value][:, None], inputs[:, shared]], axis=1
         )
-        return (encode_rows(held, dataset.num_tokens),
-                encode_rows(inputs[:, columns], dataset.num_tokens))  # fmt: skip
+        return (
+            encode_rows(held, dataset.num_tokens),
+            encode_rows(inputs[:, columns], dataset.num_tokens),
+        )
 
     held, fragments = keys(donors)
     _, first = np.unique(fragments, return_index=True)
@@ -101,11 +107,15 @@ def summarise_interchange(trace: Trace, slots: tuple[str, ...], *, seed: int) ->
                 cell[name] = {"n": len(columns)} | {
                     "rank_changed": count_of(columns[:, 0], ends[0]),
                     "answer_kept": count_of(columns[:, 1], ends[1]),
-                    "rank_shift": {"mean": None if means is None else float(means[2]),
-                                   "interval": listed(ends[2])},
-                    "logit_shift": {"mean": None if means is None else float(means[3]),
-                                    "interval": listed(ends[3])},
-                }  # fmt: skip
+                    "rank_shift": {
+                        "mean": None if means is None else float(means[2]),
+                        "interval": listed(ends[2]),
+                    },
+                    "logit_shift": {
+                        "mean": None if means is None else float(means[3]),
+                        "interval": listed(ends[3]),
+                    },
+                }
             cells.append(cell)
     return {
         "samples": {"n": len(right), "original_correct": int(right.sum())},

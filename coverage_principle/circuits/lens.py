@@ -76,9 +76,12 @@ def summarise_lens(
     count = len(members)
     reciprocal = np.moveaxis(1 / (ranks + 1.0), 2, 0)
     ends = bootstrap(
-        np.concatenate([part.reshape(count, result.size)
-                        for part in (reciprocal, np.moveaxis(probs, 2, 0))],
-                       axis=1), rng)  # fmt: skip
+        np.concatenate(
+            [part.reshape(count, result.size) for part in (reciprocal, np.moveaxis(probs, 2, 0))],
+            axis=1,
+        ),
+        rng,
+    )
     ends = ends.reshape(2, *result.shape, 2)
     for place in np.ndindex(*result.shape):
         rank = ranks[place[0], place[1], :, place[2]]

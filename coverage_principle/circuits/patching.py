@@ -77,8 +77,10 @@ class Patcher:
                 stack = mine if stack is None else torch.cat([stack, mine])
             earlier = None
             if position:
-                earlier = (original.keys[index][:, :, :position],
-                           original.values[index][:, :, :position])  # fmt: skip
+                earlier = (
+                    original.keys[index][:, :, :position],
+                    original.values[index][:, :, :position],
+                )
             stack = self.blocks.block(index, stack, earlier, last_only=index == top - 1)
         below = [layer for layer in layers if layer < top]
         done = dict(zip(below, stack[:, -1].split(count), strict=True)) if below else {}

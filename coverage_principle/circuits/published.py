@@ -60,14 +60,22 @@ def write_dedup_files(
             content: dict[str, list] = {}
             for row in np.flatnonzero(arrays[f"member/{name}"]):
                 record = dataset.test.records[arrays["test_rows"][row]]
-                state = {"layer": site.layer, "position": site.position, "post_attention": None,
-                         "post_mlp": arrays[f"state/{site.key}"][row].tolist()}  # fmt: skip
+                state = {
+                    "layer": site.layer,
+                    "position": site.position,
+                    "post_attention": None,
+                    "post_mlp": arrays[f"state/{site.key}"][row].tolist(),
+                }
                 key = str(arrays["groups"][row])
                 content.setdefault(key, []).append(
-                    {"input_text": record["input_text"], "target_text": record["target_text"],
-                     "identified_target": key, "type": record["type"],
-                     "hidden_states": [state]}
-                )  # fmt: skip
+                    {
+                        "input_text": record["input_text"],
+                        "target_text": record["target_text"],
+                        "identified_target": key,
+                        "type": record["type"],
+                        "hidden_states": [state],
+                    }
+                )
             if name in groups:
                 levels = _LEVELS.get(len(groups))
                 level = levels[groups.index(name)] if levels else name.split("=")[1]
@@ -175,8 +183,10 @@ def cosine_report(
             "histograms": {
                 key: values.tolist()
                 for key, values in cosine_histograms(part.vectors, part.groups).items()
-            } if count else {},
-        }  # fmt: skip
+            }
+            if count
+            else {},
+        }
     centres = {name: _centroids(part) for name, part in parts.items()}
     train, test, ood = (centres[name] for name in THREE)
     shared = [(train[group], test[group]) for group in train if group in test]
@@ -236,8 +246,10 @@ def range_samples(part: Vectors, *, groups: int, seed: int = 0) -> list[dict]:
         samples = []
         for low, high in RANGES:
             inside = np.flatnonzero((cosines >= low) & (cosines <= high + 1e-6))
-            items = [{"cos": float(cosines[i]), "input_text": part.texts[rows[1 + i]]}
-                     for i in inside[:_LISTED]]  # fmt: skip
+            items = [
+                {"cos": float(cosines[i]), "input_text": part.texts[rows[1 + i]]}
+                for i in inside[:_LISTED]
+            ]
             samples.append({"range": [low, high], "count": len(inside), "items": items})
         reference = part.texts[rows[0]]
         found.append({"bridging_key": label, "reference_instance": reference, "samples": samples})
@@ -245,15 +257,18 @@ def range_samples(part: Vectors, *, groups: int, seed: int = 0) -> list[dict]:
 
 
 def _centroids(part: Vectors) -> dict[str, np.ndarray]:
-    return {group: part.vectors[part.groups == group].mean(axis=0)
-            for group in np.unique(part.groups).tolist()}  # fmt: skip
+    return {
+        group: part.vectors[part.groups == group].mean(axis=0)
+        for group in np.unique(part.groups).tolist()
+    }
 
 
 def _cosines(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[float]:
     if not pairs:
         return []
-    left, right = (unit_vectors(np.stack(side).astype(np.float64))
-                   for side in zip(*pairs, strict=True))  # fmt: skip
+    left, right = (
+        unit_vectors(np.stack(side).astype(np.float64)) for side in zip(*pairs, strict=True)
+    )
     return (left * right).sum(axis=1).tolist()
 
 

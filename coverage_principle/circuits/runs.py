@@ -48,9 +48,13 @@ def splits_of(
     if every_item:
         grouping = replace(grouping, fragment=dataset.graph.inputs)
     return item_splits(
-        dataset, grouping, k_groups=groups, cutoffs=cutoffs, out_of_domain=out_of_domain,
+        dataset,
+        grouping,
+        k_groups=groups,
+        cutoffs=cutoffs,
+        out_of_domain=out_of_domain,
         max_items=max_items,
-    )  # fmt: skip
+    )
 
 
 def dataset_of(run: Path, data_dir: str | Path | None, task: str | None) -> Dataset:
@@ -131,10 +135,17 @@ def collapse_run(
     names = layout_of(dataset).names
     sites = _sites(stream, loaded.num_layers, names, pairs)
     cells, arrays = collapse(
-        loaded, dataset, sites, splits,
-        grouping=grouping, stream=stream, batch_size=batch_size, permutations=permutations,
-        seed=seed, progress=progress,
-    )  # fmt: skip
+        loaded,
+        dataset,
+        sites,
+        splits,
+        grouping=grouping,
+        stream=stream,
+        batch_size=batch_size,
+        permutations=permutations,
+        seed=seed,
+        progress=progress,
+    )
     first = {cell["split"]: cell for cell in cells if cell["position"] == sites[0].position}
     functions = [f.name for f in dataset.graph.functions if f.output in grouping.keys]
     metrics = {
@@ -160,11 +171,14 @@ def collapse_run(
         },
         "cells": cells,
         "settings": {
-            "seed": seed, "k_groups": k_groups, "max_items": max_items, "every_item": every_item,
+            "seed": seed,
+            "k_groups": k_groups,
+            "max_items": max_items,
+            "every_item": every_item,
             "permutations": permutations,
         },
         "versions": versions(),
-    }  # fmt: skip
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").unlink(missing_ok=True)  # never beside vectors of another run
     if vectors != "none":

@@ -134,9 +134,14 @@ def _baseline(found: float | None, permuted: np.ndarray) -> dict | None:
 
 
 _STATISTICS = (
-    "within", "between_all", "within_balanced", "between_balanced", "iicg", "iicg_balanced",
+    "within",
+    "between_all",
+    "within_balanced",
+    "between_balanced",
+    "iicg",
+    "iicg_balanced",
     "between_centroid",
-)  # fmt: skip
+)
 
 
 def _means(sums: GroupSums, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -149,8 +149,9 @@ def summarise(
         for name in SUBSETS:
             chosen = subsets[name][:, place]
             weights = resampled(int(chosen.sum()), rng)
-            found = [measure(part, place, chosen, weights)
-                     for measure in [*measures, _logit_effects]]  # fmt: skip
+            found = [
+                measure(part, place, chosen, weights) for measure in [*measures, _logit_effects]
+            ]
             for i, layer in enumerate(trace.layers):
                 cells[layer, position][name] = {"n": int(chosen.sum())}
                 for effects in found:

@@ -106,17 +106,26 @@ def trace_run(
     else:
         chosen = family_of(graph, family)
     splits = splits_of(
-        run.dataset, grouping_of(graph, chosen.value), k_groups, out_of_domain=out_of_domain,
-        max_items=max_items, every_item=every_item,
-    )  # fmt: skip
+        run.dataset,
+        grouping_of(graph, chosen.value),
+        k_groups,
+        out_of_domain=out_of_domain,
+        max_items=max_items,
+        every_item=every_item,
+    )
     plan = plan_tracing(run.dataset, chosen, splits, seed=seed)
     summaries: dict[str, dict] = {}
     arrays = _plan_arrays(plan)
     layers = 0
     for checkpoint, loaded, traces in _traced(
-        run, plan, progress, stream=stream, pairs=pairs, probabilities=metric == "prob",
+        run,
+        plan,
+        progress,
+        stream=stream,
+        pairs=pairs,
+        probabilities=metric == "prob",
         batch_size=batch_size,
-    ):  # fmt: skip
+    ):
         layers = loaded.num_layers
         summaries[checkpoint] = {
             name: _summary(plan, traces, members, metric, pairs, seed)
@@ -129,8 +138,11 @@ def trace_run(
     results = run.header(
         stream=stream,
         family={
-            "name": chosen.name, "title": chosen.title, "changes": chosen.value,
-            "slot": chosen.slot, "held": list(chosen.held),
+            "name": chosen.name,
+            "title": chosen.title,
+            "changes": chosen.value,
+            "slot": chosen.slot,
+            "held": list(chosen.held),
         },
         metric=metric,
         num_layers=layers,
@@ -138,10 +150,13 @@ def trace_run(
         splits=plan.report,
         checkpoints=summaries,
         settings={
-            "seed": seed, "k_groups": k_groups, "max_items": max_items, "every_item": every_item,
+            "seed": seed,
+            "k_groups": k_groups,
+            "max_items": max_items,
+            "every_item": every_item,
         },
         versions=versions(),
-    )  # fmt: skip
+    )
     file = Path(save_dir) / f"{run.path.name}_{stream}_{label or chosen.name}_{metric}.json"
     write_arrays(file.with_name(f"{file.stem}.npz"), arrays)
     write_json(file, results)
@@ -205,21 +220,29 @@ def interchange_run(
     layers = 0
     for name, plan in plans.items():
         for checkpoint, loaded, traces in _traced(
-            run, plan, progress, stream="residual", pairs=None, probabilities=False,
+            run,
+            plan,
+            progress,
+            stream="residual",
+            pairs=None,
+            probabilities=False,
             batch_size=batch_size,
-        ):  # fmt: skip
+        ):
             layers = loaded.num_layers
             summaries[checkpoint][name] = summarise_interchange(traces[-1], plan.slots, seed=seed)
     results = run.header(
         stream="residual",
-        family={"name": f"same_{grouping.name}", "holds": grouping.name,
-                "changes": list(grouping.fragment)},
+        family={
+            "name": f"same_{grouping.name}",
+            "holds": grouping.name,
+            "changes": list(grouping.fragment),
+        },
         num_layers=layers,
         splits={name: plan.report[name] for name, plan in plans.items()},
         checkpoints=summaries,
         settings={"seed": seed, "k_groups": k_groups, "max_items": max_items},
         versions=versions(),
-    )  # fmt: skip
+    )
     file = Path(save_dir) / f"{run.path.name}_residual_same_{grouping.name}.json"
     write_json(file, results)
     return file, results
@@ -250,9 +273,13 @@ def lens_run(
     run = Run.find(model_dir, step_list, data_dir, device, task)
     dataset, graph = run.dataset, run.dataset.graph
     splits = splits_of(
-        dataset, grouping_of(graph, group_by), k_groups, out_of_domain=True, max_items=max_items,
+        dataset,
+        grouping_of(graph, group_by),
+        k_groups,
+        out_of_domain=True,
+        max_items=max_items,
         every_item=every_item,
-    )  # fmt: skip
+    )
     rows, places = union_of(splits)
     if len(rows) == 0:
         raise InputError(f"{dataset.path / 'test.json'} has no items")
@@ -270,13 +297,23 @@ def lens_run(
         num_layers = loaded.num_layers
         layers, positions = chosen_sites(pairs, range(num_layers + 1), len(names) - 1)
         read = read_lens(
-            loaded, sequences(dataset, rows), wanted, layers=layers, positions=positions,
-            batch_size=batch_size, progress=_counter(progress, checkpoint.name, len(rows)),
-        )  # fmt: skip
+            loaded,
+            sequences(dataset, rows),
+            wanted,
+            layers=layers,
+            positions=positions,
+            batch_size=batch_size,
+            progress=_counter(progress, checkpoint.name, len(rows)),
+        )
         summaries[checkpoint.name] = {
             name: [
-                {"layer": layer, "position": position, "slot": names[position], "value": value,
-                 **found[i, j, k]}
+                {
+                    "layer": layer,
+                    "position": position,
+                    "slot": names[position],
+                    "value": value,
+                    **found[i, j, k],
+                }
                 for found in [summarise_lens(read, place, values, seed=seed)]
                 for i, layer in enumerate(layers)
                 for j, position in enumerate(positions)
@@ -284,7 +321,7 @@ def lens_run(
                 if pairs is None or (layer, position) in pairs
             ]
             for name, place in places.items()
-        }  # fmt: skip
+        }
         arrays |= {f"{checkpoint.name}/{name}": found for name, found in read.items()}
     results = run.header(
         values=list(values),
@@ -329,10 +366,21 @@ def _traced(run: Run, plan: Plan, progress: Progress, *, stream, pairs, **option
         there = range(1) if stream == "embedding" else range(1, top + 1)
         layers, positions = chosen_sites(pairs, there, plan.originals.shape[1])
         report = _counter(progress, checkpoint.name, len(plan.rows))
-        yield checkpoint.name, loaded, trace(
-            loaded, plan.originals, plan.sources, plan.wanted, stream=stream, layers=layers,
-            positions=positions, progress=report, **options,
-        )  # fmt: skip
+        yield (
+            checkpoint.name,
+            loaded,
+            trace(
+                loaded,
+                plan.originals,
+                plan.sources,
+                plan.wanted,
+                stream=stream,
+                layers=layers,
+                positions=positions,
+                progress=report,
+                **options,
+            ),
+        )
 
 
 def _counter(progress: Progress, name: str, total: int) -> Callable[[int], None]:
@@ -348,7 +396,9 @@ def _counter(progress: Progress, name: str, total: int) -> Callable[[int], None]
 
 def _plan_arrays(plan: Plan) -> dict[str, np.ndarray]:
     arrays = {
-        "test_rows": plan.rows, "originals": plan.originals, "sources": plan.sources,
+        "test_rows": plan.rows,
+        "originals": plan.originals,
+        "sources": plan.sources,
         "wanted": plan.wanted,
-    }  # fmt: skip
+    }
     return arrays | {f"member/{name}": members for name, members in plan.members.items()}

@@ -166,9 +166,12 @@ def dataset_coverage(
             cutoffs = k_cutoffs(nodes, equivalences, lowest=lowest_k, progress=steps.part(what))
             return cutoffs[len(train) :], None
         everywhere = domain_cutoffs(
-            train.inputs, equivalences, dataset.num_tokens, lowest=lowest_k,
+            train.inputs,
+            equivalences,
+            dataset.num_tokens,
+            lowest=lowest_k,
             progress=steps.part(what),
-        )  # fmt: skip
+        )
         return everywhere[encode_rows(test.inputs[test_rows], dataset.num_tokens)], everywhere
 
     cutoffs, domain = connect(found, "substitution graph")
@@ -183,9 +186,18 @@ def dataset_coverage(
         ]
         true_cutoffs, _ = connect(known, "the same with true values")
     return Coverage(
-        dataset, scope, ground_truth, lowest_k, found, test_rows, cutoffs, true_cutoffs, nodes,
-        domain, restricted=not ground_truth and len(positions) < len(slot_sets(len(graph.inputs))),
-    )  # fmt: skip
+        dataset,
+        scope,
+        ground_truth,
+        lowest_k,
+        found,
+        test_rows,
+        cutoffs,
+        true_cutoffs,
+        nodes,
+        domain,
+        restricted=not ground_truth and len(positions) < len(slot_sets(len(graph.inputs))),
+    )
 
 
 class _Steps:

@@ -89,11 +89,16 @@ def explain(coverage: Coverage, item: Sequence[int], *, most: int = 3) -> Explan
         return Explanation(item, answer, cutoff)
     steps = _chain(coverage, nodes, item, cutoff) if cutoff else []
     return Explanation(
-        item, answer, cutoff, steps,
+        item,
+        answer,
+        cutoff,
+        steps,
         _lacking(coverage, nodes, item, cutoff + 1)[:most],
-        [(s, int((s.observations.fragment_of == _id_of(s, item)).sum())) for s in
-         coverage.slot_sets],
-    )  # fmt: skip
+        [
+            (s, int((s.observations.fragment_of == _id_of(s, item)).sum()))
+            for s in coverage.slot_sets
+        ],
+    )
 
 
 def _check(coverage: Coverage, item: tuple[int, ...]) -> None:

@@ -267,9 +267,12 @@ class Search:
     def settings(self, num_tokens: int, seed: int) -> WorldSettings:
         """The world of one |X| and seed; N is not settled there but searched for."""
         return WorldSettings(
-            num_tokens, 1, default_seen_ratio=self.seen_ratio, seed=seed,
+            num_tokens,
+            1,
+            default_seen_ratio=self.seen_ratio,
+            seed=seed,
             function_family=self.function_family,
-        )  # fmt: skip
+        )
 
     @property
     def name(self) -> str:
@@ -292,9 +295,11 @@ class RequiredData:
         #: ``{|X|: {seed: {k: N or None}}}``
         self.amounts: dict[int, dict[int, dict[int, int | None]]] = {}
         self._about = {
-            "task": search.graph.to_dict(), "value": search.value,
-            "default_seen_ratio": search.seen_ratio, "function_family": search.function_family,
-        }  # fmt: skip
+            "task": search.graph.to_dict(),
+            "value": search.value,
+            "default_seen_ratio": search.seen_ratio,
+            "function_family": search.function_family,
+        }
         self._measured: dict[str, dict[str, dict]] = {}
         if file.exists():
             before = read_json(file)
@@ -324,9 +329,13 @@ class RequiredData:
             return Counts(known["unseen"], {int(k): n for k, n in known["covered"].items()})
 
         found = required_amounts(
-            count, world.trainable, search.ks, share=search.share, tolerance=search.tolerance,
+            count,
+            world.trainable,
+            search.ks,
+            share=search.share,
+            tolerance=search.tolerance,
             start=num_tokens**2,
-        )  # fmt: skip
+        )
         self.amounts.setdefault(num_tokens, {})[seed] = found
         return found
 

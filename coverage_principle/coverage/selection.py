@@ -74,9 +74,14 @@ def suggest(
             "some; generate it with --atomic_facts full"
         )
     return select(
-        dataset.graph, tables, dataset.train.inputs, amount, k,
-        value=value, progress=lambda share: progress(share, "choosing items"),
-    )  # fmt: skip
+        dataset.graph,
+        tables,
+        dataset.train.inputs,
+        amount,
+        k,
+        value=value,
+        progress=lambda share: progress(share, "choosing items"),
+    )
 
 
 def count_tested(dataset: Dataset, items: np.ndarray) -> int:

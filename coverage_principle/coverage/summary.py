@@ -33,8 +33,11 @@ def sweep_lines(coverage: Coverage, diagnostics: Mapping, max_k: int | None = No
         if shown:
             counts = classes_at(shown, int(k))
             mixed = counts["mixed_classes"]
-            row += [f"{counts['classes']:,}", f"{counts['largest_class']:,}",
-                    "-" if mixed is None else f"{mixed:,}"]  # fmt: skip
+            row += [
+                f"{counts['classes']:,}",
+                f"{counts['largest_class']:,}",
+                "-" if mixed is None else f"{mixed:,}",
+            ]
         if row[1:] != rows[-1][1:]:
             rows.append(row)
         if count == 0:

@@ -46,10 +46,14 @@ def text_records(file: Path, flag: str) -> list[dict]:
     """
     records = read_json(file)
     texts = ("input_text", "target_text")
-    if not (isinstance(records, list) and records and all(
-        isinstance(record, dict) and all(isinstance(record.get(key), str) for key in texts)
-        for record in records
-    )):  # fmt: skip
+    if not (
+        isinstance(records, list)
+        and records
+        and all(
+            isinstance(record, dict) and all(isinstance(record.get(key), str) for key in texts)
+            for record in records
+        )
+    ):
         raise InputError(
             f"{flag} {file} must be a JSON list of at least one record, each with the texts "
             "input_text and target_text"

@@ -75,8 +75,14 @@ def check_pairs(
     codes = {name: encode_rows(split.inputs, size) for name, split in splits.items()}
     for name, split in splits.items():
         if len(split) and split.targets.shape[1] != train.targets.shape[1]:
-            report(Problem(name, (), f"targets have {split.targets.shape[1]} tokens, but "
-                           f"{train.targets.shape[1]} in train.json"))  # fmt: skip
+            report(
+                Problem(
+                    name,
+                    (),
+                    f"targets have {split.targets.shape[1]} tokens, but "
+                    f"{train.targets.shape[1]} in train.json",
+                )
+            )
             return
         _check_duplicates(name, split, codes[name], report)
     _check_contradictions(splits, codes, report)
@@ -89,9 +95,14 @@ def check_pairs(
         known = np.sort(codes["test.json"][held_out])
         shared = (valid.types != TRAIN_INFERRED) & is_member(codes["valid.json"], known)
         if shared.any():
-            report(Problem("valid.json", tuple(valid.numbers[shared][:1]),
-                           f"{shared.sum()} validation items are test items, this one first",
-                           tolerable=True))  # fmt: skip
+            report(
+                Problem(
+                    "valid.json",
+                    tuple(valid.numbers[shared][:1]),
+                    f"{shared.sum()} validation items are test items, this one first",
+                    tolerable=True,
+                )
+            )
 
 
 def _check_duplicates(name: str, split: Split, codes: np.ndarray, report: Report) -> None:
@@ -134,8 +145,7 @@ def _check_contradictions(
         )
         text = places[0].records[row_of[a]]["input_text"]
         file, number = there.split(" record ")
-        report(Problem(file, (int(number),),
-                       f"input {text} has another target than in {here}"))  # fmt: skip
+        report(Problem(file, (int(number),), f"input {text} has another target than in {here}"))
 
 
 def _check_overlap(
@@ -151,8 +161,9 @@ def _check_overlap(
         if wrong.any():
             report(
                 Problem(
-                    name, tuple(split.numbers[wrong][:1].tolist()),
+                    name,
+                    tuple(split.numbers[wrong][:1].tolist()),
                     f"{int(wrong.sum())} of {int(group.sum())} {reason}, this one first",
                     tolerable=True,
                 )
-            )  # fmt: skip
+            )

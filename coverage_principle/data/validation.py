@@ -50,8 +50,14 @@ def _tables(dataset: Dataset, report: Report) -> list[np.ndarray] | None:
             tables.append(read_table(stem, function.arity, dataset.codec, report))
         except InputError as error:
             reason = str(error).removeprefix(f"{dataset.path}/")
-            report(Problem(f"{stem.name}", (), f"{reason}; targets and types are not checked",
-                           tolerable="does not exist" in reason))  # fmt: skip
+            report(
+                Problem(
+                    f"{stem.name}",
+                    (),
+                    f"{reason}; targets and types are not checked",
+                    tolerable="does not exist" in reason,
+                )
+            )
             return None
     return tables
 
@@ -67,8 +73,14 @@ def _check_targets(
         filler = FILLER in dataset.codec.vocabulary
         names = list(graph.bridges)
         if split.targets.shape[1] != len(names) + 1:
-            report(Problem(name, (), f"targets hold {split.targets.shape[1]} tokens, but task "
-                           f"{graph.name} has {len(names)} bridges and an answer"))  # fmt: skip
+            report(
+                Problem(
+                    name,
+                    (),
+                    f"targets hold {split.targets.shape[1]} tokens, but task "
+                    f"{graph.name} has {len(names)} bridges and an answer",
+                )
+            )
             return
         if filler:
             token = dataset.codec.vocabulary.index(FILLER)
@@ -78,8 +90,13 @@ def _check_targets(
     wanted = np.stack(expected, axis=1)
     for row in np.flatnonzero(((wanted >= 0) & (wanted != split.targets)).any(axis=1)):
         found = dataset.codec.decode(split.targets[row])
-        report(Problem(name, (int(split.numbers[row]),), f"the target holds {found}, but the "
-                       f"tables give {_shown(dataset, wanted[row])}"))  # fmt: skip
+        report(
+            Problem(
+                name,
+                (int(split.numbers[row]),),
+                f"the target holds {found}, but the tables give {_shown(dataset, wanted[row])}",
+            )
+        )
 
 
 def _shown(dataset: Dataset, ids: np.ndarray) -> str:
@@ -114,8 +131,14 @@ def _check_types(
 def _check_metadata(dataset: Dataset, report: Report) -> None:
     metadata = dataset.metadata
     if metadata is None:
-        report(Problem("metadata.json", (), "it is not there: the data set cannot be reproduced "
-                       "from its files", tolerable=True))  # fmt: skip
+        report(
+            Problem(
+                "metadata.json",
+                (),
+                "it is not there: the data set cannot be reproduced from its files",
+                tolerable=True,
+            )
+        )
         return
     for name, digest in metadata.get("sha256", {}).items():
         if not (dataset.path / name).exists():
@@ -124,5 +147,11 @@ def _check_metadata(dataset: Dataset, report: Report) -> None:
             report(Problem(name, (), "it was changed: its SHA-256 is not that in metadata.json"))
     counts = metadata.get("counts", {})
     if counts.get("train") not in (None, len(dataset.train)):
-        report(Problem("train.json", (), f"it holds {len(dataset.train)} compositions, but "
-                       f"metadata.json says {counts['train']}"))  # fmt: skip
+        report(
+            Problem(
+                "train.json",
+                (),
+                f"it holds {len(dataset.train)} compositions, but "
+                f"metadata.json says {counts['train']}",
+            )
+        )

@@ -58,12 +58,16 @@ class WorldSettings:
     def check(self, graph: TaskGraph) -> None:
         """Raise ``InputError`` for a value that is out of range or does not fit the task."""
         for name, low in (
-            ("num_tokens", 2), ("max_train_data_num", 1), ("test_size_for_type", 1),
-            ("validation_size", 0), ("seed", 0),
-        ):  # fmt: skip
+            ("num_tokens", 2),
+            ("max_train_data_num", 1),
+            ("test_size_for_type", 1),
+            ("validation_size", 0),
+            ("seed", 0),
+        ):
             if getattr(self, name) < low:
-                raise InputError(f"--{name} {getattr(self, name)} is too small; it must be at "
-                                 f"least {low}")  # fmt: skip
+                raise InputError(
+                    f"--{name} {getattr(self, name)} is too small; it must be at least {low}"
+                )
         if not 0 <= self.default_seen_ratio <= 1:
             raise InputError(
                 f"--default_seen_ratio {self.default_seen_ratio} is not a share between 0 and 1"

@@ -62,9 +62,16 @@ def start_command(
     argv = [str(repository_root() / script), *map(str, arguments)]
     process = context.Process(
         target=_be_command,
-        args=(argv, str(cwd or repository_root()), dict(environment or {}), threads, out,
-              err or out, lock),
-    )  # fmt: skip
+        args=(
+            argv,
+            str(cwd or repository_root()),
+            dict(environment or {}),
+            threads,
+            out,
+            err or out,
+            lock,
+        ),
+    )
     with _GUARD:
         process.start()
     return process

@@ -125,9 +125,13 @@ def _do(command: StageCommand, folder: Path, place: Workplace, told: Callable[[s
     log.write_text(f"$ {command.shown()}\n", encoding="utf-8")
     started = time.monotonic()
     process = start_command(
-        command.script, command.arguments, out=log, environment=place.environment,
-        threads=place.threads, lock=folder / "lock",
-    )  # fmt: skip
+        command.script,
+        command.arguments,
+        out=log,
+        environment=place.environment,
+        threads=place.threads,
+        lock=folder / "lock",
+    )
     while not has_ended(process, _LOOK_S):
         if place.stop.is_set():
             stop_command(process)
@@ -160,10 +164,14 @@ def _outcome(run: RunSettings, folder: Path, world: Path) -> dict[str, object]:
         last = evaluations(folder)[-1]
         config = read_json(folder / "model" / "run_config.json")
         outcome |= {
-            "steps": last["step"], "epochs": last["epoch"], "train_loss": last["train_loss"],
-            "scores": last["eval"], "parameters": config["parameters"],
-            "device": config["device"], "versions": config["versions"],
-        }  # fmt: skip
+            "steps": last["step"],
+            "epochs": last["epoch"],
+            "train_loss": last["train_loss"],
+            "scores": last["eval"],
+            "parameters": config["parameters"],
+            "device": config["device"],
+            "versions": config["versions"],
+        }
         if "valid" in last:
             outcome["valid"] = last["valid"]
     return outcome

@@ -55,15 +55,23 @@ def _run_page(folder: Path, model: Path) -> str:
     parts = name.split(".")
     chance = 1 / int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else 0.0
     drawn = folder / "report_figures"
-    shown = [(type_curves({name: history}, drawn / "types", chance=chance, types=types),
-              "Answer accuracy by type over training. Dotted: chance.")]  # fmt: skip
+    shown = [
+        (
+            type_curves({name: history}, drawn / "types", chance=chance, types=types),
+            "Answer accuracy by type over training. Dotted: chance.",
+        )
+    ]
     if accuracy_by_k(last):
         shown += [
-            (k_cutoff_curves({name: history}, drawn / "k_cutoffs", chance=chance),
-             "type_0 accuracy over training by k-cutoff, groups of at least 20 items."),
-            (k_cutoff_bars({name: last}, drawn / "k_cutoff_bars", chance=chance),
-             "Final type_0 accuracy by k-cutoff with 95 % Wilson intervals."),
-        ]  # fmt: skip
+            (
+                k_cutoff_curves({name: history}, drawn / "k_cutoffs", chance=chance),
+                "type_0 accuracy over training by k-cutoff, groups of at least 20 items.",
+            ),
+            (
+                k_cutoff_bars({name: last}, drawn / "k_cutoff_bars", chance=chance),
+                "Final type_0 accuracy by k-cutoff with 95 % Wilson intervals.",
+            ),
+        ]
     names = list(next(iter(last.values())))
     rows = [
         [group, *(f"{v:,}" if n == "n" else f"{v:.4f}" for n, v in scores.items())]
@@ -73,10 +81,13 @@ def _run_page(folder: Path, model: Path) -> str:
     blocks.append(html.heading("Over training"))
     blocks += [html.figure(paths[0], [caption]) for paths, caption in shown]
     evaluations = [
-        [f"{event['step']:,}", _number(event["train_loss"]),
-         *(f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"])]
+        [
+            f"{event['step']:,}",
+            _number(event["train_loss"]),
+            *(f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"]),
+        ]
         for event in history
-    ]  # fmt: skip
+    ]
     blocks += [
         html.heading("Evaluations"),
         html.table(["step", "training loss", *types], evaluations, sortable=True),
@@ -134,10 +145,14 @@ def _sweep_page(folder: Path) -> str:
         html.text(f"The same in all runs; they differ in {', '.join(varying) or 'nothing'}."),
         html.table(["setting", "value"], same),
         html.heading("Environment"),
-        html.table(["", ""], [
-            *map(list, machine(done).items()), *map(list, versions(done).items()),
-        ]),
-    ]  # fmt: skip
+        html.table(
+            ["", ""],
+            [
+                *map(list, machine(done).items()),
+                *map(list, versions(done).items()),
+            ],
+        ),
+    ]
     hours = sum(sum(record["seconds"].values()) for record in records) / 3600
     lead = f"{len(done):,} runs done, {len(failed):,} failed; {hours:.1f} hours of computing."
     title = "The paper's claims, measured" if claims else f"Sweep: {folder.name}"
@@ -160,11 +175,16 @@ def _run_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for record in records:
         scores = record.get("scores", {})
-        rows.append([
-            record["label"] or record["run"], record["run"], record["status"],
-            f"{record['steps']:,}" if scores else "-", f"{sum(record['seconds'].values()):.0f}",
-            *(f"{scores[t]['answer_accuracy']:.3f}" if t in scores else "-" for t in types),
-        ])  # fmt: skip
+        rows.append(
+            [
+                record["label"] or record["run"],
+                record["run"],
+                record["status"],
+                f"{record['steps']:,}" if scores else "-",
+                f"{sum(record['seconds'].values()):.0f}",
+                *(f"{scores[t]['answer_accuracy']:.3f}" if t in scores else "-" for t in types),
+            ]
+        )
     return ["run", "id", "status", "steps", "seconds", *types], rows
 
 

@@ -35,9 +35,11 @@ _OURS = {
     "analyse": {"ckpt", "model_dir", "step_list", "save_dir", "overwrite"},
 }
 _TRAIN_DEFAULTS = {
-    "model_name_or_path": "gpt2", "init_weights": True, "add_tokens": True,
+    "model_name_or_path": "gpt2",
+    "init_weights": True,
+    "add_tokens": True,
     "evaluate_during_training": True,
-}  # fmt: skip
+}
 _CLUSTER_DEFAULTS = {"layer_pos_pairs": "all", "mode": "residual", "no_vectors": True}
 
 Flags = Mapping[str, object]
@@ -129,15 +131,25 @@ class RunSettings:
         """Generation and coverage of the world in ``folder``; see ``dataset_in``."""
         commands = [
             StageCommand(
-                "generate", f"dataset_generation/{self.task}.py",
+                "generate",
+                f"dataset_generation/{self.task}.py",
                 (*flags(self.data), "--output_dir", str(folder / "data"), "--overwrite"),
             )
-        ]  # fmt: skip
+        ]
         if self.coverage is not None:
-            commands.append(StageCommand("coverage", "determine_coverage.py", (
-                "--data_dir", str(dataset_in(folder)), *flags(self.coverage),
-                "--output_dir", str(folder / "k_sweep_results"),
-            )))  # fmt: skip
+            commands.append(
+                StageCommand(
+                    "coverage",
+                    "determine_coverage.py",
+                    (
+                        "--data_dir",
+                        str(dataset_in(folder)),
+                        *flags(self.coverage),
+                        "--output_dir",
+                        str(folder / "k_sweep_results"),
+                    ),
+                )
+            )
         return commands
 
     def run_commands(self, folder: Path, world: Path) -> list[StageCommand]:
@@ -147,17 +159,37 @@ class RunSettings:
         data, model = ("--data_dir", str(dataset_in(world))), folder / "model"
         final = str(model / "final_checkpoint")
         commands = [
-            StageCommand("train", "main.py", (
-                *data, "--output_dir", str(model), "--do_train", "--resume",
-                "--overwrite_output_dir", *flags(self.train),
-            ))
-        ]  # fmt: skip
+            StageCommand(
+                "train",
+                "main.py",
+                (
+                    *data,
+                    "--output_dir",
+                    str(model),
+                    "--do_train",
+                    "--resume",
+                    "--overwrite_output_dir",
+                    *flags(self.train),
+                ),
+            )
+        ]
         if self.evaluate is not None:
             device = {k: v for k, v in self.train.items() if k == "device"}
-            commands.append(StageCommand("evaluate", "main.py", (
-                *data, "--model_name_or_path", final, "--do_predict",
-                "--prediction_dir", str(folder), *flags({**device, **self.evaluate}),
-            )))  # fmt: skip
+            commands.append(
+                StageCommand(
+                    "evaluate",
+                    "main.py",
+                    (
+                        *data,
+                        "--model_name_or_path",
+                        final,
+                        "--do_predict",
+                        "--prediction_dir",
+                        str(folder),
+                        *flags({**device, **self.evaluate}),
+                    ),
+                )
+            )
         for name in sorted(self.analyse):
             where = (
                 ("--ckpt", final, "--overwrite")
@@ -165,10 +197,19 @@ class RunSettings:
                 else ("--model_dir", str(model), "--step_list", "final_checkpoint")
             )
             defaults = _CLUSTER_DEFAULTS if name == "cluster" else {}
-            commands.append(StageCommand(name, f"circuit_analysis/{name}.py", (
-                *where, *data, "--save_dir", str(folder / name),
-                *flags({**defaults, **self.analyse[name]}),
-            )))  # fmt: skip
+            commands.append(
+                StageCommand(
+                    name,
+                    f"circuit_analysis/{name}.py",
+                    (
+                        *where,
+                        *data,
+                        "--save_dir",
+                        str(folder / name),
+                        *flags({**defaults, **self.analyse[name]}),
+                    ),
+                )
+            )
         return commands
 
     def check(self) -> None:

@@ -33,9 +33,10 @@ def tracing_curves(results: Mapping, path: str | Path, *, subset: str = "publish
             points = []
             for name, step in steps.items():
                 cell = next(
-                    c for c in checkpoints[name][split]["cells"]
+                    c
+                    for c in checkpoints[name][split]["cells"]
                     if (c["layer"], c["slot"]) == (layer, slot)
-                )[subset][effect]  # fmt: skip
+                )[subset][effect]
                 if cell[field] is not None:
                     low, high = cell["interval"] or (cell[field], cell[field])
                     points.append((step, scale * cell[field], scale * low, scale * high))
@@ -43,11 +44,13 @@ def tracing_curves(results: Mapping, path: str | Path, *, subset: str = "publish
                 continue
             x, y, low, high = zip(*points, strict=True)
             colour, marker = PALETTE[number % len(PALETTE)], "osD^vP*X"[number % 8]
-            axis.plot(x, y, color=colour, marker=marker, markersize=4,
-                      label=f"{slot}, layer {layer}")  # fmt: skip
+            axis.plot(
+                x, y, color=colour, marker=marker, markersize=4, label=f"{slot}, layer {layer}"
+            )
             axis.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
-        axis.set_title(f"{split}\n{checkpoints[last][split]['samples']['n']:,} samples",
-                       fontsize=10)  # fmt: skip
+        axis.set_title(
+            f"{split}\n{checkpoints[last][split]['samples']['n']:,} samples", fontsize=10
+        )
         axis.set_xlabel("training step")
         axis.legend(fontsize=8)
     if results["metric"] == "rank":

@@ -57,8 +57,14 @@ def accuracy_by_data(numbers: Mapping, stem: Path) -> list[Path]:
             [run["accuracy"][group][-1] for run in numbers["sizes"][size].values()]
             for size in sizes
         ]
-        with_interval(left, [int(size) for size in sizes], finals, label=group,
-                      color=PALETTE[number % len(PALETTE)], marker=_MARKERS[number])  # fmt: skip
+        with_interval(
+            left,
+            [int(size) for size in sizes],
+            finals,
+            label=group,
+            color=PALETTE[number % len(PALETTE)],
+            marker=_MARKERS[number],
+        )
     chance_line(left, numbers["chance"])
     accuracy_axis(left, "final accuracy")
     left.set_xlabel("training items N")
@@ -70,9 +76,14 @@ def accuracy_by_data(numbers: Mapping, stem: Path) -> list[Path]:
         curve = np.mean([run["accuracy"]["type_0"] for run in runs], axis=0)
         right.plot(steps, curve, color=colour, label=f"N = {int(size):,}")
         outside = np.mean(
-            [values for run in runs for group, values in run["accuracy"].items()
-             if group.startswith("type_") and group != "type_0"], axis=0,
-        )  # fmt: skip
+            [
+                values
+                for run in runs
+                for group, values in run["accuracy"].items()
+                if group.startswith("type_") and group != "type_0"
+            ],
+            axis=0,
+        )
         right.plot(steps, outside, color=colour, linestyle="--", linewidth=0.9)
     right.plot([], [], color="black", linestyle="--", linewidth=0.9, label="other types")
     chance_line(right, numbers["chance"])
@@ -87,15 +98,24 @@ def prediction_of_correctness(numbers: Mapping, stem: Path) -> list[Path]:
     sizes = list(numbers["sizes"])
     figure, axes = new_figure(3.6 * (len(sizes) + 1) + 1, 3.5, 1, len(sizes) + 1)
     ks = sorted(
-        {k for seeds in numbers["sizes"].values() for run in seeds.values()
-         for k, group in run["by_k"].items() if group["n"] >= 20}, key=int,
-    )  # fmt: skip
+        {
+            k
+            for seeds in numbers["sizes"].values()
+            for run in seeds.values()
+            for k, group in run["by_k"].items()
+            if group["n"] >= 20
+        },
+        key=int,
+    )
     colours = dict(zip(ks, shades(len(ks)), strict=True))
     for axis, size in zip(axes, sizes, strict=False):
         runs = list(numbers["sizes"][size].values())
         for k in ks:
-            curves = [run["by_k"][k]["accuracy"] for run in runs
-                      if k in run["by_k"] and run["by_k"][k]["n"] >= 20]  # fmt: skip
+            curves = [
+                run["by_k"][k]["accuracy"]
+                for run in runs
+                if k in run["by_k"] and run["by_k"][k]["n"] >= 20
+            ]
             if len(curves) == len(runs):
                 axis.plot(runs[0]["steps"], np.mean(curves, axis=0), color=colours[k])
         chance_line(axis, numbers["chance"])
@@ -109,15 +129,24 @@ def prediction_of_correctness(numbers: Mapping, stem: Path) -> list[Path]:
     names = {"k_cutoff": "k-cutoff", "type": "type alone", "neighbours": "neighbours in\ntraining"}
     for number, size in enumerate(sizes):
         values = [
-            [run["auc"]["type_0"][name] for run in numbers["sizes"][size].values()
-             if run["auc"]["type_0"][name] is not None]
+            [
+                run["auc"]["type_0"][name]
+                for run in numbers["sizes"][size].values()
+                if run["auc"]["type_0"][name] is not None
+            ]
             for name in names
-        ]  # fmt: skip
+        ]
         places = np.arange(len(names)) + 0.16 * (number - (len(sizes) - 1) / 2)
         shown = [(x, v) for x, v in zip(places, values, strict=True) if v]
-        with_interval(last, [x for x, _ in shown], [v for _, v in shown], linestyle="",
-                      color=PALETTE[number], marker=_MARKERS[number],
-                      label=f"N = {int(size):,}")  # fmt: skip
+        with_interval(
+            last,
+            [x for x, _ in shown],
+            [v for _, v in shown],
+            linestyle="",
+            color=PALETTE[number],
+            marker=_MARKERS[number],
+            label=f"N = {int(size):,}",
+        )
     last.axhline(0.5, color="grey", linewidth=1, linestyle=":")
     last.set_xticks(range(len(names)), list(names.values()), fontsize=8)
     last.set_xlim(-0.5, len(names) - 0.5)
@@ -152,15 +181,28 @@ def scaling(numbers: Mapping, stem: Path) -> list[Path]:
             x = np.array([min(p[0] for p in points), max(p[0] for p in points)], dtype=float)
             left.plot(x, fit["factor"] * x ** fit["exponent"], color=colour, linewidth=1)
         if points:
-            left.plot(*zip(*points, strict=True), marker, color=colour, markersize=5, alpha=0.75,
-                      linestyle="", label=label)  # fmt: skip
+            left.plot(
+                *zip(*points, strict=True),
+                marker,
+                color=colour,
+                markersize=5,
+                alpha=0.75,
+                linestyle="",
+                label=label,
+            )
     for name, side in numbers["coverage"].items():
         names = list(numbers["series"])
         own = PALETTE[names.index(name) % len(PALETTE)] if name in names else "grey"
         _coverage_lines(left, side, own)
     if numbers["coverage"]:
-        left.plot([], [], color="black", linestyle=":", linewidth=1,
-                  label="99 % of unseen items k-covered")  # fmt: skip
+        left.plot(
+            [],
+            [],
+            color="black",
+            linestyle=":",
+            linewidth=1,
+            label="99 % of unseen items k-covered",
+        )
     left.set_xscale("log")
     left.set_yscale("log")
     left.xaxis.set_major_locator(FixedLocator(sizes))
@@ -185,8 +227,14 @@ def _coverage_lines(axis, side: Mapping, colour: str) -> None:
             near = next((end for end in ends if 0.95 < end / y < 1.05), y)
             ends.setdefault(near, []).append(k)
     for y, ks in ends.items():
-        axis.annotate(f"k={','.join(ks)}", (x, y), textcoords="offset points", xytext=(3, -3),
-                      color=colour, fontsize=7)  # fmt: skip
+        axis.annotate(
+            f"k={','.join(ks)}",
+            (x, y),
+            textcoords="offset points",
+            xytext=(3, -3),
+            color=colour,
+            fontsize=7,
+        )
 
 
 def _exponents(axis, series: Mapping) -> None:
@@ -197,15 +245,28 @@ def _exponents(axis, series: Mapping) -> None:
         fit = one["fit"]
         middle = fit["exponent"]
         number = list(series.values()).index(one)
-        axis.errorbar(middle, place, xerr=[[middle - fit["low"]], [fit["high"] - middle]],
-                      fmt=_MARKERS[number % len(_MARKERS)], capsize=3, markersize=5,
-                      color=PALETTE[number % len(PALETTE)])  # fmt: skip
+        axis.errorbar(
+            middle,
+            place,
+            xerr=[[middle - fit["low"]], [fit["high"] - middle]],
+            fmt=_MARKERS[number % len(_MARKERS)],
+            capsize=3,
+            markersize=5,
+            color=PALETTE[number % len(PALETTE)],
+        )
         if one.get("published") is not None:
-            axis.plot(one["published"], place, "|", color="black", markersize=14,
-                      markeredgewidth=2)  # fmt: skip
+            axis.plot(one["published"], place, "|", color="black", markersize=14, markeredgewidth=2)
     if any(one.get("published") is not None for _, one in fitted):
-        axis.plot([], [], "|", color="black", markersize=10, markeredgewidth=2, linestyle="",
-                  label="published (8-layer GPT-2)")  # fmt: skip
+        axis.plot(
+            [],
+            [],
+            "|",
+            color="black",
+            markersize=10,
+            markeredgewidth=2,
+            linestyle="",
+            label="published (8-layer GPT-2)",
+        )
         axis.legend(**_BELOW)
     axis.set_yticks(list(places), [name for name, _ in fitted], fontsize=8)
     axis.set_ylim(-0.6, len(fitted) - 0.4)
@@ -231,11 +292,17 @@ def path_ambiguity(numbers: Mapping, stem: Path) -> list[Path]:
     left.legend(fontsize=7)
     keys = numbers["keys"]
     for number, key in enumerate(keys):
-        values = [[run["iicg"][key]["peak"] for run in numbers["tasks"][name].values()]
-                  for name in names]  # fmt: skip
+        values = [
+            [run["iicg"][key]["peak"] for run in numbers["tasks"][name].values()] for name in names
+        ]
         places = np.arange(len(names)) + 0.3 * (number - (len(keys) - 1) / 2)
-        right.bar(places, [np.mean(found) for found in values], 0.28, color=PALETTE[number],
-                  label=f"grouped by ({key})")  # fmt: skip
+        right.bar(
+            places,
+            [np.mean(found) for found in values],
+            0.28,
+            color=PALETTE[number],
+            label=f"grouped by ({key})",
+        )
         for place, found in zip(places, values, strict=True):
             right.plot([place] * len(found), found, "k.", markersize=4)
     right.axhline(0, color="black", linewidth=0.8)
@@ -250,17 +317,20 @@ def mechanisms(numbers: Mapping, stem: Path) -> list[Path]:
     """Accuracy on items outside of coverage, by whether a mechanism could reach them."""
     panels = numbers["panels"]
     widths = [1 + len(panel["variants"]) for panel in panels.values()]
-    figure, axes = new_figure(1.2 * sum(widths), 4.6, 1, len(panels), sharey=True, squeeze=False,
-                              width_ratios=widths)  # fmt: skip
+    figure, axes = new_figure(
+        1.2 * sum(widths), 4.6, 1, len(panels), sharey=True, squeeze=False, width_ratios=widths
+    )
     for axis, panel in zip(axes[0], panels.values(), strict=True):
         names = list(panel["variants"])
         groups = list(panel["groups"])
         for number, group in enumerate(groups):
             places = np.arange(len(names)) + (0.8 / len(groups)) * (number - (len(groups) - 1) / 2)
             for place, name in zip(places, names, strict=True):
-                values = [run["groups"][group]["accuracy"]
-                          for run in panel["variants"][name].values()
-                          if run["groups"].get(group, {}).get("n")]  # fmt: skip
+                values = [
+                    run["groups"][group]["accuracy"]
+                    for run in panel["variants"][name].values()
+                    if run["groups"].get(group, {}).get("n")
+                ]
                 if values:
                     axis.bar(place, np.mean(values), 0.72 / len(groups), color=PALETTE[number])
                     axis.plot([place] * len(values), values, "k.", markersize=4)

@@ -44,15 +44,26 @@ def similarity_figures(report: Mapping, folder: str | Path, layer: str) -> list[
             title,
             {"within groups": within, "between groups": between},
         )
-        draw(f"{split}_all_similarities", title,
-             {"all pairs": (np.array(within) + np.array(between)).tolist()})  # fmt: skip
+        draw(
+            f"{split}_all_similarities",
+            title,
+            {"all pairs": (np.array(within) + np.array(between)).tolist()},
+        )
     for split in ("id_train", "id_test"):
         sims = report["cross_category"][f"{split}_ood_sims"]
-        draw(f"{split}_ood_mean_similarities", f"{_SPLITS[split]} group means and the OOD mean",
-             {"cosine with the OOD mean": np.histogram(sims, bins)[0].tolist()})  # fmt: skip
-        draw(f"{split}_vs_ood_within_group", "within groups",
-             {_SPLITS[name]: report[name]["histograms"].get("within", [])
-              for name in (split, "ood")})  # fmt: skip
+        draw(
+            f"{split}_ood_mean_similarities",
+            f"{_SPLITS[split]} group means and the OOD mean",
+            {"cosine with the OOD mean": np.histogram(sims, bins)[0].tolist()},
+        )
+        draw(
+            f"{split}_vs_ood_within_group",
+            "within groups",
+            {
+                _SPLITS[name]: report[name]["histograms"].get("within", [])
+                for name in (split, "ood")
+            },
+        )
     return written
 
 
@@ -109,9 +120,12 @@ def draw_components(folder: Path, metrics: Mapping, *, every_site: bool) -> list
             asked[-1],
         )
         written += component_figures(
-            parts, Path(folder) / f"pca_layer{layer}_{slot}",
-            value=metrics["grouped_by"]["value"], members=members, shared_by=names,
-        )  # fmt: skip
+            parts,
+            Path(folder) / f"pca_layer{layer}_{slot}",
+            value=metrics["grouped_by"]["value"],
+            members=members,
+            shared_by=names,
+        )
     return written
 
 
@@ -223,9 +237,14 @@ def _flat(parts, places, chosen, axes, value: str, path: Path) -> list[Path]:
         for number, group in enumerate(chosen):
             own = part.groups == group
             axis.scatter(
-                *where[own, :2].T, s=16, color=_colour(number), marker=_MARKERS[number % 8],
-                linewidths=0, label=group, alpha=0.9,
-            )  # fmt: skip
+                *where[own, :2].T,
+                s=16,
+                color=_colour(number),
+                marker=_MARKERS[number % 8],
+                linewidths=0,
+                label=group,
+                alpha=0.9,
+            )
         axis.set_title(f"{title}\n{len(part.groups):,} vectors", fontsize=10)
         axis.set_xlabel(axes[0], fontsize=9)
     panels[0][0].set_ylabel(axes[1], fontsize=9)
@@ -252,23 +271,37 @@ def _solid(parts, places, chosen, axes, value: str, path: Path) -> Path:
             if not own.any():
                 continue
             texts = [part.texts[i] for i in np.flatnonzero(own)]
-            traces.append(plotly.Scatter3d(
-                x=places[title][own, 0], y=places[title][own, 1], z=places[title][own, 2],
-                mode="markers", hovertext=texts, hoverinfo="text", legendgroup=title,
-                legendgrouptitle={"text": title},
-                name="others" if group is None else f"{value} = {group}",
-                marker={"size": 2 if group is None else 4, "symbol": symbols[split % 5],
-                        "color": _OTHERS if group is None else _colour(number - 1)},
-            ))  # fmt: skip
+            traces.append(
+                plotly.Scatter3d(
+                    x=places[title][own, 0],
+                    y=places[title][own, 1],
+                    z=places[title][own, 2],
+                    mode="markers",
+                    hovertext=texts,
+                    hoverinfo="text",
+                    legendgroup=title,
+                    legendgrouptitle={"text": title},
+                    name="others" if group is None else f"{value} = {group}",
+                    marker={
+                        "size": 2 if group is None else 4,
+                        "symbol": symbols[split % 5],
+                        "color": _OTHERS if group is None else _colour(number - 1),
+                    },
+                )
+            )
     names = dict(zip(("xaxis", "yaxis", "zaxis"), axes, strict=True))
-    figure = plotly.Figure(traces, {
-        "title": {"text": f"Principal components by {value}"}, "template": "plotly_white",
-        "scene": {
-            **{name: {"title": {"text": text}} for name, text in names.items()},
-            "camera": {"eye": {"x": 1.7, "y": 1.7, "z": 1.2}},  # so far off that names fit in
+    figure = plotly.Figure(
+        traces,
+        {
+            "title": {"text": f"Principal components by {value}"},
+            "template": "plotly_white",
+            "scene": {
+                **{name: {"title": {"text": text}} for name, text in names.items()},
+                "camera": {"eye": {"x": 1.7, "y": 1.7, "z": 1.2}},  # so far off that names fit in
+            },
+            "margin": {"l": 0, "r": 0, "t": 60, "b": 0},
         },
-        "margin": {"l": 0, "r": 0, "t": 60, "b": 0},
-    })  # fmt: skip
+    )
     page = path.with_suffix(".html")
     # The library is put into the page: it opens offline, on any machine.
     write_text(page, figure.to_html(include_plotlyjs=True, default_height="96vh"))

@@ -40,9 +40,13 @@ def k_sweep_curve(
     for i, (name, curve) in enumerate(curves.items()):
         points = [(k, percent) for k, percent in sorted(curve.items()) if k <= last + 1]
         axis.plot(
-            *zip(*points, strict=True), color=PALETTE[i % len(PALETTE)],
-            marker=_MARKERS[i % len(_MARKERS)], markersize=4, label=name, clip_on=False,
-        )  # fmt: skip
+            *zip(*points, strict=True),
+            color=PALETTE[i % len(PALETTE)],
+            marker=_MARKERS[i % len(_MARKERS)],
+            markersize=4,
+            label=name,
+            clip_on=False,
+        )
     axis.set_xlabel("k (evidence that a substitution needs)")
     axis.set_ylabel("type_0 items covered (%)")
     axis.set_ylim(0, 102)

@@ -130,12 +130,14 @@ def _lay_out(component: np.ndarray, edges: np.ndarray, kinds: np.ndarray) -> _La
     labels: list[tuple[float, float, str]] = []
     y = 0.0
     for text, section in (
-        ("components with training items, all their test items covered: {:,}",
-         (sizes > 1) & trained),
+        (
+            "components with training items, all their test items covered: {:,}",
+            (sizes > 1) & trained,
+        ),
         ("components of test items only, not covered: {:,}", (sizes > 1) & ~trained),
         ("training items joined to nothing: {:,}", (sizes == 1) & trained),
         ("test items joined to nothing, not covered: {:,}", (sizes == 1) & ~trained),
-    ):  # fmt: skip
+    ):
         if section.any():
             y -= 0.05 * width
             labels.append((0.0, y + 0.008 * width, text.format(int(section.sum()))))
@@ -187,10 +189,16 @@ def _page(
     lines = [np.hstack([ends[:, :, axis], gaps]).ravel() for axis in (0, 1)]
     # In pixels: items keep apart when the whole drawing fills a window, and stay visible.
     size = float(np.clip(800 / (np.ptp(layout.positions[:, 0]) + 2), 4.5, 9))
-    traces = [plotly.Scattergl(
-        x=lines[0].round(2), y=lines[1].round(2), mode="lines", name="substitution",
-        line={"color": "#bbbbbb", "width": 1}, hoverinfo="skip",
-    )]  # fmt: skip
+    traces = [
+        plotly.Scattergl(
+            x=lines[0].round(2),
+            y=lines[1].round(2),
+            mode="lines",
+            name="substitution",
+            line={"color": "#bbbbbb", "width": 1},
+            hoverinfo="skip",
+        )
+    ]
     for kind, (name, colour, symbol, _) in enumerate(_KINDS):
         # A trace for each k-cutoff, so that the slider can show and hide them. The legend entry is
         # that of the largest, which the slider hides last.
@@ -198,27 +206,52 @@ def _page(
         for cutoff in present:
             of_cutoff = np.flatnonzero((kinds == kind) & (cutoffs == cutoff))
             places = layout.positions[of_cutoff].round(2)
-            traces.append(plotly.Scattergl(
-                x=places[:, 0], y=places[:, 1], mode="markers", legendgroup=name,
-                name=f"{name} ({(kinds == kind).sum():,})", showlegend=bool(cutoff == present[-1]),
-                marker={"color": colour, "symbol": symbol, "size": size},
-                text=hover[of_cutoff], hovertemplate="%{text}<extra></extra>",
-                meta=int(cutoff),
-            ))  # fmt: skip
+            traces.append(
+                plotly.Scattergl(
+                    x=places[:, 0],
+                    y=places[:, 1],
+                    mode="markers",
+                    legendgroup=name,
+                    name=f"{name} ({(kinds == kind).sum():,})",
+                    showlegend=bool(cutoff == present[-1]),
+                    marker={"color": colour, "symbol": symbol, "size": size},
+                    text=hover[of_cutoff],
+                    hovertemplate="%{text}<extra></extra>",
+                    meta=int(cutoff),
+                )
+            )
     hidden = {"visible": False}
-    figure = plotly.Figure(traces, {
-        "title": {"text": title}, "template": "plotly_white", "dragmode": "pan",
-        "legend": {"itemsizing": "constant", "orientation": "h",
-                   "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"},
-        "margin": {"l": 20, "r": 20, "t": 70, "b": 20},
-        "sliders": [_slider(traces)],
-        "xaxis": hidden, "yaxis": {**hidden, "scaleanchor": "x"},
-        "annotations": [
-            {"x": x, "y": y, "text": text, "showarrow": False,
-             "xanchor": "left", "yanchor": "bottom"}
-            for x, y, text in layout.labels
-        ],
-    })  # fmt: skip
+    figure = plotly.Figure(
+        traces,
+        {
+            "title": {"text": title},
+            "template": "plotly_white",
+            "dragmode": "pan",
+            "legend": {
+                "itemsizing": "constant",
+                "orientation": "h",
+                "x": 1,
+                "xanchor": "right",
+                "y": 1,
+                "yanchor": "bottom",
+            },
+            "margin": {"l": 20, "r": 20, "t": 70, "b": 20},
+            "sliders": [_slider(traces)],
+            "xaxis": hidden,
+            "yaxis": {**hidden, "scaleanchor": "x"},
+            "annotations": [
+                {
+                    "x": x,
+                    "y": y,
+                    "text": text,
+                    "showarrow": False,
+                    "xanchor": "left",
+                    "yanchor": "bottom",
+                }
+                for x, y, text in layout.labels
+            ],
+        },
+    )
     config = {"scrollZoom": True, "displaylogo": False, "responsive": True}
     page = figure.to_html(include_plotlyjs=True, config=config, default_height="100vh")
     return page.replace("<body>", '<body style="margin: 0">')
@@ -228,12 +261,20 @@ def _slider(traces: list) -> dict:
     """A slider that hides the test items of a k-cutoff below the chosen one."""
     shown = [[t.meta is None or t.meta >= least for t in traces] for least in range(_last(traces))]
     steps = [
-        {"label": "all" if least == 0 else f"k-cutoff \u2265 {least}", "method": "restyle",
-         "args": [{"visible": visible}]}
+        {
+            "label": "all" if least == 0 else f"k-cutoff \u2265 {least}",
+            "method": "restyle",
+            "args": [{"visible": visible}],
+        }
         for least, visible in enumerate(shown)
-    ]  # fmt: skip
-    return {"steps": steps, "currentvalue": {"prefix": "test items shown: "}, "len": 0.5,
-            "x": 0.25, "pad": {"t": 10}}  # fmt: skip
+    ]
+    return {
+        "steps": steps,
+        "currentvalue": {"prefix": "test items shown: "},
+        "len": 0.5,
+        "x": 0.25,
+        "pad": {"t": 10},
+    }
 
 
 def _last(traces: list) -> int:
@@ -252,8 +293,15 @@ def _picture(layout: _Layout, kinds: np.ndarray, title: str, path: Path) -> list
     for kind, (name, colour, _, marker) in enumerate(_KINDS):
         of_kind = kinds == kind
         if of_kind.any():
-            axis.scatter(*places[of_kind].T, s=diameter**2, c=colour, marker=marker, linewidths=0,
-                         label=f"{name} ({of_kind.sum():,})", zorder=2)  # fmt: skip
+            axis.scatter(
+                *places[of_kind].T,
+                s=diameter**2,
+                c=colour,
+                marker=marker,
+                linewidths=0,
+                label=f"{name} ({of_kind.sum():,})",
+                zorder=2,
+            )
     for x, y, text in layout.labels:
         axis.text(x, y, text, fontsize=9, va="bottom")
     axis.set_title(title)

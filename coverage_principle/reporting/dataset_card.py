@@ -80,8 +80,9 @@ def _text(world: World, metadata: Mapping, name: str, command: str) -> str:
 def _figure(world: World) -> bytes:
     """A panel for each intermediate value and the answer."""
     values = [*world.graph.bridges, world.graph.answer]
-    figure, axes = new_figure(2.6 * len(values) + 0.6, 2.4, 1, len(values), sharey=True,
-                              squeeze=False)  # fmt: skip
+    figure, axes = new_figure(
+        2.6 * len(values) + 0.6, 2.4, 1, len(values), sharey=True, squeeze=False
+    )
     for axis, value in zip(axes[0], values, strict=True):
         for colour, (label, counts) in zip(
             PALETTE, bridge_counts(world, value).items(), strict=False

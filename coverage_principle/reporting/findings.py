@@ -109,9 +109,8 @@ def clustering(size: int, cells: Sequence[Mapping], *, value: str) -> str:
 def peak(cells: Sequence[Mapping], split: str) -> Mapping | None:
     """The cell of a split with the largest IICG, without those after the final layer norm."""
     found = [
-        c for c in cells
-        if c["split"] == split and not c["after_ln_f"] and c["iicg"] is not None
-    ]  # fmt: skip
+        c for c in cells if c["split"] == split and not c["after_ln_f"] and c["iicg"] is not None
+    ]
     return max(found, key=lambda c: c["iicg"], default=None)
 
 

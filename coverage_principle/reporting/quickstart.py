@@ -92,12 +92,14 @@ def _sentences(summary: Mapping) -> dict[str, list[str]]:
         ],
         "tracing": [
             findings.tracing(
-                n, _traced(run["tracing"]), value=run["clustering"]["value"],
+                n,
+                _traced(run["tracing"]),
+                value=run["clustering"]["value"],
                 last_layer=run["tracing"]["num_layers"],
             )
             for n, run in sizes.items()
         ],
-    }  # fmt: skip
+    }
 
 
 def _traced(tracing: Mapping) -> Mapping:
@@ -117,11 +119,15 @@ def summary_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
         shown = [f"{t[k][0]:.2f} (n={t[k][1]:,})" if k in t else "-" for t in by_k]
         rows.append([f"accuracy, k-cutoff {k}", *shown])
     peaks = [findings.peak(run["clustering"]["cells"], "id_test") for run in sizes.values()]
-    rows.append([
-        "IICG peak, type_0",
-        *("-" if p is None else f"{p['iicg']:.2f} (layer {p['layer']}, {p['slot']})"
-          for p in peaks),
-    ])  # fmt: skip
+    rows.append(
+        [
+            "IICG peak, type_0",
+            *(
+                "-" if p is None else f"{p['iicg']:.2f} (layer {p['layer']}, {p['slot']})"
+                for p in peaks
+            ),
+        ]
+    )
     rows.append(["tracing peak, type_0", *(_tracing_peak(r["tracing"]) for r in sizes.values())])
     return ["", *(f"N = {int(size):,}" for size in sizes)], rows
 
@@ -134,9 +140,10 @@ def _cell(groups: Mapping, name: str) -> str:
 def _tracing_peak(tracing: Mapping) -> str:
     """The strongest cell below the last layer."""
     cells = [
-        c for c in _traced(tracing)["cells"]
+        c
+        for c in _traced(tracing)["cells"]
         if c["layer"] < tracing["num_layers"] and c["published"]["n"]
-    ]  # fmt: skip
+    ]
     if not cells:
         return "-"
     best = max(cells, key=lambda c: c["published"]["both"]["rate"])
@@ -226,8 +233,9 @@ def _data_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
         ]
         rows.append([f"facts of {primitive['name']} used in training", *shares])
     for label in next(iter(runs))["data"]["counts"]["test"]:
-        rows.append([f"test items, {label}",
-                     *(f"{r['data']['counts']['test'][label]:,}" for r in runs)])  # fmt: skip
+        rows.append(
+            [f"test items, {label}", *(f"{r['data']['counts']['test'][label]:,}" for r in runs)]
+        )
     return ["", *(f"N = {int(size):,}" for size in summary["sizes"])], rows
 
 

@@ -40,12 +40,17 @@ def summarise(found: RequiredData) -> dict:
     # The theorem is about the 2-hop task; for others there is no such value to compare with.
     asymptotic = {str(k): asymptotic_exponent(k) for k in search.ks}
     return {
-        "task": search.graph.name, "value": search.value, "share": search.share,
-        "tolerance": search.tolerance, "default_seen_ratio": search.seen_ratio,
-        "function_family": search.function_family, "k": list(search.ks),
-        "required": required, "fits": fits,
+        "task": search.graph.name,
+        "value": search.value,
+        "share": search.share,
+        "tolerance": search.tolerance,
+        "default_seen_ratio": search.seen_ratio,
+        "function_family": search.function_family,
+        "k": list(search.ks),
+        "required": required,
+        "fits": fits,
         "asymptotic_exponents": asymptotic if search.graph.name == "twohop" else {},
-    }  # fmt: skip
+    }
 
 
 def draw_required(summary: dict, stem: Path) -> list[Path]:
@@ -53,8 +58,9 @@ def draw_required(summary: dict, stem: Path) -> list[Path]:
     from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     ks = [k for k in map(str, summary["k"]) if k in summary["fits"]]
-    figure, axes = new_figure(8.6 if ks else 5.0, 3.8, 1, 2 if ks else 1,
-                              width_ratios=(3, 2) if ks else None)  # fmt: skip
+    figure, axes = new_figure(
+        8.6 if ks else 5.0, 3.8, 1, 2 if ks else 1, width_ratios=(3, 2) if ks else None
+    )
     axis, right = axes if ks else (axes, None)
     sizes = sorted(map(int, summary["required"]))
     for i, k in enumerate(map(str, summary["k"])):
@@ -72,8 +78,14 @@ def draw_required(summary: dict, stem: Path) -> list[Path]:
             label += rf": $N \propto |X|^{{{fit['exponent']:.2f}}}$"
             line = np.array([sizes[0], sizes[-1]], dtype=float)
             axis.plot(line, fit["factor"] * line ** fit["exponent"], color=colour, linewidth=1)
-        axis.plot(*zip(*points, strict=True), _MARKERS[i % len(_MARKERS)], color=colour,
-                  markersize=4, alpha=0.7, label=label)  # fmt: skip
+        axis.plot(
+            *zip(*points, strict=True),
+            _MARKERS[i % len(_MARKERS)],
+            color=colour,
+            markersize=4,
+            alpha=0.7,
+            label=label,
+        )
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.xaxis.set_major_locator(FixedLocator(sizes))
@@ -94,11 +106,26 @@ def _draw_exponents(axis, summary: dict, ks: list[str]) -> None:
     fits = [summary["fits"][k] for k in ks]
     middle = np.array([fit["exponent"] for fit in fits])
     error = np.array([[m - f["low"], f["high"] - m] for m, f in zip(middle, fits, strict=True)]).T
-    axis.errorbar(numbers, middle, error, fmt="o", color=PALETTE[0], capsize=3, markersize=5,
-                  label="fitted, 95 % interval")  # fmt: skip
+    axis.errorbar(
+        numbers,
+        middle,
+        error,
+        fmt="o",
+        color=PALETTE[0],
+        capsize=3,
+        markersize=5,
+        label="fitted, 95 % interval",
+    )
     if asymptotic := summary["asymptotic_exponents"]:
-        axis.plot(numbers, [asymptotic[k] for k in ks], "_", color=PALETTE[1], markersize=16,
-                  markeredgewidth=2, label=r"limit, $2.5 - 0.5 / k$")  # fmt: skip
+        axis.plot(
+            numbers,
+            [asymptotic[k] for k in ks],
+            "_",
+            color=PALETTE[1],
+            markersize=16,
+            markeredgewidth=2,
+            label=r"limit, $2.5 - 0.5 / k$",
+        )
     axis.set_xticks(numbers)
     axis.set_xlim(numbers[0] - 0.5, numbers[-1] + 0.5)
     axis.set_xlabel("k")

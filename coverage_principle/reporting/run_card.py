@@ -15,10 +15,24 @@ from coverage_principle.reporting.training_figures import (
 
 #: Settings that the card shows, in this order.
 _SHOWN = (
-    "n_layer", "n_head", "n_embd", "n_inner", "no_dropout", "no_ln", "no_mlp", "share_mlp",
-    "add_recurrence", "train_batch_size", "gradient_accumulation_steps", "learning_rate",
-    "weight_decay", "scheduler", "warmup_steps", "precision", "manual_seed",
-)  # fmt: skip
+    "n_layer",
+    "n_head",
+    "n_embd",
+    "n_inner",
+    "no_dropout",
+    "no_ln",
+    "no_mlp",
+    "share_mlp",
+    "add_recurrence",
+    "train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "weight_decay",
+    "scheduler",
+    "warmup_steps",
+    "precision",
+    "manual_seed",
+)
 
 
 def write_run_card(run: Path, ended: str, num_tokens: int) -> list[Path]:
@@ -48,7 +62,8 @@ def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> st
         f"{config['parameters']:,} parameters, {last['step']:,} steps ({last['epoch']:g} epochs); "
         f"{ended}. On {config['device']}, {config['processes']} process"
         f"{'es' if config['processes'] > 1 else ''}; "
-        + ", ".join(f"{package} {version}" for package, version in versions.items()) + ".",
+        + ", ".join(f"{package} {version}" for package, version in versions.items())
+        + ".",
         "",
         f"| group | n | {' | '.join(names)} |",
         "|---" * (len(names) + 2) + "|",
@@ -66,5 +81,5 @@ def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> st
         "Load with `GPT2LMHeadModel.from_pretrained` and `AutoTokenizer.from_pretrained` from",
         "`final_checkpoint/`; every event of the run is in `metrics.jsonl`, the data set's hashes",
         "in `run_config.json`.",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines) + "\n"

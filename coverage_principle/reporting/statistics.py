@@ -71,9 +71,12 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
     fit = stats.linregress(np.log(x), np.log(y))
     half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
     return PowerLaw(
-        math.exp(fit.intercept), float(fit.slope), float(fit.slope) - half,
-        float(fit.slope) + half, float(fit.rvalue) ** 2,
-    )  # fmt: skip
+        math.exp(fit.intercept),
+        float(fit.slope),
+        float(fit.slope) - half,
+        float(fit.slope) + half,
+        float(fit.rvalue) ** 2,
+    )
 
 
 @dataclass(frozen=True)

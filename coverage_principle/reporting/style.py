@@ -11,8 +11,15 @@ from matplotlib.figure import Figure
 
 #: Okabe and Ito's palette (safe for the common colour-vision deficiencies), black last.
 PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000",
-)  # fmt: skip
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#F0E442",
+    "#000000",
+)
 
 #: Sequential map for quantities from zero up, diverging map for signed ones.
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"

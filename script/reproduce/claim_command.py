@@ -16,16 +16,24 @@ from coverage_principle.cli import run, table
 def claim_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the flags of every claim."""
     parser = argparse.ArgumentParser(
-        description=description, allow_abbrev=False,
+        description=description,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     add = parser.add_argument
-    add("--scale", choices=("tiny", "cpu", "gpu", "paper"), default="cpu",
+    add(
+        "--scale",
+        choices=("tiny", "cpu", "gpu", "paper"),
+        default="cpu",
         help="tiny: only shows that it runs; cpu: minutes on a laptop; gpu: hours on one GPU; "
-             "paper: as published")  # fmt: skip
-    add("--output_dir", default=None,
+        "paper: as published",
+    )
+    add(
+        "--output_dir",
+        default=None,
         help="where runs and results go (default: results/reproduce/SCALE in the repository); "
-             "claims in one folder share their runs")  # fmt: skip
+        "claims in one folder share their runs",
+    )
     launcher_flags(parser, ("local", "slurm"))
     return parser
 
@@ -54,7 +62,9 @@ def reproduce(name: str, description: str) -> None:
         print(f"\npublished: {claim.published}\n")
         for sentence in result["findings"]:
             print(f"- {sentence}")
-        print(f"\n{relative_to_root(folder)}: README.md, figure.png, figure.pdf, numbers.json, "
-              "tables as CSV")  # fmt: skip
+        print(
+            f"\n{relative_to_root(folder)}: README.md, figure.png, figure.pdf, numbers.json, "
+            "tables as CSV"
+        )
 
     run(claim_parser(description), main, refusals=interruptions)

@@ -15,9 +15,13 @@ from coverage_principle.cli import run
 def build_parser():
     parser = circuit_parser(__doc__)
     run_flags(parser)
-    parser.add_argument("--metric_type", choices=("rank", "prob", "logit"), default="rank",
-                        help="rank: how often t' comes to the top; prob: how far p(t') moves; "
-                        "logit: how far logit(t') - logit(t) moves")  # fmt: skip
+    parser.add_argument(
+        "--metric_type",
+        choices=("rank", "prob", "logit"),
+        default="rank",
+        help="rank: how often t' comes to the top; prob: how far p(t') moves; "
+        "logit: how far logit(t') - logit(t) moves",
+    )
     return parser
 
 

@@ -13,9 +13,14 @@ from coverage_principle.experiments.claims.base import (
 CLAIMS: dict[str, Claim] = {
     claim.name: claim
     for claim in (
-        accuracy.BY_DATA, accuracy.BY_K, scaling.BY_TASK, scaling.BY_MODEL, scaling.BY_THOUGHT,
-        ambiguity.CLAIM, mechanisms.CLAIM,
+        accuracy.BY_DATA,
+        accuracy.BY_K,
+        scaling.BY_TASK,
+        scaling.BY_MODEL,
+        scaling.BY_THOUGHT,
+        ambiguity.CLAIM,
+        mechanisms.CLAIM,
     )
-}  # fmt: skip
+}
 
 __all__ = ["CLAIMS", "SCALES", "Claim", "Table", "card", "write_result"]

@@ -18,13 +18,25 @@ from coverage_principle.reporting.training_figures import accuracy_by_k
 #: |X|, training-set sizes and seeds; for claim b the sizes at which coverage is partial.
 PLANS = {
     "tiny": {"num_tokens": 8, "sizes": (100, 180), "seeds": (42, 43), "partial": (100,)},
-    "cpu": {"num_tokens": 20, "sizes": (800, 1600, 2000, 2500, 3000), "seeds": (42, 43, 44),
-            "partial": (1600, 2000)},
-    "gpu": {"num_tokens": 50, "sizes": (5000, 10000, 15000, 20000, 30000), "seeds": (42, 43, 44),
-            "partial": (10000, 15000)},
-    "paper": {"num_tokens": 50, "sizes": (5000, 10000, 15000, 20000, 25000, 30000, 40000, 50000),
-              "seeds": (42, 43, 44), "partial": (10000, 15000)},
-}  # fmt: skip
+    "cpu": {
+        "num_tokens": 20,
+        "sizes": (800, 1600, 2000, 2500, 3000),
+        "seeds": (42, 43, 44),
+        "partial": (1600, 2000),
+    },
+    "gpu": {
+        "num_tokens": 50,
+        "sizes": (5000, 10000, 15000, 20000, 30000),
+        "seeds": (42, 43, 44),
+        "partial": (10000, 15000),
+    },
+    "paper": {
+        "num_tokens": 50,
+        "sizes": (5000, 10000, 15000, 20000, 25000, 30000, 40000, 50000),
+        "seeds": (42, 43, 44),
+        "partial": (10000, 15000),
+    },
+}
 
 #: "Fitted" and "solved": from here on an accuracy counts as reached.
 _REACHED = 0.9
@@ -33,11 +45,17 @@ _REACHED = 0.9
 def twohop_run(scale: str, size: int, seed: int) -> RunSettings:
     """One training on ``size`` items, annotated with k-cutoffs, every test item's output kept."""
     settings = {
-        "task": "twohop", "seed": seed,
-        "data": {"num_tokens": PLANS[scale]["num_tokens"], "max_train_data_num": size,
-                 "test_size_for_type": TEST_SIZE[scale]},
-        "coverage": {"k_sweep": True}, "train": training(scale), "evaluate": {},
-    }  # fmt: skip
+        "task": "twohop",
+        "seed": seed,
+        "data": {
+            "num_tokens": PLANS[scale]["num_tokens"],
+            "max_train_data_num": size,
+            "test_size_for_type": TEST_SIZE[scale],
+        },
+        "coverage": {"k_sweep": True},
+        "train": training(scale),
+        "evaluate": {},
+    }
     return RunSettings.resolve(settings, f"2-hop N={size} seed={seed}")
 
 
@@ -137,8 +155,13 @@ def tables_by_data(numbers: Mapping) -> list[Table]:
         [f"{int(size):,}", *(str(rate_of(final_accuracies(numbers, size, g))) for g in groups)]
         for size in numbers["sizes"]
     ]
-    return [Table("Final accuracy by training-set size, mean over seeds (95 % interval)",
-                  ["N", *groups], rows)]  # fmt: skip
+    return [
+        Table(
+            "Final accuracy by training-set size, mean over seeds (95 % interval)",
+            ["N", *groups],
+            rows,
+        )
+    ]
 
 
 BY_DATA = Claim(
@@ -146,8 +169,11 @@ BY_DATA = Claim(
     "Accuracy against training data and training time (2-hop)",
     "a sharp rise of in-domain accuracy around N = 20,000 at 50 tokens; out of the domain accuracy "
     "stays at chance for all N and training times.",
-    collect_by_data, find_by_data, tables_by_data, accuracy_by_data,
-)  # fmt: skip
+    collect_by_data,
+    find_by_data,
+    tables_by_data,
+    accuracy_by_data,
+)
 
 
 # --------------------------------------------------------------------------------------- claim b
@@ -260,9 +286,9 @@ def find_by_k(numbers: Mapping) -> list[str]:
 
 def _ends(seeds: Mapping):
     """Lowest and highest k-cutoff with 20 items or more in every seed: (k, mean accuracy)."""
-    shared = set.intersection(*(
-        {k for k, group in run["by_k"].items() if group["n"] >= 20} for run in seeds.values()
-    ))  # fmt: skip
+    shared = set.intersection(
+        *({k for k, group in run["by_k"].items() if group["n"] >= 20} for run in seeds.values())
+    )
     ks = sorted(shared, key=int)
     return [
         (k, rate_of([run["by_k"][k]["accuracy"][-1] for run in seeds.values()]))
@@ -277,8 +303,10 @@ def _aucs(seeds: Mapping, which: str, name: str) -> list[float]:
 
 def tables_by_k(numbers: Mapping) -> list[Table]:
     tables = []
-    ks = sorted({k for seeds in numbers["sizes"].values() for run in seeds.values()
-                 for k in run["by_k"]}, key=int)  # fmt: skip
+    ks = sorted(
+        {k for seeds in numbers["sizes"].values() for run in seeds.values() for k in run["by_k"]},
+        key=int,
+    )
     rows = []
     for k in ks:
         row = [k]
@@ -292,15 +320,24 @@ def tables_by_k(numbers: Mapping) -> list[Table]:
             )
         rows.append(row)
     header = [f"N = {int(size):,}" for size in numbers["sizes"]]
-    tables.append(Table("Final type_0 accuracy by k-cutoff, mean over seeds (95 % interval)",
-                        ["k-cutoff", *header], rows))  # fmt: skip
+    tables.append(
+        Table(
+            "Final type_0 accuracy by k-cutoff, mean over seeds (95 % interval)",
+            ["k-cutoff", *header],
+            rows,
+        )
+    )
     rows = [
-        [f"{words}, {about}",
-         *(str(rate_of(found)) if (found := _aucs(seeds, which, name)) else "-"
-           for seeds in numbers["sizes"].values())]
+        [
+            f"{words}, {about}",
+            *(
+                str(rate_of(found)) if (found := _aucs(seeds, which, name)) else "-"
+                for seeds in numbers["sizes"].values()
+            ),
+        ]
         for which, about in (("type_0", "type_0 items"), ("unseen", "all unseen items"))
         for name, words in PREDICTORS.items()
-    ]  # fmt: skip
+    ]
     tables.append(Table("AUC of predicting which items are answered", ["predictor", *header], rows))
     return tables
 
@@ -310,5 +347,8 @@ BY_K = Claim(
     "Accuracy by k-cutoff over training (2-hop)",
     "items of a high k-cutoff are learned early, those of a low one lag even after long training, "
     "items outside of coverage stay at chance. No AUC is published.",
-    collect_by_k, find_by_k, tables_by_k, prediction_of_correctness,
-)  # fmt: skip
+    collect_by_k,
+    find_by_k,
+    tables_by_k,
+    prediction_of_correctness,
+)

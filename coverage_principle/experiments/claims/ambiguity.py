@@ -22,9 +22,11 @@ PLANS = {
     "paper": {"num_tokens": 50, "size": 50000, "seeds": (42, 43, 44)},
 }
 TASKS_OF = {
-    "2-hop": ("twohop", False), "non-tree": ("nontree", False),
-    "2-hop, CoT": ("twohop", True), "non-tree, CoT": ("nontree", True),
-}  # fmt: skip
+    "2-hop": ("twohop", False),
+    "non-tree": ("nontree", False),
+    "2-hop, CoT": ("twohop", True),
+    "non-tree, CoT": ("nontree", True),
+}
 #: What states are grouped by, and where: at x3 no state holds the token x2 by itself, so it
 #: clusters by (b, x2) only if x2 was brought there.
 KEYS = ("b", "b,x2")
@@ -57,20 +59,28 @@ def collect(sweep: Sweep, scale: str) -> dict:
             "iicg": {key: _iicg(folder / "cluster", key) for key in KEYS},
         }
     return {
-        "num_tokens": plan["num_tokens"], "size": plan["size"], "keys": list(KEYS),
-        "chance": 1 / plan["num_tokens"], "tasks": tasks,
-    }  # fmt: skip
+        "num_tokens": plan["num_tokens"],
+        "size": plan["size"],
+        "keys": list(KEYS),
+        "chance": 1 / plan["num_tokens"],
+        "tasks": tasks,
+    }
 
 
 def _run(scale: str, plan: Mapping, task: str, cot: bool, seed: int) -> RunSettings:
     data = {
-        "num_tokens": plan["num_tokens"], "max_train_data_num": plan["size"],
-        "test_size_for_type": TEST_SIZE[scale], "cot": cot,
-    }  # fmt: skip
+        "num_tokens": plan["num_tokens"],
+        "max_train_data_num": plan["size"],
+        "test_size_for_type": TEST_SIZE[scale],
+        "cot": cot,
+    }
     settings = {
-        "task": task, "seed": seed, "data": data, "train": training(scale),
+        "task": task,
+        "seed": seed,
+        "data": data,
+        "train": training(scale),
         "analyse": {"cluster": {"group_by": list(KEYS), "k_groups": "none"}},
-    }  # fmt: skip
+    }
     return RunSettings.resolve(settings, f"{task}{' CoT' if cot else ''} seed={seed}")
 
 
@@ -93,13 +103,14 @@ def _iicg(folder: Path, key: str) -> dict:
             best = max(here, key=lambda cell: cell["iicg_balanced"])
             baseline = best["iicg_balanced_permuted"]
             return {
-                "peak": best["iicg_balanced"], "layer": best["layer"],
+                "peak": best["iicg_balanced"],
+                "layer": best["layer"],
                 "permuted": baseline["mean"] if baseline else None,
                 "cells": {
                     f"layer {cell['layer']}, {cell['slot']}": cell["iicg_balanced"]
                     for cell in inside
                 },
-            }  # fmt: skip
+            }
     raise InputError(f"{folder} holds no clustering by {key}")
 
 
@@ -155,13 +166,23 @@ def tables(numbers: Mapping) -> list[Table]:
     header = ["task", "type_0 accuracy"]
     for key in numbers["keys"]:
         header += [f"IICG at {SLOT} by ({key})", "layer (first seed)"]
-    return [Table(f"N = {numbers['size']:,}; means over seeds (95 % interval). With CoT, accuracy "
-                  "is exact match of what the model writes by itself", header, rows)]  # fmt: skip
+    return [
+        Table(
+            f"N = {numbers['size']:,}; means over seeds (95 % interval). With CoT, accuracy "
+            "is exact match of what the model writes by itself",
+            header,
+            rows,
+        )
+    ]
 
 
 CLAIM = Claim(
-    "path_ambiguity", "Path ambiguity: non-tree against 2-hop at equal data",
+    "path_ambiguity",
+    "Path ambiguity: non-tree against 2-hop at equal data",
     "non-tree fails even with nearly all in-domain data (N = 50,000 of about 61,000, |X| = 50): "
     "states cluster by (b, x2) and not by b (IICG near zero); chain of thought helps only in part.",
-    collect, find, tables, path_ambiguity,
-)  # fmt: skip
+    collect,
+    find,
+    tables,
+    path_ambiguity,
+)

@@ -23,26 +23,54 @@ SCALES = ("tiny", "cpu", "gpu", "paper")
 #: batch, fewer steps. ``paper``: as published.
 TRAINING: dict[str, dict[str, object]] = {
     "tiny": {
-        "n_layer": 2, "n_head": 2, "n_embd": 16, "device": "cpu", "train_batch_size": 64,
-        "learning_rate": 2e-3, "weight_decay": 0.1, "warmup_steps": 10, "max_steps": 60,
+        "n_layer": 2,
+        "n_head": 2,
+        "n_embd": 16,
+        "device": "cpu",
+        "train_batch_size": 64,
+        "learning_rate": 2e-3,
+        "weight_decay": 0.1,
+        "warmup_steps": 10,
+        "max_steps": 60,
         "eval_steps": 30,
     },
     "cpu": {
-        "n_layer": 2, "n_head": 4, "n_embd": 128, "device": "cpu", "train_batch_size": 256,
-        "learning_rate": 1.2e-3, "weight_decay": 0.3, "warmup_steps": 200, "max_steps": 2500,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_embd": 128,
+        "device": "cpu",
+        "train_batch_size": 256,
+        "learning_rate": 1.2e-3,
+        "weight_decay": 0.3,
+        "warmup_steps": 200,
+        "max_steps": 2500,
         "eval_steps": 125,
     },
     "gpu": {
-        "n_layer": 8, "n_head": 12, "n_embd": 768, "precision": "auto", "train_batch_size": 4096,
-        "learning_rate": 8e-4, "weight_decay": 0.1, "warmup_steps": 2000, "max_steps": 20000,
+        "n_layer": 8,
+        "n_head": 12,
+        "n_embd": 768,
+        "precision": "auto",
+        "train_batch_size": 4096,
+        "learning_rate": 8e-4,
+        "weight_decay": 0.1,
+        "warmup_steps": 2000,
+        "max_steps": 20000,
         "eval_steps": 250,
     },
     "paper": {
-        "n_layer": 8, "n_head": 12, "n_embd": 768, "precision": "auto", "train_batch_size": 16384,
-        "learning_rate": 8e-4, "weight_decay": 0.1, "warmup_steps": 2000, "max_steps": 62500,
+        "n_layer": 8,
+        "n_head": 12,
+        "n_embd": 768,
+        "precision": "auto",
+        "train_batch_size": 16384,
+        "learning_rate": 8e-4,
+        "weight_decay": 0.1,
+        "warmup_steps": 2000,
+        "max_steps": 62500,
         "eval_steps": 250,
     },
-}  # fmt: skip
+}
 
 #: Test items of each type.
 TEST_SIZE = {"tiny": 100, "cpu": 1000, "gpu": 2000, "paper": 2000}
@@ -109,12 +137,18 @@ def write_result(
     """
     records = [sweep.ledger.records[run] for run in sorted(_run_ids(numbers))]
     result = {
-        "claim": claim.name, "title": claim.title, "published": claim.published, "scale": scale,
-        "command": command, "machine": machine(records), "versions": versions(records),
+        "claim": claim.name,
+        "title": claim.title,
+        "published": claim.published,
+        "scale": scale,
+        "command": command,
+        "machine": machine(records),
+        "versions": versions(records),
         "runs": len(records),
         "compute_seconds": round(sum(sum(record["seconds"].values()) for record in records)),
-        "findings": claim.findings(numbers), "numbers": numbers,
-    }  # fmt: skip
+        "findings": claim.findings(numbers),
+        "numbers": numbers,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     figures = [path.name for path in claim.draw(numbers, folder / "figure")]
     tables = claim.tables(numbers)

@@ -123,9 +123,11 @@ def collect(sweep: Sweep, scale: str) -> dict:
             },
         }
     return {
-        "num_tokens": plan["num_tokens"], "size": plan["size"],
-        "chance": 1 / plan["num_tokens"], "panels": panels,
-    }  # fmt: skip
+        "num_tokens": plan["num_tokens"],
+        "size": plan["size"],
+        "chance": 1 / plan["num_tokens"],
+        "panels": panels,
+    }
 
 
 def _run(
@@ -133,12 +135,18 @@ def _run(
 ) -> RunSettings:
     family = {k: v for k, v in data.items() if (k, v) != ("function_family", "random")}
     settings = {
-        "task": "twohop", "seed": seed,
-        "data": {"num_tokens": plan["num_tokens"], "max_train_data_num": plan["size"],
-                 "test_size_for_type": TEST_SIZE[scale], **family},
+        "task": "twohop",
+        "seed": seed,
+        "data": {
+            "num_tokens": plan["num_tokens"],
+            "max_train_data_num": plan["size"],
+            "test_size_for_type": TEST_SIZE[scale],
+            **family,
+        },
         "coverage": {"k_sweep": True},
-        "train": training(scale, **train), "evaluate": {},
-    }  # fmt: skip
+        "train": training(scale, **train),
+        "evaluate": {},
+    }
     return RunSettings.resolve(settings, f"{label} seed={seed}")
 
 
@@ -229,14 +237,23 @@ def tables(numbers: Mapping) -> list[Table]:
                 found = accuracies(panel, variant, group)
                 row.append(f"{rate_of(found)}, n = {n:,}" if found else "-")
             rows.append(row)
-        result.append(Table(f"Accuracy, {panel['title']}: mean over seeds (95 % interval)",
-                            ["variant", *panel["groups"].values()], rows))  # fmt: skip
+        result.append(
+            Table(
+                f"Accuracy, {panel['title']}: mean over seeds (95 % interval)",
+                ["variant", *panel["groups"].values()],
+                rows,
+            )
+        )
     return result
 
 
 CLAIM = Claim(
-    "mechanisms", "Beyond coverage: property-based and shared-operator generalisation (2-hop)",
+    "mechanisms",
+    "Beyond coverage: property-based and shared-operator generalisation (2-hop)",
     "a taxonomy of three mechanisms (structure-based, property-based, shared-operator), without "
     "numbers.",
-    collect, find, tables, draw_mechanisms,
-)  # fmt: skip
+    collect,
+    find,
+    tables,
+    draw_mechanisms,
+)

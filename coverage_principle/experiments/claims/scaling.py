@@ -58,12 +58,17 @@ class Series:
 #: How the searches of a scale train, beside what ``training`` says.
 _TRAIN: dict[str, dict[str, object]] = {
     "tiny": {"max_steps": 200},
-    "cpu": {"train_batch_size": 128, "learning_rate": 1.4e-3, "weight_decay": 0.5,
-            "warmup_steps": 100, "max_steps": 20000, "eval_steps": 50},
-    "gpu": {"train_batch_size": 2048, "max_steps": 20000, "eval_steps": 100,
-            "warmup_steps": 500},
+    "cpu": {
+        "train_batch_size": 128,
+        "learning_rate": 1.4e-3,
+        "weight_decay": 0.5,
+        "warmup_steps": 100,
+        "max_steps": 20000,
+        "eval_steps": 50,
+    },
+    "gpu": {"train_batch_size": 2048, "max_steps": 20000, "eval_steps": 100, "warmup_steps": 500},
     "paper": {},
-}  # fmt: skip
+}
 _TOLERANCE = {"tiny": 0.5, "cpu": 0.12, "gpu": 0.05, "paper": 0.03}
 _SEEDS = {"tiny": (42,), "cpu": (42, 43), "gpu": (42, 43, 44), "paper": (42, 43, 44)}
 _PAPER_SIZES = (30, 50, 70, 100, 150, 200)
@@ -71,38 +76,52 @@ _PAPER_SIZES = (30, 50, 70, 100, 150, 200)
 #: Sizes |X| of each task at each scale, and the N from which the smallest is searched.
 _SIZES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
     "tiny": {
-        "twohop": ((3, 4), 8), "parallel2hop": ((3, 4), 15), "threehop": ((3, 4), 15),
+        "twohop": ((3, 4), 8),
+        "parallel2hop": ((3, 4), 15),
+        "threehop": ((3, 4), 15),
         "fivehop": ((2, 3), 8),
     },
     "cpu": {
-        "twohop": ((16, 20, 28), 1700), "parallel2hop": ((7, 9, 12), 540),
-        "threehop": ((9, 11), 1500), "fivehop": ((7, 10, 14), 280),
+        "twohop": ((16, 20, 28), 1700),
+        "parallel2hop": ((7, 9, 12), 540),
+        "threehop": ((9, 11), 1500),
+        "fivehop": ((7, 10, 14), 280),
     },
     "gpu": {
-        "twohop": ((20, 30, 50, 70), 2600), "parallel2hop": ((12, 20, 30, 40), 2500),
-        "threehop": ((12, 20, 30, 40), 5000), "fivehop": ((12, 20, 30, 50), 1000),
+        "twohop": ((20, 30, 50, 70), 2600),
+        "parallel2hop": ((12, 20, 30, 40), 2500),
+        "threehop": ((12, 20, 30, 40), 5000),
+        "fivehop": ((12, 20, 30, 50), 1000),
     },
     "paper": {
-        "twohop": (_PAPER_SIZES, 5000), "parallel2hop": ((20, 30, 50, 70, 100), 10000),
-        "threehop": ((20, 30, 50, 70, 100), 20000), "fivehop": (_PAPER_SIZES, 4000),
+        "twohop": (_PAPER_SIZES, 5000),
+        "parallel2hop": ((20, 30, 50, 70, 100), 10000),
+        "threehop": ((20, 30, 50, 70, 100), 20000),
+        "fivehop": (_PAPER_SIZES, 4000),
     },
-}  # fmt: skip
+}
 #: For chain of thought, which needs less.
 _COT_SIZES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
     "tiny": {"twohop": ((3, 4), 8), "threehop": ((3, 4), 10)},
     "cpu": {"twohop": ((12, 20, 28), 480), "threehop": ((7, 9, 11), 240)},
     "gpu": {"twohop": ((20, 30, 50, 70), 800), "threehop": ((12, 20, 30, 50), 1000)},
     "paper": {"twohop": (_PAPER_SIZES, 2000), "threehop": (_PAPER_SIZES, 4000)},
-}  # fmt: skip
+}
 #: Three steps one after the other need three layers, where the scale's own model has two.
 _DEEP: dict[str, dict[str, object]] = {
-    "tiny": {"n_layer": 3}, "cpu": {"n_layer": 3}, "gpu": {}, "paper": {},
-}  # fmt: skip
+    "tiny": {"n_layer": 3},
+    "cpu": {"n_layer": 3},
+    "gpu": {},
+    "paper": {},
+}
 _SCRIPTS = {"parallel2hop": "parallel-twohop"}
 #: How a task is called in figures.
 _TITLES = {
-    "twohop": "2-hop", "parallel2hop": "parallel 2-hop", "threehop": "3-hop", "fivehop": "5-hop",
-}  # fmt: skip
+    "twohop": "2-hop",
+    "parallel2hop": "parallel 2-hop",
+    "threehop": "3-hop",
+    "fivehop": "5-hop",
+}
 
 
 def _series(graph: str, scale: str, *, cot: bool = False, **more: object) -> Series:
@@ -127,14 +146,16 @@ _MODELS: dict[str, dict[str, dict[str, object]]] = {
     "tiny": {"2 layers, 16": {}, "2 layers, 32": {"n_embd": 32}},
     "cpu": {"2 layers, 48": {"n_embd": 48}, "2 layers, 80": {"n_embd": 80}, "2 layers, 128": {}},
     "gpu": {
-        "4 layers, 384": {"n_layer": 4, "n_head": 6, "n_embd": 384}, "8 layers, 768": {},
+        "4 layers, 384": {"n_layer": 4, "n_head": 6, "n_embd": 384},
+        "8 layers, 768": {},
         "12 layers, 1024": {"n_layer": 12, "n_head": 16, "n_embd": 1024},
     },
     "paper": {
-        "4 layers, 768": {"n_layer": 4}, "8 layers, 768": {},
+        "4 layers, 768": {"n_layer": 4},
+        "8 layers, 768": {},
         "48 layers, 1600": {"n_layer": 48, "n_head": 25, "n_embd": 1600},
     },
-}  # fmt: skip
+}
 
 
 def by_model(scale: str) -> dict[str, Series]:
@@ -178,16 +199,24 @@ def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunS
     """The training that tells whether ``amount`` items are enough."""
     cot = bool(series.data.get("cot"))
     settings = {
-        "task": series.task, "seed": seed,
-        "data": {"num_tokens": size, "max_train_data_num": amount, "atomic_facts": "none",
-                 "test_size_for_type": _TEST_SIZE, **series.data},
+        "task": series.task,
+        "seed": seed,
+        "data": {
+            "num_tokens": size,
+            "max_train_data_num": amount,
+            "atomic_facts": "none",
+            "test_size_for_type": _TEST_SIZE,
+            **series.data,
+        },
         "train": training(
-            scale, **{**_TRAIN[scale], **series.train},
+            scale,
+            **{**_TRAIN[scale], **series.train},
             stop_when=f"type_0:{_score(cot)}>={ACCURACY}",
-            patience_epochs_after_fit=EPOCHS, stop_on_test=True,
+            patience_epochs_after_fit=EPOCHS,
+            stop_on_test=True,
             test_types=["train_inferred", "type_0"],  # all that the rule reads
         ),
-    }  # fmt: skip
+    }
     label = f"{series.graph}{' CoT' if cot else ''} |X|={size} N={amount} seed={seed}"
     return RunSettings.resolve(settings, label)
 
@@ -231,18 +260,21 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
         record = finished(sweep.submit(run), run.label)
         accuracy = record["scores"]["type_0"][_score(bool(series.data.get("cot")))]
         trials[amount] = {
-            "run": run.id, "accuracy": accuracy, "steps": record["steps"],
+            "run": run.id,
+            "accuracy": accuracy,
+            "steps": record["steps"],
             "epochs": record["epochs"],
             "train_accuracy": record["scores"]["train_inferred"]["answer_accuracy"],
-        }  # fmt: skip
+        }
         return accuracy >= ACCURACY
 
     start = round(_guess(series, size))
     required = required_items(reached, start, most, _TOLERANCE[scale])
     return {
-        "required": required, "most": most,
+        "required": required,
+        "most": most,
         "trials": {str(n): trials[n] for n in sorted(trials)},
-    }  # fmt: skip
+    }
 
 
 def collect(
@@ -255,18 +287,30 @@ def collect(
     seeds = _SEEDS[scale]
     # The largest first: at the end no long search is left alone.
     wanted = sorted(
-        ((name, size, seed) for name, one in series.items() for size in one.sizes
-         for seed in seeds), key=lambda point: -point[1],
-    )  # fmt: skip
+        (
+            (name, size, seed)
+            for name, one in series.items()
+            for size in one.sizes
+            for seed in seeds
+        ),
+        key=lambda point: -point[1],
+    )
     with ThreadPoolExecutor(len(wanted), thread_name_prefix="search") as pool:
-        found = dict(zip(wanted, pool.map(
-            lambda point: _search(sweep, scale, series[point[0]], *point[1:]), wanted
-        ), strict=True))  # fmt: skip
+        found = dict(
+            zip(
+                wanted,
+                pool.map(lambda point: _search(sweep, scale, series[point[0]], *point[1:]), wanted),
+                strict=True,
+            )
+        )
     numbers: dict[str, object] = {
         "rule": f"type_0 >= {ACCURACY} within {EPOCHS} epochs after train_inferred >= 0.99",
-        "accuracy": ACCURACY, "max_steps": training(scale, **_TRAIN[scale])["max_steps"],
-        "tolerance": _TOLERANCE[scale], "seeds": list(seeds), "series": {},
-    }  # fmt: skip
+        "accuracy": ACCURACY,
+        "max_steps": training(scale, **_TRAIN[scale])["max_steps"],
+        "tolerance": _TOLERANCE[scale],
+        "seeds": list(seeds),
+        "series": {},
+    }
     for name, one in series.items():
         at = {
             str(size): {str(seed): found[name, size, seed] for seed in seeds} for size in one.sizes
@@ -320,27 +364,41 @@ def _coverage_side(series: Mapping[str, Series], root: Path, seeds) -> dict:
                 "fit": asdict(fit_power_law(*zip(*points, strict=True))) if enough else None,
             }
         found[_TITLES[one.graph]] = {
-            "share": _COVERED, "sizes": list(map(str, one.sizes)), "k": by_k,
-        }  # fmt: skip
+            "share": _COVERED,
+            "sizes": list(map(str, one.sizes)),
+            "k": by_k,
+        }
     return found
 
 
 # ---------------------------------------------------------------------------------------- claims
 
 BY_TASK = Claim(
-    "data_scaling", "Data scaling: required N against |X|",
+    "data_scaling",
+    "Data scaling: required N against |X|",
     "required N grows as |X|^2.26 (2-hop), 2.43 (parallel 2-hop) and 2.58 (3-hop), all R^2 > 0.98.",
-    partial(collect, by_task), words.find, words.tables, draw_scaling,
-)  # fmt: skip
+    partial(collect, by_task),
+    words.find,
+    words.tables,
+    draw_scaling,
+)
 BY_MODEL = Claim(
-    "parameter_scaling", "Parameter scaling: does a larger model need less data? (2-hop)",
+    "parameter_scaling",
+    "Parameter scaling: does a larger model need less data? (2-hop)",
     "exponents 2.13, 2.26 and 2.28 for 68M, 96M and 1.5B parameters: 20 times the parameters bring "
     "no gain.",
-    partial(collect, by_model), words.compare_models, words.tables, draw_scaling,
-)  # fmt: skip
+    partial(collect, by_model),
+    words.compare_models,
+    words.tables,
+    draw_scaling,
+)
 BY_THOUGHT = Claim(
-    "chain_of_thought", "Chain of thought: what writing the bridges saves",
+    "chain_of_thought",
+    "Chain of thought: what writing the bridges saves",
     "exponents 2.09 (2-hop), 1.76 (3-hop) and 1.80 (5-hop) with chain of thought, against 2.26 and "
     "2.58 without.",
-    partial(collect, by_thought), words.compare_thought, words.tables, draw_scaling,
-)  # fmt: skip
+    partial(collect, by_thought),
+    words.compare_thought,
+    words.tables,
+    draw_scaling,
+)

@@ -127,10 +127,16 @@ def tables(numbers: Mapping) -> list[Table]:
     for name, series in numbers["series"].items():
         for size, seeds in series["at"].items():
             amounts = [one["required"] for one in seeds.values()]
-            rows.append([
-                name, size, *(f"{n:,}" if n else f"> {one['most']:,}"
-                              for n, one in zip(amounts, seeds.values(), strict=True)),
-            ])  # fmt: skip
+            rows.append(
+                [
+                    name,
+                    size,
+                    *(
+                        f"{n:,}" if n else f"> {one['most']:,}"
+                        for n, one in zip(amounts, seeds.values(), strict=True)
+                    ),
+                ]
+            )
     header = ["task or model", "|X|", *(f"seed {seed}" for seed in numbers["seeds"])]
     result = [Table(f"Required N ({numbers['rule']}; to {numbers['tolerance']:.0%})", header, rows)]
     rows = []

@@ -49,25 +49,42 @@ def build_config(model_type: str, sizes: dict[str, int | None], *, dropout: floa
                 "llama needs an even number, as it rotates them in pairs"
             )
         return AutoConfig.for_model(
-            "llama", num_hidden_layers=layers, num_attention_heads=heads, hidden_size=width,
-            intermediate_size=inner or 4 * width, attention_dropout=dropout,
-            max_position_embeddings=1024, tie_word_embeddings=True, **common,
-        )  # fmt: skip
+            "llama",
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            hidden_size=width,
+            intermediate_size=inner or 4 * width,
+            attention_dropout=dropout,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            **common,
+        )
     if model_type == "mamba":
         if (inner or width) % width:
             raise Seq2SeqError(
                 f"n_inner {inner} is not a multiple of n_embd {width}, as mamba needs it"
             )
         return AutoConfig.for_model(
-            "mamba", num_hidden_layers=layers, hidden_size=width,
-            expand=(inner or 2 * width) // width, tie_word_embeddings=True, **common,
-        )  # fmt: skip
+            "mamba",
+            num_hidden_layers=layers,
+            hidden_size=width,
+            expand=(inner or 2 * width) // width,
+            tie_word_embeddings=True,
+            **common,
+        )
     return AutoConfig.for_model(
-        "gpt2", n_layer=layers, n_head=heads, n_embd=width, n_inner=inner,
+        "gpt2",
+        n_layer=layers,
+        n_head=heads,
+        n_embd=width,
+        n_inner=inner,
         # The same function as GPT-2's "gelu_new", as one fused kernel.
         activation_function="gelu_pytorch_tanh",
-        resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout, **common,
-    )  # fmt: skip
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
+        **common,
+    )
 
 
 def build_model(config, switches: Sequence[str], attention: str) -> PreTrainedModel:

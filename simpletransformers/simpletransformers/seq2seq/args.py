@@ -123,14 +123,30 @@ class Seq2SeqArgs:
     def check(self) -> None:
         """Raise ``Seq2SeqError`` for a value out of range, naming it."""
         at_least = {
-            "train_batch_size": 1, "gradient_accumulation_steps": 1, "eval_batch_size": 1,
-            "logging_steps": 1, "warmup_steps": 0, "max_steps": 0, "num_train_epochs": 0,
-            "learning_rate": 0, "weight_decay": 0, "save_steps": 0, "manual_seed": 0,
-            "evaluate_during_training_steps": 0, "resume_state_minutes": 0,
-            "save_log_spaced": 0, "keep": 0, "patience_epochs_after_fit": 0,
-            "save_step_dense_interval": 1, "micro_batch_size": 1, "n_layer": 1, "n_head": 1,
-            "n_embd": 1, "n_inner": 1, "pad_vocab_to": 1,
-        }  # fmt: skip
+            "train_batch_size": 1,
+            "gradient_accumulation_steps": 1,
+            "eval_batch_size": 1,
+            "logging_steps": 1,
+            "warmup_steps": 0,
+            "max_steps": 0,
+            "num_train_epochs": 0,
+            "learning_rate": 0,
+            "weight_decay": 0,
+            "save_steps": 0,
+            "manual_seed": 0,
+            "evaluate_during_training_steps": 0,
+            "resume_state_minutes": 0,
+            "save_log_spaced": 0,
+            "keep": 0,
+            "patience_epochs_after_fit": 0,
+            "save_step_dense_interval": 1,
+            "micro_batch_size": 1,
+            "n_layer": 1,
+            "n_head": 1,
+            "n_embd": 1,
+            "n_inner": 1,
+            "pad_vocab_to": 1,
+        }
         for name, low in at_least.items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:  # nan is neither

@@ -41,9 +41,12 @@ class EncodedPairs:
 
     def to(self, device: torch.device) -> EncodedPairs:
         return EncodedPairs(
-            self.table.to(device), self.length, self.columns, self.answer.to(device),
+            self.table.to(device),
+            self.length,
+            self.columns,
+            self.answer.to(device),
             self.new_tokens,
-        )  # fmt: skip
+        )
 
     def split(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and labels of rows of ``table``."""

@@ -116,9 +116,12 @@ def _attend(attention, query, key, value, causal, heads: int) -> torch.Tensor:
     )
     if query.is_cuda:
         mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=causal,
+            query,
+            key,
+            value,
+            attn_mask=causal,
             dropout_p=attention.attn_dropout.p if attention.training else 0.0,
-        )  # fmt: skip
+        )
     else:  # for a handful of tokens on a CPU, plain products beat the fused kernel
         scores = (query @ key.transpose(-1, -2)) * (1 / math.sqrt(width // heads))
         scores = scores.masked_fill(~causal, torch.finfo(scores.dtype).min)

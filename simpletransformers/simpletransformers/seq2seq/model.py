@@ -78,9 +78,9 @@ class Seq2SeqModel:
             )
         self.device = choose_device(device)
         if init_weights:
-            self.args = args if isinstance(args, Seq2SeqArgs) else Seq2SeqArgs.from_mapping(
-                args or {}
-            )  # fmt: skip
+            self.args = (
+                args if isinstance(args, Seq2SeqArgs) else Seq2SeqArgs.from_mapping(args or {})
+            )
             self.args.check()
             if not new_tokens:
                 raise Seq2SeqError("init_weights needs new_tokens, the whole vocabulary")
@@ -136,10 +136,12 @@ class Seq2SeqModel:
         config = build_config(
             model_type,
             {"n_layer": n_layer, "n_head": n_head, "n_embd": n_embd, "n_inner": args.n_inner},
-            dropout=dropout, vocab_size=rows,
-            bos_token_id=self.tokenizer.eos_token_id, eos_token_id=self.tokenizer.eos_token_id,
+            dropout=dropout,
+            vocab_size=rows,
+            bos_token_id=self.tokenizer.eos_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id,
-        )  # fmt: skip
+        )
         torch.manual_seed(args.manual_seed)
         switches = [name for name in SWITCHES if getattr(args, name)]
         return build_model(config, switches, self._attention())
@@ -205,10 +207,18 @@ class Seq2SeqModel:
                 self._write_run_config(run, run_info or {}, ranks.world)
             ranks.barrier()
             trainer = Trainer(
-                self.model, data, args, ranks, run, self.save,
-                eval_data=evaluated, groups=groups, stop_data=watched, stop_groups=stop_groups,
+                self.model,
+                data,
+                args,
+                ranks,
+                run,
+                self.save,
+                eval_data=evaluated,
+                groups=groups,
+                stop_data=watched,
+                stop_groups=stop_groups,
                 report=report if ranks.is_main else None,
-            )  # fmt: skip
+            )
             try:
                 return trainer.run()
             finally:
@@ -262,10 +272,13 @@ class Seq2SeqModel:
         data = encode_pairs(records, self.tokenizer, loss_on_end=self.args.train_on_end_token)
         with process_group(self.device) as ranks:
             return evaluate(
-                self.model, data.to(self.device), group_items(records, self.args.group_by),
-                batch_size=self.args.eval_batch_size, ranks=ranks,
+                self.model,
+                data.to(self.device),
+                group_items(records, self.args.group_by),
+                batch_size=self.args.eval_batch_size,
+                ranks=ranks,
                 autocast=autocast(precision_of(self.args, self.device), self.device),
-            )  # fmt: skip
+            )
 
     def predict(self, prompts: Sequence[str], new_tokens: int | None = None) -> list[str]:
         """Each prompt with its greedy continuation, ended by the end token.

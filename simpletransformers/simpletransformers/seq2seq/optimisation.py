@@ -22,10 +22,12 @@ def build_optimizer(model: PreTrainedModel, args: Seq2SeqArgs) -> torch.optim.Ad
             {"params": decayed, "weight_decay": args.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ],
-        lr=args.learning_rate, betas=args.adam_betas, eps=args.adam_epsilon,
+        lr=args.learning_rate,
+        betas=args.adam_betas,
+        eps=args.adam_epsilon,
         fused=next(model.parameters()).device.type in {"cpu", "cuda"},
         capturable=args.cuda_graphs,
-    )  # fmt: skip
+    )
 
 
 def rates_on_device(optimizer: torch.optim.Optimizer) -> None:

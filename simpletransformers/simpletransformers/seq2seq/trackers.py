@@ -31,9 +31,13 @@ class Trackers:
         if project:
             wandb = _import("wandb", "--wandb_project")
             self._wandb = wandb.init(
-                project=project, entity=entity, name=name or run.name, dir=str(run),
-                config=dict(config), resume="allow",
-            )  # fmt: skip
+                project=project,
+                entity=entity,
+                name=name or run.name,
+                dir=str(run),
+                config=dict(config),
+                resume="allow",
+            )
         if board:
             self._board = board.SummaryWriter(str(run / "tensorboard"))
 

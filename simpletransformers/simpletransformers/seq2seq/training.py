@@ -45,12 +45,27 @@ logger = logging.getLogger(__name__)
 
 #: Arguments that may differ between a run and its continuation.
 _FREE = {
-    "max_steps", "num_train_epochs", "evaluate_during_training", "evaluate_during_training_steps",
-    "eval_batch_size", "group_by", "logging_steps", "save_steps", "save_step_dense",
-    "save_step_dense_interval", "save_fine_step_list", "resume_state_minutes", "resume",
-    "overwrite_output_dir", "generation_length", "compile", "save_log_spaced", "keep", "stop_when",
+    "max_steps",
+    "num_train_epochs",
+    "evaluate_during_training",
+    "evaluate_during_training_steps",
+    "eval_batch_size",
+    "group_by",
+    "logging_steps",
+    "save_steps",
+    "save_step_dense",
+    "save_step_dense_interval",
+    "save_fine_step_list",
+    "resume_state_minutes",
+    "resume",
+    "overwrite_output_dir",
+    "generation_length",
+    "compile",
+    "save_log_spaced",
+    "keep",
+    "stop_when",
     "patience_epochs_after_fit",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -112,9 +127,11 @@ class Trainer:
         self._stop_groups = self.groups if stop_data is None else stop_groups or {}
         self._fit_epoch: float | None = None
         self.order = DataOrder(
-            len(data), args.train_batch_size * args.gradient_accumulation_steps, args.manual_seed,
+            len(data),
+            args.train_batch_size * args.gradient_accumulation_steps,
+            args.manual_seed,
             ranks.device,
-        )  # fmt: skip
+        )
         self.total = args.max_steps or math.ceil(
             args.num_train_epochs * len(data) / self.order.batch
         )
@@ -290,9 +307,13 @@ class Trainer:
 
     def _scores(self, data: EncodedPairs, groups: Mapping[str, Sequence[int]]):
         return evaluate(
-            self.model, data, groups, batch_size=self.args.eval_batch_size, ranks=self.ranks,
+            self.model,
+            data,
+            groups,
+            batch_size=self.args.eval_batch_size,
+            ranks=self.ranks,
             autocast=self._autocast(),
-        )  # fmt: skip
+        )
 
     # ------------------------------------------------------------------------ checkpoints, state
 
