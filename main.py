@@ -471,11 +471,5 @@ def predict(model, records: list[dict], arguments: argparse.Namespace) -> None:
     print(f"outputs: {relative_to_root(file)}")
 
 
-def refusals() -> tuple[type[Exception], ...]:
-    from simpletransformers.seq2seq import Seq2SeqError
-
-    return (Seq2SeqError,)
-
-
 if __name__ == "__main__":
-    run(build_parser(), main, refusals=refusals)
+    run(build_parser(), main)

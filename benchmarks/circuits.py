@@ -131,14 +131,14 @@ def cluster_times(count: int) -> list[str]:
 
     import numpy as np
 
-    from coverage_principle.circuits import similarity
+    from coverage_principle.circuits import measure_similarity
 
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 50, size=count)
     vectors = rng.normal(size=(count, 768)) + rng.normal(size=(50, 768))[groups]
     vectors = vectors.astype(np.float32)
     started = time.perf_counter()
-    ours = similarity(vectors, groups)
+    ours = measure_similarity(vectors, groups)
     middle = time.perf_counter()
     unit = vectors.astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
@@ -161,14 +161,14 @@ def row(name: str, plain: float, ours: float, worst: float, allowed: float) -> l
 def take_states(count: int) -> None:
     import numpy as np
 
-    from coverage_principle.circuits import collect_states, similarity, sites_of
+    from coverage_principle.circuits import collect_states, measure_similarity, sites_of
 
     rng = np.random.default_rng(0)
     inputs = rng.integers(0, 50, size=(count, 3))
     groups = rng.integers(0, 50, size=count)
     states = collect_states(random_model(2), inputs, sites_of("residual", 2, 3, None))
     for vectors in states.values():
-        similarity(vectors, groups)
+        measure_similarity(vectors, groups)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,127 @@
-"""The frame around every command: ``--debug``, logging, and refusals in one sentence.
+"""The frame around every command: flags made of settings, logging, refusals in one sentence.
 
 A command file holds a parser and a ``main(arguments)``; it ends with ``run(build_parser(), main)``.
+The library speaks of settings by their names, in backticks; here they become flags.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from coverage_principle.errors import InputError
+from simpletransformers.settings import Kind, Settings, Spec, fields_of
 
 #: Loggers of libraries whose notes help nobody who runs a command.
 _CHATTER = ("matplotlib", "fontTools", "PIL", "urllib3", "filelock", "asyncio", "torch")
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+# ------------------------------------------------------------------------------------- parsers
+
+
+def command_parser(description: str, **options: Any) -> argparse.ArgumentParser:
+    """The parser of a command: its docstring as it is written, no abbreviated flags."""
+    options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+    return argparse.ArgumentParser(description=description, allow_abbrev=False, **options)
+
+
+def add_settings(
+    parser: Any,
+    settings: type[Settings],
+    *,
+    only: Collection[str] | None = None,
+    omit: Collection[str] = (),
+    **changes: object,
+) -> None:
+    """A flag for every setting, or for ``only`` some of them, or for all but those of ``omit``.
+
+    ``changes`` maps a setting to another default than its own, or to a dictionary of what is to be
+    other in ``add_argument`` (``default``, ``help``, ``choices``, ``required``). ``parser`` may be
+    an argument group. A setting without default is a flag that must be given.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    for name, (kind, spec) in fields_of(settings).items():
+        if name in omit or (only is not None and name not in only):
+            continue
+        options = _flag_options(kind, spec, defaults[name])
+        change = changes.get(name, {})
+        options |= change if isinstance(change, Mapping) else {"default": change}
+        if options.get("default") is not None:
+            options.pop("required", None)
+        shown = options.get("default")
+        if options.get("action") is None and shown not in (None, (), ""):
+            values = shown if isinstance(shown, (tuple, list)) else [shown]
+            options["help"] += f" (default: {' '.join(map(str, values))})"
+        options["help"] = options["help"].replace("%", "%%")
+        parser.add_argument(f"--{spec.flag or name}", dest=name, **options)
+
+
+def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
+    options: dict[str, object] = {"help": spec.help}
+    if kind.type is bool:
+        return {**options, "action": "store_true", "default": bool(default)}
+    if kind.many and spec.parse is None:
+        options["nargs"] = "+"
+    if spec.metavar is not None:
+        options["metavar"] = spec.metavar
+    if spec.choices is not None:
+        options["choices"] = spec.choices
+    options["type"] = spec.parse or (kind.type if kind.type in (int, float) else str)
+    if default is dataclasses.MISSING:
+        return {**options, "required": True}
+    return {**options, "default": default}
+
+
+def settings_from(
+    settings: type[AnySettings], arguments: argparse.Namespace, **fixed: object
+) -> AnySettings:
+    """The settings that a command's flags give; ``fixed`` are those that it decides itself."""
+    given = {name: value for name, value in vars(arguments).items() if name in fields_of(settings)}
+    return settings(**{**given, **fixed})
+
+
+def add_presets(parser: Any, presets: Mapping[str, Mapping[str, object]], about: str) -> None:
+    """``--preset NAME``: sets the flags of a preset; flags that come after it override it."""
+
+    class Preset(argparse.Action):
+        def __call__(self, _parser, namespace, value, _option=None) -> None:
+            setattr(namespace, self.dest, value)
+            for name, setting in presets[value].items():
+                setattr(namespace, name, setting)
+
+    parser.add_argument("--preset", action=Preset, choices=tuple(presets), help=about)
+
+
+def positive(text: str) -> int:
+    """For ``type=``: an integer of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not an integer of at least 1")
+    return int(text)
+
+
+def integers(low: int) -> Callable[[str], tuple[int, ...]]:
+    """For ``type=``: integers of at least ``low``, separated by commas, each once."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        parts = [part.strip() for part in text.split(",")]
+        if not all(part.isdecimal() and int(part) >= low for part in parts):
+            raise argparse.ArgumentTypeError(
+                f"{text} is not a list of integers of at least {low}, such as {low},{low + 1}"
+            )
+        return tuple(dict.fromkeys(map(int, parts)))
+
+    return parse
+
+
+# ------------------------------------------------------------------------------- running a command
 
 
 def run(
@@ -30,15 +137,16 @@ def run(
     machine's limits, no bug of ours) or one of the exception types that ``refusals()`` returns (a
     function, so that a command can name a type of a package that it imports only after parsing)
     prints one sentence to stderr and exits with 1; with ``--debug`` the traceback is shown as well.
-    Ctrl-C exits with 130. Any other exception is a bug of ours and keeps its traceback.
+    Settings named in the sentence appear as the flags that set them. Ctrl-C exits with 130. Any
+    other exception is a bug of ours and keeps its traceback.
     """
     if not any("--debug" in action.option_strings for action in parser._actions):
         parser.add_argument("--debug", action="store_true", help="debug log and full tracebacks")
     arguments = parser.parse_args(argv)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Flags(parser, debug=arguments.debug))
     logging.basicConfig(
-        level=logging.DEBUG if arguments.debug else logging.INFO,
-        format="%(levelname)s %(name)s: %(message)s" if arguments.debug else "%(message)s",
-        stream=sys.stderr,
+        level=logging.DEBUG if arguments.debug else logging.INFO, handlers=[handler]
     )
     for name in _CHATTER:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -53,28 +161,43 @@ def run(
     except (InputError, OSError, MemoryError, *refusals()) as error:
         if arguments.debug:
             raise
-        parser.exit(1, f"{parser.prog}: error: {_sentence(error)}\n")
+        parser.exit(1, f"{parser.prog}: error: {with_flags(_sentence(error), parser)}\n")
 
 
-def positive(text: str) -> int:
-    """For ``type=``: an integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not an integer of at least 1")
-    return int(text)
+def with_flags(text: str, parser: argparse.ArgumentParser) -> str:
+    """``text`` with each setting that it names in backticks written as the flag that sets it.
+
+    A name that is no flag of this command stays, without its backticks.
+    """
+    flags: dict[str, str] = {}
+    for action in parser._actions:
+        for option in action.option_strings or ([action.metavar] if action.metavar else []):
+            flags.setdefault(action.dest, option)
+            flags.setdefault(option.lstrip("-"), option)
+    return re.sub(r"`(\w+)`", lambda match: flags.get(match[1], match[1]), text)
 
 
-def integers(low: int) -> Callable[[str], list[int]]:
-    """For ``type=``: integers of at least ``low``, separated by commas, each once."""
+class _Flags(logging.Formatter):
+    """Log lines in which settings appear as flags."""
 
-    def parse(text: str) -> list[int]:
-        parts = [part.strip() for part in text.split(",")]
-        if not all(part.isdecimal() and int(part) >= low for part in parts):
-            raise argparse.ArgumentTypeError(
-                f"{text} is not a list of integers of at least {low}, such as {low},{low + 1}"
-            )
-        return list(dict.fromkeys(map(int, parts)))
+    def __init__(self, parser: argparse.ArgumentParser, *, debug: bool) -> None:
+        super().__init__("%(levelname)s %(name)s: %(message)s" if debug else "%(message)s")
+        self._parser = parser
 
-    return parse
+    def format(self, record: logging.LogRecord) -> str:
+        return with_flags(super().format(record), self._parser)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}"
+    if isinstance(error, MemoryError):
+        return f"this does not fit into memory ({error or 'no details'}); ask for something smaller"
+    return str(error)
+
+
+# --------------------------------------------------------------------------------------- printing
 
 
 def refresh_seconds() -> float:
@@ -95,12 +218,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         )
         for row in (header, *rows)
     )
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
-    if isinstance(error, MemoryError):
-        return f"this does not fit into memory ({error or 'no details'}); ask for something smaller"
-    return str(error)

@@ -322,14 +322,14 @@ def test_similarity_equals_all_pairs(vectors, data):
     expected = slow.cosine_statistics(vectors, groups.tolist())
     if expected["between_centroid"] is not None and np.isnan(expected["between_centroid"]):
         del expected["between_centroid"]  # a mean of exactly zero has no direction
-    agrees(circuits.similarity(vectors, groups), expected)
+    agrees(circuits.measure_similarity(vectors, groups), expected)
 
 
 def test_similarity_of_a_hand_worked_case():
     vectors = np.array([[2.0, 0], [0, 3], [1, 0], [0, 0.5], [0, 7]])
     groups = np.array([0, 0, 1, 2, 2])
     agrees(
-        circuits.similarity(vectors, groups),
+        circuits.measure_similarity(vectors, groups),
         {
             "within": 0.5,
             "within_balanced": 0.5,  # 0 in group 0, 1 in group 2
@@ -342,10 +342,10 @@ def test_similarity_of_a_hand_worked_case():
 
 
 def test_similarity_without_pairs_and_without_vectors():
-    alone = circuits.similarity(np.ones((1, 3)), np.zeros(1), rng=np.random.default_rng(0))
+    alone = circuits.measure_similarity(np.ones((1, 3)), np.zeros(1), rng=np.random.default_rng(0))
     assert alone["within"] is alone["between_all"] is alone["iicg"] is None
     assert alone["iicg_interval"] is None
-    assert circuits.similarity(np.ones((0, 3)), np.zeros(0))["iicg"] is None
+    assert circuits.measure_similarity(np.ones((0, 3)), np.zeros(0))["iicg"] is None
 
 
 def test_similarity_interval_covers_no_gap_where_there_is_none_and_a_gap_where_there_is():
@@ -353,12 +353,12 @@ def test_similarity_interval_covers_no_gap_where_there_is_none_and_a_gap_where_t
     groups = rng.integers(0, 20, size=600)
     noise = rng.normal(size=(600, 32))
     shared = rng.normal(size=(20, 32))[groups]
-    flat = circuits.similarity(noise, groups, rng=np.random.default_rng(0))
+    flat = circuits.measure_similarity(noise, groups, rng=np.random.default_rng(0))
     assert flat["iicg_interval"][0] < 0.005 and flat["iicg_interval"][1] > -0.005
-    clustered = circuits.similarity(noise + shared, groups, rng=np.random.default_rng(0))
+    clustered = circuits.measure_similarity(noise + shared, groups, rng=np.random.default_rng(0))
     low, high = clustered["iicg_interval"]
     assert 0.3 < low < clustered["iicg"] < high < 0.7
-    again = circuits.similarity(noise + shared, groups, rng=np.random.default_rng(0))
+    again = circuits.measure_similarity(noise + shared, groups, rng=np.random.default_rng(0))
     assert again == clustered
 
 

@@ -71,7 +71,7 @@ def test_clustering_finds_where_the_bridge_appears(loaded, dataset):
     splits = circuits.item_splits(
         dataset, circuits.grouping_of(dataset.graph, "b"), out_of_domain=True
     )
-    cells, _ = circuits.collapse(
+    cells, _ = circuits.cluster_states(
         loaded,
         dataset,
         [Site(layer, p) for layer in range(1, 5) for p in range(3)],

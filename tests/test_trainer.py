@@ -17,13 +17,8 @@ import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from coverage_principle.experiments import start_command
-from simpletransformers.seq2seq import (
-    Seq2SeqArgs,
-    Seq2SeqError,
-    Seq2SeqModel,
-    checkpoints,
-    lean,
-)
+from simpletransformers.errors import InputError
+from simpletransformers.seq2seq import Seq2SeqArgs, Seq2SeqModel, checkpoints, lean
 from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import NO_LOSS, encode_pairs
 from simpletransformers.seq2seq.evaluation import evaluate, group_items
@@ -110,7 +105,7 @@ def test_rows_of_different_length_are_padded_without_loss():
     ],
 )
 def test_unusable_records_are_refused_with_a_reason(record, words):
-    with pytest.raises(Seq2SeqError, match=words):
+    with pytest.raises(InputError, match=words):
         encode_pairs([record], build_tokenizer(TOKENS, "</a>"))
 
 
@@ -328,7 +323,7 @@ def test_twenty_steps_and_twenty_more_are_forty(tmp_path, changes):
         assert torch.equal(a, b)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     other = tiny_model(max_steps=60, resume=True, manual_seed=1, **changes)
-    with pytest.raises(Seq2SeqError, match="manual_seed was 42, is 1"):
+    with pytest.raises(InputError, match="manual_seed was 42, is 1"):
         other.train_model(pairs(30), output_dir=tmp_path / "parts")
     anew = tiny_model(max_steps=3, resume=True, overwrite_output_dir=True, manual_seed=1)
     assert anew.train_model(pairs(30), output_dir=tmp_path / "parts").step == 3
@@ -338,7 +333,7 @@ def test_twenty_steps_and_twenty_more_are_forty(tmp_path, changes):
 def test_a_run_is_not_mixed_with_another(tmp_path):
     tiny_model().train_model(pairs(30), output_dir=tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(Seq2SeqError, match="already holds a run"):
+    with pytest.raises(InputError, match="already holds a run"):
         tiny_model().train_model(pairs(30), output_dir=tmp_path)
     tiny_model(overwrite_output_dir=True, max_steps=3).train_model(pairs(30), output_dir=tmp_path)
     assert len(losses(tmp_path)) == 3
@@ -398,7 +393,7 @@ def test_a_checkpoint_that_is_removed_is_whole_or_gone(tmp_path, monkeypatch):
     ],
 )
 def test_arguments_out_of_range_are_refused(changes, words):
-    with pytest.raises(Seq2SeqError, match=words):
+    with pytest.raises(InputError, match=words):
         tiny_model(**changes)
 
 
@@ -418,7 +413,7 @@ def test_unknown_models_and_devices_are_refused(tmp_path):
             "init_weights": True,
             "device": "cpu",
         }
-        with pytest.raises(Seq2SeqError, match=words):
+        with pytest.raises(InputError, match=words):
             Seq2SeqModel(**{**settings, **arguments})
 
 

@@ -16,7 +16,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GPT2LMHeadModel
 
-from simpletransformers.seq2seq import Seq2SeqError, Seq2SeqModel, graphs
+from simpletransformers.errors import InputError
+from simpletransformers.seq2seq import Seq2SeqModel, graphs
 from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import encode_pairs
 from simpletransformers.seq2seq.order import DataOrder
@@ -92,12 +93,12 @@ def test_recorded_steps_are_those_of_the_usual_loop(tmp_path, monkeypatch):
 
 
 def test_recording_is_refused_where_it_cannot_work(tmp_path):
-    with pytest.raises(Seq2SeqError, match="cuda_graphs needs a GPU"):
+    with pytest.raises(InputError, match="cuda_graphs needs a GPU"):
         tiny_model(cuda_graphs=True).train_model(pairs(30), None, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     gpu = torch.device("cuda", 0)
     for world, precision, words in ((2, "bf16", "single process"), (1, "fp16", "bf16 or fp32")):
-        with pytest.raises(Seq2SeqError, match=words):
+        with pytest.raises(InputError, match=words):
             graphs.check(gpu, world, precision)
     graphs.check(gpu, 1, "bf16")
 
@@ -168,7 +169,7 @@ def test_what_cannot_be_written_is_said_in_a_sentence(tmp_path):
     process.start()
     for folder, limit in (("checkpoint-2", 40_000), ("resume_state", 150_000)):
         kind, said = answers.get(timeout=120)
-        assert kind == "Seq2SeqError"
+        assert kind == "InputError"
         assert f"{folder} could not be written, with" in said and "MiB free on its disk" in said
         left = {p.name for p in (tmp_path / str(limit)).iterdir()}
         complete = {"checkpoint-2"} if folder == "resume_state" else set()
@@ -215,7 +216,7 @@ def test_every_published_flag_is_known():
 )
 def test_sizes_that_a_model_cannot_have_are_refused(model_type, changes, words):
     args = {"n_layer": 1, "n_head": 2, "n_embd": 16, **changes}
-    with pytest.raises(Seq2SeqError, match=words):
+    with pytest.raises(InputError, match=words):
         Seq2SeqModel(
             model_type, "gpt2", args=args, new_tokens=TOKENS, init_weights=True, device="cpu"
         )

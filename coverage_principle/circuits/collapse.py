@@ -9,13 +9,13 @@ import numpy as np
 from coverage_principle.circuits.checkpoints import LoadedModel
 from coverage_principle.circuits.grouping import Grouping, layout_of, sequences
 from coverage_principle.circuits.items import ItemSplit, union_of
-from coverage_principle.circuits.similarity import similarity
+from coverage_principle.circuits.similarity import measure_similarity
 from coverage_principle.circuits.states import Site, collect_states
 from coverage_principle.data import Dataset
 from coverage_principle.errors import InputError
 
 
-def collapse(
+def cluster_states(
     loaded: LoadedModel,
     dataset: Dataset,
     sites: Sequence[Site],
@@ -32,8 +32,8 @@ def collapse(
 
     The model is fed each item's whole target (teacher-forced), so positions after the inputs are
     its bridges, filler or answer. Returns the cells, one for each site and split (``layer``,
-    ``after_ln_f``, ``position``, ``slot``, ``split`` and what ``similarity`` returns), and the
-    arrays behind them: ``test_rows`` (n,), ``inputs`` (n, slots), ``groups`` (n,),
+    ``after_ln_f``, ``position``, ``slot``, ``split`` and what ``measure_similarity`` returns), and
+    the arrays behind them: ``test_rows`` (n,), ``inputs`` (n, slots), ``groups`` (n,),
     ``member/<split>`` (n,) bool, and ``state/<site key>`` (n, width). ``progress`` is told of each
     finished site.
     """
@@ -49,7 +49,7 @@ def collapse(
     cells = []
     for site in sites:
         for name, place in places.items():
-            measured = similarity(
+            measured = measure_similarity(
                 states[site][place],
                 groups[place],
                 rng=np.random.default_rng(seed),

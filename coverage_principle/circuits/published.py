@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from coverage_principle.circuits.projection import BINS, cosine_histograms
-from coverage_principle.circuits.similarity import similarity, unit_vectors
+from coverage_principle.circuits.similarity import measure_similarity, unit_vectors
 from coverage_principle.circuits.states import Site
 from coverage_principle.data import Dataset, read_json, write_json
 from coverage_principle.errors import InputError
@@ -47,8 +47,8 @@ def write_dedup_files(
 ) -> None:
     """Write ``<parent>/(<layer>,<position>)/<step>/<split>_dedup.json`` for sites and splits.
 
-    ``arrays`` are those of ``collapse``. As published, layer L of the residual stream is the state
-    after the final norm, and vectors stand under ``post_mlp`` whatever the stream.
+    ``arrays`` are those of ``cluster_states``. As published, layer L of the residual stream is the
+    state after the final norm, and vectors stand under ``post_mlp`` whatever the stream.
     """
     normed = {(site.layer, site.position) for site in sites if site.after_ln_f}
     groups = [name for name in splits if "=" in name]
@@ -162,15 +162,15 @@ def cosine_report(
     """The published statistics of ``id_train``, ``id_test`` and ``ood``, plus IICG.
 
     For each split ``within_sim``, ``between_sim`` (centroids), ``between_allvec_sim``,
-    ``all_sim``, what ``similarity`` returns, and ``histograms`` in place of the published lists of
-    every pair; ``bins`` are their edges. ``cross_category``: mean cosine of the centroids of shared
-    groups (``id_train_test_sim``), and of the OOD mean of centroids with each train or test
-    centroid. None where there is nothing to compare.
+    ``all_sim``, what ``measure_similarity`` returns, and ``histograms`` in place of the published
+    lists of every pair; ``bins`` are their edges. ``cross_category``: mean cosine of the centroids
+    of shared groups (``id_train_test_sim``), and of the OOD mean of centroids with each train or
+    test centroid. None where there is nothing to compare.
     """
     report: dict[str, dict] = {}
     for name, part in parts.items():
         rng = np.random.default_rng(seed)
-        found = similarity(part.vectors, part.groups, rng=rng, permutations=permutations)
+        found = measure_similarity(part.vectors, part.groups, rng=rng, permutations=permutations)
         unit = unit_vectors(np.asarray(part.vectors, dtype=np.float64))
         count, total = len(unit), unit.sum(axis=0)
         pairs = count * (count - 1)

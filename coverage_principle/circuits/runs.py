@@ -20,7 +20,7 @@ from coverage_principle.circuits.checkpoints import (
     find_dataset,
     load_model,
 )
-from coverage_principle.circuits.collapse import collapse
+from coverage_principle.circuits.collapse import cluster_states
 from coverage_principle.circuits.grouping import Grouping, grouping_of, layout_of
 from coverage_principle.circuits.items import ItemSplit, item_splits, k_groups_of
 from coverage_principle.circuits.published import write_dedup_files
@@ -134,7 +134,7 @@ def collapse_run(
     loaded = load_model(checkpoint, dataset.codec, choose_device(device))
     names = layout_of(dataset).names
     sites = _sites(stream, loaded.num_layers, names, pairs)
-    cells, arrays = collapse(
+    cells, arrays = cluster_states(
         loaded,
         dataset,
         sites,

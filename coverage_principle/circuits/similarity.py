@@ -79,7 +79,7 @@ def unit_vectors(vectors: np.ndarray) -> np.ndarray:
     return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
 
 
-def similarity(
+def measure_similarity(
     vectors: np.ndarray,
     groups: np.ndarray,
     *,

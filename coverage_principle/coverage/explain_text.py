@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from coverage_principle.coverage.dataset import Coverage, SlotSet
-from coverage_principle.coverage.explain import Explanation, Pair, Step
+from coverage_principle.coverage.explanation import Explanation, Pair, Step
 from coverage_principle.coverage.substitution import EVERY_K
 
 

@@ -1,27 +1,17 @@
 """Many runs: settings as data, carried out once, on this machine or on a cluster."""
 
-from coverage_principle.experiments.commands import start_command, stop_command
-from coverage_principle.experiments.execution import Interrupted, Workplace, execute
-from coverage_principle.experiments.launchers import LocalLauncher, Progress
-from coverage_principle.experiments.ledger import Ledger
-from coverage_principle.experiments.settings import RunSettings, StageCommand
-from coverage_principle.experiments.slurm import SlurmLauncher
-from coverage_principle.experiments.spec import Spec, read_spec
-from coverage_principle.experiments.sweep import Sweep
+from simpletransformers.lazy import exports
 
-__all__ = [
-    "Interrupted",
-    "Ledger",
-    "LocalLauncher",
-    "Progress",
-    "RunSettings",
-    "SlurmLauncher",
-    "Spec",
-    "StageCommand",
-    "Sweep",
-    "Workplace",
-    "execute",
-    "read_spec",
-    "start_command",
-    "stop_command",
-]
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "commands": "start_command stop_command",
+        "execution": "Interrupted Workplace execute",
+        "launchers": "LocalLauncher Progress",
+        "ledger": "Ledger",
+        "settings": "RunSettings StageCommand",
+        "slurm": "SlurmLauncher",
+        "spec": "Spec read_spec",
+        "sweep": "Sweep",
+    },
+)

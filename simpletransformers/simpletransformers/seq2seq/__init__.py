@@ -1,6 +1,5 @@
 """``Seq2SeqModel`` and its arguments."""
 
-from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
-from simpletransformers.seq2seq.model import Seq2SeqModel
+from simpletransformers.lazy import exports
 
-__all__ = ["Seq2SeqArgs", "Seq2SeqError", "Seq2SeqModel"]
+__getattr__, __dir__, __all__ = exports(__name__, {"args": "Seq2SeqArgs", "model": "Seq2SeqModel"})

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2LMHeadModel, PreTrainedModel
 
-from simpletransformers.seq2seq.args import Seq2SeqError
+from simpletransformers.errors import InputError
 
 MODEL_TYPES = ("gpt2", "llama", "mamba")
 
@@ -38,13 +38,13 @@ def build_config(model_type: str, sizes: dict[str, int | None], *, dropout: floa
 
     ``tokens`` are ``vocab_size`` and the ids of special tokens. Mamba has no heads, and its inner
     width is ``n_inner`` or twice ``n_embd``; Llama has no dropout but on attention.
-    ``Seq2SeqError`` for sizes that the type cannot have.
+    ``InputError`` for sizes that the type cannot have.
     """
     layers, heads, width = sizes["n_layer"], sizes["n_head"], sizes["n_embd"]
     inner, common = sizes["n_inner"], {"use_cache": False, **tokens}
     if model_type == "llama":
         if width // heads % 2:
-            raise Seq2SeqError(
+            raise InputError(
                 f"n_embd {width} over n_head {heads} makes heads of {width // heads} dimensions; "
                 "llama needs an even number, as it rotates them in pairs"
             )
@@ -61,7 +61,7 @@ def build_config(model_type: str, sizes: dict[str, int | None], *, dropout: floa
         )
     if model_type == "mamba":
         if (inner or width) % width:
-            raise Seq2SeqError(
+            raise InputError(
                 f"n_inner {inner} is not a multiple of n_embd {width}, as mamba needs it"
             )
         return AutoConfig.for_model(
@@ -88,14 +88,14 @@ def build_config(model_type: str, sizes: dict[str, int | None], *, dropout: floa
 
 
 def build_model(config, switches: Sequence[str], attention: str) -> PreTrainedModel:
-    """A model with fresh weights. ``Seq2SeqError`` for switches of another type than gpt2."""
+    """A model with fresh weights. ``InputError`` for switches of another type than gpt2."""
     if switches and config.model_type != "gpt2":
-        raise Seq2SeqError(
+        raise InputError(
             f"{', '.join(switches)} change a gpt2; leave them away with model_type "
             f"{config.model_type}"
         )
     if {"no_mlp", "share_mlp"} <= set(switches):
-        raise Seq2SeqError("no_mlp leaves no MLP to share; leave one of no_mlp, share_mlp away")
+        raise InputError("no_mlp leaves no MLP to share; leave one of no_mlp, share_mlp away")
     if switches:
         config.architecture_switches = list(switches)
     if "add_recurrence" in switches:
@@ -109,7 +109,7 @@ def load_model(folder: Path, attention: str) -> PreTrainedModel:
     """The model of a checkpoint folder, switches included."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if config.model_type not in MODEL_TYPES:
-        raise Seq2SeqError(
+        raise InputError(
             f"{folder} holds a {config.model_type}; model types here are {', '.join(MODEL_TYPES)}"
         )
     chosen = {} if config.model_type == "mamba" else {"attn_implementation": attention}
@@ -122,7 +122,7 @@ def apply_switches(model: PreTrainedModel) -> PreTrainedModel:
     """Make a GPT-2 the model that ``config.architecture_switches`` describes, in place."""
     switches = set(getattr(model.config, "architecture_switches", None) or ())
     if unknown := switches - set(SWITCHES):
-        raise Seq2SeqError(
+        raise InputError(
             f"config.json asks for {', '.join(sorted(unknown))}; known architecture switches are "
             f"{', '.join(SWITCHES)}"
         )

@@ -9,10 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
-class Seq2SeqError(ValueError):
-    """Arguments, data or a checkpoint that cannot be used; the message is one clear sentence."""
-
+from simpletransformers.errors import InputError
 
 #: Learning-rate schedules, by the names of ``transformers.get_<name>``.
 SCHEDULERS = (
@@ -98,11 +95,11 @@ class Seq2SeqArgs:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> Seq2SeqArgs:
-        """Arguments from a dictionary; ``Seq2SeqError`` names a key that does not exist."""
+        """Arguments from a dictionary; ``InputError`` names a key that does not exist."""
         known = {f.name for f in dataclasses.fields(cls)}
         for key in values:
             if key not in known:
-                raise Seq2SeqError(f"Seq2SeqArgs has no argument {key!r}; it has {sorted(known)}")
+                raise InputError(f"Seq2SeqArgs has no argument {key!r}; it has {sorted(known)}")
         return cls(**values)
 
     @classmethod
@@ -121,7 +118,7 @@ class Seq2SeqArgs:
         (Path(folder) / "model_args.json").write_text(text, encoding="utf-8")
 
     def check(self) -> None:
-        """Raise ``Seq2SeqError`` for a value out of range, naming it."""
+        """Raise ``InputError`` for a value out of range, naming it."""
         at_least = {
             "train_batch_size": 1,
             "gradient_accumulation_steps": 1,
@@ -150,11 +147,11 @@ class Seq2SeqArgs:
         for name, low in at_least.items():
             value = getattr(self, name)
             if value is not None and not low <= value < math.inf:  # nan is neither
-                raise Seq2SeqError(f"{name} is {value}; it must be at least {low} and finite")
+                raise InputError(f"{name} is {value}; it must be at least {low} and finite")
         if self.max_steps == 0 and self.num_train_epochs == 0:
-            raise Seq2SeqError("max_steps and num_train_epochs are both 0; give one of them")
+            raise InputError("max_steps and num_train_epochs are both 0; give one of them")
         for name, allowed in (("scheduler", SCHEDULERS), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
-                raise Seq2SeqError(
+                raise InputError(
                     f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
                 )

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from simpletransformers.seq2seq.args import Seq2SeqError
+from simpletransformers.errors import InputError
 
 FINAL = "final_checkpoint"
 _RESUME = "resume_state"
@@ -30,7 +30,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Let ``fill`` write into a temporary folder, then put that in the place of ``folder``.
 
     An old ``folder`` stays whole until the new one is; ``recover`` mends a crash in between. What
-    cannot be written is an ``OSError`` or ``Seq2SeqError``.
+    cannot be written is an ``OSError`` or ``InputError``.
     """
     folder = Path(folder)
     new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
@@ -41,7 +41,7 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         try:
             fill(new)
         except (RuntimeError, SafetensorError) as error:  # how torch and safetensors say OSError
-            raise Seq2SeqError(
+            raise InputError(
                 f"{folder} could not be written, with {shutil.disk_usage(new).free >> 20:,} MiB "
                 f"free on its disk; what was complete before is intact, and --resume goes on from "
                 f"it ({' '.join(str(error).split())})"
@@ -105,4 +105,4 @@ def load_resume_state(run: Path) -> dict | None:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch names no common base for unreadable files
-        raise Seq2SeqError(f"{file} cannot be read ({error}); train without --resume") from error
+        raise InputError(f"{file} cannot be read ({error}); train without --resume") from error

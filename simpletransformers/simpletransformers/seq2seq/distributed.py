@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from simpletransformers.seq2seq.args import Seq2SeqError
+from simpletransformers.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Ranks:
 def choose_device(request: str = "auto") -> torch.device:
     """The device named ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
-    ``auto`` is this rank's GPU if there is one, else the CPU. ``Seq2SeqError`` if the device is not
+    ``auto`` is this rank's GPU if there is one, else the CPU. ``InputError`` if the device is not
     there.
     """
     local = int(os.environ.get("LOCAL_RANK", 0))
@@ -56,22 +56,22 @@ def choose_device(request: str = "auto") -> torch.device:
     try:
         device = torch.device(request)
     except RuntimeError as error:
-        raise Seq2SeqError(
+        raise InputError(
             f"device {request!r} is not known; use auto, cpu, cuda, cuda:N or mps"
         ) from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise Seq2SeqError(f"device {request!r} was asked for, but torch sees no GPU; use cpu")
+            raise InputError(f"device {request!r} was asked for, but torch sees no GPU; use cpu")
         index = local if device.index is None else device.index
         if index >= torch.cuda.device_count():
-            raise Seq2SeqError(
+            raise InputError(
                 f"GPU {index} was asked for, but torch sees {torch.cuda.device_count()} GPU(s)"
             )
         return torch.device("cuda", index)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise Seq2SeqError("device 'mps' was asked for, but this machine has none; use cpu")
+        raise InputError("device 'mps' was asked for, but this machine has none; use cpu")
     if device.type not in {"cpu", "cuda", "mps"}:
-        raise Seq2SeqError(f"device {request!r} is not one of auto, cpu, cuda, cuda:N, mps")
+        raise InputError(f"device {request!r} is not one of auto, cpu, cuda, cuda:N, mps")
     return device
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from simpletransformers.seq2seq.args import Seq2SeqError
+from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.tokenizer import encode
 
 #: Label of a column at which a row carries no loss; ``torch.nn.functional.cross_entropy``'s own.
@@ -67,19 +67,19 @@ def encode_pairs(
     """Encode records with ``input_text`` and ``target_text``.
 
     Rows may differ in length; shorter ones are padded on the right, where causal attention and
-    ``NO_LOSS`` keep the padding from mattering. ``Seq2SeqError`` names the first record that is
+    ``NO_LOSS`` keep the padding from mattering. ``InputError`` names the first record that is
     incomplete, does not repeat its input, or leaves nothing to produce.
     """
     records = list(records)
     if not records:
-        raise Seq2SeqError("there are no records; at least one is needed")
+        raise InputError("there are no records; at least one is needed")
     for number, record in enumerate(records, start=1):
         if not all(isinstance(record.get(key), str) for key in ("input_text", "target_text")):
-            raise Seq2SeqError(
+            raise InputError(
                 f"record {number} lacks input_text or target_text, or one of them is no text"
             )
         if not record["target_text"].startswith(record["input_text"]):
-            raise Seq2SeqError(f"record {number}: target_text does not begin with input_text")
+            raise InputError(f"record {number}: target_text does not begin with input_text")
     prompts = encode(tokenizer, [record["input_text"] for record in records])
     targets = encode(tokenizer, [record["target_text"] for record in records])
     end = tokenizer.eos_token_id
@@ -87,7 +87,7 @@ def encode_pairs(
     for number, (prompt, target) in enumerate(zip(prompts, targets, strict=True), start=1):
         produced = target[len(prompt) :]
         if not prompt or len(produced) < 2 or produced[-1] != end:
-            raise Seq2SeqError(
+            raise InputError(
                 f"record {number}: target_text must hold at least one token after the input and "
                 f"end in {tokenizer.eos_token}"
             )

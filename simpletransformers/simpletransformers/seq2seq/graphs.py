@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from simpletransformers.seq2seq.args import Seq2SeqError
+from simpletransformers.errors import InputError
 
 #: Steps that run as usual before the recording: lazily made buffers and compiled code come first.
 _WARM_UP = 3
@@ -20,14 +20,14 @@ Compute = Callable[[torch.Tensor], None]
 
 
 def check(device: torch.device, world: int, precision: str) -> None:
-    """``Seq2SeqError`` where a step cannot be recorded."""
+    """``InputError`` where a step cannot be recorded."""
     for wanted, given in (
         (device.type == "cuda", f"a GPU, but the device is {device}"),
         (world == 1, f"a single process, but there are {world}"),
         (precision != "fp16", "precision bf16 or fp32, but it is fp16"),
     ):
         if not wanted:
-            raise Seq2SeqError(f"cuda_graphs needs {given}; leave it away")
+            raise InputError(f"cuda_graphs needs {given}; leave it away")
 
 
 class GraphedStep:

@@ -15,6 +15,7 @@ import transformers
 from transformers import PreTrainedModel
 
 import simpletransformers
+from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import checkpoints, graphs
 from simpletransformers.seq2seq.architecture import (
     MODEL_TYPES,
@@ -24,7 +25,7 @@ from simpletransformers.seq2seq.architecture import (
     load_model,
     unique_state,
 )
-from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
+from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import choose_device, describe_device, process_group
 from simpletransformers.seq2seq.encoding import as_records, encode_pairs
 from simpletransformers.seq2seq.evaluation import evaluate, generate, group_items
@@ -60,7 +61,7 @@ class Seq2SeqModel:
     a ``Seq2SeqArgs`` or a dictionary of its fields; for a loaded checkpoint a dictionary changes
     only what it names. ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
-    Nothing is ever downloaded. Raises ``Seq2SeqError`` for arguments that cannot be used.
+    Nothing is ever downloaded. Raises ``InputError`` for arguments that cannot be used.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Seq2SeqModel:
         device: str = "auto",
     ) -> None:
         if model_type not in MODEL_TYPES:
-            raise Seq2SeqError(
+            raise InputError(
                 f"model_type {model_type!r} is not offered; it is one of {', '.join(MODEL_TYPES)}"
             )
         self.device = choose_device(device)
@@ -83,13 +84,13 @@ class Seq2SeqModel:
             )
             self.args.check()
             if not new_tokens:
-                raise Seq2SeqError("init_weights needs new_tokens, the whole vocabulary")
+                raise InputError("init_weights needs new_tokens, the whole vocabulary")
             self.tokenizer = build_tokenizer(list(new_tokens), self.args.end_token)
             self.model = self._fresh(model_type, str(model_name))
         else:
             folder = Path(model_name)
             if not (folder / "config.json").is_file():
-                raise Seq2SeqError(
+                raise InputError(
                     f"{folder} is not a checkpoint folder (it has no config.json); give one, or "
                     "init_weights for a new model"
                 )
@@ -112,7 +113,7 @@ class Seq2SeqModel:
     def _fresh(self, model_type: str, name: str) -> PreTrainedModel:
         size = name.rsplit("/", 1)[-1]
         if size not in PRESETS:
-            raise Seq2SeqError(
+            raise InputError(
                 f"model size {name!r} is not one of {', '.join(PRESETS)}; to go on from a "
                 "checkpoint, leave init_weights away"
             )
@@ -124,14 +125,14 @@ class Seq2SeqModel:
             )
         )
         if n_embd % n_head:
-            raise Seq2SeqError(
+            raise InputError(
                 f"n_embd {n_embd} is not a multiple of n_head {n_head}; every head needs the same "
                 "number of dimensions"
             )
         tokens = len(self.tokenizer)
         rows = args.pad_vocab_to or -(-tokens // 8) * 8
         if rows < tokens:
-            raise Seq2SeqError(f"pad_vocab_to {rows} is less than the {tokens} tokens there are")
+            raise InputError(f"pad_vocab_to {rows} is less than the {tokens} tokens there are")
         dropout = 0.0 if args.no_dropout else 0.1
         config = build_config(
             model_type,
@@ -170,7 +171,7 @@ class Seq2SeqModel:
         The run holds ``checkpoint-STEP/``, ``final_checkpoint/`` (once it has finished),
         ``metrics.jsonl``, ``training_progress_scores.csv``, ``run_config.json`` (``run_info``, the
         resolved arguments, device and versions) and ``resume_state/``. Under torchrun
-        every process calls this with the same data. ``Seq2SeqError`` if ``output_dir`` is not empty
+        every process calls this with the same data. ``InputError`` if ``output_dir`` is not empty
         and neither ``overwrite_output_dir`` nor ``resume`` is set.
         """
         args = self.args
@@ -179,7 +180,7 @@ class Seq2SeqModel:
         data = encode_pairs(records, self.tokenizer, loss_on_end=args.train_on_end_token)
         positions = getattr(self.model.config, "max_position_embeddings", data.length)
         if data.length > positions:
-            raise Seq2SeqError(
+            raise InputError(
                 f"sequences of {data.length} tokens are longer than the model's {positions} "
                 "positions"
             )
@@ -225,7 +226,7 @@ class Seq2SeqModel:
                 trainer.release()
 
     def _prepare(self, run: Path) -> None:
-        """Make the run's folder; ``Seq2SeqError`` rather than mixing two runs in one."""
+        """Make the run's folder; ``InputError`` rather than mixing two runs in one."""
         run.mkdir(parents=True, exist_ok=True)
         if self.args.resume and checkpoints.load_resume_state(run) is not None:
             return
@@ -233,7 +234,7 @@ class Seq2SeqModel:
             run.glob("checkpoint-*")
         ):
             if not self.args.overwrite_output_dir:
-                raise Seq2SeqError(
+                raise InputError(
                     f"{run} already holds a run; give --resume to go on with it, "
                     "--overwrite_output_dir to replace it, or another --output_dir"
                 )
@@ -289,7 +290,7 @@ class Seq2SeqModel:
         """
         new_tokens = new_tokens or self.args.generation_length
         if not new_tokens:
-            raise Seq2SeqError("this model was not trained here, so new_tokens must be given")
+            raise InputError("this model was not trained here, so new_tokens must be given")
         tokens = encode(self.tokenizer, prompts)
         by_length: dict[int, list[int]] = {}
         for i, ids in enumerate(tokens):

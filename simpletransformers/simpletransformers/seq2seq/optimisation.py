@@ -8,7 +8,8 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
+from simpletransformers.errors import InputError
+from simpletransformers.seq2seq.args import Seq2SeqArgs
 
 
 def build_optimizer(model: PreTrainedModel, args: Seq2SeqArgs) -> torch.optim.AdamW:
@@ -51,9 +52,9 @@ def build_scheduler(
 
 
 def precision_of(args: Seq2SeqArgs, device: torch.device) -> str:
-    """``args.precision`` with ``auto`` resolved. ``Seq2SeqError`` for fp16 without a GPU."""
+    """``args.precision`` with ``auto`` resolved. ``InputError`` for fp16 without a GPU."""
     if args.precision == "fp16" and device.type != "cuda":
-        raise Seq2SeqError(
+        raise InputError(
             f"precision fp16 needs a GPU, but the device is {device}; use bf16 or fp32"
         )
     if args.precision != "auto":

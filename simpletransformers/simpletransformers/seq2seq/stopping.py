@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
+from simpletransformers.errors import InputError
+from simpletransformers.seq2seq.args import Seq2SeqArgs
 
 _CONDITION = re.compile(r"([^<>=:\s]+)(?::(\w+))?\s*>=\s*([0-9.]+)$")
 
@@ -26,7 +27,7 @@ class StopRules:
 
     @classmethod
     def parse(cls, text: str | None, patience: float) -> StopRules:
-        """From ``"type_0>=0.99"``, or several with commas. ``Seq2SeqError`` if it is not that.
+        """From ``"type_0>=0.99"``, or several with commas. ``InputError`` if it is not that.
 
         ``"type_0:free_exact_match>=0.99"`` looks at another score than ``answer_accuracy``.
         """
@@ -34,7 +35,7 @@ class StopRules:
         for part in text.split(",") if text else ():
             match = _CONDITION.match(part.strip())
             if match is None or not 0 <= float(match[3]) <= 1:
-                raise Seq2SeqError(
+                raise InputError(
                     f"stop_when {text!r} is not of the form GROUP>=ACCURACY or "
                     "GROUP:SCORE>=ACCURACY with an accuracy of 0 to 1, such as type_0>=0.99; "
                     "several are separated by commas"
@@ -46,12 +47,12 @@ class StopRules:
         return bool(self.conditions) or self.patience > 0
 
     def check(self, groups: Mapping[str, object]) -> None:
-        """``Seq2SeqError`` if a rule is about a group that is not evaluated."""
+        """``InputError`` if a rule is about a group that is not evaluated."""
         wanted = [group for group, _, _ in self.conditions]
         for group in wanted + ([FIT_GROUP] if self.patience > 0 else []):
             if group not in groups:
                 rule = "stop_when" if group in wanted else "patience_epochs_after_fit"
-                raise Seq2SeqError(
+                raise InputError(
                     f"{rule} needs the accuracy of {group}, but the evaluated groups are "
                     f"{', '.join(groups) or 'none'}"
                 )
@@ -61,10 +62,10 @@ class StopRules:
         return self.patience > 0 and scores[FIT_GROUP]["answer_accuracy"] >= FIT_ACCURACY
 
     def reason(self, scores: Scores, epochs_since_fit: float | None) -> str | None:
-        """Why to stop now, in words; None to go on. ``Seq2SeqError`` for an unknown score."""
+        """Why to stop now, in words; None to go on. ``InputError`` for an unknown score."""
         for group, score, _ in self.conditions:
             if score not in scores[group]:
-                raise Seq2SeqError(
+                raise InputError(
                     f"stop_when looks at {score}, but the scores are {', '.join(scores[group])}"
                 )
         if self.conditions and all(

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from simpletransformers.seq2seq.args import Seq2SeqError
+from simpletransformers.errors import InputError
 
 PAD = "<pad>"
 
@@ -22,12 +22,12 @@ def build_tokenizer(tokens: Sequence[str], end_token: str) -> PreTrainedTokenize
     """
     duplicates = {token for token in tokens if tokens.count(token) > 1} if tokens else set()
     if duplicates:
-        raise Seq2SeqError(f"new_tokens holds {sorted(duplicates)[0]!r} more than once")
+        raise InputError(f"new_tokens holds {sorted(duplicates)[0]!r} more than once")
     for token in tokens:
         if not (len(token) > 2 and token[0] == "<" and token[-1] == ">" and ">" not in token[:-1]):
-            raise Seq2SeqError(f"new_tokens holds {token!r}; every token must look like <name>")
+            raise InputError(f"new_tokens holds {token!r}; every token must look like <name>")
     if end_token not in tokens:
-        raise Seq2SeqError(f"new_tokens lacks the end token {end_token!r}")
+        raise InputError(f"new_tokens lacks the end token {end_token!r}")
     ids = {token: i for i, token in enumerate([*tokens, PAD])}
     backend = Tokenizer(models.WordLevel(ids))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex("<[^<>]+>"), behavior="isolated")
@@ -55,7 +55,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text. ``Seq2SeqError`` names the first text that cannot be encoded."""
+    """Token ids of each text. ``InputError`` names the first text that cannot be encoded."""
     try:
         return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     except Exception as error:  # the tokenizers package raises bare Exception
@@ -63,7 +63,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[lis
         for text in texts:
             for token in text.replace("><", ">\n<").split("\n"):
                 if token not in known:
-                    raise Seq2SeqError(
+                    raise InputError(
                         f"{token!r} in {text!r} is not in the vocabulary of {len(known)} tokens"
                     ) from error
-        raise Seq2SeqError(f"the tokenizer cannot read the texts: {error}") from error
+        raise InputError(f"the tokenizer cannot read the texts: {error}") from error

@@ -6,13 +6,13 @@ import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from simpletransformers.seq2seq.args import Seq2SeqError
+from simpletransformers.errors import InputError
 
 
 class Trackers:
     """Sends every event of a run (``training.Trainer``) to wandb, TensorBoard, both or neither.
 
-    ``Seq2SeqError`` if a package that is asked for is not installed. ``config`` is shown beside the
+    ``InputError`` if a package that is asked for is not installed. ``config`` is shown beside the
     curves; ``project``, ``entity`` and ``name`` are wandb's.
     """
 
@@ -69,7 +69,7 @@ def _import(module: str, flag: str):
         return importlib.import_module(module)
     except ImportError as error:
         package = "tensorboard" if "tensorboard" in module else module
-        raise Seq2SeqError(
+        raise InputError(
             f"{flag} needs the package {package}, which is not installed; "
             f"pip install {package}, or leave {flag} away"
         ) from error

@@ -18,8 +18,9 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
+from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import checkpoints, graphs, lean
-from simpletransformers.seq2seq.args import Seq2SeqArgs, Seq2SeqError
+from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import (
     Ranks,
     gather_random_states,
@@ -253,7 +254,7 @@ class Trainer:
         self._window.zero_()
         self._last_loss = loss / tokens
         if not math.isfinite(self._last_loss):
-            raise Seq2SeqError(
+            raise InputError(
                 f"the training loss is {self._last_loss} at step {step}; lower the learning rate "
                 f"({self.args.learning_rate}) or train in fp32 (precision {self.args.precision})"
             )
@@ -388,7 +389,7 @@ class Trainer:
                 checkpoints.clear_run(self.run_folder)
             return 0
         if differing:
-            raise Seq2SeqError(
+            raise InputError(
                 f"{self.run_folder} cannot be resumed with other settings: {'; '.join(differing)}"
             )
         self.model.load_state_dict(state["model"])
