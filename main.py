@@ -1,19 +1,29 @@
-"""Train, evaluate or run a GPT-2 on a data set: one CPU, one GPU, or many under torchrun."""
+"""Train, evaluate or run a model on a data set: one CPU, one GPU, or many under torchrun."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 
-from coverage_principle.cli import refresh_seconds, run
-
-SCHEDULERS = (
-    "constant_schedule",
-    "constant_schedule_with_warmup",
-    "linear_schedule_with_warmup",
-    "cosine_schedule_with_warmup",
-    "cosine_with_hard_restarts_schedule_with_warmup",
-    "polynomial_decay_schedule_with_warmup",
+from coverage_principle.cli import (
+    add_presets,
+    add_settings,
+    command_parser,
+    given_settings,
+    refresh_seconds,
+    run,
+    settings_from,
+    table,
 )
+from coverage_principle.errors import InputError
+from coverage_principle.presets import TRAINING
+from simpletransformers.seq2seq.args import (
+    ArchitectureSettings,
+    RecordSettings,
+    Seq2SeqArgs,
+    TrainingSettings,
+)
+from simpletransformers.settings import Settings, setting
 
 #: Flags of the published main.py that change nothing here, with the reason.
 WITHOUT_EFFECT = {
@@ -23,194 +33,116 @@ WITHOUT_EFFECT = {
     "--block_size": "lengths come from the data",
     "--dataloader_num_workers": "the data set lives on the device",
     "--gpu": "use --device, or CUDA_VISIBLE_DEVICES",
-    "--world_size": "torchrun tells it",
-    "--rank": "torchrun tells it",
-    "--local-rank": "torchrun tells it",
-    "--dist-url": "torchrun tells it",
+    "--world_size": "torchrun sets it",
+    "--rank": "torchrun sets it",
+    "--local-rank": "torchrun sets it",
+    "--dist-url": "torchrun sets it",
     "--dist-backend": "nccl on GPUs, gloo on CPUs",
 }
 
 #: Flags of the published main.py that would ask for something that this trainer does not do.
 REFUSED = (
-    "--add_memory",
-    "--memory_dim",
-    "--re_embed",
-    "--re_embed_temp",
-    "--relation_mean_shift",
-    "--save_best_model",
-    "--predict_during_training",
-    "--prediction_cutoff",
+    *("--add_memory", "--memory_dim", "--re_embed", "--re_embed_temp", "--relation_mean_shift"),
+    *("--save_best_model", "--predict_during_training", "--prediction_cutoff"),
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    task = parser.add_argument_group("what to do")
-    add = task.add_argument
-    add("--data_dir", required=True, help="data set: a path, or a name in data/")
-    add("--output_dir", default=None, help="the run's folder; needed with --do_train")
-    add("--do_train", action="store_true", help="train, and write a run")
-    add("--do_eval", action="store_true", help="score the test set by type and k-cutoff")
-    add("--do_predict", action="store_true", help="write greedy outputs to all_items.json")
-    add("--custom_test", default=None, help="JSON list to use in place of the test set")
-    add(
-        "--test_types",
-        nargs="+",
-        default=(),
-        metavar="TYPE",
-        help="score only these types of the test set; default: all",
-    )
-    add("--prediction_dir", default=None, help="where --do_predict writes, if not --output_dir")
+@dataclass(frozen=True)
+class JobSettings(Settings):
+    """What is done, with which data and model, and who is told of it."""
 
-    model = parser.add_argument_group("model")
-    add = model.add_argument
-    add(
-        "--model_type",
-        default="gpt2",
-        choices=("gpt2", "llama", "mamba"),
-        help="transformers' own classes; circuit analysis reads gpt2 only",
+    data_dir: str = setting(help="data set: a path, or a name in data/")
+    output_dir: str | None = setting(None, "the run's folder; needed with `do_train`")
+    do_train: bool = setting(False, "train, and write a run")
+    do_eval: bool = setting(False, "score the test set by type and k-cutoff")
+    do_predict: bool = setting(False, "write greedy outputs to all_items.json")
+    custom_test: str | None = setting(None, "JSON list to use in place of the test set")
+    test_types: tuple[str, ...] = setting(
+        (), "score only these types of the test set; default: all", metavar="TYPE"
     )
-    add(
-        "--model_name_or_path",
-        required=True,
-        help="with --init_weights a size (gpt2, gpt2-medium, gpt2-large, gpt2-xl), else a "
+    stop_on_test: bool = setting(
+        False, "let the stop rules look at the test set, as published, and not at valid.json"
+    )
+    prediction_dir: str | None = setting(None, "where `do_predict` writes, if not to `output_dir`")
+    model_type: str = setting(
+        "gpt2",
+        "transformers' own classes; circuit analysis reads gpt2 only",
+        choices=("gpt2", "llama", "mamba"),
+    )
+    model_name_or_path: str | None = setting(
+        None,
+        "with `init_weights` a size (gpt2, the default, gpt2-medium, gpt2-large, gpt2-xl), else a "
         "checkpoint folder",
     )
-    add("--init_weights", action="store_true", help="a new model with random weights")
-    add("--add_tokens", action="store_true", help="always so: the vocabulary is the data's")
-    add("--n_layer", type=int, default=None, help="layers, if not the size's own")
-    add("--n_head", type=int, default=None, help="heads, if not the size's own")
-    add("--n_embd", type=int, default=None, help="hidden dimensions, if not the size's own")
-    add("--n_inner", type=int, default=None, help="MLP dimensions, if not 4 * n_embd")
-    add("--no_dropout", action="store_true", help="dropout 0 instead of 0.1")
-    add("--no_ln", action="store_true", help="no layer norms at all")
-    add("--no_mlp", action="store_true", help="blocks of attention alone")
-    add("--share_mlp", action="store_true", help="one MLP with its norm for all blocks")
-    add(
-        "--add_recurrence",
-        action="store_true",
-        help="the whole stack of blocks twice, with the same weights",
-    )
-    add(
-        "--pad_vocab_to",
-        type=int,
-        default=None,
-        help="rows of the embedding, 50312 as published; else the next multiple of 8",
-    )
+    init_weights: bool = setting(False, "a new model with random weights")
+    add_tokens: bool = setting(False, "always so: the vocabulary is the data's")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    wandb_project: str | None = setting(None, "report to this project of wandb (pip install wandb)")
+    wandb_entity: str | None = setting(None, "wandb user or team")
+    wandb_exp: str | None = setting(None, "name of the run in wandb, if not the run folder's")
+    tensorboard: bool = setting(False, "write OUTPUT_DIR/tensorboard (pip install tensorboard)")
 
-    optim = parser.add_argument_group("optimisation")
-    add = optim.add_argument
-    add("--train_batch_size", type=int, default=16, help="items of a step, over all processes")
-    add("--gradient_accumulation_steps", type=int, default=1, help="multiplies the batch")
-    add(
-        "--micro_batch_size",
-        type=int,
-        default=None,
-        help="items of one forward pass of a process, if not what fits in memory",
-    )
-    add("--max_steps", type=int, default=0, help="exact; 0: --num_train_epochs decides")
-    add("--num_train_epochs", type=float, default=20, help="used if --max_steps is 0")
-    add("--learning_rate", type=float, default=4e-5, help="peak of the schedule")
-    add("--weight_decay", type=float, default=0.01, help="not applied to biases and norms")
-    add(
-        "--scheduler",
-        choices=SCHEDULERS,
-        default="linear_schedule_with_warmup",
-        help="learning-rate schedule",
-        metavar="NAME",
-    )
-    add("--warmup_steps", type=int, default=2000, help="0: none")
-    add("--manual_seed", type=int, default=42, help="weights, order of the data, dropout")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    add(
-        "--precision",
-        choices=("auto", "fp32", "bf16", "fp16"),
-        default="fp32",
-        help="auto: bf16 on a GPU that has it, fp32 on a CPU",
-    )
-    add(
-        "--fp16",
-        dest="precision",
-        action="store_const",
-        const="fp16",
-        help="--precision fp16",
-        default=argparse.SUPPRESS,
-    )
-    add("--compile", action="store_true", help="torch.compile: a slow start, faster steps")
-    add(
-        "--cuda_graphs",
-        action="store_true",
-        help="record a step once and replay it: for small models on one GPU, where launching "
-        "kernels takes longer than running them",
-    )
-    add("--train_on_end_token", action="store_true", help="loss on </a> too")
+    def check(self) -> None:
+        super().check()
+        for wrong, sentence in (
+            (
+                not (self.do_train or self.do_eval or self.do_predict),
+                "there is nothing to do; give `do_train`, `do_eval` or `do_predict`",
+            ),
+            (
+                self.test_types and self.custom_test,
+                "`test_types` chooses from the test set; omit it with `custom_test`",
+            ),
+            (
+                self.do_train and self.output_dir is None,
+                "`do_train` needs `output_dir`, the folder of the run",
+            ),
+            (
+                self.do_predict and not (self.prediction_dir or self.output_dir),
+                "`do_predict` needs `prediction_dir`, or `output_dir`",
+            ),
+            (
+                not (self.model_name_or_path or self.init_weights),
+                "`model_name_or_path` must name a checkpoint; for a new model give `init_weights`",
+            ),
+        ):
+            if wrong:
+                raise InputError(sentence)
 
-    records = parser.add_argument_group("evaluation, records and checkpoints")
-    add = records.add_argument
-    add("--evaluate_during_training", action="store_true", help="every --eval_steps")
-    add("--eval_steps", type=int, default=25, help="steps between evaluations")
-    add("--eval_batch_size", type=int, default=4096, help="items of one forward pass")
-    add("--logging_steps", type=int, default=10, help="steps between log entries")
-    add("--save_step", type=int, default=0, help="a checkpoint every so many steps; 0: none")
-    add("--save_step_dense", type=int, default=-1, help="up to this step ...")
-    add("--save_step_dense_interval", type=int, default=2000, help="... save every so many steps")
-    add(
-        "--save_fine_step_list",
-        type=int,
-        nargs="+",
-        default=(),
-        help="save every step in the 1,000 from each of these",
-    )
-    add(
-        "--save_log_spaced",
-        type=int,
-        default=0,
-        metavar="N",
-        help="N checkpoints for each factor of ten in steps",
-    )
-    add("--keep", type=int, default=0, help="only the last so many --save_step checkpoints; 0: all")
-    add(
-        "--stop_when",
-        default=None,
-        metavar="RULE",
-        help='stop once an evaluation of the validation split reaches "type_0>=0.99"',
-    )
-    add(
-        "--patience_epochs_after_fit",
-        type=float,
-        default=0,
-        metavar="EPOCHS",
-        help="stop so long after train_inferred >= 0.99 (published: 100); 0: never",
-    )
-    add(
-        "--stop_on_test",
-        action="store_true",
-        help="let these two look at the test set, as published",
-    )
-    add(
-        "--resume_state_minutes", type=float, default=10, help="keep what --resume needs this often"
-    )
-    add("--resume", action="store_true", help="go on where the run stopped, if it was started")
-    add(
-        "--overwrite_output_dir",
-        action="store_true",
-        help="replace a run that is there; with --resume, if it has other settings",
-    )
+    def check_rules(self, records: RecordSettings) -> bool:
+        """Whether a stop rule is asked for; ``InputError`` if nothing could follow it."""
+        rules = "`stop_when` and `patience_epochs_after_fit`"
+        if not (records.stop_when or records.patience_epochs_after_fit):
+            if self.stop_on_test:
+                raise InputError(f"`stop_on_test` needs one of {rules}")
+            return False
+        if not (self.do_train and records.evaluate_during_training):
+            raise InputError(f"{rules} need `do_train` and `evaluate_during_training`")
+        return True
 
-    add("--wandb_project", default=None, help="report to this project of wandb (pip install wandb)")
-    add("--wandb_entity", default=None, help="wandb user or team")
-    add("--wandb_exp", default=None, help="name of the run in wandb, if not the run folder's")
-    add(
-        "--tensorboard",
-        action="store_true",
-        help="write OUTPUT_DIR/tensorboard (pip install tensorboard)",
-    )
 
+def build_parser() -> argparse.ArgumentParser:
+    parser = command_parser(__doc__)
+    add_presets(
+        parser,
+        TRAINING,
+        "settings that belong together; flags after it override it. published: those of "
+        "script/train.sh; the others: the scales of script/reproduce/",
+    )
+    for title, settings in (
+        ("what to do, with what", JobSettings),
+        ("model", ArchitectureSettings),
+        ("optimisation", TrainingSettings),
+        ("evaluation, records and checkpoints", RecordSettings),
+    ):
+        add_settings(parser.add_argument_group(title), settings)
     other = parser.add_argument_group("flags of the published code")
+    other.add_argument(
+        *("--fp16",),
+        **{"dest": "precision", "action": "store_const", "const": "fp16"},
+        default=argparse.SUPPRESS,
+        help="--precision fp16",
+    )
     for flag, reason in WITHOUT_EFFECT.items():
         other.add_argument(flag, default=None, help=f"no effect: {reason}")
     for flag in REFUSED:
@@ -226,188 +158,99 @@ def main(arguments: argparse.Namespace) -> None:
     from coverage_principle.paths import find_folder
     from simpletransformers.seq2seq import Seq2SeqModel
 
-    check_flags(arguments)
-    dataset = load_dataset(find_folder(arguments.data_dir, "--data_dir", also_in="data"))
-    records = test_records(dataset, arguments.test_types)
-    if arguments.custom_test:
-        records = text_records(Path(arguments.custom_test), "--custom_test")
-    model = Seq2SeqModel(
-        arguments.model_type,
-        arguments.model_name_or_path
-        if arguments.init_weights
-        else find_folder(arguments.model_name_or_path, "--model_name_or_path"),
-        args=model_arguments(arguments),
-        new_tokens=dataset.codec.vocabulary,
-        init_weights=arguments.init_weights,
-        device=arguments.device,
-    )
     is_main = int(os.environ.get("RANK", 0)) == 0
-    if arguments.do_train:
-        train(model, dataset, records, arguments, is_main)
-    elif arguments.do_eval:
+    check_published_flags(arguments, quiet=not is_main)
+    job = settings_from(JobSettings, arguments)
+    watched = job.check_rules(settings_from(RecordSettings, arguments))
+    dataset = load_dataset(find_folder(job.data_dir, "data_dir", also_in="data"))
+    records = test_records(dataset, job.test_types)
+    if job.custom_test:
+        records = text_records(Path(job.custom_test), "custom_test")
+    name = job.model_name_or_path or "gpt2"
+    model = Seq2SeqModel(
+        job.model_type,
+        name if job.init_weights else find_folder(name, "model_name_or_path"),
+        args=given_settings(Seq2SeqArgs, arguments),
+        new_tokens=dataset.codec.vocabulary,
+        init_weights=job.init_weights,
+        device=job.device,
+    )
+    if job.do_train:
+        stop_data = stop_records(dataset, job) if watched else None
+        train(model, dataset, records, stop_data, job, vars(arguments), is_main)
+    elif job.do_eval:
         scores = model.eval_model(records)
         if is_main:
             print_scores(scores)
-    if arguments.do_predict and is_main:
-        predict(model, records, arguments)
+    if job.do_predict and is_main:
+        predict(model, records, job)
 
 
-def check_flags(arguments: argparse.Namespace) -> None:
-    """Refuse what cannot be done, and say what has no effect."""
+def check_published_flags(arguments: argparse.Namespace, *, quiet: bool) -> None:
+    """Refuse what this trainer does not do, and say what has no effect."""
     import logging
-    import os
-
-    from coverage_principle.errors import InputError
 
     def given(flag: str) -> bool:
         return getattr(arguments, flag.lstrip("-").replace("-", "_")) is not None
 
-    if int(os.environ.get("RANK", 0)) > 0:
+    if quiet:
         logging.disable(logging.WARNING)  # the first process speaks for all
     for flag in filter(given, REFUSED):
-        raise InputError(f"{flag} is not offered by this trainer; leave it away")
+        raise InputError(f"{flag} is not offered by this trainer; omit it")
     for flag in filter(given, WITHOUT_EFFECT):
         logging.getLogger("main").warning(
             "warning: %s has no effect: %s", flag, WITHOUT_EFFECT[flag]
         )
-    if not (arguments.do_train or arguments.do_eval or arguments.do_predict):
-        raise InputError("there is nothing to do; give --do_train, --do_eval or --do_predict")
-    if arguments.test_types and arguments.custom_test:
-        raise InputError("--test_types chooses from the test set; leave it away with --custom_test")
-    if arguments.do_train and arguments.output_dir is None:
-        raise InputError("--do_train needs --output_dir, the folder of the run")
-    if arguments.stop_on_test and not (arguments.stop_when or arguments.patience_epochs_after_fit):
-        raise InputError("--stop_on_test needs --stop_when or --patience_epochs_after_fit")
-    if (arguments.stop_when or arguments.patience_epochs_after_fit) and not (
-        arguments.do_train and arguments.evaluate_during_training
-    ):
+
+
+def stop_records(dataset, job: JobSettings) -> list[dict] | None:
+    """The validation items for the stop rules; None if the test set serves."""
+    if job.stop_on_test:
+        return None
+    if dataset.valid is None:
         raise InputError(
-            "--stop_when and --patience_epochs_after_fit need --do_train and "
-            "--evaluate_during_training"
+            "`stop_when` and `patience_epochs_after_fit` need a validation split, which "
+            f"{dataset.name} lacks; generate it with --validation_size, or add `stop_on_test`"
         )
-    if arguments.do_predict and not (arguments.prediction_dir or arguments.output_dir):
-        raise InputError("--do_predict needs --prediction_dir, or --output_dir")
+    return dataset.valid.records
 
 
-def model_arguments(arguments: argparse.Namespace) -> dict[str, object]:
-    """The flags as ``Seq2SeqArgs`` fields."""
-    renamed = {"save_step": "save_steps", "eval_steps": "evaluate_during_training_steps"}
-    same = (
-        "n_layer",
-        "n_head",
-        "n_embd",
-        "n_inner",
-        "no_dropout",
-        "no_ln",
-        "no_mlp",
-        "share_mlp",
-        "add_recurrence",
-        "pad_vocab_to",
-        "train_batch_size",
-        "gradient_accumulation_steps",
-        "micro_batch_size",
-        "max_steps",
-        "num_train_epochs",
-        "learning_rate",
-        "weight_decay",
-        "scheduler",
-        "warmup_steps",
-        "manual_seed",
-        "precision",
-        "compile",
-        "cuda_graphs",
-        "train_on_end_token",
-        "evaluate_during_training",
-        "eval_batch_size",
-        "logging_steps",
-        "save_step_dense",
-        "save_step_dense_interval",
-        "save_fine_step_list",
-        "resume_state_minutes",
-        "resume",
-        "overwrite_output_dir",
-        "save_log_spaced",
-        "keep",
-        "stop_when",
-        "patience_epochs_after_fit",
-    )
-    values = {name: getattr(arguments, name) for name in same}
-    return values | {new: getattr(arguments, old) for old, new in renamed.items()}
-
-
-def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool) -> None:
+def train(model, dataset, records, stop_data, job: JobSettings, flags: dict, is_main: bool) -> None:
     """Train with a live line, then print how the run ended."""
     import sys
     from pathlib import Path
 
-    from tqdm import tqdm
-
     from coverage_principle.data import sha256
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting.run_card import write_run_card
-    from simpletransformers.seq2seq.trackers import Trackers
 
-    stop_data = stop_records(dataset, arguments)
-    trackers = (
-        Trackers(
-            Path(arguments.output_dir),
-            vars(arguments),
-            project=arguments.wandb_project,
-            entity=arguments.wandb_entity,
-            name=arguments.wandb_exp,
-            tensorboard=arguments.tensorboard,
-        )
-        if is_main
-        else None
-    )
-
-    bar = None  # drawn from the first event on, when nothing can be refused any more
-    notes: dict[str, str] = {}
+    folder = Path(job.output_dir)
+    trackers = open_trackers(job, flags) if is_main else None
+    about = {
+        "name": dataset.name,
+        "path": relative_to_root(dataset.path),
+        "sha256": {name: sha256(dataset.path / name) for name in ("train.json", "test.json")},
+    }
+    line = LiveLine()
 
     def report(event: dict) -> None:
-        nonlocal bar
         trackers.log(event)
-        if bar is None:
-            bar = tqdm(
-                total=event["total_steps"],
-                desc="training",
-                unit="step",
-                dynamic_ncols=True,
-                mininterval=refresh_seconds(),
-            )
-        if event["train_loss"] is not None:  # an evaluation may come before the first log entry
-            notes["loss"] = f"{event['train_loss']:.4f}"
-        notes["items/s"] = f"{event['examples_per_s']:,.0f}"
-        if "mfu" in event:
-            notes["MFU"] = f"{event['mfu']:.0%}"
-        for group, scores in event.get("eval", {}).items():
-            if "/" not in group:
-                notes[group] = f"{scores['answer_accuracy']:.2f}"
-        bar.set_postfix(notes, refresh=False)
-        bar.update(event["step"] - bar.n)
+        line.show(event)
 
     try:
         result = model.train_model(
             [*dataset.train.records, *dataset.train.facts],
             records,
-            arguments.output_dir,
+            folder,
             stop_data=stop_data,
             report=report,
-            run_info={
-                "dataset": {
-                    "name": dataset.name,
-                    "path": relative_to_root(dataset.path),
-                    "sha256": {n: sha256(dataset.path / n) for n in ("train.json", "test.json")},
-                },
-            },
+            run_info={"dataset": about},
         )
     finally:  # a refusal has a line of its own
-        if bar is not None:
-            bar.close()
+        line.close()
     if not is_main:
         return
     trackers.close()
-    run_folder = relative_to_root(Path(arguments.output_dir))
     if not result.complete:
         sys.exit(
             f"stopped by {result.reason} after step {result.step}; --resume goes on from there"
@@ -415,31 +258,52 @@ def train(model, dataset, records, arguments: argparse.Namespace, is_main: bool)
     ended = "stopped early: " + result.reason if result.reason != "finished" else "all steps done"
     if result.eval:
         print_scores(result.eval)
-        write_run_card(Path(arguments.output_dir), ended, dataset.num_tokens)
+        write_run_card(folder, ended, dataset.num_tokens)
     if result.reason != "finished":
         print(ended)
-    print(f"{result.step:,} steps done; run: {run_folder}")
+    print(f"{result.step:,} steps done; run: {relative_to_root(folder)}")
 
 
-def stop_records(dataset, arguments: argparse.Namespace) -> list[dict] | None:
-    """The validation items for the stop rules; None if there are none, or the test set serves."""
-    from coverage_principle.errors import InputError
+def open_trackers(job: JobSettings, flags: dict):
+    from pathlib import Path
 
-    wanted = arguments.stop_when or arguments.patience_epochs_after_fit
-    if not wanted or arguments.stop_on_test:
-        return None
-    if dataset.valid is None:
-        raise InputError(
-            f"--stop_when and --patience_epochs_after_fit need a validation split, which "
-            f"{dataset.name} lacks; generate it with --validation_size, or add --stop_on_test"
-        )
-    return dataset.valid.records
+    from simpletransformers.seq2seq.trackers import Trackers
+
+    wandb = {"project": job.wandb_project, "entity": job.wandb_entity, "name": job.wandb_exp}
+    return Trackers(Path(job.output_dir), flags, **wandb, tensorboard=job.tensorboard)
+
+
+class LiveLine:
+    """The progress of a training, drawn from its first event on: nothing is refused after that."""
+
+    def __init__(self) -> None:
+        self._bar = None
+        self._notes: dict[str, str] = {}
+
+    def show(self, event: dict) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            every = {"dynamic_ncols": True, "mininterval": refresh_seconds()}
+            self._bar = tqdm(total=event["total_steps"], desc="training", unit="step", **every)
+        if event["train_loss"] is not None:  # an evaluation may come before the first log entry
+            self._notes["loss"] = f"{event['train_loss']:.4f}"
+        self._notes["items/s"] = f"{event['examples_per_s']:,.0f}"
+        if "mfu" in event:
+            self._notes["MFU"] = f"{event['mfu']:.0%}"
+        for group, scores in event.get("eval", {}).items():
+            if "/" not in group:
+                self._notes[group] = f"{scores['answer_accuracy']:.2f}"
+        self._bar.set_postfix(self._notes, refresh=False)
+        self._bar.update(event["step"] - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 def print_scores(scores: dict) -> None:
     """A table of groups: items, loss, accuracies."""
-    from coverage_principle.cli import table
-
     names = list(next(iter(scores.values())))
     rows = [
         [group, *(f"{v:,}" if name == "n" else f"{v:.4f}" for name, v in values.items())]
@@ -448,18 +312,17 @@ def print_scores(scores: dict) -> None:
     print(table(["group", *names], rows))
 
 
-def predict(model, records: list[dict], arguments: argparse.Namespace) -> None:
+def predict(model, records: list[dict], job: JobSettings) -> None:
     """Write every record with its ``model_output``; print exact match by type."""
     from pathlib import Path
 
-    from coverage_principle.cli import table
     from coverage_principle.data import write_json
     from coverage_principle.paths import relative_to_root
 
     outputs = model.predict([record["input_text"] for record in records])
     items = [{**r, "model_output": o} for r, o in zip(records, outputs, strict=True)]
-    name = Path(arguments.custom_test).name if arguments.custom_test else "all_items.json"
-    file = Path(arguments.prediction_dir or arguments.output_dir) / name
+    name = Path(job.custom_test).name if job.custom_test else "all_items.json"
+    file = Path(job.prediction_dir or job.output_dir) / name
     write_json(file, items, one_per_line=True)
     right: dict[str, list[bool]] = {}
     for item in items:

@@ -48,6 +48,7 @@ def add_settings(
     an argument group. A setting without default is a flag that must be given.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    flags = {name: f"--{spec.flag or name}" for name, (_, spec) in fields_of(settings).items()}
     for name, (kind, spec) in fields_of(settings).items():
         if name in omit or (only is not None and name not in only):
             continue
@@ -60,8 +61,8 @@ def add_settings(
         if options.get("action") is None and shown not in (None, (), ""):
             values = shown if isinstance(shown, (tuple, list)) else [shown]
             options["help"] += f" (default: {' '.join(map(str, values))})"
-        options["help"] = options["help"].replace("%", "%%")
-        parser.add_argument(f"--{spec.flag or name}", dest=name, **options)
+        options["help"] = _named(options["help"], flags, "--").replace("%", "%%")
+        parser.add_argument(flags[name], dest=name, **options)
 
 
 def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
@@ -70,8 +71,9 @@ def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
         return {**options, "action": "store_true", "default": bool(default)}
     if kind.many and spec.parse is None:
         options["nargs"] = "+"
-    if spec.metavar is not None:
-        options["metavar"] = spec.metavar
+    metavar = spec.metavar or (spec.flag.upper() if spec.flag and not spec.choices else None)
+    if metavar is not None:
+        options["metavar"] = metavar
     if spec.choices is not None:
         options["choices"] = spec.choices
     options["type"] = spec.parse or (kind.type if kind.type in (int, float) else str)
@@ -84,18 +86,23 @@ def settings_from(
     settings: type[AnySettings], arguments: argparse.Namespace, **fixed: object
 ) -> AnySettings:
     """The settings that a command's flags give; ``fixed`` are those that it decides itself."""
-    given = {name: value for name, value in vars(arguments).items() if name in fields_of(settings)}
-    return settings(**{**given, **fixed})
+    return settings(**{**given_settings(settings, arguments), **fixed})
+
+
+def given_settings(settings: type[Settings], arguments: argparse.Namespace) -> dict[str, object]:
+    """Those settings of a class that a command has flags for."""
+    known = fields_of(settings)
+    return {name: value for name, value in vars(arguments).items() if name in known}
 
 
 def add_presets(parser: Any, presets: Mapping[str, Mapping[str, object]], about: str) -> None:
     """``--preset NAME``: sets the flags of a preset; flags that come after it override it."""
 
     class Preset(argparse.Action):
-        def __call__(self, _parser, namespace, value, _option=None) -> None:
+        def __call__(self, parser, namespace, value, _option=None) -> None:
             setattr(namespace, self.dest, value)
             for name, setting in presets[value].items():
-                setattr(namespace, name, setting)
+                setattr(namespace, parser._option_string_actions[f"--{name}"].dest, setting)
 
     parser.add_argument("--preset", action=Preset, choices=tuple(presets), help=about)
 
@@ -174,7 +181,12 @@ def with_flags(text: str, parser: argparse.ArgumentParser) -> str:
         for option in action.option_strings or ([action.metavar] if action.metavar else []):
             flags.setdefault(action.dest, option)
             flags.setdefault(option.lstrip("-"), option)
-    return re.sub(r"`(\w+)`", lambda match: flags.get(match[1], match[1]), text)
+    return _named(text, flags)
+
+
+def _named(text: str, flags: Mapping[str, str], otherwise: str = "") -> str:
+    """``text`` with names in backticks replaced; ``otherwise`` goes before one that is no flag."""
+    return re.sub(r"`(\w+)`", lambda match: flags.get(match[1], otherwise + match[1]), text)
 
 
 class _Flags(logging.Formatter):

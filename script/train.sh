@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Train a GPT-2 from scratch on one data set with the published hyper-parameters.
+# Train a GPT-2 from scratch on one data set with the published settings (--preset published of
+# main.py, in coverage_principle/presets.py).
 #
 #   bash script/train.sh NAME WEIGHT_DECAY LAYERS HEADS GPU SEED [more flags of main.py]
 #
@@ -37,14 +38,8 @@ else
 fi
 
 exec "${launch[@]}" main.py \
-    --data_dir "data/$name" \
+    --preset published --data_dir "data/$name" \
     --output_dir "CKPT_DIR/trained_checkpoints/${name}_wd-${weight_decay}_layer-${layers}_head-${heads}_seed-${seed}" \
-    --model_name_or_path gpt2 --init_weights --add_tokens \
-    --n_layer "$layers" --n_head "$heads" \
-    --do_train --evaluate_during_training --eval_steps 25 \
-    --scheduler constant_schedule_with_warmup --warmup_steps 2000 \
-    --learning_rate 8e-4 --weight_decay "$weight_decay" \
-    --train_batch_size 4096 --max_steps 62500 \
-    --save_step 2500 --save_step_dense 5000 --save_step_dense_interval 250 \
-    --manual_seed "$seed" --device "$device" --precision auto \
+    --n_layer "$layers" --n_head "$heads" --weight_decay "$weight_decay" \
+    --manual_seed "$seed" --device "$device" \
     "$@"

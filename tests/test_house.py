@@ -17,6 +17,7 @@ WINGS = [
     "errors",
     "tasks",
     "paths",
+    "presets",
     "cli",
     "data",
     "coverage",

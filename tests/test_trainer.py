@@ -384,12 +384,12 @@ def test_a_checkpoint_that_is_removed_is_whole_or_gone(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"n_embd": 15}, "not a multiple of n_head"),
+        ({"n_embd": 15}, "not a multiple of `n_head`"),
         ({"scheduler": "cosine"}, "not one of constant_schedule"),
         ({"precision": "fp8"}, "not one of auto"),
         ({"train_batch_size": 0}, "at least 1"),
         ({"pad_vocab_to": 4}, "less than the 9 tokens"),
-        ({"lerning_rate": 1}, "no argument 'lerning_rate'"),
+        ({"lerning_rate": 1}, "no setting 'lerning_rate'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(changes, words):

@@ -210,8 +210,8 @@ def test_every_published_flag_is_known():
     [
         ("llama", {"n_embd": 6, "n_head": 2}, "heads of 3 dimensions"),
         ("mamba", {"n_inner": 100}, "n_inner 100 is not a multiple of n_embd 16"),
-        ("gpt2", {"learning_rate": float("nan")}, "learning_rate is nan"),
-        ("gpt2", {"weight_decay": float("inf")}, "weight_decay is inf"),
+        ("gpt2", {"learning_rate": float("nan")}, "`learning_rate` nan is not a finite"),
+        ("gpt2", {"weight_decay": float("inf")}, "`weight_decay` inf is not a finite"),
     ],
 )
 def test_sizes_that_a_model_cannot_have_are_refused(model_type, changes, words):

@@ -12,27 +12,8 @@ from coverage_principle.reporting.training_figures import (
     read_history,
     type_curves,
 )
-
-#: Settings that the card shows, in this order.
-_SHOWN = (
-    "n_layer",
-    "n_head",
-    "n_embd",
-    "n_inner",
-    "no_dropout",
-    "no_ln",
-    "no_mlp",
-    "share_mlp",
-    "add_recurrence",
-    "train_batch_size",
-    "gradient_accumulation_steps",
-    "learning_rate",
-    "weight_decay",
-    "scheduler",
-    "warmup_steps",
-    "precision",
-    "manual_seed",
-)
+from simpletransformers.seq2seq.args import Seq2SeqArgs
+from simpletransformers.settings import fields_of
 
 
 def write_run_card(run: Path, ended: str, num_tokens: int) -> list[Path]:
@@ -55,6 +36,7 @@ def write_run_card(run: Path, ended: str, num_tokens: int) -> list[Path]:
 
 def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> str:
     dataset, versions = config.get("dataset", {}), config["versions"]
+    shown = [name for name, (_, s) in fields_of(Seq2SeqArgs).items() if s.notes.get("on_card")]
     names = [n for n in next(iter(last["eval"].values())) if n != "n"]
     lines = [
         f"# {dataset.get('name', 'A run')}",
@@ -74,7 +56,7 @@ def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> st
         "",
         "| setting | value |",
         "|---|---|",
-        *(f"| {key} | {config['args'][key]} |" for key in _SHOWN if key in config["args"]),
+        *(f"| {key} | {config['args'][key]} |" for key in shown if key in config["args"]),
         "",
         *(f"![{figure.stem.replace('_', ' ')}]({figure.name})" for figure in figures),
         "",

@@ -15,62 +15,7 @@ from coverage_principle.data import write_json, write_text
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-
-SCALES = ("tiny", "cpu", "gpu", "paper")
-
-#: Trainings of one scale, before a claim's own settings. ``tiny``: seconds, shows only that
-#: everything runs. ``cpu``: minutes on a core. ``gpu``: the published model on one GPU, a smaller
-#: batch, fewer steps. ``paper``: as published.
-TRAINING: dict[str, dict[str, object]] = {
-    "tiny": {
-        "n_layer": 2,
-        "n_head": 2,
-        "n_embd": 16,
-        "device": "cpu",
-        "train_batch_size": 64,
-        "learning_rate": 2e-3,
-        "weight_decay": 0.1,
-        "warmup_steps": 10,
-        "max_steps": 60,
-        "eval_steps": 30,
-    },
-    "cpu": {
-        "n_layer": 2,
-        "n_head": 4,
-        "n_embd": 128,
-        "device": "cpu",
-        "train_batch_size": 256,
-        "learning_rate": 1.2e-3,
-        "weight_decay": 0.3,
-        "warmup_steps": 200,
-        "max_steps": 2500,
-        "eval_steps": 125,
-    },
-    "gpu": {
-        "n_layer": 8,
-        "n_head": 12,
-        "n_embd": 768,
-        "precision": "auto",
-        "train_batch_size": 4096,
-        "learning_rate": 8e-4,
-        "weight_decay": 0.1,
-        "warmup_steps": 2000,
-        "max_steps": 20000,
-        "eval_steps": 250,
-    },
-    "paper": {
-        "n_layer": 8,
-        "n_head": 12,
-        "n_embd": 768,
-        "precision": "auto",
-        "train_batch_size": 16384,
-        "learning_rate": 8e-4,
-        "weight_decay": 0.1,
-        "warmup_steps": 2000,
-        "max_steps": 62500,
-        "eval_steps": 250,
-    },
-}
+from coverage_principle.presets import SCALES, TRAINING
 
 #: Test items of each type.
 TEST_SIZE = {"tiny": 100, "cpu": 1000, "gpu": 2000, "paper": 2000}
@@ -107,8 +52,7 @@ def training(scale: str, **changes: object) -> dict[str, object]:
     """The training settings of a scale, with a claim's own on top."""
     if scale not in SCALES:
         raise InputError(f"--scale {scale} is not one of {', '.join(SCALES)}")
-    schedule = {"scheduler": "constant_schedule_with_warmup"}
-    return {**schedule, **TRAINING[scale], **changes}
+    return {**TRAINING[scale], **changes}
 
 
 def gathered(sweep: Sweep, runs: Mapping[str, RunSettings]) -> dict[str, dict]:

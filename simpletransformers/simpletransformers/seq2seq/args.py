@@ -1,15 +1,20 @@
-"""Arguments of a model and its training: one dataclass, checked before anything runs."""
+"""Settings of a model and its training, each written down once: flag, check and record follow.
+
+Sizes count items, steps are optimiser steps, 0 switches an interval off. Names are those of Simple
+Transformers where it has them. Two notes may stand in a field: ``may_differ`` means that a run may
+be continued with another value, ``on_card`` that a run's card shows the value.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from simpletransformers.errors import InputError
+from simpletransformers.settings import Settings, fields_of, setting
 
 #: Learning-rate schedules, by the names of ``transformers.get_<name>``.
 SCHEDULERS = (
@@ -25,133 +30,179 @@ SCHEDULERS = (
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
-@dataclass
-class Seq2SeqArgs:
-    """Arguments of ``Seq2SeqModel``; names as in Simple Transformers where it has them.
+@dataclass(frozen=True)
+class ArchitectureSettings(Settings):
+    """What a new model looks like; None is the value of the size that is asked for."""
 
-    Sizes count items, steps are optimiser steps, 0 switches an interval off.
+    n_layer: int | None = setting(None, "layers, if not the size's own", at_least=1, on_card=True)
+    n_head: int | None = setting(None, "heads, if not the size's own", at_least=1, on_card=True)
+    n_embd: int | None = setting(
+        None, "hidden dimensions, if not the size's own", at_least=1, on_card=True
+    )
+    n_inner: int | None = setting(
+        None, "MLP dimensions, if not 4 * n_embd", at_least=1, on_card=True
+    )
+    no_dropout: bool = setting(False, "dropout 0 instead of 0.1", on_card=True)
+    no_ln: bool = setting(False, "no layer norms at all", on_card=True, switch=True)
+    no_mlp: bool = setting(False, "blocks of attention alone", on_card=True, switch=True)
+    share_mlp: bool = setting(
+        False, "one MLP with its norm for all blocks", on_card=True, switch=True
+    )
+    add_recurrence: bool = setting(
+        False,
+        "the whole stack of blocks twice, with the same weights",
+        on_card=True,
+        switch=True,
+    )
+    pad_vocab_to: int | None = setting(
+        None, "rows of the embedding, 50312 as published; else the next multiple of 8", at_least=1
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings(Settings):
+    """How weights are changed.
+
+    One step uses ``train_batch_size * gradient_accumulation_steps`` items over all processes
+    together, or the whole training set if that is smaller.
     """
 
-    # Model, used with ``init_weights``; None is the preset's own value.
-    n_layer: int | None = None
-    n_head: int | None = None
-    n_embd: int | None = None
-    n_inner: int | None = None
-    no_dropout: bool = False
-    no_ln: bool = False  # these four: architecture.SWITCHES
-    no_mlp: bool = False
-    share_mlp: bool = False
-    add_recurrence: bool = False
-    pad_vocab_to: int | None = None  # rows of the embedding; default: the next multiple of 8
+    train_batch_size: int = setting(
+        16, "items of a step, over all processes", at_least=1, on_card=True
+    )
+    gradient_accumulation_steps: int = setting(1, "multiplies the batch", at_least=1, on_card=True)
+    micro_batch_size: int | None = setting(
+        None,
+        "items of one forward pass of a process, if not what fits in memory",
+        at_least=1,
+    )
+    learning_rate: float = setting(4e-5, "peak of the schedule", at_least=0, on_card=True)
+    weight_decay: float = setting(0.01, "not applied to biases and norms", at_least=0, on_card=True)
+    scheduler: str = setting(
+        "linear_schedule_with_warmup",
+        f"learning-rate schedule: {', '.join(SCHEDULERS)}",
+        choices=SCHEDULERS,
+        metavar="NAME",
+        on_card=True,
+    )
+    warmup_steps: int = setting(2000, "0: none", at_least=0, on_card=True)
+    precision: str = setting(
+        "fp32", "auto: bf16 on a GPU that has it, fp32 on a CPU", choices=PRECISIONS, on_card=True
+    )
+    max_steps: int = setting(0, "exact; 0: `num_train_epochs` decides", at_least=0, may_differ=True)
+    num_train_epochs: float = setting(20, "used if `max_steps` is 0", at_least=0, may_differ=True)
+    compile: bool = setting(False, "torch.compile: a slow start, faster steps", may_differ=True)
+    cuda_graphs: bool = setting(
+        False,
+        "record a step once and replay it: for small models on one GPU, where launching kernels "
+        "takes longer than running them",
+    )
+    train_on_end_token: bool = setting(False, "loss on </a> too")
+    manual_seed: int = setting(42, "weights, order of the data, dropout", at_least=0, on_card=True)
 
-    # Optimisation. One step uses train_batch_size * gradient_accumulation_steps items over all
-    # ranks together, or the whole training set if that is smaller.
-    train_batch_size: int = 16
-    gradient_accumulation_steps: int = 1
-    micro_batch_size: int | None = None  # items of one rank in one forward pass; None: what fits
-    learning_rate: float = 4e-5
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    adam_epsilon: float = 1e-8
-    scheduler: str = "linear_schedule_with_warmup"
-    warmup_steps: int = 2000
-    max_steps: int = 0  # exact; 0: num_train_epochs decides
-    num_train_epochs: float = 20
-    precision: str = "fp32"
-    compile: bool = False
-    cuda_graphs: bool = False  # record a step once, then replay it; one GPU, bf16 or fp32
-    train_on_end_token: bool = False  # loss on the end token too
-    end_token: str = "</a>"
-    manual_seed: int = 42
+    def check(self) -> None:
+        super().check()
+        if self.max_steps == 0 and self.num_train_epochs == 0:
+            raise InputError("`max_steps` and `num_train_epochs` are both 0; give one of them")
 
-    # Evaluation and records.
-    evaluate_during_training: bool = False
-    evaluate_during_training_steps: int = 25
-    eval_batch_size: int = 4096
-    group_by: tuple[str, ...] = ("type", "k_cutoff")
-    logging_steps: int = 10
-    stop_when: str | None = None  # "type_0>=0.99": stop at an evaluation that reaches this
-    patience_epochs_after_fit: float = 0  # or so many epochs after train_inferred >= 0.99
 
-    # Checkpoints: weights and tokenizer only. What --resume needs lies in resume_state/.
-    save_steps: int = 0
-    save_step_dense: int = 0  # up to this step ...
-    save_step_dense_interval: int = 2000  # ... save every so many steps
-    save_fine_step_list: tuple[int, ...] = ()  # from each of these, 1,000 steps are all saved
-    save_log_spaced: int = 0  # so many for each factor of ten in steps
-    keep: int = 0  # only the last so many of the save_steps checkpoints; 0: all
-    resume_state_minutes: float = 10.0
-    resume: bool = False  # go on with what is there, if anything is
-    overwrite_output_dir: bool = False  # with resume: only if it has other settings
+@dataclass(frozen=True)
+class RecordSettings(Settings):
+    """When a run is evaluated, what it writes down and keeps, and when it ends early.
 
-    # Learned from the training data; kept so that predict knows how far to go.
-    generation_length: int | None = field(default=None)
+    Checkpoints are weights and tokenizer only; what a continuation needs lies in ``resume_state/``.
+    """
 
-    def __post_init__(self) -> None:
-        self.adam_betas = tuple(self.adam_betas)
-        self.group_by = tuple(self.group_by)
-        self.save_fine_step_list = tuple(self.save_fine_step_list)
+    evaluate_during_training: bool = setting(
+        False, "every `evaluate_during_training_steps`", may_differ=True
+    )
+    evaluate_during_training_steps: int = setting(
+        25, "steps between evaluations", flag="eval_steps", at_least=0, may_differ=True
+    )
+    eval_batch_size: int = setting(4096, "items of one forward pass", at_least=1, may_differ=True)
+    logging_steps: int = setting(10, "steps between log entries", at_least=1, may_differ=True)
+    save_steps: int = setting(
+        0,
+        "a checkpoint every so many steps; 0: none",
+        flag="save_step",
+        at_least=0,
+        may_differ=True,
+    )
+    save_step_dense: int = setting(0, "up to this step ...", may_differ=True)
+    save_step_dense_interval: int = setting(
+        2000, "... save every so many steps", at_least=1, may_differ=True
+    )
+    save_fine_step_list: tuple[int, ...] = setting(
+        (), "save every step in the 1,000 from each of these", may_differ=True
+    )
+    save_log_spaced: int = setting(
+        0,
+        "N checkpoints for each factor of ten in steps",
+        at_least=0,
+        metavar="N",
+        may_differ=True,
+    )
+    keep: int = setting(
+        0, "only the last so many `save_steps` checkpoints; 0: all", at_least=0, may_differ=True
+    )
+    stop_when: str | None = setting(
+        None,
+        'stop once an evaluation of the validation split reaches "type_0>=0.99"',
+        metavar="RULE",
+        may_differ=True,
+    )
+    patience_epochs_after_fit: float = setting(
+        0,
+        "stop so long after train_inferred >= 0.99 (published: 100); 0: never",
+        at_least=0,
+        metavar="EPOCHS",
+        may_differ=True,
+    )
+    resume_state_minutes: float = setting(
+        10, "keep what `resume` needs this often", at_least=0, may_differ=True
+    )
+    resume: bool = setting(False, "go on where the run stopped, if it was started", may_differ=True)
+    overwrite_output_dir: bool = setting(
+        False,
+        "replace a run that is there; with `resume`, if it has other settings",
+        may_differ=True,
+    )
+
+
+@dataclass(frozen=True)
+class Seq2SeqArgs(RecordSettings, TrainingSettings, ArchitectureSettings):
+    """All arguments of ``Seq2SeqModel``; those below have no flag.
+
+    ``generation_length`` is learned from the training data: how far ``predict`` goes.
+    """
+
+    max_grad_norm: float = setting(1.0, "gradients are clipped at this norm", at_least=0)
+    adam_betas: tuple[float, ...] = setting((0.9, 0.999), "decay of AdamW's two averages")
+    adam_epsilon: float = setting(1e-8, "added to AdamW's denominator", at_least=0)
+    end_token: str = setting("</a>", "the token that ends every target")
+    group_by: tuple[str, ...] = setting(
+        ("type", "k_cutoff"), "keys of the records by which scores are grouped", may_differ=True
+    )
+    generation_length: int | None = setting(None, "tokens that targets hold", may_differ=True)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, object]) -> Seq2SeqArgs:
-        """Arguments from a dictionary; ``InputError`` names a key that does not exist."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        for key in values:
-            if key not in known:
-                raise InputError(f"Seq2SeqArgs has no argument {key!r}; it has {sorted(known)}")
-        return cls(**values)
-
-    @classmethod
-    def load(cls, checkpoint: Path) -> Seq2SeqArgs:
+    def load(cls, checkpoint: Path) -> Self:
         """The arguments saved beside a checkpoint's weights, or the defaults if there are none."""
         file = Path(checkpoint) / "model_args.json"
         if not file.exists():
             return cls()
-        known = {f.name for f in dataclasses.fields(cls)}
         saved = json.loads(file.read_text(encoding="utf-8"))
-        return cls(**{key: value for key, value in saved.items() if key in known})
+        return cls(**{key: value for key, value in saved.items() if key in fields_of(cls)})
 
     def save(self, folder: Path) -> None:
         """Write ``model_args.json``."""
         text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
         (Path(folder) / "model_args.json").write_text(text, encoding="utf-8")
 
-    def check(self) -> None:
-        """Raise ``InputError`` for a value out of range, naming it."""
-        at_least = {
-            "train_batch_size": 1,
-            "gradient_accumulation_steps": 1,
-            "eval_batch_size": 1,
-            "logging_steps": 1,
-            "warmup_steps": 0,
-            "max_steps": 0,
-            "num_train_epochs": 0,
-            "learning_rate": 0,
-            "weight_decay": 0,
-            "save_steps": 0,
-            "manual_seed": 0,
-            "evaluate_during_training_steps": 0,
-            "resume_state_minutes": 0,
-            "save_log_spaced": 0,
-            "keep": 0,
-            "patience_epochs_after_fit": 0,
-            "save_step_dense_interval": 1,
-            "micro_batch_size": 1,
-            "n_layer": 1,
-            "n_head": 1,
-            "n_embd": 1,
-            "n_inner": 1,
-            "pad_vocab_to": 1,
+    def shared(self) -> dict[str, object]:
+        """What a continuation of a run must have in common with it."""
+        return {
+            name: getattr(self, name)
+            for name, (_, spec) in fields_of(type(self)).items()
+            if not spec.notes.get("may_differ")
         }
-        for name, low in at_least.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value < math.inf:  # nan is neither
-                raise InputError(f"{name} is {value}; it must be at least {low} and finite")
-        if self.max_steps == 0 and self.num_train_epochs == 0:
-            raise InputError("max_steps and num_train_epochs are both 0; give one of them")
-        for name, allowed in (("scheduler", SCHEDULERS), ("precision", PRECISIONS)):
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}"
-                )

@@ -74,33 +74,26 @@ class Seq2SeqModel:
         device: str = "auto",
     ) -> None:
         if model_type not in MODEL_TYPES:
-            raise InputError(
-                f"model_type {model_type!r} is not offered; it is one of {', '.join(MODEL_TYPES)}"
-            )
+            raise InputError(f"`model_type` {model_type} is not one of {', '.join(MODEL_TYPES)}")
         self.device = choose_device(device)
-        if init_weights:
-            self.args = (
-                args if isinstance(args, Seq2SeqArgs) else Seq2SeqArgs.from_mapping(args or {})
+        folder = Path(model_name)
+        if not init_weights and not (folder / "config.json").is_file():
+            raise InputError(
+                f"{folder} is not a checkpoint folder (it has no config.json); give one, or "
+                "`init_weights` for a new model"
             )
-            self.args.check()
+        if isinstance(args, Seq2SeqArgs):
+            self.args = args
+        else:
+            known = Seq2SeqArgs() if init_weights else Seq2SeqArgs.load(folder)
+            Seq2SeqArgs.from_mapping(args or {})  # refuses unknown names
+            self.args = replace(known, **(args or {}))
+        if init_weights:
             if not new_tokens:
-                raise InputError("init_weights needs new_tokens, the whole vocabulary")
+                raise InputError("`init_weights` needs `new_tokens`, the whole vocabulary")
             self.tokenizer = build_tokenizer(list(new_tokens), self.args.end_token)
             self.model = self._fresh(model_type, str(model_name))
         else:
-            folder = Path(model_name)
-            if not (folder / "config.json").is_file():
-                raise InputError(
-                    f"{folder} is not a checkpoint folder (it has no config.json); give one, or "
-                    "init_weights for a new model"
-                )
-            saved = Seq2SeqArgs.load(folder)
-            if args is None or isinstance(args, Seq2SeqArgs):
-                self.args = args or saved
-            else:
-                Seq2SeqArgs.from_mapping(args)  # refuses unknown names
-                self.args = replace(saved, **args)
-            self.args.check()
             self.tokenizer = load_tokenizer(folder)
             with _quiet():
                 self.model = load_model(folder, self._attention())
@@ -114,8 +107,8 @@ class Seq2SeqModel:
         size = name.rsplit("/", 1)[-1]
         if size not in PRESETS:
             raise InputError(
-                f"model size {name!r} is not one of {', '.join(PRESETS)}; to go on from a "
-                "checkpoint, leave init_weights away"
+                f"`model_name_or_path` {name} is not one of {', '.join(PRESETS)}; to go on from a "
+                "checkpoint, omit `init_weights`"
             )
         args = self.args
         n_layer, n_head, n_embd = (
@@ -126,13 +119,13 @@ class Seq2SeqModel:
         )
         if n_embd % n_head:
             raise InputError(
-                f"n_embd {n_embd} is not a multiple of n_head {n_head}; every head needs the same "
-                "number of dimensions"
+                f"`n_embd` {n_embd} is not a multiple of `n_head` {n_head}; every head needs the "
+                "same number of dimensions"
             )
         tokens = len(self.tokenizer)
         rows = args.pad_vocab_to or -(-tokens // 8) * 8
         if rows < tokens:
-            raise InputError(f"pad_vocab_to {rows} is less than the {tokens} tokens there are")
+            raise InputError(f"`pad_vocab_to` {rows} is less than the {tokens} tokens there are")
         dropout = 0.0 if args.no_dropout else 0.1
         config = build_config(
             model_type,
@@ -175,7 +168,6 @@ class Seq2SeqModel:
         and neither ``overwrite_output_dir`` nor ``resume`` is set.
         """
         args = self.args
-        args.check()
         records, eval_records = as_records(train_data), as_records(eval_data or [])
         data = encode_pairs(records, self.tokenizer, loss_on_end=args.train_on_end_token)
         positions = getattr(self.model.config, "max_position_embeddings", data.length)
@@ -184,7 +176,7 @@ class Seq2SeqModel:
                 f"sequences of {data.length} tokens are longer than the model's {positions} "
                 "positions"
             )
-        args.generation_length = data.new_tokens
+        self.args = args = replace(args, generation_length=data.new_tokens)
         stop_records = as_records(stop_data or [])
         evaluated, watched = (
             encode_pairs(wanted, self.tokenizer, loss_on_end=args.train_on_end_token)
@@ -235,8 +227,8 @@ class Seq2SeqModel:
         ):
             if not self.args.overwrite_output_dir:
                 raise InputError(
-                    f"{run} already holds a run; give --resume to go on with it, "
-                    "--overwrite_output_dir to replace it, or another --output_dir"
+                    f"{run} already holds a run; give `resume` to go on with it, "
+                    "`overwrite_output_dir` to replace it, or another `output_dir`"
                 )
             checkpoints.clear_run(run)
 

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -43,30 +43,6 @@ from simpletransformers.seq2seq.signals import StopSignals
 from simpletransformers.seq2seq.stopping import SaveSteps, StopRules
 
 logger = logging.getLogger(__name__)
-
-#: Arguments that may differ between a run and its continuation.
-_FREE = {
-    "max_steps",
-    "num_train_epochs",
-    "evaluate_during_training",
-    "evaluate_during_training_steps",
-    "eval_batch_size",
-    "group_by",
-    "logging_steps",
-    "save_steps",
-    "save_step_dense",
-    "save_step_dense_interval",
-    "save_fine_step_list",
-    "resume_state_minutes",
-    "resume",
-    "overwrite_output_dir",
-    "generation_length",
-    "compile",
-    "save_log_spaced",
-    "keep",
-    "stop_when",
-    "patience_epochs_after_fit",
-}
 
 
 @dataclass(frozen=True)
@@ -362,9 +338,8 @@ class Trainer:
 
     def _settings(self) -> dict[str, str]:
         """What a continuation must share with its run, each value as text."""
-        args = {key: value for key, value in asdict(self.args).items() if key not in _FREE}
         settings = {
-            **args,
+            **self.args.shared(),
             "number of processes": self.ranks.world,
             "training data": self._digest[:16],
             "parameters": sum(p.numel() for p in self.model.parameters()),
