@@ -113,6 +113,12 @@ def test_help_of_a_command_loads_nothing_heavy(path):
     assert "usage:" in finished.stdout
 
 
+def test_no_line_is_exempt_from_the_formatter():
+    skip = re.compile(r"#\s*fmt:\s*(skip|off)")
+    for path in [*LIBRARY, *COMMANDS, *(ROOT / "simpletransformers").rglob("*.py")]:
+        assert not skip.search(path.read_text(encoding="utf-8")), path
+
+
 def test_ruff_finds_nothing():
     ruff = shutil.which("ruff", path=str(sys.executable).rsplit("/", 1)[0]) or shutil.which("ruff")
     assert ruff, "ruff is in the test extra of pyproject.toml"
