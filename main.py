@@ -288,7 +288,7 @@ class LiveLine:
             self._bar = tqdm(total=event["total_steps"], desc="training", unit="step", **every)
         if event["train_loss"] is not None:  # an evaluation may come before the first log entry
             self._notes["loss"] = f"{event['train_loss']:.4f}"
-        self._notes["items/s"] = f"{event['examples_per_s']:,.0f}"
+        self._notes["items/s"] = f"{event['items_per_s']:,.0f}"
         if "mfu" in event:
             self._notes["MFU"] = f"{event['mfu']:.0%}"
         for group, scores in event.get("eval", {}).items():

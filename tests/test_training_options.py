@@ -355,7 +355,7 @@ def test_a_finished_run_has_curves_and_a_card(tmp_path, small_dataset, run_comma
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     for group, scores in last["eval"].items():
         assert f"| {group} | {scores['n']:,} | {scores['loss']:.4f} |" in card
-    assert last["examples_per_s"] > 0 and "mfu" not in last  # a CPU's peak is not guessed
+    assert last["items_per_s"] > 0 and "mfu" not in last  # a CPU's peak is not guessed
     assert "stopped early: type_0 >= 0" in card and "![curves](curves.png)" in card
     assert (run / "curves.png").stat().st_size > 5_000
 

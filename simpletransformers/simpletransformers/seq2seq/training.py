@@ -249,7 +249,7 @@ class Trainer:
             "train_loss": self._last_loss,
             "lr": float(self._scheduler.get_last_lr()[0]),
             "elapsed_s": round(time.monotonic() - self._started, 3),
-            "examples_per_s": (speed := self._examples_per_second(step)),
+            "items_per_s": (speed := self._items_per_second(step)),
             **({"mfu": round(speed * self._share_of_peak, 4)} if self._share_of_peak else {}),
         }
 
@@ -261,7 +261,7 @@ class Trainer:
             return None
         return lean.flops(self.model.config, self.data.columns) / (peak * self.ranks.world)
 
-    def _examples_per_second(self, step: int) -> float:
+    def _items_per_second(self, step: int) -> float:
         """Items a second since this process began, evaluations and checkpoints included."""
         seconds = time.monotonic() - self._began[0]
         return round((step - self._began[1]) * self.order.batch / max(seconds, 1e-9), 1)
