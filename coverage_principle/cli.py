@@ -44,8 +44,9 @@ def add_settings(
     """A flag for every setting, or for ``only`` some of them, or for all but those of ``omit``.
 
     ``changes`` maps a setting to another default than its own, or to a dictionary of what is to be
-    other in ``add_argument`` (``default``, ``help``, ``choices``, ``required``). ``parser`` may be
-    an argument group. A setting without default is a flag that must be given.
+    other in ``add_argument`` (``default``, ``help``, ``choices``, ``required``) or to the name of
+    its ``flag``. ``parser`` may be an argument group. A setting without default is a flag that must
+    be given.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     for name, (kind, spec) in fields_of(settings).items():
@@ -61,7 +62,8 @@ def add_settings(
             values = shown if isinstance(shown, (tuple, list)) else [shown]
             options["help"] += f" (default: {' '.join(map(str, values))})"
         options["help"] = options["help"].replace("%", "%%")
-        parser.add_argument(f"--{spec.flag or name}", dest=name, **options)
+        flag = options.pop("flag", spec.flag or name)
+        parser.add_argument(f"--{flag}", dest=name, **options)
 
 
 def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:

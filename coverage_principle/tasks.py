@@ -82,10 +82,11 @@ class TaskGraph:
                 refuse(f"value {function.output!r} of function {function.name!r} already exists")
             known.add(function.output)
             used.update(function.sources)
-        for value in (*self.inputs, *self.bridges):
+        for slot in self.inputs:
+            if slot not in used:
+                refuse(f"input slot {slot!r} is never used")
+        for value in self.bridges:
             if value not in used:
-                if value in self.inputs:
-                    refuse(f"input slot {value!r} is never used")
                 refuse(
                     f"value {value!r} is never used, and neither is {self.answer!r}; exactly one "
                     "value, the answer, may be read by no function"
@@ -181,7 +182,7 @@ class TaskGraph:
                 Function(str(f["name"]), str(f["output"]), _names(f["sources"]))
                 for f in description["functions"]
             )
-            name, inputs = str(description["name"]), _names(description["inputs"])
+            name, inputs = task_name(str(description["name"])), _names(description["inputs"])
         except (KeyError, TypeError) as error:
             raise InputError(
                 "a task graph needs 'name', 'inputs' and 'functions', each function 'name', "
@@ -192,7 +193,7 @@ class TaskGraph:
                 f"the task's name {name!r} may only hold letters, digits and -, since it begins "
                 "the names of data sets"
             )
-        # Names of nodes become parts of file names, --fragments and titles.
+        # Names of nodes become parts of file names, settings and titles.
         nodes = [*inputs, *(f.name for f in functions), *(f.output for f in functions)]
         for node in nodes:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", node):
@@ -271,3 +272,16 @@ TASKS: dict[str, TaskGraph] = {
         ),
     )
 }
+
+#: Where a task's generator goes by another name than the task; either names the task.
+_GENERATORS = {"parallel2hop": "parallel-twohop"}
+
+
+def task_name(name: str) -> str:
+    """The name by which code and files know a task: ``parallel-twohop`` is ``parallel2hop``."""
+    return {generator: task for task, generator in _GENERATORS.items()}.get(name, name)
+
+
+def generator_name(name: str) -> str:
+    """The name of a task's generator, ``dataset_generation/NAME.py``, by either of its names."""
+    return _GENERATORS.get(name, name)

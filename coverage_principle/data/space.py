@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -60,7 +59,7 @@ class CompositionSpace:
         if self.num_tokens ** len(graph.inputs) >= _MAX_COUNT:
             raise InputError(
                 f"{self.num_tokens} tokens in {len(graph.inputs)} slots make a domain of more than "
-                "2^62 inputs, which cannot be counted; lower --num_tokens"
+                "2^62 inputs, which cannot be counted; lower `num_tokens`"
             )
         self._calls: dict[str, _Calls] = {}
         for function, table, mask in zip(graph.functions, tables, allowed, strict=True):
@@ -80,7 +79,7 @@ class CompositionSpace:
             raise InputError(
                 f"task {graph.name!r} with {n} tokens: slots {', '.join(fixed)} reach the answer "
                 f"by several paths, and function {function.name!r} would need "
-                f"{int(allowed.sum()) * n ** len(free):,} table entries; lower --num_tokens"
+                f"{int(allowed.sum()) * n ** len(free):,} table entries; lower `num_tokens`"
             )
         # One entry per allowed call, times every assignment of the fixed slots that lie deeper.
         calls = np.nonzero(allowed)
@@ -188,11 +187,6 @@ class CompositionSpace:
             if len(rows) >= count:
                 return rows[:count]
             draws *= 2
-
-
-def domain_size(num_tokens: int, slots: int) -> int:
-    """|X|^slots, the number of inputs of a task."""
-    return prod([num_tokens] * slots)
 
 
 def encode_rows(rows: np.ndarray, num_tokens: int) -> np.ndarray:

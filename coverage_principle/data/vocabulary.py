@@ -1,7 +1,7 @@
 """Tokens as text and as integers.
 
 An input slot's value i is the token ``<t_i>``; ``</a>`` ends a target; ``</b>`` is the filler of
-``--fake_bridge``. Ids are positions in ``vocab.json``, so ``<t_i>`` has id i.
+``fake_bridge``. Ids are positions in ``vocab.json``, so ``<t_i>`` has id i.
 """
 
 from __future__ import annotations
