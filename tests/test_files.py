@@ -32,6 +32,15 @@ def test_a_data_set_without_metadata_is_read_by_its_name(folder):
         load_dataset(nameless)
 
 
+def test_a_data_set_without_metadata_may_have_the_name_of_its_generator(run_command, tmp_path):
+    size = ("--num_tokens", 4, "--max_train_data_num", 20, "--test_size_for_type", 9)
+    run_command("dataset_generation/parallel-twohop.py", *size, "--output_dir", tmp_path)
+    made = next(tmp_path.iterdir())
+    (made / "metadata.json").unlink()
+    renamed = made.rename(tmp_path / made.name.replace("parallel2hop", "parallel-twohop"))
+    assert load_dataset(renamed).graph.name == "parallel2hop"
+
+
 def set_record(index, **values):
     return lambda records: records[index].update(values)
 

@@ -10,6 +10,21 @@ How. In a tree, the number of ways to reach value v through function f is the su
 calls that output v, of the product of the ways to reach each argument. A graph in which slots reach
 the answer by several paths is a tree once those slots are fixed, so all counts carry one axis for
 each such slot below them ("fixed slots"). Unranking walks the same recursion downwards.
+
+An example. Two tokens, b = f1(x1, x2) = x1 xor x2 and t = f2(b, x3) = b and x3; f1(1, 1) and
+f2(0, 1) are not allowed. One allowed call gives b = 0, namely f1(0, 0), and two give b = 1. So
+f2(0, 0) stands for one composition, f2(1, 0) for two and f2(1, 1) for two, which makes ranks 0 | 1
+2 | 3 4. Rank 4 is in the third group, one behind its begin; so b = 1 comes from the call of f1 one
+behind the first, f1(1, 0), and the composition is (1, 0, 1).
+
+>>> from coverage_principle.tasks import TASKS
+>>> xor, conjunction = np.array([[0, 1], [1, 0]]), np.array([[0, 0], [0, 1]])
+>>> allowed = np.array([[True, True], [True, False]]), np.array([[True, False], [True, True]])
+>>> space = CompositionSpace(TASKS["twohop"], [xor, conjunction], allowed)
+>>> space.size
+5
+>>> space.unrank(np.arange(5)).tolist()
+[[0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1]]
 """
 
 from __future__ import annotations
