@@ -89,13 +89,18 @@ def read_task(file: Path) -> TaskGraph:
     description = read_json(file)
     if not isinstance(description, Mapping):
         raise InputError(f"{file} must hold a JSON object that describes a task graph")
-    try:
-        graph = TaskGraph.from_dict(description)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from error
+    graph = _described(description, file)
     if graph.name in TASKS:
         raise InputError(f"{file}: {graph.name} is a task that is there already; choose a new name")
     return graph
+
+
+def _described(description: Mapping, file: Path) -> TaskGraph:
+    """The task graph that a file describes."""
+    try:
+        return TaskGraph.from_dict(description)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 def find_task(name: str) -> TaskGraph:
@@ -186,10 +191,7 @@ def _read_vocabulary(file: Path) -> list[str]:
 
 def _graph_of(path: Path, metadata: dict | None) -> TaskGraph:
     if metadata is not None and "task" in metadata:
-        try:
-            return TaskGraph.from_dict(metadata["task"])
-        except InputError as error:
-            raise InputError(f"{path / METADATA}: {error}") from error
+        return _described(metadata["task"], path / METADATA)
     name = task_name(path.name.split(".")[0])
     if name in TASKS:
         return TASKS[name]

@@ -128,10 +128,11 @@ def _draw_held_out(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, int]]:
     """Test items, validation items, and how many compositions of each type are not in ``train``."""
     test, validation, available = {}, {}, {}
-    for kind, size, into in (
+    kinds = (
         (_TEST, settings.test_size_for_type, test),
         (_VALIDATION, settings.validation_size, validation),
-    ):
+    )
+    for kind, size, into in kinds:
         rng = np.random.default_rng([settings.seed, kind])
         count = min(size, len(train))
         if size:
@@ -140,14 +141,13 @@ def _draw_held_out(
         bits = graph.type_seen(label)
         masks = [mask if bit else ~mask for mask, bit in zip(seen, bits, strict=True)]
         space = CompositionSpace(graph, values, masks)
-        known = train if label == "type_0" else train[:0]
-        rng = np.random.default_rng([settings.seed, _TEST, number])
-        test[label] = space.sample_outside(settings.test_size_for_type, known, rng)
-        available[label] = space.size - len(known)
-        if settings.validation_size:
-            rng = np.random.default_rng([settings.seed, _VALIDATION, number])
-            taken = np.concatenate([known, test[label]])
-            validation[label] = space.sample_outside(settings.validation_size, taken, rng)
+        taken = train if label == "type_0" else train[:0]
+        available[label] = space.size - len(taken)
+        for kind, size, into in kinds:
+            if size:
+                rng = np.random.default_rng([settings.seed, kind, number])
+                into[label] = space.sample_outside(size, taken, rng)
+                taken = np.concatenate([taken, into[label]])
     return test, validation, available
 
 
