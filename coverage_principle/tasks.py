@@ -72,11 +72,9 @@ class TaskGraph:
                 refuse(f"function {function.name!r} has no sources")
             for source in function.sources:
                 if source not in known:
-                    why = (
-                        "only computed later (a cycle, or functions out of order)"
-                        if source in later
-                        else "neither an input slot nor the output of a function"
-                    )
+                    why = "neither an input slot nor the output of a function"
+                    if source in later:
+                        why = "only computed later (a cycle, or functions out of order)"
                     refuse(f"function {function.name!r} reads {source!r}, which is {why}")
             if function.output in known:
                 refuse(f"value {function.output!r} of function {function.name!r} already exists")
@@ -220,13 +218,11 @@ def _in_evaluation_order(
     name: str, inputs: tuple[str, ...], functions: tuple[Function, ...]
 ) -> tuple[Function, ...]:
     """The functions so that each comes after what it reads, else in the order given."""
-    known, outputs = set(inputs), {function.output for function in functions}
     ordered: list[Function] = []
     waiting = list(functions)
     while waiting:
-        ready = next(
-            (f for f in waiting if all(s in known or s not in outputs for s in f.sources)), None
-        )
+        missing = {function.output for function in waiting}.difference(inputs)
+        ready = next((f for f in waiting if missing.isdisjoint(f.sources)), None)
         if ready is None:
             cycle = ", ".join(repr(f.name) for f in waiting)
             raise InputError(
@@ -235,7 +231,6 @@ def _in_evaluation_order(
             )
         waiting.remove(ready)
         ordered.append(ready)
-        known.add(ready.output)
     return tuple(ordered)
 
 

@@ -1,4 +1,4 @@
-"""Data sets of compositional examples: vocabulary, files, exact uniform sampling, generation."""
+"""Data sets of compositions: vocabulary, files, exact uniform sampling, generation."""
 
 from simpletransformers.lazy import exports
 

@@ -76,8 +76,10 @@ def check_pairs(splits: Mapping[str, Split], codec: Codec, report: Report) -> No
             return
         _check_duplicates(name, split, codes[name], report)
     _check_contradictions(splits, codes, report)
-    for name in [name for name in splits if name != "train.json"]:
-        _check_overlap(name, splits[name], codes[name], np.sort(codes["train.json"]), report)
+    trained = np.sort(codes["train.json"])
+    for name, split in splits.items():
+        if name != "train.json":
+            _check_overlap(name, split, is_member(codes[name], trained), report)
     if "valid.json" in splits:
         valid, held_out = splits["valid.json"], splits["test.json"].types != TRAIN_INFERRED
         known = np.sort(codes["test.json"][held_out])
@@ -128,11 +130,8 @@ def _check_contradictions(
         report(Problem(there, f"{reason}{numbers[a]}", (int(numbers[b]),)))
 
 
-def _check_overlap(
-    name: str, split: Split, codes: np.ndarray, train_codes: np.ndarray, report: Report
-) -> None:
-    """Items that should be unseen but are training items, and the reverse."""
-    inside = is_member(codes, train_codes)
+def _check_overlap(name: str, split: Split, inside: np.ndarray, report: Report) -> None:
+    """Items that should be unseen but are training items (``inside``), and the reverse."""
     unseen = split.types != TRAIN_INFERRED
     of = f"of {unseen.sum()} items that should be unseen are training items"
     _report_first(name, split, unseen & inside, of, report)

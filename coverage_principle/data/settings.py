@@ -1,7 +1,7 @@
 """Settings of a data set: what is drawn, and how it is written down.
 
-Named as the generators' flags, which are made of them. The standard library is enough here, so
-that a generator shows its ``--help`` at once.
+The generators' flags are made of these. The standard library is enough here, so that a generator
+shows its help at once.
 """
 
 from __future__ import annotations

@@ -156,12 +156,10 @@ def bridge_counts(world: World, value: str) -> Mapping[str, np.ndarray]:
 
     ``"table"`` counts the function's facts, ``"train"`` the training items.
     """
-
-    index = [function.output for function in world.graph.functions].index(value)
-    table = world.tables[index].values
-    in_train = evaluate(world.graph, [t.values for t in world.tables], world.train)[value]
-    size = world.settings.num_tokens
-    return {
-        "table": np.bincount(table.reshape(-1), minlength=size),
-        "train": np.bincount(in_train, minlength=size),
+    graph, tables = world.graph, [table.values for table in world.tables]
+    values = {
+        "table": tables[graph.functions.index(graph.function_of(value))].reshape(-1),
+        "train": evaluate(graph, tables, world.train)[value],
     }
+    size = world.settings.num_tokens
+    return {counted: np.bincount(of, minlength=size) for counted, of in values.items()}
