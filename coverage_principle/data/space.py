@@ -29,7 +29,7 @@ behind the first, f1(1, 0), and the composition is (1, 0, 1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,6 +169,11 @@ class CompositionSpace:
                     pending[source] = remainder % ways
                     remainder = remainder // ways
         return np.stack([values[slot] for slot in self.graph.inputs], axis=1).astype(np.int32)
+
+    def batches(self, size: int = 1 << 18) -> Iterator[np.ndarray]:
+        """The whole space in rank order, in arrays of at most ``size`` compositions."""
+        for begin in range(0, self.size, size):
+            yield self.unrank(np.arange(begin, min(begin + size, self.size)))
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` distinct compositions, uniform, in random order: ``(count, slots)`` int32."""
