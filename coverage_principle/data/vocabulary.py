@@ -38,8 +38,9 @@ class Codec:
         """Ids of ``<...><...>``; ``InputError`` names a token outside the vocabulary."""
         if not (text[:1] == "<" and text[-1:] == ">"):
             raise InputError(f"{text!r} is not a sequence of <...> tokens")
+        ids = self._ids
         try:
-            return [self._ids[name] for name in text[1:-1].split("><")]
+            return [ids[name] for name in text[1:-1].split("><")]
         except KeyError as error:
             raise InputError(
                 f"token <{error.args[0]}> in {text!r} is not in the vocabulary of "
