@@ -36,21 +36,18 @@ class Generator:
 
     def build_parser(self) -> argparse.ArgumentParser:
         parser = command_parser(self.about)
+        add = parser.add_argument
         if self.task is None:
-            parser.add_argument("--task", required=True, metavar="FILE.json", help="the task graph")
+            add("--task", required=True, metavar="FILE.json", help="the task graph")
         changes: dict[str, object] = {"max_train_data_num": 382_000, **self.changes}
         if self.same:
             changes["same_function"] = {"flag": f"same_{self.same}", "help": self.same_help}
         omit = _OPTIONAL - {*self.optional.split()}
         for settings in (WorldSettings, FormatSettings):
             add_settings(parser, settings, omit=omit, **changes)
-        parser.add_argument(
-            "--output_dir",
-            help="where the data set's folder goes; data/ of the repository if not given",
-        )
-        parser.add_argument(
-            "--overwrite", action="store_true", help="replace a data set with other contents"
-        )
+        where = "where the data set's folder goes; data/ of the repository if not given"
+        add("--output_dir", help=where)
+        add("--overwrite", action="store_true", help="replace a data set with other contents")
         return parser
 
     def main(self, arguments: argparse.Namespace) -> None:
@@ -66,13 +63,10 @@ class Generator:
         world = generate_world(graph, settings)
         files, metadata = dataset_files(world, form)
         name = self._name(graph.name, settings, form)
-        root = Path(arguments.output_dir) if arguments.output_dir else repository_root() / "data"
+        folder = Path(arguments.output_dir or repository_root() / "data") / name
         card = dataset_card(world, metadata, name, _command(sys.argv))
-        changed = write_dataset(
-            root / name, files, metadata, overwrite=arguments.overwrite, extras=card
-        )
-        done = "written" if changed else "already there, unchanged"
-        print(f"{relative_to_root(root / name)}: {done}")
+        new = write_dataset(folder, files, metadata, overwrite=arguments.overwrite, extras=card)
+        print(f"{relative_to_root(folder)}: {'written' if new else 'already there, unchanged'}")
         _print_summary(world, metadata)
 
     def run(self) -> None:
@@ -112,9 +106,9 @@ def _command(argv: list[str]) -> str:
 
 
 def _print_summary(world, metadata: Mapping) -> None:
-    of = metadata["compositions"]
-    print(f"  train           {len(world.train):>9,} of {of['trainable']:,} trainable compositions")
-    print(f"  in the domain   {of['in_domain']:>9,} of {of['domain']:,} compositions")
+    all_of = metadata["compositions"]
+    print(f"  train           {len(world.train):>9,} of {world.trainable:,} trainable compositions")
+    print(f"  in the domain   {all_of['in_domain']:>9,} of {all_of['domain']:,} compositions")
     for label, rows in world.test.items():
         of = f" of {world.available[label]:,}" if label in world.available else ""
         print(f"  {label:<15} {len(rows):>9,}{of}")

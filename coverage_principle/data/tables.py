@@ -52,7 +52,7 @@ def _balanced(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(np.arange(prod(shape)) % shape[0]).reshape(shape)
 
 
-#: The function that draws a table of each family.
+#: The function that draws a table of each of ``settings.FUNCTION_FAMILIES``.
 _DRAW = {
     "random": _random,
     "commutative": _commutative,
