@@ -7,7 +7,7 @@ import tempfile
 
 from common import Figures, measure, output_flag
 
-from coverage_principle.cli import run
+from coverage_principle.cli import command_parser, run
 
 #: name -> command; the sizes that the project is held to.
 CASES = {
@@ -21,7 +21,7 @@ GROWTH = (10_000, 100_000, 1_000_000)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = command_parser(__doc__)
     output_flag(parser)
     return parser
 
@@ -46,16 +46,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def command(script: str, tokens: int, size: int, folder: str) -> list[str]:
-    return [
-        f"dataset_generation/{script}",
-        "--num_tokens",
-        str(tokens),
-        "--max_train_data_num",
-        str(size),
-        "--output_dir",
-        folder,
-        "--overwrite",
-    ]
+    sizes = f"--num_tokens {tokens} --max_train_data_num {size}".split()
+    return [f"dataset_generation/{script}", *sizes, "--output_dir", folder, "--overwrite"]
 
 
 if __name__ == "__main__":

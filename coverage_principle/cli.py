@@ -44,11 +44,17 @@ def add_settings(
     """A flag for every setting, or for ``only`` some of them, or for all but those of ``omit``.
 
     ``changes`` maps a setting to another default than its own, or to a dictionary of what is to be
-    other in ``add_argument`` (``default``, ``help``, ``choices``, ``required``). ``parser`` may be
-    an argument group. A setting without default is a flag that must be given.
+    other in ``add_argument`` (``default``, ``help``, ``choices``, ``required``) or to the name of
+    its ``flag``. ``parser`` may be an argument group. A setting without default is a flag that must
+    be given.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     flags = {name: f"--{spec.flag or name}" for name, (_, spec) in fields_of(settings).items()}
+    flags |= {
+        name: f"--{change['flag']}"
+        for name, change in changes.items()
+        if isinstance(change, Mapping) and "flag" in change
+    }
     for name, (kind, spec) in fields_of(settings).items():
         if name in omit or (only is not None and name not in only):
             continue
@@ -62,6 +68,7 @@ def add_settings(
             values = shown if isinstance(shown, (tuple, list)) else [shown]
             options["help"] += f" (default: {' '.join(map(str, values))})"
         options["help"] = _named(options["help"], flags, "--").replace("%", "%%")
+        options.pop("flag", None)
         parser.add_argument(flags[name], dest=name, **options)
 
 

@@ -13,14 +13,15 @@ def repository_root() -> Path:
     return root if (root / "dataset_generation").is_dir() else Path.cwd()
 
 
-def find_folder(given: str | Path, flag: str, also_in: str | None = None) -> Path:
+def find_folder(given: str | Path, setting: str, also_in: str | None = None) -> Path:
     """An existing folder named by a user: from the working directory, then the repository root.
 
     ``also_in`` is a folder (such as ``data``) in which a bare name is looked for as well.
 
-    Raises ``InputError`` that names ``flag`` and lists what lies where the path stops existing.
+    Raises ``InputError`` that names the ``setting`` and lists what lies where the path stops
+    existing.
     """
-    path = Path(given)
+    path, named = Path(given), f"`{setting.lstrip('-')}` {given}"
     bases = [Path.cwd(), repository_root()]
     if also_in is not None:
         bases += [base / also_in for base in bases]
@@ -29,11 +30,11 @@ def find_folder(given: str | Path, flag: str, also_in: str | None = None) -> Pat
         if candidate.is_dir():
             return candidate.resolve()
     if candidates[0].exists():
-        raise InputError(f"{flag} {given} is a file, but a folder is needed")
+        raise InputError(f"{named} is a file, but a folder is needed")
     # Describe the most promising miss: the candidate of which most exists already.
     parents = [_nearest_existing(candidate) for candidate in candidates[:2]]
     nearest = max(parents, key=lambda parent: len(parent.parts))
-    raise InputError(f"{flag} {given} does not exist; {nearest} holds {_listing(nearest)}")
+    raise InputError(f"{named} does not exist; {nearest} holds {_listing(nearest)}")
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -72,20 +72,19 @@ class TaskGraph:
                 refuse(f"function {function.name!r} has no sources")
             for source in function.sources:
                 if source not in known:
-                    why = (
-                        "only computed later (a cycle, or functions out of order)"
-                        if source in later
-                        else "neither an input slot nor the output of a function"
-                    )
+                    why = "neither an input slot nor the output of a function"
+                    if source in later:
+                        why = "only computed later (a cycle, or functions out of order)"
                     refuse(f"function {function.name!r} reads {source!r}, which is {why}")
             if function.output in known:
                 refuse(f"value {function.output!r} of function {function.name!r} already exists")
             known.add(function.output)
             used.update(function.sources)
-        for value in (*self.inputs, *self.bridges):
+        for slot in self.inputs:
+            if slot not in used:
+                refuse(f"input slot {slot!r} is never used")
+        for value in self.bridges:
             if value not in used:
-                if value in self.inputs:
-                    refuse(f"input slot {value!r} is never used")
                 refuse(
                     f"value {value!r} is never used, and neither is {self.answer!r}; exactly one "
                     "value, the answer, may be read by no function"
@@ -181,7 +180,7 @@ class TaskGraph:
                 Function(str(f["name"]), str(f["output"]), _names(f["sources"]))
                 for f in description["functions"]
             )
-            name, inputs = str(description["name"]), _names(description["inputs"])
+            name, inputs = task_name(str(description["name"])), _names(description["inputs"])
         except (KeyError, TypeError) as error:
             raise InputError(
                 "a task graph needs 'name', 'inputs' and 'functions', each function 'name', "
@@ -192,7 +191,7 @@ class TaskGraph:
                 f"the task's name {name!r} may only hold letters, digits and -, since it begins "
                 "the names of data sets"
             )
-        # Names of nodes become parts of file names, --fragments and titles.
+        # Names of nodes become parts of file names, settings and titles.
         nodes = [*inputs, *(f.name for f in functions), *(f.output for f in functions)]
         for node in nodes:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", node):
@@ -219,13 +218,11 @@ def _in_evaluation_order(
     name: str, inputs: tuple[str, ...], functions: tuple[Function, ...]
 ) -> tuple[Function, ...]:
     """The functions so that each comes after what it reads, else in the order given."""
-    known, outputs = set(inputs), {function.output for function in functions}
     ordered: list[Function] = []
     waiting = list(functions)
     while waiting:
-        ready = next(
-            (f for f in waiting if all(s in known or s not in outputs for s in f.sources)), None
-        )
+        missing = {function.output for function in waiting}.difference(inputs)
+        ready = next((f for f in waiting if missing.isdisjoint(f.sources)), None)
         if ready is None:
             cycle = ", ".join(repr(f.name) for f in waiting)
             raise InputError(
@@ -234,7 +231,6 @@ def _in_evaluation_order(
             )
         waiting.remove(ready)
         ordered.append(ready)
-        known.add(ready.output)
     return tuple(ordered)
 
 
@@ -271,3 +267,16 @@ TASKS: dict[str, TaskGraph] = {
         ),
     )
 }
+
+#: Where a task's generator goes by another name than the task; either names the task.
+_GENERATORS = {"parallel2hop": "parallel-twohop"}
+
+
+def task_name(name: str) -> str:
+    """The name by which code and files know a task: ``parallel-twohop`` is ``parallel2hop``."""
+    return {generator: task for task, generator in _GENERATORS.items()}.get(name, name)
+
+
+def generator_name(name: str) -> str:
+    """The name of a task's generator, ``dataset_generation/NAME.py``, by either of its names."""
+    return _GENERATORS.get(name, name)

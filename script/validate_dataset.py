@@ -9,15 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from coverage_principle.cli import run
+from coverage_principle.cli import command_parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("data_dir", help="the data set's folder, or the name of one in data/")
     return parser
 

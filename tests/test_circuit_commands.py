@@ -255,7 +255,7 @@ def test_a_checkpoint_that_is_not_there_is_listed_not_downloaded(run_command, re
         "checkpoint-20/",
         "final_checkpoint/",
     )
-    with pytest.raises(InputError, match="--ckpt gpt2 does not exist"):
+    with pytest.raises(InputError, match="`ckpt` gpt2 does not exist"):
         circuits.find_checkpoint("gpt2")
     with pytest.raises(InputError, match="it is a run that holds checkpoint-20"):
         circuits.find_checkpoint(run_dir)

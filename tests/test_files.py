@@ -6,8 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from coverage_principle.data import load_dataset
-from coverage_principle.data.files import write_dataset
+from coverage_principle.data import load_dataset, write_arrays, write_dataset, write_text
 from coverage_principle.errors import InputError
 
 
@@ -30,6 +29,15 @@ def test_a_data_set_without_metadata_is_read_by_its_name(folder):
     nameless = folder.rename(folder.with_name("mine"))
     with pytest.raises(InputError, match="task graph is unknown"):
         load_dataset(nameless)
+
+
+def test_a_data_set_without_metadata_may_have_the_name_of_its_generator(run_command, tmp_path):
+    size = ("--num_tokens", 4, "--max_train_data_num", 20, "--test_size_for_type", 9)
+    run_command("dataset_generation/parallel-twohop.py", *size, "--output_dir", tmp_path)
+    made = next(tmp_path.iterdir())
+    (made / "metadata.json").unlink()
+    renamed = made.rename(tmp_path / made.name.replace("parallel2hop", "parallel-twohop"))
+    assert load_dataset(renamed).graph.name == "parallel2hop"
 
 
 def set_record(index, **values):
@@ -146,6 +154,40 @@ def test_a_leak_is_a_warning_with_its_count(folder, caplog):
     edit(folder, "test.json", lambda r: r.extend({**t, "type": "type_0"} for t in train[:3]))
     load_dataset(folder)
     assert "3 of 243 items that should be unseen" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.safetensors"])
+def test_arrays_are_written_whole_or_not_at_all(tmp_path, name):
+    from safetensors.numpy import load_file
+
+    file = tmp_path / "folder" / name
+    arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.array([1, 2])[::-1]}
+    write_arrays(file, arrays)
+    read = load_file(file) if file.suffix == ".safetensors" else dict(np.load(file))
+    assert sorted(read) == ["x", "y"]
+    for key, values in arrays.items():
+        assert np.array_equal(read[key], values)
+        assert read[key].dtype == values.dtype
+    before = file.read_bytes()
+
+    class Broken:
+        def __array__(self, *_, **__):
+            raise OSError("no such array")
+
+    with pytest.raises(OSError, match="no such array"):
+        write_arrays(file, {"x": Broken()})
+    assert file.read_bytes() == before
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert [p.name for p in file.parent.iterdir()] == [name]
+
+
+def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    file = tmp_path / "a.txt"
+    write_text(file, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(file, "new\udc00")
+    assert file.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_a_failed_write_leaves_the_old_folder_and_no_traces(tmp_path):

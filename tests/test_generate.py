@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from coverage_principle.data import (
+    FUNCTION_FAMILIES,
     TRAIN_INFERRED,
     Codec,
     FormatSettings,
@@ -17,7 +18,7 @@ from coverage_principle.data import (
     evaluate,
     generate_world,
 )
-from coverage_principle.data.tables import FUNCTION_FAMILIES, draw_values, fold
+from coverage_principle.data.tables import draw_values, fold
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TASKS, Function, TaskGraph
 from tests.oracles.task_bruteforce import all_items, answer_of, calls_of, type_of, used_calls
@@ -41,7 +42,7 @@ def random_settings(graph, rng):
         test_size_for_type=int(rng.integers(1, 40)),
         validation_size=4,
         seed=int(rng.integers(10**9)),
-        function_family=str(rng.choice(FUNCTION_FAMILIES)),
+        function_family=str(rng.choice(list(FUNCTION_FAMILIES))),
         same_function=bool(rng.integers(2)),
     )
     try:
@@ -91,9 +92,11 @@ def test_worlds_agree_with_the_brute_force_evaluator(task, seed):
 def test_formats_of_one_seed_hold_the_same_world():
     graph = TASKS["twohop"]
     world = generate_world(graph, TINY)
+    forms = [FormatSettings(), FormatSettings(cot=True), FormatSettings(fake_bridge=True)]
+    assert FormatSettings(cot=True, fake_bridge=True).target_format == "fakebridge"
     sets = {
-        f: {name: text(c) for name, c in dataset_files(world, FormatSettings(f))[0].items()}
-        for f in ("inf", "cot", "fakebridge")
+        form.target_format: {n: text(c) for n, c in dataset_files(world, form)[0].items()}
+        for form in forms
     }
     tables = [t.values for t in world.tables]
     for name in ("train.json", "test.json"):
@@ -145,6 +148,8 @@ def test_the_same_function_of_more_arguments_folds_it():
 
 def test_families_are_what_they_are_called():
     rng = np.random.default_rng(0)
+    for family in FUNCTION_FAMILIES:
+        assert draw_values(5, 2, family, rng).dtype == np.int32
     for arity in (2, 3):
         commutative = draw_values(5, arity, "commutative", rng)
         for call in np.ndindex(commutative.shape):
@@ -156,7 +161,7 @@ def test_families_are_what_they_are_called():
         counts = np.bincount(draw_values(7, arity, "balanced", rng).reshape(-1))
         assert counts.max() - counts.min() == 0
     assert not np.array_equal(commutative, draw_values(5, 3, "random", rng))
-    with pytest.raises(InputError, match="--function_family odd"):
+    with pytest.raises(InputError, match="`function_family` odd"):
         draw_values(5, 2, "odd", rng)
     table = draw_values(4, 2, "random", rng)
     assert fold(table, 4)[1, 2, 3, 0] == table[table[table[1, 2], 3], 0]
@@ -262,12 +267,9 @@ def test_facts_can_be_all_seen_ones_or_none_as_json_or_as_an_array():
     values = np.load(io.BytesIO(arrays["atomic_facts_f1.npz"]))["values"]
     assert np.array_equal(values >= 0, world.seen[0])
     assert np.array_equal(values[world.seen[0]], world.tables[0].values[world.seen[0]])
-    for form, words in (
-        (FormatSettings("no"), "target format 'no'"),
-        (FormatSettings(atomic_facts="all"), "--atomic_facts 'all'"),
-    ):
-        with pytest.raises(InputError, match=words):
-            dataset_files(world, form)
+    for name, choice in (("atomic_facts", "all"), ("atomic_format", "csv")):
+        with pytest.raises(InputError, match=f"`{name}` {choice} is not one of"):
+            FormatSettings(**{name: choice})
 
 
 def test_the_whole_trainable_set_can_be_asked_for():
@@ -282,16 +284,16 @@ def test_the_whole_trainable_set_can_be_asked_for():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"num_tokens": 1}, "--num_tokens 1"),
-        ({"max_train_data_num": 0}, "--max_train_data_num 0"),
-        ({"max_train_data_num": 65}, "--max_train_data_num 65"),
-        ({"default_seen_ratio": 1.5}, "--default_seen_ratio 1.5"),
+        ({"num_tokens": 1}, "`num_tokens` 1"),
+        ({"max_train_data_num": 0}, "`max_train_data_num` 0"),
+        ({"max_train_data_num": 65}, "`max_train_data_num` 65"),
+        ({"default_seen_ratio": 1.5}, "`default_seen_ratio` 1.5"),
         ({"default_seen_ratio": 0.0}, "give at most 0"),
-        ({"test_size_for_type": 0}, "--test_size_for_type 0"),
-        ({"validation_size": -1}, "--validation_size -1"),
-        ({"seed": -1}, "--seed -1"),
-        ({"function_family": "x"}, "--function_family x"),
-        ({"num_tokens": 16_385}, "--num_tokens 16385 .* give at most 16384"),
+        ({"test_size_for_type": 0}, "`test_size_for_type` 0"),
+        ({"validation_size": -1}, "`validation_size` -1"),
+        ({"seed": -1}, "`seed` -1"),
+        ({"function_family": "x"}, "`function_family` x"),
+        ({"num_tokens": 16_385}, "`num_tokens` 16385 .* give at most 16384"),
     ],
 )
 def test_arguments_out_of_range_are_refused(change, words):

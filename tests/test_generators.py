@@ -16,6 +16,7 @@ import pytest
 
 from coverage_principle.data import evaluate, load_dataset, validate
 from coverage_principle.data.tables import seen_calls
+from coverage_principle.experiments.settings import command_parser
 from coverage_principle.tasks import TASKS
 from tests.conftest import ROOT
 
@@ -41,6 +42,11 @@ TWOHOP = ("dataset_generation/twohop.py", *SMALL)
             "parallel-twohop",
             ("--same_f123", "--include_atomic"),
             "parallel2hop.6.60.same-f123.include-atomic",
+        ),
+        (
+            "parallel-twohop",
+            ("--same_f123", "--include_atomic", "--cot"),
+            "parallel2hop.6.60.same-f123.include-atomic-cot",
         ),
         (
             "twohop",
@@ -92,6 +98,31 @@ def test_published_defaults(run_command):
             "(default: 42)",
         ):
             assert words in shown, (command, words)
+
+
+_COMMON = (
+    "num_tokens max_train_data_num default_seen_ratio test_size_for_type validation_size seed "
+    "function_family atomic_facts atomic_format output_dir overwrite"
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "own"),
+    [
+        ("twohop", "cot fake_bridge same_f12 separate_seen"),
+        ("threehop", "cot fake_bridge same_f123 separate_seen"),
+        ("fivehop", "cot no-cot"),
+        ("nontree", "cot same_f12"),
+        ("parallel-twohop", "cot same_f123 separate_seen include_atomic"),
+        ("custom", "task cot fake_bridge same_function separate_seen include_atomic"),
+    ],
+)
+def test_a_generator_has_the_flags_of_all_and_its_own(command, own):
+    parser = command_parser(f"dataset_generation/{command}.py")
+    flags = {option for action in parser._actions for option in action.option_strings}
+    assert flags - {"-h", "--help"} == {f"--{name}" for name in f"{_COMMON} {own}".split()}
+    needed = {action.dest for action in parser._actions if action.required}
+    assert needed == {"num_tokens"} | ({"task"} & {*own.split()})
 
 
 def test_same_arguments_give_the_same_bytes(run_command, tmp_path):
@@ -360,6 +391,25 @@ def test_a_task_from_a_file_goes_through_every_stage(run_command, tmp_path, task
         "--device",
         "cpu",
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        ((), "diff.inf"),
+        (("--same_function", "--fake_bridge"), "same.fakebridge"),
+        (("--same_function", "--include_atomic"), "same.include-atomic-inf"),
+        (("--same_function", "--include_atomic", "--cot"), "same.include-atomic-cot"),
+    ],
+)
+def test_folder_names_of_a_task_from_a_file(run_command, tmp_path, flags, kind):
+    task = ("--task", ROOT / "docs" / "tasks" / "diamond.json")
+    finished = run_command(
+        "dataset_generation/custom.py", *task, *SMALL, *flags, "--output_dir", tmp_path
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert [p.name for p in tmp_path.iterdir()] == [f"diamond.6.60.{kind}"]
+    assert validate(tmp_path / f"diamond.6.60.{kind}")[1] == []
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,21 @@
 """The counting, unranking and sampling engine against full enumeration."""
 
+import doctest
 from collections import Counter
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from coverage_principle.data import space as space_module
 from coverage_principle.data.space import CompositionSpace, distinct_integers
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TASKS, Function, TaskGraph
 from tests.oracles.task_bruteforce import all_items, calls_of, random_graph
+
+
+def test_the_worked_example_is_right():
+    assert doctest.testmod(space_module) == (0, 6)
 
 
 def random_world(graph, num_tokens, ratio, rng):

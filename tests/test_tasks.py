@@ -1,9 +1,15 @@
 """Task graphs: what is derived from them, and which graphs are refused."""
 
+import doctest
+
 import pytest
 
+from coverage_principle import tasks
+from coverage_principle.data import find_task
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import TASKS, Function, TaskGraph
+from coverage_principle.experiments import RunSettings
+from coverage_principle.tasks import TASKS, Function, TaskGraph, generator_name, task_name
+from tests.conftest import ROOT
 
 
 def test_published_type_numbers_of_two_functions():
@@ -91,3 +97,24 @@ def test_a_malformed_description_is_refused():
         TaskGraph.from_dict(
             {"name": "x", "inputs": ["x1"], "functions": [{"name": "f", "output": "t"}]}
         )
+
+
+def test_the_examples_are_right():
+    assert doctest.testmod(tasks) == (0, 3)
+
+
+def test_a_task_goes_by_its_own_name_and_by_its_generators():
+    for name in ("parallel2hop", "parallel-twohop"):
+        assert task_name(name) == "parallel2hop"
+        assert generator_name(name) == "parallel-twohop"
+        assert find_task(name) is TASKS["parallel2hop"]
+        described = {**TASKS["parallel2hop"].to_dict(), "name": name}
+        assert TaskGraph.from_dict(described) == TASKS["parallel2hop"]
+        settings = {"task": name, "data": {"num_tokens": 4}}
+        assert RunSettings.resolve(settings).task == "parallel-twohop"
+    for name in TASKS:
+        assert task_name(name) == name
+        assert task_name(generator_name(name)) == name
+        assert (ROOT / "dataset_generation" / f"{generator_name(name)}.py").is_file()
+    with pytest.raises(InputError, match="`task` sixhop is neither a file nor one of twohop"):
+        find_task("sixhop")

@@ -21,7 +21,6 @@ __getattr__, __dir__, __all__ = exports(
         "runs": "VECTOR_FORMATS collapse_run",
         "similarity": "measure_similarity",
         "states": "STREAMS Site collect_states collect_streams sites_of",
-        "storage": "write_arrays",
         "tracing": "Plan plan_tracing summarise",
         "tracing_runs": "interchange_run lens_run trace_run",
     },

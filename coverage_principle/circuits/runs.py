@@ -25,8 +25,7 @@ from coverage_principle.circuits.grouping import Grouping, grouping_of, layout_o
 from coverage_principle.circuits.items import ItemSplit, item_splits, k_groups_of
 from coverage_principle.circuits.published import write_dedup_files
 from coverage_principle.circuits.states import Site, sites_of
-from coverage_principle.circuits.storage import write_arrays
-from coverage_principle.data import Dataset, load_dataset, write_json
+from coverage_principle.data import Dataset, load_dataset, write_arrays, write_json
 from coverage_principle.errors import InputError
 from coverage_principle.paths import relative_to_root
 

@@ -27,9 +27,8 @@ from coverage_principle.circuits.items import union_of
 from coverage_principle.circuits.lens import read_lens, summarise_lens
 from coverage_principle.circuits.patching import READOUTS, Trace, trace
 from coverage_principle.circuits.runs import about_dataset, dataset_of, splits_of, versions
-from coverage_principle.circuits.storage import write_arrays
 from coverage_principle.circuits.tracing import Plan, plan_of, plan_tracing, summarise
-from coverage_principle.data import Dataset, evaluate, write_json
+from coverage_principle.data import Dataset, evaluate, write_arrays, write_json
 from coverage_principle.errors import InputError
 
 Progress = Callable[[str, int, int], object]

@@ -54,7 +54,7 @@ class GrowingWorld:
     """
 
     def __init__(self, graph: TaskGraph, settings: WorldSettings) -> None:
-        settings.check(graph)
+        settings.check_task(graph)
         self.graph, self.num_tokens = graph, settings.num_tokens
         drawn = draw_tables(graph, settings)
         self.tables = [table.values for table in drawn]
@@ -262,7 +262,7 @@ class Search:
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"--{name} {getattr(self, name)} is not between 0 and 1")
         object.__setattr__(self, "value", fragment_of_value(self.graph, self.value)[1])
-        self.settings(2, 0).check(self.graph)
+        self.settings(2, 0).check_task(self.graph)
 
     def settings(self, num_tokens: int, seed: int) -> WorldSettings:
         """The world of one |X| and seed; N is not settled there but searched for."""

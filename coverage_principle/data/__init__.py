@@ -1,4 +1,4 @@
-"""Data sets of compositional examples: vocabulary, files, exact uniform sampling, generation."""
+"""Data sets of compositions: vocabulary, files, exact uniform sampling, generation."""
 
 from simpletransformers.lazy import exports
 
@@ -7,14 +7,14 @@ __getattr__, __dir__, __all__ = exports(
     {
         "annotations": "ANNOTATED annotated_records test_records text_records",
         "checks": "Problem Split",
-        "files": "read_json sha256 write_dataset write_json write_text",
-        "formats": "ATOMIC_FACTS ATOMIC_FORMATS TARGET_FORMATS FormatSettings check_include_atomic "
-        "dataset_files",
+        "files": "read_json sha256 write_arrays write_dataset write_json write_text",
+        "formats": "dataset_files",
         "reading": "Dataset find_task load_dataset read_task",
-        "space": "CompositionSpace domain_size",
-        "tables": "FUNCTION_FAMILIES Table evaluate",
+        "settings": "FUNCTION_FAMILIES FormatSettings WorldSettings",
+        "space": "CompositionSpace",
+        "tables": "Table evaluate",
         "validation": "validate",
         "vocabulary": "END FILLER Codec build_vocabulary",
-        "worlds": "TRAIN_INFERRED World WorldSettings bridge_counts draw_tables generate_world",
+        "worlds": "TRAIN_INFERRED World bridge_counts draw_tables generate_world",
     },
 )

@@ -21,42 +21,35 @@ def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
     ``InputError`` if the file is missing, or was made from another ``test.json``.
     """
     file = dataset.path / name
+    command = f"with: python determine_coverage.py --data_dir {dataset.path} --k_sweep"
     if not file.exists():
-        raise InputError(
-            f"{file} does not exist; make it with: python determine_coverage.py --data_dir "
-            f"{dataset.path} --k_sweep"
-        )
+        raise InputError(f"{file} does not exist; make it {command}")
     records = read_json(file)
     keys = ("input_text", "target_text", "type")
     same = isinstance(records, list) and [
         tuple(record.get(key) for key in keys) for record in records
     ] == [tuple(record[key] for key in keys) for record in dataset.test.records]
     if not same:
-        raise InputError(
-            f"{file} does not belong to test.json beside it; make it anew with: python "
-            f"determine_coverage.py --data_dir {dataset.path} --k_sweep"
-        )
+        raise InputError(f"{file} does not belong to test.json beside it; make it anew {command}")
     return records
 
 
-def text_records(file: Path, flag: str) -> list[dict]:
+def text_records(file: Path, setting: str) -> list[dict]:
     """The records of a file of ``input_text`` and ``target_text``, whatever else they hold.
 
-    ``InputError``, naming the ``flag`` that gave the file, if it is not a list of such records.
+    ``InputError``, naming the ``setting`` that gave the file, if it is no list of such records.
     """
-    records = read_json(file)
-    texts = ("input_text", "target_text")
-    if not (
-        isinstance(records, list)
-        and records
-        and all(
-            isinstance(record, dict) and all(isinstance(record.get(key), str) for key in texts)
-            for record in records
+
+    def has_texts(record: object) -> bool:
+        return isinstance(record, dict) and all(
+            isinstance(record.get(key), str) for key in ("input_text", "target_text")
         )
-    ):
+
+    records = read_json(file)
+    if not (isinstance(records, list) and records and all(map(has_texts, records))):
         raise InputError(
-            f"{flag} {file} must be a JSON list of at least one record, each with the texts "
-            "input_text and target_text"
+            f"`{setting.lstrip('-')}` {file} must be a JSON list of at least one record, each with "
+            "the texts input_text and target_text"
         )
     return records
 
@@ -76,7 +69,7 @@ def test_records(dataset: Dataset, types: Sequence[str] = ()) -> list[dict]:
     for name in types:
         if name not in present:
             raise InputError(
-                f"--test_types {name}: the test set of {dataset.name} has no such type; it has "
+                f"`test_types` {name}: the test set of {dataset.name} has no such type; it has "
                 f"{', '.join(sorted(present))}"
             )
     return [record for record in records if not types or record["type"] in types]

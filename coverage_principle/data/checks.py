@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -18,15 +19,15 @@ from coverage_principle.data.worlds import TRAIN_INFERRED
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a data set: in which file, at which records (from 1), and why.
+    """Something wrong with a data set: in which file, why, and at which records (from 1).
 
     ``tolerable`` problems do not keep the data set from being used; the published 3-hop and
     parallel data sets have some.
     """
 
     file: str
-    records: tuple[int, ...]
     reason: str
+    records: tuple[int, ...] = ()
     tolerable: bool = False
 
     def __str__(self) -> str:
@@ -46,7 +47,7 @@ class Split:
     ``inputs`` is ``(n, slots)``, ``targets`` is ``(n, m)``: what follows the input up to ``</a>``,
     bridges first and the answer last; both int32 vocabulary ids. ``types`` is ``(n,)`` of str
     (empty strings in a training file). ``numbers`` ``(n,)`` are the records' places in the file,
-    from 1. ``facts`` are the records that are single facts (``--include_atomic``).
+    from 1. ``facts`` are the records that are single facts (``include_atomic``).
     """
 
     inputs: np.ndarray
@@ -64,106 +65,82 @@ class Split:
         return len(self.inputs)
 
 
-def check_pairs(
-    train: Split, test: Split, valid: Split | None, codec: Codec, report: Report
-) -> None:
-    """Duplicates, contradictions and leaks, on integer codes of the inputs."""
-    size = len(codec.vocabulary)
-    splits = {"train.json": train, "test.json": test}
-    if valid is not None:
-        splits["valid.json"] = valid
-    codes = {name: encode_rows(split.inputs, size) for name, split in splits.items()}
+def check_pairs(splits: Mapping[str, Split], codec: Codec, report: Report) -> None:
+    """Duplicates, contradictions and leaks in files by name, on integer codes of the inputs."""
+    codes = {n: encode_rows(split.inputs, len(codec.vocabulary)) for n, split in splits.items()}
+    width = splits["train.json"].targets.shape[1]
     for name, split in splits.items():
-        if len(split) and split.targets.shape[1] != train.targets.shape[1]:
-            report(
-                Problem(
-                    name,
-                    (),
-                    f"targets have {split.targets.shape[1]} tokens, but "
-                    f"{train.targets.shape[1]} in train.json",
-                )
-            )
+        if len(split) and split.targets.shape[1] != width:
+            found = split.targets.shape[1]
+            report(Problem(name, f"targets have {found} tokens, but {width} in train.json"))
             return
         _check_duplicates(name, split, codes[name], report)
     _check_contradictions(splits, codes, report)
-    known = np.sort(codes["train.json"])
+    trained = np.sort(codes["train.json"])
     for name, split in splits.items():
         if name != "train.json":
-            _check_overlap(name, split, codes[name], known, report)
-    if valid is not None:
-        held_out = test.types != TRAIN_INFERRED
+            _check_overlap(name, split, is_member(codes[name], trained), report)
+    if "valid.json" in splits:
+        valid, held_out = splits["valid.json"], splits["test.json"].types != TRAIN_INFERRED
         known = np.sort(codes["test.json"][held_out])
         shared = (valid.types != TRAIN_INFERRED) & is_member(codes["valid.json"], known)
-        if shared.any():
-            report(
-                Problem(
-                    "valid.json",
-                    tuple(valid.numbers[shared][:1]),
-                    f"{shared.sum()} validation items are test items, this one first",
-                    tolerable=True,
-                )
-            )
+        _report_first("valid.json", valid, shared, "validation items are test items", report)
+
+
+def _neighbours(codes: np.ndarray, *then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with equal codes that come one after the other, sorted by code and ``then``."""
+    order = np.lexsort((*then, codes))  # stable: the first of two rows is the earlier one
+    same = codes[order[:-1]] == codes[order[1:]]
+    return order[:-1][same], order[1:][same]
 
 
 def _check_duplicates(name: str, split: Split, codes: np.ndarray, report: Report) -> None:
     """The same input twice in a training file, or twice with one type elsewhere."""
     _, kind = np.unique(split.types, return_inverse=True)
-    order = np.lexsort((np.arange(len(codes)), kind, codes))
-    first, second = order[:-1], order[1:]
-    for pair in np.flatnonzero((codes[first] == codes[second]) & (kind[first] == kind[second])):
-        a, b = first[pair], second[pair]
-        text = split.records[a]["input_text"]
+    first, second = _neighbours(codes, kind)
+    alike = kind[first] == kind[second]
+    for a, b in zip(first[alike], second[alike], strict=True):
+        reason = f"input {split.records[a]['input_text']} "
         if not np.array_equal(split.targets[a], split.targets[b]):
-            reason = f"input {text} has two different targets"
+            reason += "has two different targets"
         elif split.types[a]:
-            reason = f"input {text} is there twice with type {split.types[a]}"
+            reason += f"is there twice with type {split.types[a]}"
         else:
-            reason = f"input {text} is there twice; training items must be distinct"
-        report(Problem(name, (int(split.numbers[a]), int(split.numbers[b])), reason))
+            reason += "is there twice; training items must be distinct"
+        report(Problem(name, reason, (int(split.numbers[a]), int(split.numbers[b]))))
 
 
 def _check_contradictions(
     splits: Mapping[str, Split], codes: Mapping[str, np.ndarray], report: Report
 ) -> None:
     """One input with different targets in different places."""
+    targets = np.concatenate([split.targets for split in splits.values()])
+    numbers = np.concatenate([split.numbers for split in splits.values()])
+    files = np.repeat(np.arange(len(splits)), [len(split) for split in splits.values()])
+    records = list(chain.from_iterable(split.records for split in splits.values()))
+    first, second = _neighbours(np.concatenate([codes[name] for name in splits]), *targets.T)
+    differ = (targets[first] != targets[second]).any(axis=1)
     names = list(splits)
-    all_codes = np.concatenate([codes[name] for name in names])
-    targets = np.concatenate([splits[name].targets for name in names])
-    file_of = np.repeat(np.arange(len(names)), [len(splits[name]) for name in names])
-    row_of = np.concatenate([np.arange(len(splits[name])) for name in names])
-    order = np.lexsort((*targets.T, all_codes))
-    first, second = order[:-1], order[1:]
-    same = all_codes[first] == all_codes[second]
-    for pair in np.flatnonzero(same & (targets[first] != targets[second]).any(axis=1)):
-        a, b = sorted((first[pair], second[pair]))
-        if file_of[a] == file_of[b] == 0:
+    for pair in zip(first[differ].tolist(), second[differ].tolist(), strict=True):
+        a, b = sorted(pair)
+        here, there = names[files[a]], names[files[b]]
+        if here == there == "train.json":
             continue  # reported among the duplicates of train.json
-        places = [splits[names[file_of[i]]] for i in (a, b)]
-        here, there = (
-            f"{names[file_of[i]]} record {place.numbers[row_of[i]]}"
-            for i, place in zip((a, b), places, strict=True)
-        )
-        text = places[0].records[row_of[a]]["input_text"]
-        file, number = there.split(" record ")
-        report(Problem(file, (int(number),), f"input {text} has another target than in {here}"))
+        reason = f"input {records[a]['input_text']} has another target than in {here} record "
+        report(Problem(there, f"{reason}{numbers[a]}", (int(numbers[b]),)))
 
 
-def _check_overlap(
-    name: str, split: Split, codes: np.ndarray, train_codes: np.ndarray, report: Report
-) -> None:
-    """Items that should be unseen but are training items, and the reverse."""
-    inside = is_member(codes, train_codes)
+def _check_overlap(name: str, split: Split, inside: np.ndarray, report: Report) -> None:
+    """Items that should be unseen but are training items (``inside``), and the reverse."""
     unseen = split.types != TRAIN_INFERRED
-    for group, wrong, reason in (
-        (unseen, unseen & inside, "items that should be unseen are training items"),
-        (~unseen, ~unseen & ~inside, "train_inferred items are not in train.json"),
-    ):
-        if wrong.any():
-            report(
-                Problem(
-                    name,
-                    tuple(split.numbers[wrong][:1].tolist()),
-                    f"{int(wrong.sum())} of {int(group.sum())} {reason}, this one first",
-                    tolerable=True,
-                )
-            )
+    of = f"of {unseen.sum()} items that should be unseen are training items"
+    _report_first(name, split, unseen & inside, of, report)
+    of = f"of {(~unseen).sum()} train_inferred items are not in train.json"
+    _report_first(name, split, ~unseen & ~inside, of, report)
+
+
+def _report_first(name: str, split: Split, wrong: np.ndarray, what: str, report: Report) -> None:
+    """How many items are ``wrong``, if any, with the first of them; tolerable."""
+    if wrong.any():
+        reason = f"{wrong.sum()} {what}, this one first"
+        report(Problem(name, reason, tuple(split.numbers[wrong][:1].tolist()), tolerable=True))

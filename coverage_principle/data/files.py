@@ -1,4 +1,4 @@
-"""Files read and written whole or not at all: JSON, text, and the folder of a data set."""
+"""Files read and written whole or not at all: JSON, text, arrays, and the folder of a data set."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coverage_principle.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 METADATA = "metadata.json"
 
@@ -42,17 +47,41 @@ def write_json(path: Path, content: object, *, one_per_line: bool = False) -> No
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically (temporary file in the same folder, then rename)."""
+    """Write a text file whole or not at all."""
+    with _replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an uncompressed ``.npz`` (states do not compress) whole or not at all.
+
+    A path that ends in ``.safetensors`` gets that format instead, whose files can be read in parts.
+    """
+    import numpy as np
+
+    with _replacing(path) as temporary, open(temporary, "wb") as file:
+        if Path(path).suffix == ".safetensors":
+            from safetensors.numpy import save
+
+            file.write(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
+        else:
+            np.savez(file, **arrays)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place by rename, if all went well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from a group
-        os.replace(temporary, path)
+        yield temporary
+        temporary.chmod(0o644)  # mkstemp's 0600 would hide results from a group
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -92,7 +121,7 @@ def write_dataset(
                 return False
             if not overwrite:
                 raise InputError(
-                    f"{folder} already holds a data set with other contents; give --overwrite to "
+                    f"{folder} already holds a data set with other contents; give `overwrite` to "
                     "replace it"
                 )
         os.chmod(temporary, 0o755)

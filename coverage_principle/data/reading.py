@@ -22,7 +22,7 @@ from coverage_principle.data.files import METADATA, read_json
 from coverage_principle.data.formats import RecordWriter
 from coverage_principle.data.vocabulary import END, FILLER, Codec
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import TASKS, TaskGraph
+from coverage_principle.tasks import TASKS, Function, TaskGraph, task_name
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,12 @@ class Dataset:
     metadata: dict | None
 
     @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by file name."""
+        splits = {"train.json": self.train, "test.json": self.test, "valid.json": self.valid}
+        return {name: split for name, split in splits.items() if split is not None}
+
+    @property
     def name(self) -> str:
         return self.path.name
 
@@ -49,7 +55,7 @@ class Dataset:
 
     @property
     def target_format(self) -> str:
-        """What targets hold after the input: one of ``TARGET_FORMATS``, as training items show."""
+        """What targets hold after the input, as training items show: ``inf``, ``cot`` ..."""
         bridges = self.train.targets[:, :-1]
         if bridges.shape[1] == 0:
             return "inf"
@@ -71,11 +77,8 @@ class Dataset:
 
     @cached_property
     def _tables(self) -> list[np.ndarray]:
-        tables = []
-        for function in self.graph.functions:
-            stem = self.path / f"atomic_facts_{function.name}"
-            tables.append(read_table(stem, function.arity, self.codec, refuse(self.path)))
-        return tables
+        report = refuse(self.path)
+        return [read_table(self.path, f, self.codec, report) for f in self.graph.functions]
 
 
 def read_task(file: Path) -> TaskGraph:
@@ -86,21 +89,26 @@ def read_task(file: Path) -> TaskGraph:
     description = read_json(file)
     if not isinstance(description, Mapping):
         raise InputError(f"{file} must hold a JSON object that describes a task graph")
-    try:
-        graph = TaskGraph.from_dict(description)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from error
+    graph = _described(description, file)
     if graph.name in TASKS:
         raise InputError(f"{file}: {graph.name} is a task that is there already; choose a new name")
     return graph
 
 
+def _described(description: Mapping, file: Path) -> TaskGraph:
+    """The task graph that a file describes."""
+    try:
+        return TaskGraph.from_dict(description)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
 def find_task(name: str) -> TaskGraph:
     """A built-in task by name, or the graph in a user's ``FILE.json``; ``InputError`` otherwise."""
-    if name in TASKS:
-        return TASKS[name]
+    if task_name(name) in TASKS:
+        return TASKS[task_name(name)]
     if not Path(name).is_file():
-        raise InputError(f"--task {name} is neither a file nor one of {', '.join(TASKS)}")
+        raise InputError(f"`task` {name} is neither a file nor one of {', '.join(TASKS)}")
     return read_task(Path(name))
 
 
@@ -140,11 +148,11 @@ def read_dataset(path: Path, report: Report) -> Dataset:
     if len(train) == 0:
         raise InputError(f"{path / 'train.json'} has no records; at least one is needed")
     test = _read_split(path / "test.json", graph, codec, report)
-    valid = None
-    if (path / "valid.json").exists():
-        valid = _read_split(path / "valid.json", graph, codec, report)
-    check_pairs(train, test, valid, codec, report)
-    return Dataset(path, graph, codec, train, test, valid, metadata)
+    file = path / "valid.json"
+    valid = _read_split(file, graph, codec, report) if file.exists() else None
+    dataset = Dataset(path, graph, codec, train, test, valid, metadata)
+    check_pairs(dataset.splits, codec, report)
+    return dataset
 
 
 def _read_metadata(file: Path) -> dict | None:
@@ -183,11 +191,8 @@ def _read_vocabulary(file: Path) -> list[str]:
 
 def _graph_of(path: Path, metadata: dict | None) -> TaskGraph:
     if metadata is not None and "task" in metadata:
-        try:
-            return TaskGraph.from_dict(metadata["task"])
-        except InputError as error:
-            raise InputError(f"{path / METADATA}: {error}") from error
-    name = path.name.split(".")[0]
+        return _described(metadata["task"], path / METADATA)
+    name = task_name(path.name.split(".")[0])
     if name in TASKS:
         return TASKS[name]
     raise InputError(
@@ -240,7 +245,7 @@ def _read_split(
                     f"{len(answer)} tokens between input and {END}, but others have {width}"
                 )
         except InputError as error:
-            report(Problem(file.name, (number,), str(error)))
+            report(Problem(file.name, str(error), (number,)))
             continue
         kept.append(record)
         types.append(record["type"] if typed else "")
@@ -281,13 +286,14 @@ def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[i
 # ---------------------------------------------------------------------------------------- tables
 
 
-def read_table(stem: Path, arity: int, codec: Codec, report: Report) -> np.ndarray:
-    """A function's table from ``stem.json`` or ``stem.npz``; -1 for facts that are not listed."""
+def read_table(path: Path, function: Function, codec: Codec, report: Report) -> np.ndarray:
+    """A function's table in a data set's folder; -1 for facts that are not listed."""
+    arity = function.arity
     shape = (codec.num_tokens,) * arity
-    binary = stem.with_name(f"{stem.name}.npz")
+    binary = path / f"atomic_facts_{function.name}.npz"
     if binary.exists():
         return _table_from_npz(binary, shape)
-    file = stem.with_name(f"{stem.name}.json")
+    file = binary.with_suffix(".json")
     facts = read_json(file)
     if not isinstance(facts, list):
         raise InputError(f"{file} must be a JSON list of facts, found {type(facts).__name__}")
@@ -302,7 +308,7 @@ def read_table(stem: Path, arity: int, codec: Codec, report: Report) -> np.ndarr
             if table[tuple(call)] not in (-1, result[0]):
                 raise InputError(f"call {fact['input_text']} has two different results")
         except InputError as error:
-            report(Problem(file.name, (number,), str(error)))
+            report(Problem(file.name, str(error), (number,)))
             continue
         table[tuple(call)] = result[0]
     return table

@@ -10,13 +10,27 @@ How. In a tree, the number of ways to reach value v through function f is the su
 calls that output v, of the product of the ways to reach each argument. A graph in which slots reach
 the answer by several paths is a tree once those slots are fixed, so all counts carry one axis for
 each such slot below them ("fixed slots"). Unranking walks the same recursion downwards.
+
+An example. Two tokens, b = f1(x1, x2) = x1 xor x2 and t = f2(b, x3) = b and x3; f1(1, 1) and
+f2(0, 1) are not allowed. One allowed call gives b = 0, namely f1(0, 0), and two give b = 1. So
+f2(0, 0) stands for one composition, f2(1, 0) for two and f2(1, 1) for two, which makes ranks 0 | 1
+2 | 3 4. Rank 4 is in the third group, one behind its begin; so b = 1 comes from the call of f1 one
+behind the first, f1(1, 0), and the composition is (1, 0, 1).
+
+>>> from coverage_principle.tasks import TASKS
+>>> xor, conjunction = np.array([[0, 1], [1, 0]]), np.array([[0, 0], [0, 1]])
+>>> allowed = np.array([[True, True], [True, False]]), np.array([[True, False], [True, True]])
+>>> space = CompositionSpace(TASKS["twohop"], [xor, conjunction], allowed)
+>>> space.size
+5
+>>> space.unrank(np.arange(5)).tolist()
+[[0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1]]
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -60,7 +74,7 @@ class CompositionSpace:
         if self.num_tokens ** len(graph.inputs) >= _MAX_COUNT:
             raise InputError(
                 f"{self.num_tokens} tokens in {len(graph.inputs)} slots make a domain of more than "
-                "2^62 inputs, which cannot be counted; lower --num_tokens"
+                "2^62 inputs, which cannot be counted; lower `num_tokens`"
             )
         self._calls: dict[str, _Calls] = {}
         for function, table, mask in zip(graph.functions, tables, allowed, strict=True):
@@ -80,7 +94,7 @@ class CompositionSpace:
             raise InputError(
                 f"task {graph.name!r} with {n} tokens: slots {', '.join(fixed)} reach the answer "
                 f"by several paths, and function {function.name!r} would need "
-                f"{int(allowed.sum()) * n ** len(free):,} table entries; lower --num_tokens"
+                f"{int(allowed.sum()) * n ** len(free):,} table entries; lower `num_tokens`"
             )
         # One entry per allowed call, times every assignment of the fixed slots that lie deeper.
         calls = np.nonzero(allowed)
@@ -188,11 +202,6 @@ class CompositionSpace:
             if len(rows) >= count:
                 return rows[:count]
             draws *= 2
-
-
-def domain_size(num_tokens: int, slots: int) -> int:
-    """|X|^slots, the number of inputs of a task."""
-    return prod([num_tokens] * slots)
 
 
 def encode_rows(rows: np.ndarray, num_tokens: int) -> np.ndarray:

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import prod
 
 import numpy as np
 
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph
-
-#: Facts that one table may have. Tables are held whole, and a generator needs about 90 bytes a fact
-#: at its peak, so this is 24 GiB: beyond it a refusal is better than a machine that swaps.
-MOST_FACTS = 2**28
-
-#: How a function's table is drawn; the docstring of ``draw_values`` says what each means.
-FUNCTION_FAMILIES = ("random", "commutative", "modular", "balanced")
 
 
 @dataclass(frozen=True)
@@ -32,27 +26,39 @@ class Table:
 
 
 def draw_values(num_tokens: int, arity: int, family: str, rng: np.random.Generator) -> np.ndarray:
-    """One function's table, ``(num_tokens,) * arity`` int32, of a family:
+    """One function's table, ``(num_tokens,) * arity`` int32, of one of ``FUNCTION_FAMILIES``."""
+    if family not in _DRAW:
+        raise InputError(f"`function_family` {family} is not one of {', '.join(_DRAW)}")
+    return _DRAW[family]((num_tokens,) * arity, rng).astype(np.int32, copy=False)
 
-    ``random``       every output uniform and independent;
-    ``commutative``  the same, but equal for all orders of the arguments;
-    ``modular``      the sum of the arguments and a random constant, modulo |X|;
-    ``balanced``     random, but every output occurs equally often (to within one).
-    """
-    shape = (num_tokens,) * arity
-    if family == "random":
-        return rng.integers(0, num_tokens, size=shape, dtype=np.int32)
-    if family == "commutative":
-        values = rng.integers(0, num_tokens, size=shape, dtype=np.int32)
-        return values[tuple(np.sort(np.indices(shape, dtype=np.int32), axis=0))]
-    if family == "modular":
-        constant = int(rng.integers(0, num_tokens))
-        total = reduce(np.add, np.indices(shape, dtype=np.int32, sparse=True), constant)
-        return (total % num_tokens).astype(np.int32)
-    if family == "balanced":
-        values = np.arange(num_tokens**arity, dtype=np.int64) % num_tokens
-        return rng.permutation(values).astype(np.int32).reshape(shape)
-    raise InputError(f"--function_family {family} is not one of {', '.join(FUNCTION_FAMILIES)}")
+
+def _random(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, shape[0], size=shape, dtype=np.int32)
+
+
+def _commutative(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    values = _random(shape, rng)
+    return values[tuple(np.sort(np.indices(shape, dtype=np.int32), axis=0))]
+
+
+def _modular(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    constant = int(rng.integers(0, shape[0]))
+    total = reduce(np.add, np.indices(shape, dtype=np.int32, sparse=True), constant)
+    return total % shape[0]
+
+
+def _balanced(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Every output as often as any other, to within one."""
+    return rng.permutation(np.arange(prod(shape)) % shape[0]).reshape(shape)
+
+
+#: The function that draws a table of each of ``settings.FUNCTION_FAMILIES``.
+_DRAW = {
+    "random": _random,
+    "commutative": _commutative,
+    "modular": _modular,
+    "balanced": _balanced,
+}
 
 
 def draw_seen(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from coverage_principle.data.checks import Problem, Report, Split
-from coverage_principle.data.files import sha256
+from coverage_principle.data.files import METADATA, sha256
+from coverage_principle.data.formats import target_rows
 from coverage_principle.data.reading import Dataset, read_dataset, read_table
 from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
 from coverage_principle.data.vocabulary import FILLER
@@ -27,17 +29,16 @@ def validate(path: Path) -> tuple[Dataset | None, list[Problem]]:
         dataset = read_dataset(path, problems.append)
     except InputError as error:
         reason = str(error).removeprefix(f"{path}").lstrip("/: ")
-        return None, [*problems, Problem(path.name, (), reason)]
+        return None, [*problems, Problem(path.name, reason)]
     _check_metadata(dataset, problems.append)
     tables = _tables(dataset, problems.append)
     if tables is not None:
-        splits = {"train.json": dataset.train, "test.json": dataset.test}
-        if dataset.valid is not None:
-            splits["valid.json"] = dataset.valid
-        for name, split in splits.items():
-            _check_targets(name, split, dataset, tables, problems.append)
+        seen = seen_calls(dataset.graph, tables, dataset.train.inputs)
+        for name, split in dataset.splits.items():
+            values = evaluate(dataset.graph, tables, split.inputs)
+            _check_targets(name, split, dataset, values, problems.append)
             if name != "train.json":
-                _check_types(name, split, dataset, tables, problems.append)
+                _check_types(name, split, dataset, values, seen, problems.append)
     return dataset, problems
 
 
@@ -45,113 +46,72 @@ def _tables(dataset: Dataset, report: Report) -> list[np.ndarray] | None:
     """The tables of facts, or None (and a problem) if they are not all there."""
     tables = []
     for function in dataset.graph.functions:
-        stem = dataset.path / f"atomic_facts_{function.name}"
         try:
-            tables.append(read_table(stem, function.arity, dataset.codec, report))
+            tables.append(read_table(dataset.path, function, dataset.codec, report))
         except InputError as error:
             reason = str(error).removeprefix(f"{dataset.path}/")
-            report(
-                Problem(
-                    f"{stem.name}",
-                    (),
-                    f"{reason}; targets and types are not checked",
-                    tolerable="does not exist" in reason,
-                )
-            )
+            missing = "does not exist" in reason
+            reason += "; targets and types are not checked"
+            report(Problem(f"atomic_facts_{function.name}", reason, tolerable=missing))
             return None
     return tables
 
 
 def _check_targets(
-    name: str, split: Split, dataset: Dataset, tables: list[np.ndarray], report: Report
+    name: str, split: Split, dataset: Dataset, values: Mapping[str, np.ndarray], report: Report
 ) -> None:
     """Bridges and answers against the tables; what these do not list is not judged."""
-    graph = dataset.graph
-    values = evaluate(graph, tables, split.inputs)
-    expected = [values[graph.answer]]
-    if split.targets.shape[1] > 1:
-        filler = FILLER in dataset.codec.vocabulary
-        names = list(graph.bridges)
-        if split.targets.shape[1] != len(names) + 1:
-            report(
-                Problem(
-                    name,
-                    (),
-                    f"targets hold {split.targets.shape[1]} tokens, but task "
-                    f"{graph.name} has {len(names)} bridges and an answer",
-                )
-            )
-            return
-        if filler:
-            token = dataset.codec.vocabulary.index(FILLER)
-            expected = [np.full(len(split), token) for _ in names] + expected
-        else:
-            expected = [values[bridge] for bridge in names] + expected
-    wanted = np.stack(expected, axis=1)
+    graph, vocabulary = dataset.graph, dataset.codec.vocabulary
+    width = split.targets.shape[1]
+    form = "inf" if width == 1 else "fakebridge" if FILLER in vocabulary else "cot"
+    wanted = target_rows(graph, values, form, dataset.codec)
+    if wanted.shape[1] != width:
+        told = f"task {graph.name} has {len(graph.bridges)} bridges and an answer"
+        report(Problem(name, f"targets hold {width} tokens, but {told}"))
+        return
     for row in np.flatnonzero(((wanted >= 0) & (wanted != split.targets)).any(axis=1)):
         found = dataset.codec.decode(split.targets[row])
-        report(
-            Problem(
-                name,
-                (int(split.numbers[row]),),
-                f"the target holds {found}, but the tables give {_shown(dataset, wanted[row])}",
-            )
-        )
-
-
-def _shown(dataset: Dataset, ids: np.ndarray) -> str:
-    return "".join("?" if i < 0 else dataset.codec.vocabulary[i] for i in ids)
+        given = "".join("?" if i < 0 else vocabulary[i] for i in wanted[row])
+        reason = f"the target holds {found}, but the tables give {given}"
+        report(Problem(name, reason, (int(split.numbers[row]),)))
 
 
 def _check_types(
-    name: str, split: Split, dataset: Dataset, tables: list[np.ndarray], report: Report
+    name: str,
+    split: Split,
+    dataset: Dataset,
+    values: Mapping[str, np.ndarray],
+    seen: list[np.ndarray],
+    report: Report,
 ) -> None:
     """Type labels against "its call is made by a training item", function by function."""
     graph = dataset.graph
-    seen = seen_calls(graph, tables, dataset.train.inputs)
-    values = evaluate(graph, tables, split.inputs)
-    flags, known = [], np.ones(len(split), dtype=bool)
-    for j, function in enumerate(graph.functions):
-        arguments = call_arguments(function, values)
-        for argument in arguments:
-            known &= argument >= 0
-        flags.append(seen[j][arguments])
-    labels = [graph.type_label(bits) for bits in np.stack(flags, axis=1).tolist()]
+    calls = [call_arguments(function, values) for function in graph.functions]
+    known = np.logical_and.reduce([argument >= 0 for call in calls for argument in call])
+    bits = np.stack([mask[call] for mask, call in zip(seen, calls, strict=True)], axis=1).tolist()
     allowed = {TRAIN_INFERRED, *graph.type_labels}
-    for row, (given, label) in enumerate(zip(split.types.tolist(), labels, strict=True)):
+    for row, given in enumerate(split.types.tolist()):
+        label = graph.type_label(bits[row])
         if given not in allowed:
             reason = f"type {given!r} is not one of {', '.join(sorted(allowed))}"
         elif known[row] and given != label and (given, label) != (TRAIN_INFERRED, "type_0"):
             reason = f"type is {given}, but by the tables and train.json it is {label}"
         else:
             continue
-        report(Problem(name, (int(split.numbers[row]),), reason))
+        report(Problem(name, reason, (int(split.numbers[row]),)))
 
 
 def _check_metadata(dataset: Dataset, report: Report) -> None:
-    metadata = dataset.metadata
-    if metadata is None:
-        report(
-            Problem(
-                "metadata.json",
-                (),
-                "it is not there: the data set cannot be reproduced from its files",
-                tolerable=True,
-            )
-        )
+    if dataset.metadata is None:
+        reason = "it is not there: the data set cannot be reproduced from its files"
+        report(Problem(METADATA, reason, tolerable=True))
         return
-    for name, digest in metadata.get("sha256", {}).items():
+    for name, digest in dataset.metadata.get("sha256", {}).items():
         if not (dataset.path / name).exists():
-            report(Problem(name, (), "it is named in metadata.json, but not there"))
+            report(Problem(name, f"it is named in {METADATA}, but not there"))
         elif sha256(dataset.path / name) != digest:
-            report(Problem(name, (), "it was changed: its SHA-256 is not that in metadata.json"))
-    counts = metadata.get("counts", {})
-    if counts.get("train") not in (None, len(dataset.train)):
-        report(
-            Problem(
-                "train.json",
-                (),
-                f"it holds {len(dataset.train)} compositions, but "
-                f"metadata.json says {counts['train']}",
-            )
-        )
+            report(Problem(name, f"it was changed: its SHA-256 is not that in {METADATA}"))
+    told, found = dataset.metadata.get("counts", {}).get("train"), len(dataset.train)
+    if told not in (None, found):
+        reason = f"it holds {found} compositions, but {METADATA} says {told}"
+        report(Problem("train.json", reason))

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from coverage_principle.errors import InputError
 from coverage_principle.paths import repository_root
+from coverage_principle.tasks import generator_name
 
 #: The sections of a run's settings, in the order in which they are run.
 SECTIONS = ("data", "coverage", "train", "evaluate", "analyse")
@@ -88,7 +89,7 @@ class RunSettings:
                 f"settings hold {', '.join(map(repr, unknown))}; known are "
                 f"{', '.join(sorted(known))}"
             )
-        task = settings.get("task", "twohop")
+        task = generator_name(str(settings.get("task", "twohop")))
         generators = sorted(
             path.stem
             for path in (repository_root() / "dataset_generation").glob("*.py")

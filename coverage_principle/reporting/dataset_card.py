@@ -7,14 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from coverage_principle.data import World, bridge_counts
+from coverage_principle.data.files import Content
 from coverage_principle.reporting.style import PALETTE, figure_png, new_figure
 
 FIGURE = "bridges.png"
 
 
-def dataset_card(
-    world: World, metadata: Mapping, name: str, command: str
-) -> dict[str, str | bytes]:
+def dataset_card(world: World, metadata: Mapping, name: str, command: str) -> dict[str, Content]:
     """``README.md`` and ``bridges.png`` of a data set, as contents by file name.
 
     ``command`` is what makes the data set again.
@@ -80,13 +79,11 @@ def _text(world: World, metadata: Mapping, name: str, command: str) -> str:
 def _figure(world: World) -> bytes:
     """A panel for each intermediate value and the answer."""
     values = [*world.graph.bridges, world.graph.answer]
-    figure, axes = new_figure(
-        2.6 * len(values) + 0.6, 2.4, 1, len(values), sharey=True, squeeze=False
-    )
+    size = (2.6 * len(values) + 0.6, 2.4)
+    figure, axes = new_figure(*size, 1, len(values), sharey=True, squeeze=False)
     for axis, value in zip(axes[0], values, strict=True):
-        for colour, (label, counts) in zip(
-            PALETTE, bridge_counts(world, value).items(), strict=False
-        ):
+        counted = bridge_counts(world, value).items()
+        for colour, (label, counts) in zip(PALETTE, counted, strict=False):
             shares = np.sort(counts)[::-1] * len(counts) / max(1, counts.sum())
             axis.step(range(1, len(shares) + 1), shares, where="mid", color=colour, label=label)
         axis.axhline(1, color="grey", linewidth=1, linestyle=":")
