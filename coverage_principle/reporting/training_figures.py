@@ -6,30 +6,16 @@ run's ``metrics.jsonl``; groups are types (``type_0``) and k-cutoffs (``type_0/k
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 
-from coverage_principle.errors import InputError
 from coverage_principle.reporting.statistics import wilson_interval
 from coverage_principle.reporting.style import PALETTE, SEQUENTIAL, new_figure, save_figure
 
 _K_GROUP = re.compile(r"type_0/k_cutoff=(\d+)$")
-
-
-def read_history(run_dir: Path) -> list[dict]:
-    """The evaluations in ``run_dir/metrics.jsonl``, in order. ``InputError`` if there are none."""
-    file = Path(run_dir) / "metrics.jsonl"
-    if not file.exists():
-        raise InputError(f"{file} does not exist; train the model with --evaluate_during_training")
-    events = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
-    history = [event for event in events if "eval" in event]
-    if not history:
-        raise InputError(f"{file} holds no evaluation")
-    return history
 
 
 def accuracy_by_k(groups: Mapping[str, Mapping]) -> dict[int, tuple[float, int]]:
@@ -40,6 +26,24 @@ def accuracy_by_k(groups: Mapping[str, Mapping]) -> dict[int, tuple[float, int]]
         if (match := _K_GROUP.match(group))
     }
     return dict(sorted(found.items()))
+
+
+def accuracy_figures(
+    histories: Mapping[str, Sequence[Mapping]], folder: Path, *, chance: float
+) -> list[Path]:
+    """Accuracy by type, and where runs have k-cutoffs, over training and at the end by these.
+
+    ``histories`` maps a panel's title to a history. The PNG files, in this order.
+    """
+    finals = {title: history[-1]["eval"] for title, history in histories.items()}
+    types = sorted({g for groups in finals.values() for g in groups if "/" not in g})
+    figures = [type_curves(histories, folder / "accuracy_by_type", chance=chance, types=types)]
+    if any(accuracy_by_k(groups) for groups in finals.values()):
+        figures += [
+            k_cutoff_curves(histories, folder / "accuracy_by_k_over_training", chance=chance),
+            k_cutoff_bars(finals, folder / "accuracy_by_k", chance=chance),
+        ]
+    return [written[0] for written in figures]
 
 
 def type_curves(
