@@ -76,10 +76,8 @@ def report_trouble(sweep, runs: Sequence, futures: Sequence[Future]) -> None:
             continue
         troubled += 1
     if troubled:
-        sys.exit(
-            f"{troubled:,} of {len(runs):,} runs are not done; run the command again to go "
-            "on, with --retry_failed for those that failed"
-        )
+        retry = "" if sweep.retry_failed else " to go on, with --retry_failed for those that failed"
+        sys.exit(f"{troubled:,} of {len(runs):,} runs are not done; run the command again{retry}")
 
 
 def interruptions() -> tuple[type[Exception], ...]:

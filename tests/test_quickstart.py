@@ -111,20 +111,18 @@ def test_without_installation_an_environment_is_needed(tmp_path):
 
 def test_a_stage_that_fails_is_named_and_changed_settings_are_noticed(results):
     folder, _ = results
+    before = set(folder.glob("worlds/*/data"))
     again = quickstart("--output_dir", folder, "--seed", 43)
     assert again.returncode == 0 and "(done before)" not in again.stdout
-    (state,) = {file.parent.parent for file in folder.glob("worlds/*/data/*.160.*")} - {
-        file.parent.parent.parent
-        for file in folder.glob("worlds/*/data/*/metadata.json")
-        if json.loads(file.read_text())["seed"] == 42
-    }
-    shutil.rmtree(state / "data")
-    (state / "data").write_text("a file where a folder has to be")
+    assert json.loads((folder / "summary.json").read_text())["settings"]["seed"] == 43
+    (data,) = (p for p in set(folder.glob("worlds/*/data")) - before if any(p.glob("*.160.*")))
+    shutil.rmtree(data)
+    data.write_text("a file where a folder has to be")
     finished = quickstart("--output_dir", folder, "--seed", 43)
     assert finished.returncode == 1
     failed = next(line for line in finished.stderr.splitlines() if line.startswith("failed: "))
     assert "max_train_data_num=160, at generate: twohop.py: error: " in failed
-    assert "1 of 2 runs are not done" in finished.stderr.splitlines()[-1]
+    assert finished.stderr.splitlines()[-1] == "1 of 2 runs are not done; run the command again"
 
 
 # ------------------------------------------------------------------------------------- sentences
