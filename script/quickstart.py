@@ -15,41 +15,21 @@ from sweeping import report_trouble, sweeping, watch
 from coverage_principle.cli import command_parser, run, table
 from coverage_principle.experiments import LauncherSettings
 
-#: Training-set sizes, data and training of each preset.
+#: Sizes of the two training sets, flags of the data, and what differs from the claims' training
+#: of the scale in front.
 PRESETS = {
     "small": (
+        "cpu",
         (1600, 2500),
         {"num_tokens": 20, "test_size_for_type": 2000},
-        {
-            "n_layer": 2,
-            "n_head": 4,
-            "n_embd": 128,
-            "train_batch_size": 256,
-            "max_steps": 2500,
-            "eval_steps": 250,
-            "warmup_steps": 200,
-        },
+        {"eval_steps": 250},
     ),
     "tiny": (
+        "tiny",
         (100, 160),
         {"num_tokens": 8, "test_size_for_type": 200},
-        {
-            "n_layer": 2,
-            "n_head": 2,
-            "n_embd": 32,
-            "train_batch_size": 64,
-            "max_steps": 60,
-            "eval_steps": 20,
-            "warmup_steps": 10,
-        },
+        {"n_embd": 32, "learning_rate": 1.2e-3, "weight_decay": 0.3, "eval_steps": 20},
     ),
-}
-#: What the trainings of all presets share.
-TRAINING = {
-    "learning_rate": 1.2e-3,
-    "weight_decay": 0.3,
-    "scheduler": "constant_schedule_with_warmup",
-    "device": "cpu",
 }
 
 
@@ -110,15 +90,16 @@ def main(arguments: argparse.Namespace) -> None:
 
 def content(preset: str, seed: int) -> dict[str, object]:
     """The sweep of a preset, as a spec file would hold it."""
-    sizes, data, training = PRESETS[preset]
-    device = {"device": "cpu"}
+    from coverage_principle.experiments.claims.base import training
+
+    scale, sizes, data, changes = PRESETS[preset]
     base = {
         "task": "twohop",
         "seed": seed,
         "data": data,
         "coverage": {"min_evidence": 1, "k_sweep": True},
-        "train": {**training, **TRAINING},
-        "analyse": {"cluster": device, "trace": device},
+        "train": training(scale, **changes),
+        "analyse": {"cluster": {"device": "cpu"}, "trace": {"device": "cpu"}},
     }
     return {"base": base, "grid": {"data.max_train_data_num": list(sizes)}}
 

@@ -20,11 +20,11 @@ from transformers import GPT2LMHeadModel
 
 from coverage_principle.errors import InputError
 from coverage_principle.experiments import (
-    ANALYSES,
     Interrupted,
     Ledger,
     RunSettings,
     Workplace,
+    analyses,
     execute,
     read_spec,
     start_command,
@@ -109,7 +109,7 @@ def test_a_grid_gives_every_combination_once(tmp_path):
         ({"train": {**TRAIN, "n_layers": 2}}, "train are not those of main.py: unrecognized"),
         ({"train": {**TRAIN, "max_steps": "many"}}, "--max_steps: invalid int value: 'many'"),
         ({"train": {**TRAIN, "output_dir": "x"}}, "train holds output_dir, which the runner sets"),
-        ({"analyse": {"dance": {}}}, f"analyse holds 'dance'; known are {', '.join(ANALYSES)}"),
+        ({"analyse": {"dance": {}}}, f"analyse holds 'dance'; known are {', '.join(analyses())}"),
         ({"train": None, "analyse": {"lens": {}}}, "evaluate and analyse need a model"),
         ({"data": [1]}, "data must be an object of flags"),
     ],

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = exports(
         "settings": "LauncherSettings RunSettings StageCommand",
         "slurm": "SlurmLauncher",
         "spec": "Spec make_spec read_spec",
-        "stages": "ANALYSES STAGES Stage",
+        "stages": "STAGES Stage analyses",
         "sweep": "Sweep",
     },
 )

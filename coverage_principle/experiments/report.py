@@ -81,7 +81,7 @@ def _run_page(folder: Path, model: RunFolder) -> str:
         html.heading("Evaluations"),
         html.table(["step", "training loss", *types], evaluations, sortable=True),
         html.heading("Settings and environment"),
-        html.table(["setting", "value"], list(map(list, _words(config).items()))),
+        html.table(["setting", "value"], list(_words(config).items())),
     ]
     for log in sorted((folder / "logs").glob("*.log")) if (folder / "logs").is_dir() else []:
         first = log.read_text(encoding="utf-8", errors="replace").splitlines()[:1]
@@ -128,13 +128,7 @@ def _sweep_page(folder: Path) -> str:
         html.text(f"The same in all runs; they differ in {', '.join(varying) or 'nothing'}."),
         html.table(["setting", "value"], same),
         html.heading("Environment"),
-        html.table(
-            ["", ""],
-            [
-                *map(list, machine(done).items()),
-                *map(list, versions(done).items()),
-            ],
-        ),
+        html.table(["", ""], list((machine(done) | versions(done)).items())),
     ]
     hours = sum(sum(record["seconds"].values()) for record in records) / 3600
     lead = f"{len(done):,} runs done, {len(failed):,} failed; {hours:.1f} hours of computing."
@@ -166,17 +160,11 @@ def accuracy_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]
 
 def _run_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:
     header, rows = accuracy_rows(records)
-    rows = [
-        [
-            record["label"] or record["run"],
-            record["run"],
-            record["status"],
-            f"{sum(record['seconds'].values()):.0f}",
-            *row,
-        ]
-        for record, row in zip(records, rows, strict=True)
-    ]
-    return ["run", "id", "status", "seconds", *header], rows
+    for record, row in zip(records, rows, strict=True):
+        seconds = f"{sum(record['seconds'].values()):.0f}"
+        named = record["label"] or record["run"]
+        row[:1] = named, record["run"], record["status"], row[0], seconds
+    return ["run", "id", "status", header[0], "seconds", *header[1:]], rows
 
 
 def _settings(records: Sequence[Mapping]) -> tuple[list[list[str]], list[str]]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from coverage_principle.cli import positive
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.stages import ANALYSES, SECTIONS, STAGES, Stage, dataset_in
+from coverage_principle.experiments.stages import SECTIONS, STAGES, Stage, analyses, dataset_in
 from coverage_principle.paths import repository_root
 from simpletransformers.settings import Settings, setting
 
@@ -81,8 +81,8 @@ class RunSettings:
 
     ``task`` is a generator in ``dataset_generation/`` (``twohop``). ``coverage``, ``train`` and
     ``evaluate`` may be None, which leaves the stage out; ``evaluate`` writes every test item's
-    output; ``analyse`` maps commands of ``ANALYSES`` to their flags. ``label`` names the run for a
-    reader and is no part of its identity.
+    output; ``analyse`` maps stages of ``analyses()`` to their flags. ``label`` names the run for
+    a reader and is no part of its identity.
     """
 
     task: str
@@ -240,12 +240,12 @@ def _section(sections: Mapping[str, object], stage: Stage) -> object:
     return content.get(stage.name) if stage.section == "analyse" else content
 
 
-def _check_analyse(analyses: object) -> None:
-    if not isinstance(analyses, Mapping):
+def _check_analyse(wanted: object) -> None:
+    if not isinstance(wanted, Mapping):
         raise InputError("analyse must be an object of commands, such as {'cluster': {}}")
-    for name in analyses:
-        if name not in ANALYSES:
-            raise InputError(f"analyse holds {name!r}; known are {', '.join(ANALYSES)}")
+    for name in wanted:
+        if name not in analyses():
+            raise InputError(f"analyse holds {name!r}; known are {', '.join(analyses())}")
 
 
 def _check_flags(stage: Stage, wanted: object) -> None:

@@ -33,7 +33,7 @@ _ASK_S = 10.0
 _ARRAY = 1000
 #: A job whose time is over is requeued so many times.
 _TURNS = 1000
-#: How long a job that was told to end waits for it: SLURM requeues what it ended itself.
+#: How long a job that was asked to end waits for it: SLURM requeues what it ended itself.
 _END_S = 1800.0
 _LISTS = ("slurm_setup", "slurm_teardown", "slurm_srun_args")
 
@@ -215,7 +215,7 @@ class Job:
     _place: Workplace | None = field(default=None, init=False, repr=False)
 
     def __call__(self, run: RunSettings) -> dict:
-        """The run's record; ``Interrupted`` if the job was told to end."""
+        """The run's record; ``Interrupted`` if the job was asked to end."""
         place = self._place = Workplace(self.root, threads=_cores())
         signal.signal(signal.SIGTERM, lambda *_: place.stop.set())
         try:

@@ -159,5 +159,8 @@ STAGES = {
     )
     if "{" in stage.script or (repository_root() / stage.script).exists()
 }
-#: What ``analyse`` may name.
-ANALYSES = tuple(stage.name for stage in STAGES.values() if stage.section == "analyse")
+
+
+def analyses() -> list[str]:
+    """The stages that ``analyse`` may name."""
+    return [stage.name for stage in STAGES.values() if stage.section == "analyse"]

@@ -96,18 +96,18 @@ def _traced(tracing: Mapping) -> Mapping:
 
 def summary_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     """Header and rows: accuracy by type and by k-cutoff, peaks of IICG and of tracing."""
-    sizes = summary["sizes"]
-    rows = []
-    for kind in sorted({g for run in sizes.values() for g in run["accuracy"] if "/" not in g}):
-        rows.append(
-            [f"accuracy, {kind}", *(_cell(run["accuracy"], kind) for run in sizes.values())]
-        )
-    by_k = [accuracy_by_k(run["accuracy"]) for run in sizes.values()]
-    for k in sorted({k for table in by_k for k in table}):
-        shown = [f"{t[k][0]:.2f} (n={t[k][1]:,})" if k in t else "-" for t in by_k]
-        rows.append([f"accuracy, k-cutoff {k}", *shown])
-    for title, peak in (("IICG", _iicg_peak), ("tracing", _tracing_peak)):
-        rows.append([f"{title} peak, type_0", *map(peak, sizes.values())])
+    runs = summary["sizes"].values()
+    groups = [run["accuracy"] for run in runs]
+    by_k = [
+        {k: {"answer_accuracy": a, "n": n} for k, (a, n) in accuracy_by_k(one).items()}
+        for one in groups
+    ]
+    types = sorted({group for one in groups for group in one if "/" not in group})
+    rows = [[f"accuracy, {kind}", *(_cell(one.get(kind)) for one in groups)] for kind in types]
+    for k in sorted(set().union(*by_k)):
+        rows.append([f"accuracy, k-cutoff {k}", *(_cell(one.get(k)) for one in by_k)])
+    rows.append(["IICG peak, type_0", *map(_iicg_peak, runs)])
+    rows.append(["tracing peak, type_0", *map(_tracing_peak, runs)])
     return _header(summary), rows
 
 
@@ -115,8 +115,7 @@ def _header(summary: Mapping) -> list[str]:
     return ["", *(f"N = {int(size):,}" for size in summary["sizes"])]
 
 
-def _cell(groups: Mapping, name: str) -> str:
-    group = groups.get(name)
+def _cell(group: Mapping | None) -> str:
     return "-" if group is None else f"{group['answer_accuracy']:.2f} (n={group['n']:,})"
 
 
@@ -162,19 +161,13 @@ def write_report(summary: Mapping, folder: Path) -> Path:
             html.text("The tiny preset only checks that everything runs: expect no effect in it.")
         )
     blocks += [html.heading("Data"), html.table(*_data_table(summary))]
-    titles = {
-        "k_sweep": "Coverage: how firmly the unseen compositions are covered",
-        "types": "Accuracy over training, by type",
-        "k_cutoff": "Accuracy by k-cutoff",
-        "clustering": "Cosine clustering of the residual stream by b (IICG)",
-        "tracing": "Causal tracing of b",
-    }
-    for name, title in titles.items():
+    for name, (title, reading) in _SECTIONS.items():
         blocks.append(html.heading(title))
-        for number, path in enumerate(figures[name], start=1):
-            last = number == len(figures[name])
-            blocks.append(html.figure(path, shown[name] if last else [_ABOUT[path.stem]]))
-        blocks.append(html.text(_READING[name]))
+        *before, last = figures[name] or [None]
+        blocks += [html.figure(path, [_OVER_TRAINING]) for path in before]
+        if last is not None:
+            blocks.append(html.figure(last, shown[name]))
+        blocks.append(html.text(reading))
     blocks += [
         html.heading("What was run"),
         html.code(summary["commands"]),
@@ -186,45 +179,59 @@ def write_report(summary: Mapping, folder: Path) -> Path:
     return report
 
 
-_ABOUT = {
-    "accuracy_by_k_over_training": "The same models over training: a line for each k-cutoff with "
-    "at least 20 items.",
-}
+_OVER_TRAINING = "The same models over training: a line for each k-cutoff with at least 20 items."
 
-_READING = {
-    "k_sweep": "An item is covered at k if substitutions of fragments, each seen to act alike in "
-    "at least k shared contexts, link it to a training item. At the smallest k, chance agreement "
-    "alone can join fragments that differ, so coverage there says little; determine_coverage.py "
-    "prints at which k it does.",
-    "types": "type_0: every fact of the item is used in training, their combination is not. Other "
-    "types hold at least one fact that training never used. Dotted line: chance.",
-    "k_cutoff": "The k-cutoff of an item is the largest k at which it is covered; 0 is not at "
-    "all. Bars with 95 % Wilson intervals.",
-    "clustering": "IICG: mean cosine between states of items with the same b minus that between "
-    "states of items with different b, one item for each (x1, x2). The top row is the last "
-    "layer after the final layer norm, the row below it the state before.",
-    "tracing": "Share of samples whose answer becomes that of a run with another x2 (and so "
-    "another b) when one state is taken from that run. At the last layer only the last position "
-    "can matter, by construction.",
+#: The title of each figure's section, and how the figure is read.
+_SECTIONS = {
+    "k_sweep": (
+        "Coverage: how firmly the unseen compositions are covered",
+        "An item is covered at k if substitutions of fragments, each seen to act alike in at least "
+        "k shared contexts, link it to a training item. At the smallest k, chance agreement alone "
+        "can join fragments that differ, so coverage there says little; determine_coverage.py "
+        "prints at which k it does.",
+    ),
+    "types": (
+        "Accuracy over training, by type",
+        "type_0: every fact of the item is used in training, their combination is not. Other "
+        "types hold at least one fact that training never used. Dotted line: chance.",
+    ),
+    "k_cutoff": (
+        "Accuracy by k-cutoff",
+        "The k-cutoff of an item is the largest k at which it is covered; 0 is not at all. Bars "
+        "with 95 % Wilson intervals.",
+    ),
+    "clustering": (
+        "Cosine clustering of the residual stream by b (IICG)",
+        "IICG: mean cosine between states of items with the same b minus that between states of "
+        "items with different b, one item for each (x1, x2). The top row is the last layer after "
+        "the final layer norm, the row below it the state before.",
+    ),
+    "tracing": (
+        "Causal tracing of b",
+        "Share of samples whose answer becomes that of a run with another x2 (and so another b) "
+        "when one state is taken from that run. At the last layer only the last position can "
+        "matter, by construction.",
+    ),
 }
 
 
 def _data_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
-    runs = summary["sizes"].values()
-    rows = [
-        ["training items", *(f"{r['data']['counts']['train']:,}" for r in runs)],
-        ["trainable compositions", *(f"{r['data']['compositions']['trainable']:,}" for r in runs)],
-    ]
-    for j, primitive in enumerate(next(iter(runs))["data"]["primitives"]):
-        shares = [
-            "{seen_in_train:,} of {facts:,}".format(**r["data"]["primitives"][j]) for r in runs
-        ]
-        rows.append([f"facts of {primitive['name']} used in training", *shares])
-    for label in next(iter(runs))["data"]["counts"]["test"]:
-        rows.append(
-            [f"test items, {label}", *(f"{r['data']['counts']['test'][label]:,}" for r in runs)]
+    columns = []
+    for run in summary["sizes"].values():
+        data = run["data"]
+        columns.append(
+            {
+                "training items": f"{data['counts']['train']:,}",
+                "trainable compositions": f"{data['compositions']['trainable']:,}",
+            }
+            | {
+                f"facts of {one['name']} used in training": f"{one['seen_in_train']:,} of "
+                f"{one['facts']:,}"
+                for one in data["primitives"]
+            }
+            | {f"test items, {t}": f"{count:,}" for t, count in data["counts"]["test"].items()}
         )
-    return _header(summary), rows
+    return _header(summary), [[row, *(c[row] for c in columns)] for row in columns[0]]
 
 
 def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
