@@ -83,14 +83,15 @@ class Sweep:
         return run.commands(self.folder(run), self._place.shared_folder(run))
 
     def forget_lost(self, runs: Sequence[RunSettings]) -> None:
-        """Have stages done again whose output is not there any more, and only these."""
+        """Have stages carried out whose output is not there, done before or not, and only these."""
         for run in runs:
             for stage in run.stages():
                 folder = self._folder_of(run, stage)
-                done = noted(folder)
-                if done.pop(stage.name, None) is not None and not stage.outputs(folder):
+                if stage.outputs(folder):
+                    continue
+                self._lost.add(run.id)
+                if (done := noted(folder)).pop(stage.name, None) is not None:
                     write_json(folder / NOTES, done)
-                    self._lost.add(run.id)
 
     def tally(self) -> dict[str, int]:
         """How many of the runs asked for are ``done``, ``failed``, ``interrupted`` and ``open``."""
