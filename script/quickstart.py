@@ -75,10 +75,11 @@ def main(arguments: argparse.Namespace) -> None:
         sweep.forget_lost(runs)
         futures = sweep.submit_all(runs)
         for one, future in zip(runs, futures, strict=True):
-            if future.done() and not future.exception():
+            if future.done() and not future.exception() and future.result()["status"] == "done":
                 for command in sweep.commands(one):
                     report(one, command, True)
         watch(sweep, lambda: wait(futures), news)
+        sweep.ledger.write_table()
         report_trouble(sweep, runs, futures)
     summary, page = quickstart_report(sweep, runs, arguments.preset)
     print(f"\n{table(*summary_table(summary))}\n")

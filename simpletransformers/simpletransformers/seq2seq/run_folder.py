@@ -47,10 +47,6 @@ class RunFolder:
     def __str__(self) -> str:
         return str(self.path)
 
-    @property
-    def name(self) -> str:
-        return self.path.name
-
     # ------------------------------------------------------------------------------- what is there
 
     def settings(self) -> dict:
