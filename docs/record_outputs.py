@@ -24,7 +24,7 @@ FILE = repository_root() / "docs" / "outputs.json"
 
 _NAME = "twohop.50.10000.diff-f12.inf"
 _COVERAGE = f"python determine_coverage.py --data_dir data/{_NAME}"
-_QUICKSTART = "results/quickstart/runs/twohop.20.2500.diff-f12.inf"
+_QUICKSTART = "results/quickstart/runs/419ebd407491/model"
 _REQUIRED = "python script/required_data.py --num_tokens"
 
 #: The page that shows the output, the folder that the command runs in, and the command.

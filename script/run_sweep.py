@@ -8,21 +8,16 @@ line of results.jsonl and a row of results.csv. Start it again at any time.
 from __future__ import annotations
 
 import argparse
-import sys
 from concurrent.futures import wait
 from pathlib import Path
 
-from sweeping import launcher_flags, sweeping, watch
+from sweeping import launcher_flags, report_trouble, sweeping, watch
 
-from coverage_principle.cli import run, table
+from coverage_principle.cli import command_parser, run, table
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("spec", metavar="SPEC.json", help="base settings and a grid")
     parser.add_argument(
         "--output_dir",
@@ -55,66 +50,28 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def show_commands(spec, root: Path) -> None:
-    """The commands of every run, a world's only once."""
-    worlds = set()
+    """The commands of every run, those that runs share only once."""
+    from coverage_principle.experiments import Workplace
+
+    place, shown = Workplace(root), set()
     for one in spec.runs:
-        world, folder = root / "worlds" / one.world, root / "runs" / one.id
         print(f"# {one.id}  {one.label}")
-        if one.world not in worlds:
-            worlds.add(one.world)
-            for command in one.world_commands(world):
+        for command in one.commands(place.run_folder(one), place.shared_folder(one)):
+            if not command.stage.shared or one.shared_id not in shown:
                 print(command.shown())
-        for command in one.run_commands(folder, world):
-            print(command.shown())
+        shown.add(one.shared_id)
 
 
 def result_table(runs, records) -> tuple[list[str], list[list[str]]]:
     """A row a run: how it ended, and accuracy by type."""
-    types = sorted(
-        {
-            group
-            for record in records
-            if record
-            for group in record.get("scores", {})
-            if "/" not in group
-        }
-    )
-    rows = []
-    for one, record in zip(runs, records, strict=True):
-        scores = (record or {}).get("scores", {})
-        rows.append(
-            [
-                f"{one.id}  {one.label}",
-                (record or {}).get("status", "open"),
-                f"{record['steps']:,}" if scores else "-",
-                *(f"{scores[t]['answer_accuracy']:.3f}" if t in scores else "-" for t in types),
-            ]
-        )
-    return ["run", "status", "steps", *types], rows
+    from coverage_principle.experiments.report import accuracy_rows
 
-
-def report_trouble(sweep, runs, futures) -> None:
-    """Name what failed or was interrupted, and leave with status 1 if anything did."""
-    troubled = 0
-    for one, future in zip(runs, futures, strict=True):
-        error = future.exception()
-        if error is not None:
-            print(f"interrupted: {one.id}  {one.label}: {error}", file=sys.stderr)
-        elif (record := future.result())["status"] == "failed":
-            log = sweep.log(one, record["stage"])
-            print(
-                f"failed: {one.id}  {one.label}, at {record['stage']}: {record['error']} "
-                f"(log: {log})",
-                file=sys.stderr,
-            )
-        else:
-            continue
-        troubled += 1
-    if troubled:
-        sys.exit(
-            f"{troubled:,} of {len(runs):,} runs are not done; run the command again to go "
-            "on, with --retry_failed for those that failed"
-        )
+    records = [record or {"status": "open"} for record in records]
+    header, rows = accuracy_rows(records)
+    return ["run", "status", *header], [
+        [f"{one.id}  {one.label}", record["status"], *row]
+        for one, record, row in zip(runs, records, rows, strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,12 @@
 # activates .venv. Installs what requirements.txt names, and skips that when nothing changed since
 # the last time. set_up_environment [extra] also installs that extra of pyproject.toml.
 # use_environment installs nothing and fails where the repository is not installed.
+# show_help prints the comment that the calling script (of this folder) begins with, and ends it.
+
+show_help() {
+    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "script/${0##*/}"
+    exit 0
+}
 
 use_environment() {
     if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -f .venv/bin/activate ]; then
@@ -11,7 +17,7 @@ use_environment() {
     fi
     if ! python -c 'import coverage_principle, simpletransformers' 2>/dev/null; then
         echo "error: this repository is not installed in the active environment, nor is there a" \
-            ".venv; leave --no-install away" >&2
+            ".venv; omit --no-install" >&2
         return 1
     fi
 }

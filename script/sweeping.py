@@ -3,92 +3,54 @@
 from __future__ import annotations
 
 import argparse
+import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
-from coverage_principle.cli import positive
+from coverage_principle.cli import add_settings, settings_from
+from coverage_principle.experiments import LauncherSettings
+from simpletransformers.settings import fields_of
 
 #: Without a terminal, a summary line this often.
 _LINE_S = 30
 
 
 def launcher_flags(parser: argparse.ArgumentParser, kinds: tuple[str, ...]) -> None:
-    """``--launcher`` and what belongs to it."""
-    add = parser.add_argument
-    add(
-        "--launcher",
-        choices=kinds,
-        default="local",
-        help="local: processes on this machine; slurm: job arrays of a cluster (needs submitit)"
-        + ("; print: only show the commands" if "print" in kinds else ""),
-    )
-    add(
-        "--jobs",
-        type=positive,
-        default=None,
-        help="runs at a time (default, local: one a GPU or core; slurm: 16)",
-    )
-    add(
-        "--gpus",
-        default="",
-        metavar="LIST",
-        help="local: GPUs to deal out, such as 0,1; with more --jobs, runs share a GPU",
-    )
-    add(
-        "--slurm",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of submitit for the jobs, such as slurm_partition=gpu, timeout_min=120, "
-        "slurm_gres=gpu:1; may be given several times",
-    )
-    add(
-        "--cluster",
-        choices=("slurm", "local"),
-        default="slurm",
-        help="with --launcher slurm: local runs its jobs as processes here, to try it out",
-    )
-    add("--retry_failed", action="store_true", help="also run what failed before")
-
-
-def make_launcher(arguments: argparse.Namespace, root: Path):
-    """The launcher that the flags ask for, working in ``root``."""
-    import os
-
-    from coverage_principle.errors import InputError
-    from coverage_principle.experiments import LocalLauncher, SlurmLauncher
-
-    gpus = [gpu.strip() for gpu in arguments.gpus.split(",") if gpu.strip()]
-    if arguments.launcher == "local":
-        jobs = arguments.jobs or len(gpus) or os.cpu_count() or 1
-        return LocalLauncher(root, jobs, gpus=gpus)
-    options = {}
-    for text in arguments.slurm:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise InputError(f"--slurm {text} is not of the form KEY=VALUE")
-        options[key] = int(value) if value.isdecimal() else value
-    return SlurmLauncher(root, arguments.jobs or 16, options=options, cluster=arguments.cluster)
+    """``--launcher``, with one of ``kinds``, and what belongs to it."""
+    about = fields_of(LauncherSettings)["launcher"][1].help
+    about += "; print: only show the commands" if "print" in kinds else ""
+    slurm = {"action": "append", "nargs": None, "default": []}
+    launcher = {"choices": kinds, "help": about}
+    add_settings(parser, LauncherSettings, launcher=launcher, slurm=slurm)
 
 
 @contextmanager
-def sweeping(arguments: argparse.Namespace, root: Path) -> Iterator:
-    """A ``Sweep`` in ``root``; left in order: what runs is interrupted on an error or a signal."""
-    from coverage_principle.experiments import Sweep
+def sweeping(
+    arguments: argparse.Namespace | LauncherSettings, root: Path, report: Callable | None = None
+) -> Iterator:
+    """A ``Sweep`` in ``root``; left in order: what runs is interrupted on an error or a signal.
+
+    ``arguments`` are those of ``launcher_flags``, or the settings themselves; ``report`` is a local
+    launcher's.
+    """
+    from coverage_principle.experiments import Sweep, make_launcher
 
     def interrupt(*_) -> None:
         raise KeyboardInterrupt
 
-    launcher = make_launcher(arguments, root)
+    settings = arguments
+    if not isinstance(arguments, LauncherSettings):
+        settings = settings_from(LauncherSettings, arguments)
+    launcher = make_launcher(settings, root, report)
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield Sweep(root, launcher, retry_failed=arguments.retry_failed)
+        yield Sweep(root, launcher, retry_failed=settings.retry_failed)
     except BaseException:
         if launcher.running():
             print("\nstopping; what is trained so far is kept", file=sys.stderr, flush=True)
@@ -97,6 +59,25 @@ def sweeping(arguments: argparse.Namespace, root: Path) -> Iterator:
     finally:
         signal.signal(signal.SIGTERM, before)
     launcher.close()
+
+
+def report_trouble(sweep, runs: Sequence, futures: Sequence[Future]) -> None:
+    """Name what failed or was interrupted, and leave with status 1 if anything did."""
+    troubled = 0
+    for one, future in zip(runs, futures, strict=True):
+        error = future.exception()
+        if error is not None:
+            print(f"interrupted: {one.id}  {one.label}: {error}", file=sys.stderr)
+        elif (record := future.result())["status"] == "failed":
+            where = f"{one.id}  {one.label}, at {record['stage']}"
+            log = sweep.log(one, record["stage"])
+            print(f"failed: {where}: {record['error']} (log: {log})", file=sys.stderr)
+        else:
+            continue
+        troubled += 1
+    if troubled:
+        retry = "" if sweep.retry_failed else " to go on, with --retry_failed for those that failed"
+        sys.exit(f"{troubled:,} of {len(runs):,} runs are not done; run the command again{retry}")
 
 
 def interruptions() -> tuple[type[Exception], ...]:
@@ -108,10 +89,11 @@ def interruptions() -> tuple[type[Exception], ...]:
     return (Interrupted, CancelledError)
 
 
-def watch(sweep, work: Callable[[], object]) -> object:
+def watch(sweep, work: Callable[[], object], news: queue.SimpleQueue | None = None) -> object:
     """Do ``work`` beside a table of the runs, and return what it returns.
 
-    The table is redrawn on a terminal; elsewhere there is a line now and then.
+    The table is redrawn on a terminal; elsewhere there is a line now and then. Lines that are put
+    into ``news`` are printed as they come.
     """
     outcome: Future = Future()
 
@@ -125,8 +107,16 @@ def watch(sweep, work: Callable[[], object]) -> object:
     threading.Thread(target=carry_out, daemon=True).start()
     started = time.monotonic()
     screen = Screen() if sys.stderr.isatty() else None
-    last = 0.0
-    while not outcome.done():
+    last, ended = 0.0, False
+    while not ended:
+        ended = outcome.done()  # before the news is read, so that none is missed
+        if news is not None and not news.empty():
+            if screen:
+                screen.draw([])
+            while not news.empty():
+                print(news.get(), flush=True)
+        if ended:
+            break
         if screen:
             screen.draw(table_lines(sweep, started))
         elif time.monotonic() - last > _LINE_S:

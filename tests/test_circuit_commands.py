@@ -238,7 +238,7 @@ def test_layer_pos_pairs_are_data(run_command, refused, pairs, tmp_path):
         ({"device": "tpu9"}, "--device tpu9"),
         ({"device": "cuda:99"}, "--device cuda:99"),
         ({"k_groups": "3-1"}, "'3-1' .* 1-2,3,4"),
-        ({"data_dir": "/"}, "--data_dir / is no data set"),
+        ({"data_dir": "/"}, "`data_dir` / is no data set"),
     ],
 )
 def test_collapse_refusals(run_dir, tmp_path, options, words):
@@ -390,7 +390,7 @@ def test_the_data_set_of_a_run(run_dir, dataset_dir, tmp_path, caplog):
     unnamed = tmp_path / f"{dataset_dir.name}_wd-0.1"
     unnamed.mkdir()
     assert circuits.find_dataset(unnamed, moved.parent) == moved
-    with pytest.raises(InputError, match="from the run's name.*--data_dir"):
+    with pytest.raises(InputError, match="from the run's name.*`data_dir`"):
         circuits.find_dataset(unnamed)
 
 

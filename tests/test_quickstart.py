@@ -78,10 +78,11 @@ def test_a_second_time_does_nothing_and_a_lost_result_is_made_again(results):
     again = quickstart("--output_dir", folder)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("(done before)") == 10
-    lost = folder / "k_sweep_results" / "twohop.8.100.diff-f12.inf.json"
+    (lost,) = folder.glob("worlds/*/k_sweep_results/twohop.8.100.diff-f12.inf.json")
     wanted = lost.read_text()
     lost.unlink()
-    (folder / "data" / "twohop.8.100.diff-f12.inf" / "test_annotated.json").unlink()
+    data = lost.parent.parent / "data" / "twohop.8.100.diff-f12.inf"
+    (data / "test_annotated.json").unlink()
     again = quickstart("--output_dir", folder)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("(done before)") == 9
@@ -108,11 +109,20 @@ def test_without_installation_an_environment_is_needed(tmp_path):
     assert len(finished.stderr.splitlines()) == 1
 
 
-def test_a_stage_that_fails_is_named(tmp_path):
-    (tmp_path / "data").write_text("a file where a folder has to be")
-    finished = quickstart("--output_dir", tmp_path)
+def test_a_stage_that_fails_is_named_and_changed_settings_are_noticed(results):
+    folder, _ = results
+    before = set(folder.glob("worlds/*/data"))
+    again = quickstart("--output_dir", folder, "--seed", 43)
+    assert again.returncode == 0 and "(done before)" not in again.stdout
+    assert json.loads((folder / "summary.json").read_text())["settings"]["seed"] == 43
+    (data,) = (p for p in set(folder.glob("worlds/*/data")) - before if any(p.glob("*.160.*")))
+    shutil.rmtree(data)
+    data.write_text("a file where a folder has to be")
+    finished = quickstart("--output_dir", folder, "--seed", 43)
     assert finished.returncode == 1
-    assert "the stage 'generate 100' failed" in finished.stderr.splitlines()[-1]
+    failed = next(line for line in finished.stderr.splitlines() if line.startswith("failed: "))
+    assert "max_train_data_num=160, at generate: twohop.py: error: " in failed
+    assert finished.stderr.splitlines()[-1] == "1 of 2 runs are not done; run the command again"
 
 
 # ------------------------------------------------------------------------------------- sentences

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from coverage_principle.experiments.execution import events
+from simpletransformers.seq2seq.run_folder import RunFolder
 from tests.conftest import ROOT
 
 pytest.importorskip("submitit", reason="submitit is not installed (extra slurm)")
@@ -90,7 +90,7 @@ class Runner:
 
     def until_it_trains(self, process):
         """The job's id, once the run has done a few steps; ``process`` is the runner's."""
-        while not any(events(folder) for folder in self.root.glob("runs/*")):
+        while not any(RunFolder(run).events() for run in self.root.glob("runs/*/model")):
             assert process.poll() is None, process.communicate()
             time.sleep(0.1)
         return next(iter(self.jobs().values()))
@@ -98,7 +98,11 @@ class Runner:
     def went_on(self):
         """That training was stopped, kept its state and went on from there, each step once."""
         log = (self.folder() / "logs" / "train.log").read_text(encoding="utf-8")
-        steps = [event["step"] for event in events(self.folder()) if "eval" not in event]
+        steps = [
+            event["step"]
+            for event in RunFolder(self.folder() / "model").events()
+            if "eval" not in event
+        ]
         return "resuming" in log and steps == sorted(set(steps))
 
 

@@ -24,6 +24,7 @@ from coverage_principle.experiments import (
     Ledger,
     RunSettings,
     Workplace,
+    analyses,
     execute,
     read_spec,
     start_command,
@@ -63,11 +64,11 @@ def test_a_run_is_known_by_its_settings_alone():
     same = RunSettings.resolve(
         {"seed": 3, **BASE, "train": dict(reversed(TRAIN.items()))}, "another label"
     )
-    assert one.id == same.id and one.world == same.world
+    assert one.id == same.id and one.shared_id == same.shared_id
     longer = RunSettings.resolve({**BASE, "seed": 3, "train": {**TRAIN, "max_steps": 41}})
-    assert longer.id != one.id and longer.world == one.world
+    assert longer.id != one.id and longer.shared_id == one.shared_id
     other = RunSettings.resolve({**BASE, "seed": 4})
-    assert other.id != one.id and other.world != one.world
+    assert other.id != one.id and other.shared_id != one.shared_id
     assert one.data["seed"] == one.train["manual_seed"] == 3
 
 
@@ -97,7 +98,7 @@ def test_a_grid_gives_every_combination_once(tmp_path):
         "max_train_data_num=60 seed=1",
         "n_layer=2 max_train_data_num=80 seed=2",
     }
-    assert len({run.world for run in spec.runs}) == 4
+    assert len({run.shared_id for run in spec.runs}) == 4
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_grid_gives_every_combination_once(tmp_path):
         ({"train": {**TRAIN, "n_layers": 2}}, "train are not those of main.py: unrecognized"),
         ({"train": {**TRAIN, "max_steps": "many"}}, "--max_steps: invalid int value: 'many'"),
         ({"train": {**TRAIN, "output_dir": "x"}}, "train holds output_dir, which the runner sets"),
-        ({"analyse": {"dance": {}}}, "analyse holds 'dance'; known are cluster, lens, trace"),
+        ({"analyse": {"dance": {}}}, f"analyse holds 'dance'; known are {', '.join(analyses())}"),
         ({"train": None, "analyse": {"lens": {}}}, "evaluate and analyse need a model"),
         ({"data": [1]}, "data must be an object of flags"),
     ],

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from coverage_principle.experiments import start_command
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import Seq2SeqArgs, Seq2SeqModel, checkpoints, lean
+from simpletransformers.seq2seq import Seq2SeqArgs, Seq2SeqModel, lean, run_folder
 from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import NO_LOSS, encode_pairs
 from simpletransformers.seq2seq.evaluation import evaluate, group_items
@@ -350,34 +350,35 @@ def test_a_replaced_folder_is_the_old_one_or_the_new_one(tmp_path):
         (new / "file").write_text("half")
         raise OSError("disk full")
 
-    checkpoints.write_folder(folder, fill("old"))
+    run_folder.write_folder(folder, fill("old"))
     with pytest.raises(OSError, match="disk full"):
-        checkpoints.write_folder(folder, fail)
+        run_folder.write_folder(folder, fail)
     assert (folder / "file").read_text() == "old"
-    checkpoints.write_folder(folder, fill("new"))
+    run_folder.write_folder(folder, fill("new"))
     assert (folder / "file").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["state"]
     os.rename(folder, tmp_path / ".state.old")  # killed between the two renames
-    checkpoints.recover(folder)
+    run_folder.recover(folder)
     assert (folder / "file").read_text() == "new"
     (tmp_path / ".state.old").mkdir()  # killed after them, with the old folder half removed
     (tmp_path / ".state.old" / "other file").touch()
-    checkpoints.write_folder(folder, fill("newer"))
+    run_folder.write_folder(folder, fill("newer"))
     assert (folder / "file").read_text() == "newer"
     assert [p.name for p in tmp_path.iterdir()] == ["state"]
 
 
 def test_a_checkpoint_that_is_removed_is_whole_or_gone(tmp_path, monkeypatch):
+    run = run_folder.RunFolder(tmp_path)
     for step in (1, 2):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "model.safetensors").touch()
     with monkeypatch.context() as killed:  # before a single file was removed
         killed.setattr(shutil, "rmtree", lambda *_, **__: None)
-        checkpoints.remove(tmp_path, 1)
+        run.remove_checkpoint(1)
     assert not (tmp_path / "checkpoint-1").exists()
     assert len(list(tmp_path.iterdir())) == 2
-    checkpoints.remove(tmp_path, 2)
-    checkpoints.remove(tmp_path, 3)  # not there
+    run.remove_checkpoint(2)
+    run.remove_checkpoint(3)  # not there
     assert list(tmp_path.iterdir()) == []
 
 

@@ -323,10 +323,10 @@ def test_trackers_get_every_event_and_missing_ones_are_named(tmp_path, monkeypat
     assert calls[0]["config"] == {"a": 1}
     assert calls[1:] == [(3, {"lr": 0.5, "eval/type_0/loss": 2.0}), "finished"]
     monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
-    with pytest.raises(InputError, match="--wandb_project needs the package wandb"):
+    with pytest.raises(InputError, match="`wandb_project` needs the package wandb"):
         trackers.Trackers(tmp_path, {}, project="p")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(InputError, match="--tensorboard needs the package tensorboard"):
+    with pytest.raises(InputError, match="`tensorboard` needs the package tensorboard"):
         trackers.Trackers(tmp_path, {}, tensorboard=True)
 
 

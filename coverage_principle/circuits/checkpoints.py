@@ -18,44 +18,42 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 from coverage_principle.data import Codec, read_json, sha256
 from coverage_principle.errors import InputError
 from coverage_principle.paths import find_folder, repository_root
+from simpletransformers.seq2seq.run_folder import (
+    FINAL,
+    SETTINGS,
+    RunFolder,
+    checkpoint_name,
+    is_checkpoint,
+)
 
 logger = logging.getLogger(__name__)
-
-FINAL = "final_checkpoint"
-_PREFIX = "checkpoint-"
-
 
 # ------------------------------------------------------------------------- runs and checkpoints
 
 
-def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder holds a model."""
-    return (folder / "config.json").is_file()
-
-
 def find_checkpoint(given: str | Path) -> Path:
-    """The checkpoint folder that ``--ckpt`` names, from the working directory or the repository.
+    """The checkpoint folder that `ckpt` names, from the working directory or the repository.
 
     ``InputError`` lists what is there if it does not exist or holds no model.
     """
-    folder = find_folder(given, "--ckpt")
+    folder = find_folder(given, "`ckpt`")
     if not is_checkpoint(folder):
-        held = ", ".join(path.name for path in _checkpoints_in(folder))
+        held = ", ".join(path.name for path in RunFolder(folder).checkpoints())
         hint = f"it is a run that holds {held}" if held else "it has no config.json"
-        raise InputError(f"--ckpt {given} is not a checkpoint: {hint}")
+        raise InputError(f"`ckpt` {given} is not a checkpoint: {hint}")
     return folder
 
 
 def find_run(given: str | Path) -> Path:
-    """The run folder that ``--model_dir`` names; ``InputError`` if it holds no checkpoint."""
-    folder = find_folder(given, "--model_dir")
-    if not _checkpoints_in(folder):
+    """The run folder that `model_dir` names; ``InputError`` if it holds no checkpoint."""
+    folder = find_folder(given, "`model_dir`")
+    if not RunFolder(folder).checkpoints():
         what = (
             "is a checkpoint, give the folder above it"
             if is_checkpoint(folder)
-            else (f"holds no {_PREFIX}STEP or {FINAL} folder with a model")
+            else f"holds no checkpoint-STEP or {FINAL} folder with a model"
         )
-        raise InputError(f"--model_dir {given} {what}")
+        raise InputError(f"`model_dir` {given} {what}")
     return folder
 
 
@@ -65,27 +63,17 @@ def list_checkpoints(run: Path, steps: Sequence[str] | None = None) -> list[Path
     ``steps`` names them as ``250``, ``checkpoint-250`` or ``final_checkpoint``; all by default.
     ``InputError`` names every one that does not exist, and those that do.
     """
-    present = _checkpoints_in(run)
+    present = RunFolder(run).checkpoints()
     if steps is None:
         return present
-    names = {f"{_PREFIX}{step}" if step.isdigit() else step for step in steps}
+    names = {checkpoint_name(step) for step in steps}
     missing = sorted(names - {path.name for path in present})
     if missing:
         raise InputError(
-            f"--step_list: {run.name} has no {', '.join(missing)}; "
+            f"`step_list`: {run.name} has no {', '.join(missing)}; "
             f"it has {', '.join(path.name for path in present)}"
         )
     return [path for path in present if path.name in names]
-
-
-def _checkpoints_in(run: Path) -> list[Path]:
-    def order(path: Path) -> float:
-        step = path.name.removeprefix(_PREFIX)
-        return int(step) if step.isdigit() else float("inf")
-
-    folders = [path for path in run.iterdir() if path.is_dir() and is_checkpoint(path)]
-    named = [p for p in folders if p.name == FINAL or p.name.removeprefix(_PREFIX).isdigit()]
-    return sorted(named, key=order)
 
 
 # ---------------------------------------------------------------------------- a run's data set
@@ -108,7 +96,7 @@ def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
             source = "run_config.json" if recorded is not None else "the run's name"
             raise InputError(
                 f"the data set of {run.name} is not at {folder} (from {source}); "
-                "name it by --data_dir"
+                "name it by `data_dir`"
             )
     changed = [f for f, digest in digests.items() if _digest_or_none(folder / f) != digest]
     if changed:
@@ -123,15 +111,14 @@ def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
 
 def _recorded_dataset(run: Path) -> tuple[Path | None, dict[str, str]]:
     """The data set that ``run_config.json`` names, and the SHA-256 of its files."""
-    file = run / "run_config.json"
-    if not file.exists():
+    settings = RunFolder(run).settings()
+    if not settings:
         return None, {}
-    content = read_json(file)
     try:
-        about = content["dataset"]
+        about = settings["dataset"]
         return repository_root() / about["path"], dict(about.get("sha256", {}))
     except (KeyError, TypeError, ValueError):
-        logger.warning("warning: %s names no data set", file)
+        logger.warning("warning: %s names no data set", run / SETTINGS)
         return None, {}
 
 
@@ -140,21 +127,21 @@ def _digest_or_none(file: Path) -> str | None:
 
 
 def _given_dataset(given: str | Path, name: str) -> Path | None:
-    """What ``--data_dir`` means; None, with a warning, if it does not exist."""
+    """What `data_dir` means; None, with a warning, if it does not exist."""
     try:
-        folder = find_folder(given, "--data_dir")
+        folder = find_folder(given, "`data_dir`")
     except InputError:
-        logger.warning("warning: --data_dir %s does not exist; using the run's own data set", given)
+        logger.warning("warning: `data_dir` %s does not exist; using the run's own data set", given)
         return None
     for candidate in (folder, folder / name, folder / "data" / name):
         if _is_dataset(candidate):
             if candidate.name != name:
                 logger.warning(
-                    "warning: --data_dir is %s, but the run is of %s", candidate.name, name
+                    "warning: `data_dir` is %s, but the run is of %s", candidate.name, name
                 )
             return candidate
     raise InputError(
-        f"--data_dir {given} is no data set and holds neither {name}/ nor data/{name}/"
+        f"`data_dir` {given} is no data set and holds neither {name}/ nor data/{name}/"
     )
 
 

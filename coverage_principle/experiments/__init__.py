@@ -7,11 +7,12 @@ __getattr__, __dir__, __all__ = exports(
     {
         "commands": "start_command stop_command",
         "execution": "Interrupted Workplace execute",
-        "launchers": "LocalLauncher Progress",
+        "launchers": "LocalLauncher Progress make_launcher",
         "ledger": "Ledger",
-        "settings": "RunSettings StageCommand",
+        "settings": "LauncherSettings RunSettings StageCommand",
         "slurm": "SlurmLauncher",
-        "spec": "Spec read_spec",
+        "spec": "Spec make_spec read_spec",
+        "stages": "STAGES Stage analyses",
         "sweep": "Sweep",
     },
 )

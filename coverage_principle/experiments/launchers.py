@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.execution import Workplace, execute
-from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.settings import LauncherSettings, RunSettings, StageCommand
+
+Report = Callable[[RunSettings, StageCommand, bool], None]
 
 
 @dataclass
@@ -28,17 +30,43 @@ class Progress:
     stage: str = "waiting"
 
 
+def make_launcher(settings: LauncherSettings, root: Path, report: Report | None = None):
+    """The launcher that settings ask for, working in ``root``; ``report`` is a local one's."""
+    gpus = [gpu.strip() for gpu in settings.gpus.split(",") if gpu.strip()]
+    if settings.launcher == "local":
+        jobs = settings.jobs or len(gpus) or os.cpu_count() or 1
+        return LocalLauncher(root, jobs, gpus=gpus, report=report)
+    from coverage_principle.experiments.slurm import SlurmLauncher
+
+    options = {}
+    for text in settings.slurm:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise InputError(f"`slurm` {text} is not of the form KEY=VALUE")
+        options[key] = int(value) if value.isdecimal() else value
+    return SlurmLauncher(root, settings.jobs or 16, options=options, cluster=settings.cluster)
+
+
 class LocalLauncher:
     """``jobs`` runs at a time on this machine, in turn on ``gpus`` if there are any.
 
     Each run gets an equal share of the cores; with fewer GPUs than jobs, runs share a GPU.
+    ``report`` is called with a run, the command of a stage as its turn comes, and whether that is
+    done already, by the thread that carries the run out.
     """
 
     def __init__(
-        self, root: Path, jobs: int, *, gpus: Sequence[str] = (), threads: int | None = None
+        self,
+        root: Path,
+        jobs: int,
+        *,
+        gpus: Sequence[str] = (),
+        threads: int | None = None,
+        report: Report | None = None,
     ) -> None:
         if jobs < 1:
-            raise InputError(f"--jobs {jobs} is not at least 1")
+            raise InputError(f"`jobs` {jobs} is not at least 1")
+        self._report = report or (lambda *_: None)
         threads = threads or max(1, (os.cpu_count() or 1) // jobs)
         self._place = Workplace(Path(root).resolve(), threads=threads)
         self._free = [gpus[i % len(gpus)] if gpus else None for i in range(jobs)]
@@ -69,8 +97,14 @@ class LocalLauncher:
         place = self._place
         if gpu is not None:
             place = replace(place, environment={"CUDA_VISIBLE_DEVICES": gpu})
+
+        def report(command: StageCommand, done: bool) -> None:
+            if not done:
+                progress.stage = command.name
+            self._report(run, command, done)
+
         try:
-            return execute(run, place, lambda stage: setattr(progress, "stage", stage))
+            return execute(run, place, report)
         finally:
             with self._guard:
                 self._free.append(gpu)

@@ -11,14 +11,13 @@ from coverage_principle.errors import InputError
 from coverage_principle.experiments.claims import CLAIMS
 from coverage_principle.experiments.claims.base import machine, versions
 from coverage_principle.experiments.ledger import LEDGER, Ledger
+from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.spec import dotted
+from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import html
-from coverage_principle.reporting.training_figures import (
-    accuracy_by_k,
-    k_cutoff_bars,
-    k_cutoff_curves,
-    read_history,
-    type_curves,
-)
+from coverage_principle.reporting.quickstart import collect, write_report
+from coverage_principle.reporting.training_figures import accuracy_figures
+from simpletransformers.seq2seq.run_folder import RunFolder
 
 PAGE = "report.html"
 
@@ -33,8 +32,8 @@ def make_report(folder: Path) -> Path:
     if (folder / LEDGER).exists():
         page = _sweep_page(folder)
     else:
-        model = folder / "model" if (folder / "model").is_dir() else folder
-        if not (model / "run_config.json").exists():
+        model = RunFolder(folder / "model" if (folder / "model").is_dir() else folder)
+        if not model.settings():
             raise InputError(
                 f"{folder} is neither a sweep (no {LEDGER}) nor a training run (no run_config.json)"
             )
@@ -46,32 +45,22 @@ def make_report(folder: Path) -> Path:
 
 # ------------------------------------------------------------------------------------------ a run
 
+_CAPTIONS = (
+    "Answer accuracy by type over training. Dotted: chance.",
+    "type_0 accuracy over training by k-cutoff, groups of at least 20 items.",
+    "Final type_0 accuracy by k-cutoff with 95 % Wilson intervals.",
+)
 
-def _run_page(folder: Path, model: Path) -> str:
-    config, history = read_json(model / "run_config.json"), read_history(model)
+
+def _run_page(folder: Path, model: RunFolder) -> str:
+    config, history = model.settings(), model.evaluations()
     last, name = history[-1]["eval"], config.get("dataset", {}).get("name", folder.name)
     types = [group for group in last if "/" not in group]
     # A vocabulary is padded, so chance is taken from the data set's name where it tells it.
     parts = name.split(".")
     chance = 1 / int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else 0.0
-    drawn = folder / "report_figures"
-    shown = [
-        (
-            type_curves({name: history}, drawn / "types", chance=chance, types=types),
-            "Answer accuracy by type over training. Dotted: chance.",
-        )
-    ]
-    if accuracy_by_k(last):
-        shown += [
-            (
-                k_cutoff_curves({name: history}, drawn / "k_cutoffs", chance=chance),
-                "type_0 accuracy over training by k-cutoff, groups of at least 20 items.",
-            ),
-            (
-                k_cutoff_bars({name: last}, drawn / "k_cutoff_bars", chance=chance),
-                "Final type_0 accuracy by k-cutoff with 95 % Wilson intervals.",
-            ),
-        ]
+    figures = accuracy_figures({name: history}, folder / "report_figures", chance=chance)
+    shown = zip(figures, _CAPTIONS, strict=False)
     names = list(next(iter(last.values())))
     rows = [
         [group, *(f"{v:,}" if n == "n" else f"{v:.4f}" for n, v in scores.items())]
@@ -79,7 +68,7 @@ def _run_page(folder: Path, model: Path) -> str:
     ]
     blocks = [html.heading("Last evaluation"), html.table(["group", *names], rows, sortable=True)]
     blocks.append(html.heading("Over training"))
-    blocks += [html.figure(paths[0], [caption]) for paths, caption in shown]
+    blocks += [html.figure(path, [caption]) for path, caption in shown]
     evaluations = [
         [
             f"{event['step']:,}",
@@ -92,7 +81,7 @@ def _run_page(folder: Path, model: Path) -> str:
         html.heading("Evaluations"),
         html.table(["step", "training loss", *types], evaluations, sortable=True),
         html.heading("Settings and environment"),
-        html.table(["setting", "value"], _pairs(config)),
+        html.table(["setting", "value"], list(_words(config).items())),
     ]
     for log in sorted((folder / "logs").glob("*.log")) if (folder / "logs").is_dir() else []:
         first = log.read_text(encoding="utf-8", errors="replace").splitlines()[:1]
@@ -108,15 +97,9 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _pairs(content: Mapping, prefix: str = "") -> list[list[str]]:
-    """Nested settings as rows of a dotted name and a value."""
-    rows: list[list[str]] = []
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            rows += _pairs(value, f"{prefix}{key}.")
-        else:
-            rows.append([prefix + key, json.dumps(value)])
-    return rows
+def _words(content: Mapping) -> dict[str, str]:
+    """Nested settings by their dotted names, each value as text."""
+    return {name: json.dumps(value) for name, value in dotted(content).items()}
 
 
 # ---------------------------------------------------------------------------------------- a sweep
@@ -145,13 +128,7 @@ def _sweep_page(folder: Path) -> str:
         html.text(f"The same in all runs; they differ in {', '.join(varying) or 'nothing'}."),
         html.table(["setting", "value"], same),
         html.heading("Environment"),
-        html.table(
-            ["", ""],
-            [
-                *map(list, machine(done).items()),
-                *map(list, versions(done).items()),
-            ],
-        ),
+        html.table(["", ""], list((machine(done) | versions(done)).items())),
     ]
     hours = sum(sum(record["seconds"].values()) for record in records) / 3600
     lead = f"{len(done):,} runs done, {len(failed):,} failed; {hours:.1f} hours of computing."
@@ -170,28 +147,56 @@ def _claim_blocks(claim: Mapping, folder: Path) -> list[str]:
     return blocks
 
 
-def _run_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:
+def accuracy_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:
+    """Steps and final accuracy by type, a row a run: the header and the rows."""
     types = sorted({g for record in records for g in record.get("scores", {}) if "/" not in g})
     rows = []
     for record in records:
         scores = record.get("scores", {})
-        rows.append(
-            [
-                record["label"] or record["run"],
-                record["run"],
-                record["status"],
-                f"{record['steps']:,}" if scores else "-",
-                f"{sum(record['seconds'].values()):.0f}",
-                *(f"{scores[t]['answer_accuracy']:.3f}" if t in scores else "-" for t in types),
-            ]
-        )
-    return ["run", "id", "status", "steps", "seconds", *types], rows
+        found = (f"{scores[t]['answer_accuracy']:.3f}" if t in scores else "-" for t in types)
+        rows.append([f"{record['steps']:,}" if scores else "-", *found])
+    return ["steps", *types], rows
+
+
+def _run_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:
+    header, rows = accuracy_rows(records)
+    for record, row in zip(records, rows, strict=True):
+        seconds = f"{sum(record['seconds'].values()):.0f}"
+        named = record["label"] or record["run"]
+        row[:1] = named, record["run"], record["status"], row[0], seconds
+    return ["run", "id", "status", header[0], "seconds", *header[1:]], rows
 
 
 def _settings(records: Sequence[Mapping]) -> tuple[list[list[str]], list[str]]:
     """Rows of the settings that all runs share, and the names of those that differ."""
-    flat = [dict(_pairs(record["settings"])) for record in records]
+    flat = [_words(record["settings"]) for record in records]
     names = list(dict.fromkeys(name for one in flat for name in one))
     same = [[n, flat[0][n]] for n in names if len({one.get(n) for one in flat}) == 1]
     shared = {name for name, _ in same}
     return same, [name for name in names if name not in shared]
+
+
+# ----------------------------------------------------------------------------------- the quickstart
+
+
+def quickstart_report(sweep: Sweep, runs: Sequence[RunSettings], preset: str) -> tuple[dict, Path]:
+    """``summary.json`` and the page of the quickstart's runs: what the summary holds, the page.
+
+    The runs differ in their number of training items only.
+    """
+    files, k_sweeps, commands, seconds = {}, {}, [], {}
+    for run in runs:
+        size = run.data["max_train_data_num"]
+        files[size] = {
+            "metadata": sweep.dataset(run) / "metadata.json",
+            "model": sweep.folder(run) / "model",
+            **{name: sweep.outputs(run, name)[0] for name in ("cluster", "trace")},
+        }
+        commands += [command.shown() for command in sweep.commands(run)]
+        record = sweep.run(run)
+        k_sweeps[size] = record["k_sweep"]
+        seconds |= {f"{name} {size}": taken for name, taken in record["seconds"].items()}
+    first = runs[0]
+    settings = {"preset": preset, **first.data, **first.train, "sizes": list(files)}
+    summary = collect(files, k_sweeps, settings=settings, commands=commands, seconds=seconds)
+    return summary, write_report(summary, sweep.root)

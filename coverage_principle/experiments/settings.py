@@ -1,8 +1,8 @@
 """One run as data: what is generated, covered, trained and analysed, and the commands that do it.
 
 A run's identity is a hash of its resolved settings, so the same settings are the same run in every
-sweep, and a changed setting is another run. Runs with the same world (task, data and coverage
-settings) share its files.
+sweep, and a changed setting is another run. Runs with the same task, data and coverage settings
+share a data set and its coverage, in a folder of their own.
 """
 
 from __future__ import annotations
@@ -13,46 +13,63 @@ import runpy
 import shlex
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from coverage_principle.cli import positive
 from coverage_principle.errors import InputError
+from coverage_principle.experiments.stages import SECTIONS, STAGES, Stage, analyses, dataset_in
 from coverage_principle.paths import repository_root
 from coverage_principle.tasks import generator_name
-
-#: The sections of a run's settings, in the order in which they are run.
-SECTIONS = ("data", "coverage", "train", "evaluate", "analyse")
-#: Commands that ``analyse`` may name, in ``circuit_analysis/``.
-ANALYSES = ("cluster", "lens", "trace")
-
-#: What the runner itself sets, so a spec may not.
-_OURS = {
-    "data": {"output_dir", "overwrite"},
-    "coverage": {"data_dir", "output_dir"},
-    "train": {"data_dir", "output_dir", "do_train", "resume", "overwrite_output_dir"},
-    "evaluate": {"data_dir", "model_name_or_path", "prediction_dir", "do_predict"},
-    "analyse": {"ckpt", "model_dir", "step_list", "save_dir", "overwrite"},
-}
-_TRAIN_DEFAULTS = {
-    "model_name_or_path": "gpt2",
-    "init_weights": True,
-    "add_tokens": True,
-    "evaluate_during_training": True,
-}
-_CLUSTER_DEFAULTS = {"layer_pos_pairs": "all", "mode": "residual", "no_vectors": True}
+from simpletransformers.settings import Settings, setting
 
 Flags = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class StageCommand:
-    """One command of a run: ``script`` below the repository root, and its arguments."""
+class LauncherSettings(Settings):
+    """How the runs of a sweep are carried out."""
 
-    name: str
+    launcher: str = setting(
+        "local",
+        "local: processes on this machine; slurm: job arrays of a cluster (needs submitit)",
+        choices=("local", "slurm", "print"),
+    )
+    jobs: int | None = setting(
+        None, "runs at a time (default, local: one a GPU or core; slurm: 16)", parse=positive
+    )
+    gpus: str = setting(
+        "",
+        "local: GPUs to deal out, such as 0,1; with more jobs, runs share a GPU",
+        metavar="LIST",
+    )
+    slurm: tuple[str, ...] = setting(
+        (),
+        "option of submitit for the jobs, such as slurm_partition=gpu, timeout_min=120, "
+        "slurm_gres=gpu:1; may be given several times",
+        metavar="KEY=VALUE",
+    )
+    cluster: str = setting(
+        "slurm",
+        "local runs the jobs of slurm as processes here, to try it out",
+        choices=("slurm", "local"),
+    )
+    retry_failed: bool = setting(False, "also run what failed before")
+
+
+@dataclass(frozen=True)
+class StageCommand:
+    """One command of a run: its stage, ``script`` below the repository root, its arguments."""
+
+    stage: Stage
     script: str
     arguments: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
 
     def shown(self) -> str:
         """The command as a user would type it in the repository root."""
@@ -65,8 +82,8 @@ class RunSettings:
 
     ``task`` is a generator in ``dataset_generation/`` (``twohop``). ``coverage``, ``train`` and
     ``evaluate`` may be None, which leaves the stage out; ``evaluate`` writes every test item's
-    output; ``analyse`` maps commands of ``ANALYSES`` to their flags. ``label`` names the run for a
-    reader and is no part of its identity.
+    output; ``analyse`` maps stages of ``analyses()`` to their flags. ``label`` names the run for
+    a reader and is no part of its identity.
     """
 
     task: str
@@ -90,18 +107,16 @@ class RunSettings:
                 f"{', '.join(sorted(known))}"
             )
         task = generator_name(str(settings.get("task", "twohop")))
-        generators = sorted(
-            path.stem
-            for path in (repository_root() / "dataset_generation").glob("*.py")
-            if path.stem != "common"
-        )
+        scripts = (repository_root() / "dataset_generation").glob("*.py")
+        generators = sorted(path.stem for path in scripts if path.stem != "common")
         if task not in generators:
             raise InputError(f"task {task!r} is not one of {', '.join(generators)}")
         sections = {name: settings.get(name) for name in SECTIONS}
         for name in ("data", "analyse"):
             sections[name] = sections[name] or {}
-        for name, flags in sections.items():
-            _check_section(name, flags)
+        _check_analyse(sections["analyse"])
+        for stage in STAGES.values():
+            _check_flags(stage, _section(sections, stage))
         if sections["train"] is None and (sections["analyse"] or sections["evaluate"] is not None):
             raise InputError("evaluate and analyse need a model: give a train section")
         seed = settings.get("seed")
@@ -109,7 +124,8 @@ class RunSettings:
             sections["data"] = {"seed": seed, **sections["data"]}
         if sections["train"] is not None:
             seed = sections["data"].get("seed", 42) if seed is None else seed
-            sections["train"] = {**_TRAIN_DEFAULTS, "manual_seed": seed, **sections["train"]}
+            defaults = {**STAGES["train"].defaults, "manual_seed": seed}
+            sections["train"] = {**defaults, **sections["train"]}
         run = cls(task, **sections, label=label)
         run.check()
         return run
@@ -124,100 +140,47 @@ class RunSettings:
         return _digest(self.as_dict())
 
     @cached_property
-    def world(self) -> str:
+    def shared_id(self) -> str:
         """The same for what runs can share: the data set and its coverage."""
         return _digest({"task": self.task, "data": self.data, "coverage": self.coverage})
 
-    def world_commands(self, folder: Path) -> list[StageCommand]:
-        """Generation and coverage of the world in ``folder``; see ``dataset_in``."""
-        commands = [
-            StageCommand(
-                "generate",
-                f"dataset_generation/{self.task}.py",
-                (*flags(self.data), "--output_dir", str(folder / "data"), "--overwrite"),
-            )
+    def stages(self, *, shared: bool | None = None) -> list[Stage]:
+        """The stages that the run has, in their order; only those that are ``shared``, or not."""
+        sections = self.as_dict()
+        return [
+            stage
+            for stage in STAGES.values()
+            if shared in (None, stage.shared)
+            and (_section(sections, stage) is not None)
+            and (stage.shared or self.train is not None)
         ]
-        if self.coverage is not None:
-            commands.append(
-                StageCommand(
-                    "coverage",
-                    "determine_coverage.py",
-                    (
-                        "--data_dir",
-                        str(dataset_in(folder)),
-                        *flags(self.coverage),
-                        "--output_dir",
-                        str(folder / "k_sweep_results"),
-                    ),
-                )
-            )
-        return commands
 
-    def run_commands(self, folder: Path, world: Path) -> list[StageCommand]:
-        """Training, evaluation and analysis in ``folder``, of the data set in ``world``."""
-        if self.train is None:
-            return []
-        data, model = ("--data_dir", str(dataset_in(world))), folder / "model"
-        final = str(model / "final_checkpoint")
-        commands = [
-            StageCommand(
-                "train",
-                "main.py",
-                (
-                    *data,
-                    "--output_dir",
-                    str(model),
-                    "--do_train",
-                    "--resume",
-                    "--overwrite_output_dir",
-                    *flags(self.train),
-                ),
-            )
-        ]
-        if self.evaluate is not None:
-            device = {k: v for k, v in self.train.items() if k == "device"}
-            commands.append(
-                StageCommand(
-                    "evaluate",
-                    "main.py",
-                    (
-                        *data,
-                        "--model_name_or_path",
-                        final,
-                        "--do_predict",
-                        "--prediction_dir",
-                        str(folder),
-                        *flags({**device, **self.evaluate}),
-                    ),
-                )
-            )
-        for name in sorted(self.analyse):
-            where = (
-                ("--ckpt", final, "--overwrite")
-                if name == "cluster"
-                else ("--model_dir", str(model), "--step_list", "final_checkpoint")
-            )
-            defaults = _CLUSTER_DEFAULTS if name == "cluster" else {}
-            commands.append(
-                StageCommand(
-                    name,
-                    f"circuit_analysis/{name}.py",
-                    (
-                        *where,
-                        *data,
-                        "--save_dir",
-                        str(folder / name),
-                        *flags({**defaults, **self.analyse[name]}),
-                    ),
-                )
-            )
-        return commands
+    def command(self, stage: Stage, folder: Path, shared: Path) -> StageCommand:
+        """The command of a stage for the run in ``folder``, of the data set in ``shared``."""
+        sections, model = self.as_dict(), folder / "model"
+        same = {k: v for k, v in (self.train or {}).items() if k in stage.as_in_train}
+        own = flags({**stage.defaults, **same, **_section(sections, stage)})
+        places = {
+            "task": self.task,
+            "shared": shared,
+            "data": dataset_in(shared),
+            "folder": folder,
+            "model": model,
+            "final": model / "final_checkpoint",
+        }
+        words: list[str] = []
+        for word in stage.words.split():
+            words += own if word == "{flags}" else [word.format_map(places)]
+        return StageCommand(stage, stage.script.format_map(places), tuple(words))
+
+    def commands(self, folder: Path, shared: Path) -> Iterator[StageCommand]:
+        """All commands, each made when it is asked for: the first makes the folder of the data."""
+        return (self.command(stage, folder, shared) for stage in self.stages())
 
     def check(self) -> None:
         """Let every command parse its arguments; ``InputError`` says what it refuses."""
         # What a path holds does not matter to a parser.
-        commands = self.world_commands(Path("folder")) + self.run_commands(Path("f"), Path("w"))
-        for command in commands:
+        for command in self.commands(Path("f"), Path("w")):
             try:
                 command_parser(command.script).parse_args(command.arguments)
             except _Refused as refusal:
@@ -256,12 +219,6 @@ def command_parser(script: str):
     return _PARSERS[script]
 
 
-def dataset_in(world: Path) -> Path:
-    """The one data set of a world's folder; before it is there, the folder that will hold it."""
-    found = sorted(path.parent for path in (world / "data").glob("*/metadata.json"))
-    return found[0] if found else world / "data"
-
-
 def flags(values: Flags) -> list[str]:
     """``{"n_layer": 2, "cot": True}`` as ``["--n_layer", "2", "--cot"]``.
 
@@ -278,19 +235,28 @@ def flags(values: Flags) -> list[str]:
     return words
 
 
-def _check_section(name: str, values: object) -> None:
-    sections = {name: values} if name != "analyse" else values
-    if not isinstance(sections, Mapping):
-        raise InputError(f"{name} must be an object of commands, such as {{'cluster': {{}}}}")
-    for where, wanted in sections.items():
-        if name == "analyse" and where not in ANALYSES:
-            raise InputError(f"analyse holds {where!r}; known are {', '.join(ANALYSES)}")
-        if wanted is None:
-            continue
-        if not isinstance(wanted, Mapping):
-            raise InputError(f"{where} must be an object of flags, such as {{'n_layer': 2}}")
-        if taken := sorted(set(wanted) & _OURS[name]):
-            raise InputError(f"{where} holds {', '.join(taken)}, which the runner sets itself")
+def _section(sections: Mapping[str, object], stage: Stage) -> object:
+    """What settings say of a stage; None if it is left out."""
+    content = sections[stage.section]
+    return content.get(stage.name) if stage.section == "analyse" else content
+
+
+def _check_analyse(wanted: object) -> None:
+    if not isinstance(wanted, Mapping):
+        raise InputError("analyse must be an object of commands, such as {'cluster': {}}")
+    for name in wanted:
+        if name not in analyses():
+            raise InputError(f"analyse holds {name!r}; known are {', '.join(analyses())}")
+
+
+def _check_flags(stage: Stage, wanted: object) -> None:
+    where = stage.name if stage.section == "analyse" else stage.section
+    if wanted is None:
+        return
+    if not isinstance(wanted, Mapping):
+        raise InputError(f"{where} must be an object of flags, such as {{'n_layer': 2}}")
+    if taken := sorted(set(wanted) & stage.taken):
+        raise InputError(f"{where} holds {', '.join(taken)}, which the runner sets itself")
 
 
 def _digest(content: object) -> str:

@@ -33,7 +33,7 @@ _ASK_S = 10.0
 _ARRAY = 1000
 #: A job whose time is over is requeued so many times.
 _TURNS = 1000
-#: How long a job that was told to end waits for it: SLURM requeues what it ended itself.
+#: How long a job that was asked to end waits for it: SLURM requeues what it ended itself.
 _END_S = 1800.0
 _LISTS = ("slurm_setup", "slurm_teardown", "slurm_srun_args")
 
@@ -56,13 +56,13 @@ class SlurmLauncher:
             import submitit
         except ModuleNotFoundError as error:
             raise InputError(
-                "--launcher slurm needs submitit: pip install -e '.[slurm]', or pip install "
+                "`launcher` slurm needs submitit: pip install -e '.[slurm]', or pip install "
                 "submitit"
             ) from error
         missing = [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]
         if cluster == "slurm" and missing:
             raise InputError(
-                f"--launcher slurm needs SLURM's {', '.join(missing)}; --cluster local runs the "
+                f"`launcher` slurm needs SLURM's {', '.join(missing)}; `cluster` local runs the "
                 "jobs as processes on this machine"
             )
         self._root = Path(root).resolve()
@@ -75,7 +75,7 @@ class SlurmLauncher:
             self._executor.update_parameters(**self._parameters(jobs, options))
         # How submitit says that it does not know an option, or not its value.
         except (NameError, AssertionError, TypeError, ValueError) as error:
-            raise InputError(f"--slurm: {str(error).splitlines()[0]}") from error
+            raise InputError(f"`slurm`: {str(error).splitlines()[0]}") from error
         self._jobs: dict[str, tuple[RunSettings, object, float]] = {}
         self._waiting: dict[str, Future] = {}
         self._states: dict[str, str] = {}
@@ -215,7 +215,7 @@ class Job:
     _place: Workplace | None = field(default=None, init=False, repr=False)
 
     def __call__(self, run: RunSettings) -> dict:
-        """The run's record; ``Interrupted`` if the job was told to end."""
+        """The run's record; ``Interrupted`` if the job was asked to end."""
         place = self._place = Workplace(self.root, threads=_cores())
         signal.signal(signal.SIGTERM, lambda *_: place.stop.set())
         try:

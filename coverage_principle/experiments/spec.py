@@ -23,25 +23,29 @@ class Spec:
 
 
 def read_spec(file: Path) -> Spec:
-    """The sweep in a JSON file.
+    """The sweep in a JSON file, see ``make_spec``; its name is the file's if it gives none."""
+    return make_spec(read_json(file), Path(file).stem, str(file))
+
+
+def make_spec(content: Mapping[str, object], name: str, source: str = "the spec") -> Spec:
+    """The sweep that ``content`` describes.
 
     ``base`` holds settings as ``RunSettings.resolve`` takes them. ``grid`` maps settings, such as
     ``"seed"`` or ``"train.n_layer"``, to lists of values, all of whose combinations are run.
     ``runs`` is a list of further settings, each laid over ``base`` and combined with the grid. A
-    value of null takes a setting or section of ``base`` away. ``name`` is the file's if not given.
+    value of null takes a setting or section of ``base`` away.
 
-    ``InputError`` names the file, the run and what is wrong with it.
+    ``InputError`` names the ``source``, the run and what is wrong with it.
     """
-    content = read_json(file)
     if not isinstance(content, dict) or (unknown := sorted(set(content) - _KEYS)):
         found = f"it has {', '.join(unknown)}" if isinstance(content, dict) else "it has not"
         raise InputError(
-            f"{file} must be a JSON object with some of {', '.join(sorted(_KEYS))}; {found}"
+            f"{source} must be a JSON object with some of {', '.join(sorted(_KEYS))}; {found}"
         )
     grid = content.get("grid", {})
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
-            raise InputError(f"{file}: grid {key!r} must be a list of values")
+            raise InputError(f"{source}: grid {key!r} must be a list of values")
     runs: dict[str, RunSettings] = {}
     for extra in content.get("runs", [{}]):
         for values in itertools.product(*grid.values()):
@@ -49,13 +53,13 @@ def read_spec(file: Path) -> Spec:
             settings = _overlay(content.get("base", {}), extra)
             for key, value in point.items():
                 settings = _overlay(settings, _nested(key, value))
-            label = _label({**_leaves(extra), **point})
+            label = _label({**dotted(extra), **point})
             try:
                 run = RunSettings.resolve(settings, label)
             except InputError as error:
-                raise InputError(f"{file}, run {label or 'of the base'}: {error}") from error
+                raise InputError(f"{source}, run {label or 'of the base'}: {error}") from error
             runs.setdefault(run.id, run)
-    return Spec(content.get("name", Path(file).stem), tuple(runs.values()))
+    return Spec(content.get("name", name), tuple(runs.values()))
 
 
 def _nested(key: str, value: object) -> dict:
@@ -78,12 +82,12 @@ def _overlay(base: Mapping, extra: Mapping) -> dict:
     return result
 
 
-def _leaves(settings: Mapping, prefix: str = "") -> dict[str, object]:
+def dotted(settings: Mapping, prefix: str = "") -> dict[str, object]:
     """Nested settings as ``{"train.n_layer": 2}``."""
     found = {}
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
-            found.update(_leaves(value, f"{prefix}{key}."))
+            found.update(dotted(value, f"{prefix}{key}."))
         else:
             found[prefix + key] = value
     return found

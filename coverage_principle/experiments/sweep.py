@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from coverage_principle.data import read_json
-from coverage_principle.experiments.execution import RESULT, evaluations, events
+from coverage_principle.data import read_json, write_json
+from coverage_principle.experiments.execution import NOTES, RESULT, Workplace, noted
 from coverage_principle.experiments.launchers import Progress
 from coverage_principle.experiments.ledger import Ledger
-from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.settings import RunSettings, StageCommand
+from coverage_principle.experiments.stages import STAGES, Stage, dataset_in
+from simpletransformers.seq2seq.run_folder import RunFolder
 
 
 class Sweep:
@@ -22,9 +24,10 @@ class Sweep:
 
     def __init__(self, root: Path, launcher, *, retry_failed: bool = False) -> None:
         self.root, self.launcher, self.retry_failed = Path(root), launcher, retry_failed
-        self.ledger = Ledger(self.root)
+        self.ledger, self._place = Ledger(self.root), Workplace(self.root)
         self._guard = threading.Lock()
         self._asked: dict[str, Future] = {}
+        self._lost: set[str] = set()  # runs that are done but for lost files
 
     def submit(self, run: RunSettings) -> Future:
         """The run's record, at once if it is known, else when it has been carried out."""
@@ -57,17 +60,38 @@ class Sweep:
 
     def folder(self, run: RunSettings) -> Path:
         """Where a run's files are."""
-        return self.root / "runs" / run.id
+        return self._place.run_folder(run)
+
+    def dataset(self, run: RunSettings) -> Path:
+        """A run's data set, once it has been generated."""
+        return dataset_in(self._place.shared_folder(run))
+
+    def outputs(self, run: RunSettings, stage: str) -> list[Path]:
+        """What a stage of a run has left."""
+        return STAGES[stage].outputs(self._folder_of(run, STAGES[stage]))
 
     def log(self, run: RunSettings, stage: str) -> Path:
-        """What a stage of a run wrote; stages that runs share write in their world's folder."""
-        shared = {command.name for command in run.world_commands(Path())}
-        folder = self.root / "worlds" / run.world if stage in shared else self.folder(run)
-        return folder / "logs" / f"{stage}.log"
+        """What a stage of a run printed."""
+        return self._folder_of(run, STAGES[stage]) / "logs" / f"{stage}.log"
 
     def history(self, run: RunSettings) -> list[dict]:
         """The evaluations of a run's training; ``InputError`` if there are none."""
-        return evaluations(self.folder(run))
+        return self._model(run).evaluations()
+
+    def commands(self, run: RunSettings) -> Iterator[StageCommand]:
+        """The commands of a run."""
+        return run.commands(self.folder(run), self._place.shared_folder(run))
+
+    def forget_lost(self, runs: Sequence[RunSettings]) -> None:
+        """Have stages carried out whose output is not there, done before or not, and only these."""
+        for run in runs:
+            for stage in run.stages():
+                folder = self._folder_of(run, stage)
+                if stage.outputs(folder):
+                    continue
+                self._lost.add(run.id)
+                if (done := noted(folder)).pop(stage.name, None) is not None:
+                    write_json(folder / NOTES, done)
 
     def tally(self) -> dict[str, int]:
         """How many of the runs asked for are ``done``, ``failed``, ``interrupted`` and ``open``."""
@@ -85,19 +109,27 @@ class Sweep:
         """The runs under way, each with how far its training is, in words."""
         return [(p, self._training(p.run)) for p in self.launcher.running()]
 
+    def _model(self, run: RunSettings) -> RunFolder:
+        return RunFolder(self.folder(run) / "model")
+
+    def _folder_of(self, run: RunSettings, stage: Stage) -> Path:
+        return self._place.shared_folder(run) if stage.shared else self.folder(run)
+
     def _training(self, run: RunSettings) -> str:
-        told = events(self.folder(run))
-        if not told:
+        events = self._model(run).events()
+        if not events:
             return ""
         total = (run.train or {}).get("max_steps")
-        words = f"step {told[-1]['step']:,}" + (f" of {total:,}" if total else "")
-        scores = next((e["eval"] for e in reversed(told) if "eval" in e), {})
+        words = f"step {events[-1]['step']:,}" + (f" of {total:,}" if total else "")
+        scores = next((e["eval"] for e in reversed(events) if "eval" in e), {})
         if "type_0" in scores:
             words += f", type_0 {scores['type_0']['answer_accuracy']:.2f}"
         return words
 
     def _known(self, run: RunSettings) -> dict | None:
         """A record that makes the run unnecessary."""
+        if run.id in self._lost:
+            return None
         file = self.folder(run) / RESULT
         record = read_json(file) if file.exists() else self.ledger.records.get(run.id)
         if record is None or (record["status"] == "failed" and self.retry_failed):

@@ -15,6 +15,7 @@ from coverage_principle.reporting.statistics import trend_z, wilson_interval
 _CLEAR_Z = 3.3
 #: Cosine gaps below this are called absent: within noise of a few hundred vectors.
 _FLAT_IICG = 0.05
+_SITE = ("layer", "position", "after_ln_f")
 
 
 def generalisation(size: int, groups: Mapping[str, Mapping], *, chance: float) -> str:
@@ -90,14 +91,8 @@ def clustering(size: int, cells: Sequence[Mapping], *, value: str) -> str:
     )
     if low <= _FLAT_IICG:
         text += f", which is no clear clustering (at most {_FLAT_IICG})"
-    outside = next(
-        (
-            c
-            for c in cells
-            if c["split"] == "ood" and c["iicg"] is not None and _site(c) == _site(inside)
-        ),
-        None,
-    )
+    here = [c for c in cells if all(c[key] == inside[key] for key in _SITE)]
+    outside = peak(here, "ood")
     if outside is None:
         return text + "."
     text += f"; for items whose {value} needs an unseen fact it is {_plain(outside['iicg'])} there"
@@ -119,10 +114,6 @@ def _plain(number: float) -> str:
     return f"{round(number, 2) + 0.0:.2f}"
 
 
-def _site(cell: Mapping) -> tuple:
-    return cell["layer"], cell["position"], cell["after_ln_f"]
-
-
 def tracing(size: int, summary: Mapping, *, value: str, last_layer: int) -> str:
     """At which position of each layer a patch changes the answer most (rank metric).
 
@@ -136,20 +127,17 @@ def tracing(size: int, summary: Mapping, *, value: str, last_layer: int) -> str:
     if not layers:
         return f"With {size:,} training items, no sample was left to trace {value} with."
     text = f"With {size:,} training items, patching in the state of a run with another {value}"
-    parts = []
+    parts, best, clear = [], [], True
     for layer, cells in sorted(layers.items()):
-        shares = ", ".join(
-            f"{100 * c['published']['both']['rate']:.0f} % at {c['slot']}" for c in cells
-        )
+        shares = ", ".join(f"{100 * _moved(c):.0f} % at {c['slot']}" for c in cells)
         parts.append(f"at layer {layer} moves {shares}")
+        first = max(cells, key=_moved)
+        best.append(f"{first['slot']} at layer {layer}")
+        clear = clear and _leads(first, cells)
     n = max(c["published"]["n"] for c in next(iter(layers.values())))
     text += " " + "; ".join(parts) + f" of {n:,} samples to that run's answer."
-    best = [max(cells, key=_moved) for _, cells in sorted(layers.items())]
-    if all(
-        _leads(cell, cells) for cell, (_, cells) in zip(best, sorted(layers.items()), strict=True)
-    ):
-        where = ", ".join(f"{c['slot']} at layer {c['layer']}" for c in best)
-        return text + f" The answer hangs clearly on {where}."
+    if clear:
+        return text + f" The answer hangs clearly on {', '.join(best)}."
     return text + " The intervals of the leading positions overlap, so no position is singled out."
 
 

@@ -14,92 +14,80 @@ from coverage_principle.reporting.circuit_figures import (
     tracing_panels,
 )
 from coverage_principle.reporting.coverage_figures import k_sweep_curve
-from coverage_principle.reporting.training_figures import (
-    accuracy_by_k,
-    k_cutoff_bars,
-    k_cutoff_curves,
-    read_history,
-    type_curves,
-)
+from coverage_principle.reporting.training_figures import accuracy_by_k, accuracy_figures
+from simpletransformers.seq2seq.run_folder import RunFolder
 
 _SPLITS = {"id_test": "type_0", "ood": "f1 fact unseen"}
 
 
 def collect(
-    files: Mapping[int, Mapping[str, Path]],
+    runs: Mapping[int, Mapping[str, Path]],
+    k_sweeps: Mapping[int, Mapping],
     *,
     settings: Mapping[str, object],
     commands: Sequence[str],
     seconds: Mapping[str, float],
 ) -> dict:
-    """Every number of the pipeline, JSON-ready, and the sentences that they allow.
+    """Every number of the runs, JSON-ready, and the sentences that they allow.
 
-    ``files`` maps a training-set size to its outputs: ``metadata``, ``k_sweep``, ``collapse``,
-    ``tracing`` (JSON files) and ``run`` (a folder). ``commands`` and ``seconds`` tell what was run
-    and how long each stage took.
+    ``runs`` maps a training-set size to its outputs: ``metadata``, ``cluster``, ``trace`` (JSON
+    files) and ``model`` (the folder of the training), ``k_sweeps`` to its coverage at each k.
+    ``commands`` and ``seconds`` tell what was run and how long each stage took.
     """
-    sizes = {}
-    for size, outputs in files.items():
-        metadata = read_json(outputs["metadata"])
-        history = read_history(outputs["run"])
-        collapse, tracing = read_json(outputs["collapse"]), read_json(outputs["tracing"])
-        sizes[str(size)] = {
-            "data": {
-                key: metadata[key] for key in ("counts", "compositions", "primitives", "arguments")
-            },
-            "k_sweep": read_json(outputs["k_sweep"]),
-            "history": [{key: e[key] for key in ("step", "eval")} for e in history],
-            "accuracy": history[-1]["eval"],
-            "clustering": {
-                "value": collapse["grouped_by"]["value"],
-                "cells": [c for c in collapse["cells"] if c["split"] in _SPLITS],
-            },
-            "tracing": {
-                "metric": tracing["metric"],
-                "num_layers": tracing["num_layers"],
-                "checkpoints": {
-                    name: {"id_test": splits["id_test"]}
-                    for name, splits in tracing["checkpoints"].items()
-                },
-            },
-        }
     summary = {
         "settings": dict(settings),
         "chance": 1 / settings["num_tokens"],
         "commands": list(commands),
         "seconds": dict(seconds),
-        "sizes": sizes,
+        "sizes": {
+            str(size): {"k_sweep": k_sweeps[size], **_numbers(outputs)}
+            for size, outputs in runs.items()
+        },
     }
     return {**summary, "findings": [s for group in _sentences(summary).values() for s in group]}
 
 
+def _numbers(outputs: Mapping[str, Path]) -> dict:
+    """What one run came to."""
+    metadata, history = read_json(outputs["metadata"]), RunFolder(outputs["model"]).evaluations()
+    clusters, traces = read_json(outputs["cluster"]), read_json(outputs["trace"])
+    return {
+        "data": {
+            key: metadata[key] for key in ("counts", "compositions", "primitives", "arguments")
+        },
+        "history": [{key: e[key] for key in ("step", "eval")} for e in history],
+        "accuracy": history[-1]["eval"],
+        "clustering": {
+            "value": clusters["grouped_by"]["value"],
+            "cells": [c for c in clusters["cells"] if c["split"] in _SPLITS],
+        },
+        "tracing": {
+            "metric": traces["metric"],
+            "num_layers": traces["num_layers"],
+            "checkpoints": {
+                name: {"id_test": splits["id_test"]}
+                for name, splits in traces["checkpoints"].items()
+            },
+        },
+    }
+
+
 def _sentences(summary: Mapping) -> dict[str, list[str]]:
     """What each figure shows, a sentence for each size."""
-    sizes = {int(size): numbers for size, numbers in summary["sizes"].items()}
-    return {
-        "k_sweep": [findings.k_sweep(n, run["k_sweep"]) for n, run in sizes.items()],
-        "types": [
-            findings.generalisation(n, run["accuracy"], chance=summary["chance"])
-            for n, run in sizes.items()
-        ],
-        "k_cutoff": [
-            findings.accuracy_against_k(n, accuracy_by_k(run["accuracy"]))
-            for n, run in sizes.items()
-        ],
-        "clustering": [
-            findings.clustering(n, run["clustering"]["cells"], value=run["clustering"]["value"])
-            for n, run in sizes.items()
-        ],
-        "tracing": [
-            findings.tracing(
-                n,
-                _traced(run["tracing"]),
-                value=run["clustering"]["value"],
-                last_layer=run["tracing"]["num_layers"],
-            )
-            for n, run in sizes.items()
-        ],
-    }
+    shown: dict[str, list[str]] = {}
+    for size, run in summary["sizes"].items():
+        n, value, traced = int(size), run["clustering"]["value"], run["tracing"]
+        for name, sentence in {
+            "k_sweep": findings.k_sweep(n, run["k_sweep"]),
+            "types": findings.generalisation(n, run["accuracy"], chance=summary["chance"]),
+            "k_cutoff": findings.accuracy_against_k(n, accuracy_by_k(run["accuracy"])),
+            "clustering": findings.clustering(n, run["clustering"]["cells"], value=value),
+            "tracing": findings.tracing(
+                n, _traced(traced), value=value, last_layer=traced["num_layers"]
+            ),
+        }.items():
+            shown.setdefault(name, []).append(sentence)
+    return shown
 
 
 def _traced(tracing: Mapping) -> Mapping:
@@ -108,47 +96,46 @@ def _traced(tracing: Mapping) -> Mapping:
 
 def summary_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     """Header and rows: accuracy by type and by k-cutoff, peaks of IICG and of tracing."""
-    sizes = summary["sizes"]
-    rows = []
-    for kind in sorted({g for run in sizes.values() for g in run["accuracy"] if "/" not in g}):
-        rows.append(
-            [f"accuracy, {kind}", *(_cell(run["accuracy"], kind) for run in sizes.values())]
-        )
-    by_k = [accuracy_by_k(run["accuracy"]) for run in sizes.values()]
-    for k in sorted({k for table in by_k for k in table}):
-        shown = [f"{t[k][0]:.2f} (n={t[k][1]:,})" if k in t else "-" for t in by_k]
-        rows.append([f"accuracy, k-cutoff {k}", *shown])
-    peaks = [findings.peak(run["clustering"]["cells"], "id_test") for run in sizes.values()]
-    rows.append(
-        [
-            "IICG peak, type_0",
-            *(
-                "-" if p is None else f"{p['iicg']:.2f} (layer {p['layer']}, {p['slot']})"
-                for p in peaks
-            ),
-        ]
-    )
-    rows.append(["tracing peak, type_0", *(_tracing_peak(r["tracing"]) for r in sizes.values())])
-    return ["", *(f"N = {int(size):,}" for size in sizes)], rows
+    runs = summary["sizes"].values()
+    groups = [run["accuracy"] for run in runs]
+    by_k = [
+        {k: {"answer_accuracy": a, "n": n} for k, (a, n) in accuracy_by_k(one).items()}
+        for one in groups
+    ]
+    types = sorted({group for one in groups for group in one if "/" not in group})
+    rows = [[f"accuracy, {kind}", *(_cell(one.get(kind)) for one in groups)] for kind in types]
+    for k in sorted(set().union(*by_k)):
+        rows.append([f"accuracy, k-cutoff {k}", *(_cell(one.get(k)) for one in by_k)])
+    rows.append(["IICG peak, type_0", *map(_iicg_peak, runs)])
+    rows.append(["tracing peak, type_0", *map(_tracing_peak, runs)])
+    return _header(summary), rows
 
 
-def _cell(groups: Mapping, name: str) -> str:
-    group = groups.get(name)
+def _header(summary: Mapping) -> list[str]:
+    return ["", *(f"N = {int(size):,}" for size in summary["sizes"])]
+
+
+def _cell(group: Mapping | None) -> str:
     return "-" if group is None else f"{group['answer_accuracy']:.2f} (n={group['n']:,})"
 
 
-def _tracing_peak(tracing: Mapping) -> str:
+def _iicg_peak(run: Mapping) -> str:
+    peak = findings.peak(run["clustering"]["cells"], "id_test")
+    return "-" if peak is None else f"{peak['iicg']:.2f} (layer {peak['layer']}, {peak['slot']})"
+
+
+def _tracing_peak(run: Mapping) -> str:
     """The strongest cell below the last layer."""
+    tracing = run["tracing"]
     cells = [
-        c
+        (c["published"]["both"]["rate"], c["layer"], c["slot"])
         for c in _traced(tracing)["cells"]
         if c["layer"] < tracing["num_layers"] and c["published"]["n"]
     ]
     if not cells:
         return "-"
-    best = max(cells, key=lambda c: c["published"]["both"]["rate"])
-    rate = best["published"]["both"]["rate"]
-    return f"{100 * rate:.0f} % (layer {best['layer']}, {best['slot']})"
+    rate, layer, slot = max(cells, key=lambda cell: cell[0])
+    return f"{100 * rate:.0f} % (layer {layer}, {slot})"
 
 
 # ------------------------------------------------------------------------------------- the page
@@ -162,7 +149,7 @@ def write_report(summary: Mapping, folder: Path) -> Path:
     header, rows = summary_table(summary)
     sizes = " and ".join(f"{int(size):,}" for size in summary["sizes"])
     lead = (
-        f"A 2-hop world of {settings['num_tokens']} tokens, b = f1(x1, x2) and t = f2(b, x3), with "
+        f"A 2-hop task of {settings['num_tokens']} tokens, b = f1(x1, x2) and t = f2(b, x3), with "
         f"{sizes} training items; a GPT-2 of {settings['n_layer']} layers, "
         f"{settings['n_head']} heads and {settings['n_embd']} dimensions trained from scratch on "
         f"each for {settings['max_steps']:,} steps of {settings['train_batch_size']} "
@@ -174,19 +161,13 @@ def write_report(summary: Mapping, folder: Path) -> Path:
             html.text("The tiny preset only checks that everything runs: expect no effect in it.")
         )
     blocks += [html.heading("Data"), html.table(*_data_table(summary))]
-    titles = {
-        "k_sweep": "Coverage: how firmly the unseen compositions are covered",
-        "types": "Accuracy over training, by type",
-        "k_cutoff": "Accuracy by k-cutoff",
-        "clustering": "Cosine clustering of the residual stream by b (IICG)",
-        "tracing": "Causal tracing of b",
-    }
-    for name, title in titles.items():
+    for name, (title, reading) in _SECTIONS.items():
         blocks.append(html.heading(title))
-        for number, path in enumerate(figures[name], start=1):
-            last = number == len(figures[name])
-            blocks.append(html.figure(path, shown[name] if last else [_ABOUT[path.stem]]))
-        blocks.append(html.text(_READING[name]))
+        *before, last = figures[name] or [None]
+        blocks += [html.figure(path, [_OVER_TRAINING]) for path in before]
+        if last is not None:
+            blocks.append(html.figure(last, shown[name]))
+        blocks.append(html.text(reading))
     blocks += [
         html.heading("What was run"),
         html.code(summary["commands"]),
@@ -198,54 +179,65 @@ def write_report(summary: Mapping, folder: Path) -> Path:
     return report
 
 
-_ABOUT = {
-    "accuracy_by_k_over_training": "The same models over training: a line for each k-cutoff with "
-    "at least 20 items.",
-}
+_OVER_TRAINING = "The same models over training: a line for each k-cutoff with at least 20 items."
 
-_READING = {
-    "k_sweep": "An item is covered at k if substitutions of fragments, each seen to act alike in "
-    "at least k shared contexts, link it to a training item. At the smallest k, chance agreement "
-    "alone can join fragments that differ, so coverage there says little; determine_coverage.py "
-    "prints at which k it does.",
-    "types": "type_0: every fact of the item is used in training, their combination is not. Other "
-    "types hold at least one fact that training never used. Dotted line: chance.",
-    "k_cutoff": "The k-cutoff of an item is the largest k at which it is covered; 0 is not at "
-    "all. Bars with 95 % Wilson intervals.",
-    "clustering": "IICG: mean cosine between states of items with the same b minus that between "
-    "states of items with different b, one item for each (x1, x2). The top row is the last "
-    "layer after the final layer norm, the row below it the state before.",
-    "tracing": "Share of samples whose answer becomes that of a run with another x2 (and so "
-    "another b) when one state is taken from that run. At the last layer only the last position "
-    "can matter, by construction.",
+#: The title of each figure's section, and how the figure is read.
+_SECTIONS = {
+    "k_sweep": (
+        "Coverage: how firmly the unseen compositions are covered",
+        "An item is covered at k if substitutions of fragments, each seen to act alike in at least "
+        "k shared contexts, link it to a training item. At the smallest k, chance agreement alone "
+        "can join fragments that differ, so coverage there says little; determine_coverage.py "
+        "prints at which k it does.",
+    ),
+    "types": (
+        "Accuracy over training, by type",
+        "type_0: every fact of the item is used in training, their combination is not. Other "
+        "types hold at least one fact that training never used. Dotted line: chance.",
+    ),
+    "k_cutoff": (
+        "Accuracy by k-cutoff",
+        "The k-cutoff of an item is the largest k at which it is covered; 0 is not at all. Bars "
+        "with 95 % Wilson intervals.",
+    ),
+    "clustering": (
+        "Cosine clustering of the residual stream by b (IICG)",
+        "IICG: mean cosine between states of items with the same b minus that between states of "
+        "items with different b, one item for each (x1, x2). The top row is the last layer after "
+        "the final layer norm, the row below it the state before.",
+    ),
+    "tracing": (
+        "Causal tracing of b",
+        "Share of samples whose answer becomes that of a run with another x2 (and so another b) "
+        "when one state is taken from that run. At the last layer only the last position can "
+        "matter, by construction.",
+    ),
 }
 
 
 def _data_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
-    runs = summary["sizes"].values()
-    rows = [
-        ["training items", *(f"{r['data']['counts']['train']:,}" for r in runs)],
-        ["trainable compositions", *(f"{r['data']['compositions']['trainable']:,}" for r in runs)],
-    ]
-    for j, primitive in enumerate(next(iter(runs))["data"]["primitives"]):
-        shares = [
-            "{seen_in_train:,} of {facts:,}".format(**r["data"]["primitives"][j]) for r in runs
-        ]
-        rows.append([f"facts of {primitive['name']} used in training", *shares])
-    for label in next(iter(runs))["data"]["counts"]["test"]:
-        rows.append(
-            [f"test items, {label}", *(f"{r['data']['counts']['test'][label]:,}" for r in runs)]
+    columns = []
+    for run in summary["sizes"].values():
+        data = run["data"]
+        columns.append(
+            {
+                "training items": f"{data['counts']['train']:,}",
+                "trainable compositions": f"{data['compositions']['trainable']:,}",
+            }
+            | {
+                f"facts of {one['name']} used in training": f"{one['seen_in_train']:,} of "
+                f"{one['facts']:,}"
+                for one in data["primitives"]
+            }
+            | {f"test items, {t}": f"{count:,}" for t, count in data["counts"]["test"].items()}
         )
-    return ["", *(f"N = {int(size):,}" for size in summary["sizes"])], rows
+    return _header(summary), [[row, *(c[row] for c in columns)] for row in columns[0]]
 
 
 def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
     """The figures' PNG files by section."""
     runs = {f"N = {int(size):,}": run for size, run in summary["sizes"].items()}
-    chance = summary["chance"]
     histories = {title: run["history"] for title, run in runs.items()}
-    finals = {title: run["accuracy"] for title, run in runs.items()}
-    types = sorted({g for groups in finals.values() for g in groups if "/" not in g})
     cells = {
         f"{title}, {about}": iicg_cells(run["clustering"], split)
         for title, run in runs.items()
@@ -258,16 +250,11 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
         for title, run in runs.items()
     }
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
-    figures = {"k_sweep": [k_sweep_curve(sweeps, folder / "k_sweep")]}
-    figures["types"] = [
-        type_curves(histories, folder / "accuracy_by_type", chance=chance, types=types)
-    ]
-    figures["k_cutoff"] = []
-    if any(accuracy_by_k(groups) for groups in finals.values()):
-        figures["k_cutoff"] = [
-            k_cutoff_curves(histories, folder / "accuracy_by_k_over_training", chance=chance),
-            k_cutoff_bars(finals, folder / "accuracy_by_k", chance=chance),
-        ]
-    figures["clustering"] = [iicg_panels(cells, folder / "iicg")]
-    figures["tracing"] = [tracing_panels(traced, folder / "tracing")]
-    return {name: [written[0] for written in drawn] for name, drawn in figures.items()}
+    by_type, *by_k = accuracy_figures(histories, folder, chance=summary["chance"])
+    return {
+        "k_sweep": [k_sweep_curve(sweeps, folder / "k_sweep")[0]],
+        "types": [by_type],
+        "k_cutoff": by_k,
+        "clustering": [iicg_panels(cells, folder / "iicg")[0]],
+        "tracing": [tracing_panels(traced, folder / "tracing")[0]],
+    }

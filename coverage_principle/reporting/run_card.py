@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from coverage_principle.data import read_json, write_text
+from coverage_principle.data import write_text
 from coverage_principle.reporting.training_figures import (
     accuracy_by_k,
     k_cutoff_curves,
-    read_history,
     type_curves,
 )
 from simpletransformers.seq2seq.args import Seq2SeqArgs
+from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.settings import fields_of
 
 
@@ -22,7 +22,7 @@ def write_run_card(run: Path, ended: str, num_tokens: int) -> list[Path]:
     ``ended`` says in words how the run ended; ``num_tokens`` sets the chance level of the curves.
     ``InputError`` if the run holds no evaluation.
     """
-    history, config = read_history(run), read_json(run / "run_config.json")
+    history, config = RunFolder(run).evaluations(), RunFolder(run).settings()
     last = history[-1]
     types = [group for group in last["eval"] if "/" not in group]
     chance, name = 1 / num_tokens, run.name

@@ -6,30 +6,16 @@ run's ``metrics.jsonl``; groups are types (``type_0``) and k-cutoffs (``type_0/k
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 
-from coverage_principle.errors import InputError
 from coverage_principle.reporting.statistics import wilson_interval
 from coverage_principle.reporting.style import PALETTE, SEQUENTIAL, new_figure, save_figure
 
 _K_GROUP = re.compile(r"type_0/k_cutoff=(\d+)$")
-
-
-def read_history(run_dir: Path) -> list[dict]:
-    """The evaluations in ``run_dir/metrics.jsonl``, in order. ``InputError`` if there are none."""
-    file = Path(run_dir) / "metrics.jsonl"
-    if not file.exists():
-        raise InputError(f"{file} does not exist; train the model with --evaluate_during_training")
-    events = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
-    history = [event for event in events if "eval" in event]
-    if not history:
-        raise InputError(f"{file} holds no evaluation")
-    return history
 
 
 def accuracy_by_k(groups: Mapping[str, Mapping]) -> dict[int, tuple[float, int]]:
@@ -42,12 +28,30 @@ def accuracy_by_k(groups: Mapping[str, Mapping]) -> dict[int, tuple[float, int]]
     return dict(sorted(found.items()))
 
 
+def accuracy_figures(
+    histories: Mapping[str, Sequence[Mapping]], folder: Path, *, chance: float
+) -> list[Path]:
+    """Accuracy by type, and where runs have k-cutoffs, over training and at the end by these.
+
+    ``histories`` maps a panel's title to a history. The PNG files, in this order.
+    """
+    finals = {title: history[-1]["eval"] for title, history in histories.items()}
+    types = sorted({g for groups in finals.values() for g in groups if "/" not in g})
+    figures = [type_curves(histories, folder / "accuracy_by_type", chance=chance, types=types)]
+    if any(accuracy_by_k(groups) for groups in finals.values()):
+        figures += [
+            k_cutoff_curves(histories, folder / "accuracy_by_k_over_training", chance=chance),
+            k_cutoff_bars(finals, folder / "accuracy_by_k", chance=chance),
+        ]
+    return [written[0] for written in figures]
+
+
 def type_curves(
     runs: Mapping[str, Sequence[Mapping]], path: Path, *, chance: float, types: Sequence[str]
 ) -> list[Path]:
     """Answer accuracy of each type over training, a panel for each run (title -> history)."""
-    figure, axes = new_figure(4.2 * len(runs), 3.2, 1, len(runs), sharey=True, squeeze=False)
-    for axis, (title, history) in zip(axes[0], runs.items(), strict=True):
+    figure, axes = _panels(runs, "answer accuracy", chance)
+    for axis, history in zip(axes, runs.values(), strict=True):
         for colour, label in zip(PALETTE, types, strict=False):
             points = [
                 (event["step"], event["eval"][label]["answer_accuracy"])
@@ -56,9 +60,7 @@ def type_curves(
             ]
             if points:
                 axis.plot(*zip(*points, strict=True), color=colour, label=label)
-        _finish(axis, title, chance)
-    axes[0][0].set_ylabel("answer accuracy")
-    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    axes[-1].legend(**_BESIDE)
     return save_figure(figure, path)
 
 
@@ -69,29 +71,22 @@ def k_cutoff_curves(
 
     Groups of fewer than ``min_items`` items are left out: their curves are noise.
     """
-    figure, axes = new_figure(4.2 * len(runs), 3.2, 1, len(runs), sharey=True, squeeze=False)
-    present = sorted(
-        {
-            k
-            for history in runs.values()
-            for k, (_, n) in accuracy_by_k(history[-1]["eval"]).items()
-            if n >= min_items
-        }
-    )
+    shown = {
+        title: [k for k, (_, n) in accuracy_by_k(history[-1]["eval"]).items() if n >= min_items]
+        for title, history in runs.items()
+    }
+    present = sorted(set().union(*shown.values()))
     shades = matplotlib.colormaps[SEQUENTIAL]
     colours = {k: shades(0.92 * i / max(1, len(present) - 1)) for i, k in enumerate(present)}
-    for axis, (title, history) in zip(axes[0], runs.items(), strict=True):
-        last = accuracy_by_k(history[-1]["eval"])
-        for k in present:
-            if last.get(k, (0, 0))[1] >= min_items:
-                steps = [event["step"] for event in history]
-                values = [accuracy_by_k(event["eval"]).get(k, (0, 0))[0] for event in history]
-                axis.plot(steps, values, color=colours[k])
-        _finish(axis, title, chance)
+    figure, axes = _panels(runs, "answer accuracy, type_0", chance)
+    for axis, (title, history) in zip(axes, runs.items(), strict=True):
+        steps = [event["step"] for event in history]
+        for k in shown[title]:
+            values = [accuracy_by_k(event["eval"]).get(k, (0, 0))[0] for event in history]
+            axis.plot(steps, values, color=colours[k])
     for k in present:  # one legend for all panels
-        axes[0][-1].plot([], [], color=colours[k], label=f"k-cutoff {k}")
-    axes[0][0].set_ylabel("answer accuracy, type_0")
-    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        axes[-1].plot([], [], color=colours[k], label=f"k-cutoff {k}")
+    axes[-1].legend(**_BESIDE)
     return save_figure(figure, path)
 
 
@@ -102,26 +97,32 @@ def k_cutoff_bars(
 
     ``finals`` maps a panel's title to the groups of its last evaluation.
     """
-    figure, axes = new_figure(4.2 * len(finals), 3.2, 1, len(finals), sharey=True, squeeze=False)
-    for axis, (title, groups) in zip(axes[0], finals.items(), strict=True):
+    figure, axes = _panels(finals, "final answer accuracy, type_0", chance)
+    for axis, groups in zip(axes, finals.values(), strict=True):
         table = accuracy_by_k(groups)
         for position, (accuracy, n) in enumerate(table.values()):
             low, high = wilson_interval(accuracy * n, n)
+            error = [[accuracy - low], [high - accuracy]]
             axis.bar(position, accuracy, color=PALETTE[0])
-            axis.errorbar(
-                position, accuracy, [[accuracy - low], [high - accuracy]], color="black", capsize=2
-            )
+            axis.errorbar(position, accuracy, error, color="black", capsize=2)
         ticks = [f"{k}\n({n})" for k, (_, n) in table.items()]
         axis.set_xticks(range(len(table)), ticks, fontsize=8)
-        _finish(axis, title, chance)
         axis.set_xlabel("k-cutoff (number of items)")
-    axes[0][0].set_ylabel("final answer accuracy, type_0")
     return save_figure(figure, path)
 
 
-def _finish(axis, title: str, chance: float) -> None:
-    axis.axhline(chance, color="grey", linewidth=1, linestyle=":")
-    axis.set_title(title)
-    axis.set_xlabel("step")
-    axis.set_ylim(0, 1.12)
-    axis.set_yticks([0, 0.25, 0.5, 0.75, 1])
+#: A legend at the right of the last panel.
+_BESIDE = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}
+
+
+def _panels(titles: Collection[str], label: str, chance: float):
+    """A figure and its axes from left to right, a panel of accuracy for each title."""
+    figure, axes = new_figure(4.2 * len(titles), 3.2, 1, len(titles), sharey=True, squeeze=False)
+    axes[0][0].set_ylabel(label)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.axhline(chance, color="grey", linewidth=1, linestyle=":", zorder=2.5)
+        axis.set_title(title)
+        axis.set_xlabel("step")
+        axis.set_ylim(0, 1.12)
+        axis.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    return figure, axes[0]

@@ -9,7 +9,7 @@ import numpy as np
 
 from coverage_principle.data import load_dataset, read_json
 from coverage_principle.experiments.claims.base import TEST_SIZE, Claim, Table, gathered, training
-from coverage_principle.experiments.settings import RunSettings, dataset_in
+from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting.claim_figures import accuracy_by_data, prediction_of_correctness
 from coverage_principle.reporting.statistics import auc, mean_of, rate_of
@@ -207,9 +207,7 @@ def collect_by_k(sweep: Sweep, scale: str) -> dict:
                 str(k): {"n": n, "accuracy": [groups[k][0] for groups in by_k]}
                 for k, (_, n) in by_k[-1].items()
             },
-            "auc": item_aucs(
-                read_json(folder / "all_items.json"), dataset_in(sweep.root / "worlds" / run.world)
-            ),
+            "auc": item_aucs(read_json(folder / "all_items.json"), sweep.dataset(run)),
         }
     return {"num_tokens": plan["num_tokens"], "chance": 1 / plan["num_tokens"], "sizes": sizes}
 

@@ -20,7 +20,7 @@ import numpy as np
 from coverage_principle.data import Dataset, load_dataset, read_json
 from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
 from coverage_principle.experiments.claims.base import TEST_SIZE, Claim, Table, gathered, training
-from coverage_principle.experiments.settings import RunSettings, dataset_in
+from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting.claim_figures import mechanisms as draw_mechanisms
 from coverage_principle.reporting.statistics import Mean, mean_of, rate_of
@@ -106,7 +106,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
         "shared": {"title": "one operator for both hops", "groups": SHARED_GROUPS},
     }
     for (panel, variant, seed), run in runs.items():
-        dataset = load_dataset(dataset_in(sweep.root / "worlds" / run.world))
+        dataset = load_dataset(sweep.dataset(run))
         items = read_json(sweep.folder(run) / "all_items.json")
         correct = np.array([item["model_output"] == item["target_text"] for item in items])
         groups = item_groups(dataset)

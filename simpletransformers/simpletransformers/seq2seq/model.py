@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel
 
 import simpletransformers
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import checkpoints, graphs
+from simpletransformers.seq2seq import graphs
 from simpletransformers.seq2seq.architecture import (
     MODEL_TYPES,
     SWITCHES,
@@ -30,6 +29,7 @@ from simpletransformers.seq2seq.distributed import choose_device, describe_devic
 from simpletransformers.seq2seq.encoding import as_records, encode_pairs
 from simpletransformers.seq2seq.evaluation import evaluate, generate, group_items
 from simpletransformers.seq2seq.optimisation import autocast, precision_of
+from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.seq2seq.stopping import StopRules
 from simpletransformers.seq2seq.tokenizer import (
     build_tokenizer,
@@ -189,13 +189,14 @@ class Seq2SeqModel:
         )
         if rules := StopRules.parse(args.stop_when, args.patience_epochs_after_fit):
             rules.check(stop_groups if stop_records else groups)
-        run = Path(output_dir)
-        with process_group(self.device) as ranks:
+        run = RunFolder(output_dir)
+        with process_group(self.device) as ranks, ExitStack() as stack:
             # Refuse what the device cannot do before anything is written.
             precision = precision_of(args, self.device)
             if args.cuda_graphs:
                 graphs.check(self.device, ranks.world, precision)
             if ranks.is_main:
+                stack.enter_context(run.locked())
                 self._prepare(run)
                 self._write_run_config(run, run_info or {}, ranks.world)
             ranks.barrier()
@@ -217,23 +218,20 @@ class Seq2SeqModel:
             finally:
                 trainer.release()
 
-    def _prepare(self, run: Path) -> None:
-        """Make the run's folder; ``InputError`` rather than mixing two runs in one."""
-        run.mkdir(parents=True, exist_ok=True)
-        if self.args.resume and checkpoints.load_resume_state(run) is not None:
+    def _prepare(self, run: RunFolder) -> None:
+        """Empty the run's folder; ``InputError`` rather than mixing two runs in one."""
+        if self.args.resume and run.load_state() is not None:
             return
-        if any((run / name).exists() for name in ("metrics.jsonl", checkpoints.FINAL)) or any(
-            run.glob("checkpoint-*")
-        ):
+        if run.started:
             if not self.args.overwrite_output_dir:
                 raise InputError(
                     f"{run} already holds a run; give `resume` to go on with it, "
                     "`overwrite_output_dir` to replace it, or another `output_dir`"
                 )
-            checkpoints.clear_run(run)
+            run.clear()
 
-    def _write_run_config(self, run: Path, run_info: Mapping[str, object], world: int) -> None:
-        config = {
+    def _write_run_config(self, run: RunFolder, run_info: Mapping[str, object], world: int) -> None:
+        content = {
             **run_info,
             "args": asdict(self.args),
             "parameters": self.model.num_parameters(),
@@ -246,8 +244,7 @@ class Seq2SeqModel:
                 "simpletransformers": simpletransformers.__version__,
             },
         }
-        text = json.dumps(config, indent=2, default=str) + "\n"
-        (run / "run_config.json").write_text(text, encoding="utf-8")
+        run.write_settings(content)
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration, tokenizer and ``model_args.json``."""

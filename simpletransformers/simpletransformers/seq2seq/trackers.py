@@ -27,9 +27,9 @@ class Trackers:
         tensorboard: bool = False,
     ) -> None:
         self._wandb = self._board = None
-        board = _import("torch.utils.tensorboard", "--tensorboard") if tensorboard else None
+        board = _import("torch.utils.tensorboard", "`tensorboard`") if tensorboard else None
         if project:
-            wandb = _import("wandb", "--wandb_project")
+            wandb = _import("wandb", "`wandb_project`")
             self._wandb = wandb.init(
                 project=project,
                 entity=entity,
@@ -71,5 +71,5 @@ def _import(module: str, flag: str):
         package = "tensorboard" if "tensorboard" in module else module
         raise InputError(
             f"{flag} needs the package {package}, which is not installed; "
-            f"pip install {package}, or leave {flag} away"
+            f"pip install {package}, or omit {flag}"
         ) from error

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import checkpoints, graphs, lean
+from simpletransformers.seq2seq import graphs, lean
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import (
     Ranks,
@@ -38,7 +38,7 @@ from simpletransformers.seq2seq.optimisation import (
     rows_that_fit,
 )
 from simpletransformers.seq2seq.order import DataOrder
-from simpletransformers.seq2seq.records import Records
+from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.seq2seq.signals import StopSignals
 from simpletransformers.seq2seq.stopping import SaveSteps, StopRules
 
@@ -83,7 +83,7 @@ class Trainer:
         data: EncodedPairs,
         args: Seq2SeqArgs,
         ranks: Ranks,
-        run: Path,
+        run: RunFolder,
         save: Callable[[Path], None],
         *,
         eval_data: EncodedPairs | None = None,
@@ -124,7 +124,6 @@ class Trainer:
         if args.cuda_graphs:
             self._compute = graphs.GraphedStep(self._compute_step, self.order.batch, ranks.device)
             rates_on_device(self._optimizer)
-        self._records: Records | None = None
         self._signals = StopSignals(alone=ranks.world == 1)
         self._started = self._last_state = time.monotonic()
         self._window = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # loss sum, tokens
@@ -144,7 +143,7 @@ class Trainer:
         torch.manual_seed(args.manual_seed + self.ranks.rank)
         step = self._restore()
         if self.ranks.is_main:
-            self._records = Records(self.run_folder, after_step=step)
+            self.run_folder.rewind(step)
         self._began = time.monotonic(), step
         evaluation = rule = None
         self.model.train()
@@ -159,9 +158,9 @@ class Trainer:
                 if self.eval_data is not None and (at_end or (every and step % every == 0)):
                     evaluation, rule = self._evaluate(step)
                 if self._saves.at(step):
-                    self._checkpoint(checkpoints.checkpoint_name(step))
+                    self._checkpoint(step)
                     if self.ranks.is_main and (old := self._saves.outdated(step)) is not None:
-                        checkpoints.remove(self.run_folder, old)
+                        self.run_folder.remove_checkpoint(old)
                 if rule is not None:
                     logger.info("stopping at step %d: %s", step, rule)
                     break
@@ -171,7 +170,7 @@ class Trainer:
                     self._keep_state(step)
                     return TrainingResult(step, reason, False, evaluation)
         self._keep_state(step)
-        self._checkpoint(checkpoints.FINAL)
+        self._checkpoint(None)
         return TrainingResult(step, rule or "finished", True, evaluation)
 
     def release(self) -> None:
@@ -238,8 +237,8 @@ class Trainer:
         self._tell(event)
 
     def _tell(self, event: dict) -> None:
-        if self._records:
-            self._records.add(event)
+        if self.ranks.is_main:
+            self.run_folder.add(event)
         self._report({**event, "total_steps": self.total})
 
     def _event(self, step: int) -> dict:
@@ -311,9 +310,9 @@ class Trainer:
             return self._signals.name or "a signal to another rank"
         return self._signals.name
 
-    def _checkpoint(self, name: str) -> None:
+    def _checkpoint(self, step: int | None) -> None:
         if self.ranks.is_main:
-            checkpoints.write_folder(self.run_folder / name, self._save)
+            self.run_folder.write_checkpoint(step, self._save)
         self.ranks.barrier()
 
     def _keep_state(self, step: int) -> None:
@@ -332,7 +331,7 @@ class Trainer:
                 "fit_epoch": self._fit_epoch,
                 "elapsed_s": time.monotonic() - self._started,
             }
-            checkpoints.save_resume_state(self.run_folder, state)
+            self.run_folder.save_state(state)
         self.ranks.barrier()
         self._last_state = time.monotonic()
 
@@ -350,7 +349,7 @@ class Trainer:
 
     def _restore(self) -> int:
         """Load the kept state if the run is to be resumed; the number of steps already done."""
-        state = checkpoints.load_resume_state(self.run_folder) if self.args.resume else None
+        state = self.run_folder.load_state() if self.args.resume else None
         if state is None:
             return 0
         differing = [
@@ -361,7 +360,7 @@ class Trainer:
         if differing and self.args.overwrite_output_dir:
             logger.info("starting anew: %s", "; ".join(differing))
             if self.ranks.is_main:
-                checkpoints.clear_run(self.run_folder)
+                self.run_folder.clear()
             return 0
         if differing:
             raise InputError(

@@ -1,0 +1,166 @@
+"""The stages of a run: a table of the commands that the engine runs, in their order.
+
+A new analysis is one more entry here, its command in ``circuit_analysis/``, and its line in
+docs/sweeps.md: what a spec may say of it, what ``--launcher print`` shows, when it is done and what
+a run's record says of it follow from the entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coverage_principle.paths import repository_root
+
+#: The sections of a run's settings, in the order in which they are run.
+SECTIONS = ("data", "coverage", "train", "evaluate", "analyse")
+#: Sections of what runs share: a data set and its coverage are made once for all of them.
+SHARED = ("data", "coverage")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command of a run, for a section of its settings (``analyse``: the entry ``name``).
+
+    ``script`` and ``words`` (arguments, with the section's own in the place of ``{flags}``) may
+    name ``{task}``, and the folders ``{shared}`` (data set and coverage), ``{data}`` (the data set
+    itself), ``{folder}`` (the run's), ``{model}`` and ``{final}`` (its last checkpoint).
+    ``output`` is a pattern below the folder that the stage works in; what matches it is there once
+    the stage is done. ``defaults`` are flags that a spec may change, ``as_in_train`` those that it
+    takes from the training. ``result`` reads what the run's record is to say of the stage, from the
+    folder that it works in.
+    """
+
+    name: str
+    section: str
+    script: str
+    words: str
+    output: str
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    as_in_train: tuple[str, ...] = ()
+    result: Callable[[Path], dict[str, object]] = lambda _: {}
+
+    @property
+    def shared(self) -> bool:
+        """Whether runs with the same data and coverage share it."""
+        return self.section in SHARED
+
+    @property
+    def taken(self) -> set[str]:
+        """The flags that the engine sets, so that a spec may not."""
+        return {word[2:] for word in self.words.split() if word.startswith("--")}
+
+    def outputs(self, folder: Path) -> list[Path]:
+        """What the stage has left in the folder that it works in, sorted."""
+        return sorted(folder.glob(self.output))
+
+
+def dataset_in(shared: Path) -> Path:
+    """The data set in a shared folder; before it is there, the folder that will hold it."""
+    found = sorted(path.parent for path in (shared / "data").glob("*/metadata.json"))
+    return found[0] if found else shared / "data"
+
+
+def _of_data(folder: Path) -> dict[str, object]:
+    from coverage_principle.data import read_json
+
+    data = dataset_in(folder)
+    metadata = read_json(data / "metadata.json")
+    return {"dataset": data.name, **{key: metadata[key] for key in ("counts", "compositions")}}
+
+
+def _of_coverage(folder: Path) -> dict[str, object]:
+    from coverage_principle.data import ANNOTATED, read_json
+
+    sweeps = sorted((folder / "k_sweep_results").glob("*.json"))
+    return {
+        "k_sweep": read_json(sweeps[0]) if sweeps else None,
+        "annotated": (dataset_in(folder) / ANNOTATED).exists(),
+    }
+
+
+def _of_training(folder: Path) -> dict[str, object]:
+    from simpletransformers.seq2seq.run_folder import RunFolder
+
+    run = RunFolder(folder / "model")
+    last, settings = run.evaluations()[-1], run.settings()
+    return {
+        "steps": last["step"],
+        "epochs": last["epoch"],
+        "train_loss": last["train_loss"],
+        "scores": last["eval"],
+        **{key: settings[key] for key in ("parameters", "device", "versions")},
+        **({"valid": last["valid"]} if "valid" in last else {}),
+    }
+
+
+def _analysis(name: str, model: str, output: str = "*.json", **more: object) -> Stage:
+    script = f"circuit_analysis/{name}.py"
+    words = f"{model} --data_dir {{data}} --save_dir {{folder}}/{name} {{flags}}"
+    return Stage(name, "analyse", script, words, f"{name}/**/{output}", **more)
+
+
+_RUN = "--model_dir {model} --step_list final_checkpoint"
+
+#: Every stage by name, in the order in which they are run.
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "generate",
+            "data",
+            "dataset_generation/{task}.py",
+            "{flags} --output_dir {shared}/data --overwrite",
+            "data/*/metadata.json",
+            result=_of_data,
+        ),
+        Stage(
+            "coverage",
+            "coverage",
+            "determine_coverage.py",
+            "--data_dir {data} {flags} --output_dir {shared}/k_sweep_results",
+            "data/*/test_annotated*.json",
+            result=_of_coverage,
+        ),
+        Stage(
+            "train",
+            "train",
+            "main.py",
+            "--data_dir {data} --output_dir {model} --do_train --resume --overwrite_output_dir "
+            "{flags}",
+            "model/final_checkpoint",
+            {
+                "model_name_or_path": "gpt2",
+                "init_weights": True,
+                "add_tokens": True,
+                "evaluate_during_training": True,
+            },
+            result=_of_training,
+        ),
+        Stage(
+            "evaluate",
+            "evaluate",
+            "main.py",
+            "--data_dir {data} --model_name_or_path {final} --do_predict "
+            "--prediction_dir {folder} {flags}",
+            "all_items.json",
+            as_in_train=("device",),
+        ),
+        _analysis(
+            "cluster",
+            "--ckpt {final} --overwrite",
+            "metrics.json",
+            defaults={"layer_pos_pairs": "all", "mode": "residual", "no_vectors": True},
+        ),
+        _analysis("interchange", _RUN),
+        _analysis("lens", _RUN),
+        _analysis("trace", _RUN),
+    )
+    if "{" in stage.script or (repository_root() / stage.script).exists()
+}
+
+
+def analyses() -> list[str]:
+    """The stages that ``analyse`` may name."""
+    return [stage.name for stage in STAGES.values() if stage.section == "analyse"]
