@@ -65,7 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
     from pathlib import Path
     from statistics import median
 
-    from coverage_principle.coverage.domain import MOST_INPUTS
+    from coverage_principle.coverage.scopes import MOST_INPUTS
     from coverage_principle.data import load_dataset
 
     figures = Figures("docs/coverage.md")

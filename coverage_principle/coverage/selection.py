@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coverage_principle.coverage.grouping import components
+from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.required import fragment_of_value
 from coverage_principle.data import TRAIN_INFERRED, CompositionSpace, Dataset, evaluate
 from coverage_principle.data.space import encode_rows, is_member
@@ -70,7 +70,7 @@ def suggest(
     tables = dataset.tables()
     if any((table < 0).any() for table in tables):
         raise InputError(
-            f"--suggest needs every fact of {dataset.name}, but its atomic_facts files list only "
+            f"`suggest` needs every fact of {dataset.name}, but its atomic_facts files list only "
             "some; generate it with --atomic_facts full"
         )
     return select(
@@ -269,7 +269,7 @@ def _groups(
     space = CompositionSpace(graph, tables, seen_calls(graph, tables, train))
     if space.size > _MOST:
         raise InputError(
-            f"--suggest looks at every in-domain item, but there are {space.size:,} and {_MOST:,} "
+            f"`suggest` looks at every in-domain item, but there are {space.size:,} and {_MOST:,} "
             "is the limit"
         )
     num_tokens = tables[0].shape[0]
