@@ -12,7 +12,6 @@ import pytest
 
 from coverage_principle.coverage import (
     EVERY_K,
-    SCOPES,
     CoverageSettings,
     dataset_coverage,
     diagnose,
@@ -28,7 +27,6 @@ from coverage_principle.tasks import TASKS
 from tests.oracles import coverage_bruteforce as oracle
 from tests.oracles.task_bruteforce import all_items
 from tests.test_coverage import make_dataset, random_world, true_fragment_values
-
 
 DOMAIN = CoverageSettings(scope="domain")
 
