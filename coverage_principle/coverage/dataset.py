@@ -123,8 +123,8 @@ class Coverage:
 
         ``train_inferred`` items are covered and have no k-cutoff (null). A ``type_0`` item that is
         also a training item is covered at every k: its k-cutoff is ``last_row``, the largest k of
-        the sweep, which is also the most that any item gets. Items of other types are no nodes in
-        the dataset scope: not covered, and no k-cutoff was determined (null).
+        the sweep, which is also the most that any item gets. Items of other types are not nodes
+        in the dataset scope: not covered, and no k-cutoff was determined (null).
         """
         types = self.dataset.test.types
         covered, cutoffs = types == TRAIN_INFERRED, np.full(len(types), None)

@@ -323,8 +323,11 @@ def _merge(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> None
     """Join components ``first[i]`` and ``second[i]``, in place; only those touched are renamed."""
     if len(first) == 0:
         return
-    touched, index = np.unique(np.concatenate([first, second]), return_inverse=True)
-    joined = components(len(touched), index[: len(first)], index[len(first) :])
+    marks = np.zeros(len(component), dtype=bool)
+    marks[first] = marks[second] = True
+    touched, number = np.flatnonzero(marks), np.cumsum(marks, dtype=component.dtype)
+    joined = components(len(touched), number[first] - 1, number[second] - 1)
+    del number  # as large as all components
     representative = np.empty(int(joined.max()) + 1, dtype=component.dtype)
     representative[joined[::-1]] = touched[::-1]  # the smallest label of each
     renamed = np.arange(len(component), dtype=component.dtype)
