@@ -10,13 +10,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from coverage_principle.cli import (
-    add_settings,
-    command_parser,
-    refresh_seconds,
-    run,
-    settings_from,
-)
+from coverage_principle.cli import add_settings, command_parser, refresh_seconds, run, settings_from
 from coverage_principle.coverage import CoverageSettings
 
 

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
-from coverage_principle.coverage.evidence import (
-    Observations,
-    observe,
-    parse_slot_sets,
-    slot_sets,
-)
+from coverage_principle.coverage.evidence import Observations, observe, parse_slot_sets, slot_sets
 from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
 from coverage_principle.coverage.settings import EVERYTHING, CoverageSettings
@@ -180,9 +175,7 @@ class Coverage:
 
 
 def dataset_coverage(
-    dataset: Dataset,
-    settings: CoverageSettings = EVERYTHING,
-    progress: Progress = lambda *_: None,
+    dataset: Dataset, settings: CoverageSettings = EVERYTHING, progress: Progress = lambda *_: None
 ) -> Coverage:
     """Determine the coverage of a data set's test items.
 
