@@ -13,7 +13,7 @@ import argparse
 
 from common import Figures, measure, output_flag
 
-from coverage_principle.cli import run
+from coverage_principle.cli import command_parser, run
 
 DEFAULT = (
     "twohop:50:10000",
@@ -40,11 +40,7 @@ HEADER = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__)
     add = parser.add_argument
     add(
         "--worlds",
@@ -65,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
     from pathlib import Path
     from statistics import median
 
-    from coverage_principle.coverage.domain import MOST_INPUTS
+    from coverage_principle.coverage.scopes import MOST_INPUTS
     from coverage_principle.data import load_dataset
 
     figures = Figures("docs/coverage.md")
@@ -74,13 +70,8 @@ def main(arguments: argparse.Namespace) -> None:
         base = Path(arguments.data or stack.enter_context(tempfile.TemporaryDirectory()))
         for world in arguments.worlds:
             folder, size = generate(world, base)
-            command = [
-                "determine_coverage.py",
-                "--data_dir",
-                str(folder),
-                "--output_dir",
-                str(base / "results"),
-            ]
+            command = ["determine_coverage.py", "--data_dir", str(folder)]
+            command += ["--output_dir", str(base / "results")]
             dataset = load_dataset(folder)
             kinds = {"one": [], "sweep": ["--k_sweep"]}
             if dataset.num_tokens ** len(dataset.graph.inputs) <= MOST_INPUTS:
@@ -90,25 +81,14 @@ def main(arguments: argparse.Namespace) -> None:
                 runs = [measure([*command, *flags]) for _ in range(arguments.repeats)]
                 seconds[name] = median(s for s, _ in runs)
                 memory[name] = max(peak for _, peak in runs)
-            domain = (
-                [f"{seconds['domain']:.2f}", f"{memory['domain']:,.0f}"]
-                if "domain" in kinds
-                else ["-", "-"]
-            )
+            domain = ["-", "-"]
+            if "domain" in kinds:
+                domain = [f"{seconds['domain']:.2f}", f"{memory['domain']:,.0f}"]
             work = pair_work(dataset) / 1e6
-            work = f"{work:,.0f}" if work >= 1 else f"{work:.1f}"
-            rows.append(
-                [
-                    world,
-                    f"{size:,}",
-                    work,
-                    f"{seconds['one']:.2f}",
-                    f"{seconds['sweep']:.2f}",
-                    f"{seconds['sweep'] / seconds['one']:.2f}",
-                    f"{max(memory['one'], memory['sweep']):,.0f}",
-                    *domain,
-                ]
-            )
+            row = [world, f"{size:,}", f"{work:,.0f}" if work >= 1 else f"{work:.1f}"]
+            row += [f"{seconds['one']:.2f}", f"{seconds['sweep']:.2f}"]
+            row += [f"{seconds['sweep'] / seconds['one']:.2f}"]
+            rows.append([*row, f"{max(memory['one'], memory['sweep']):,.0f}", *domain])
             print(f"{world} done", flush=True)
     figures.add(HEADER, rows)
     figures.write(arguments.output)
@@ -131,7 +111,7 @@ def generate(world: str, base):
         graph, settings = TASKS[task], WorldSettings(int(tokens), int(train))
     except (KeyError, ValueError) as error:
         raise InputError(
-            f"--worlds {world} is not TASK:TOKENS:TRAIN, such as {DEFAULT[0]}; tasks are "
+            f"`worlds` {world} is not TASK:TOKENS:TRAIN, such as {DEFAULT[0]}; tasks are "
             f"{', '.join(TASKS)}"
         ) from error
     folder = base / f"{task}.{tokens}.{train}.benchmark"

@@ -13,7 +13,7 @@ import time
 import numpy as np
 from common import Figures, output_flag
 
-from coverage_principle.cli import run
+from coverage_principle.cli import command_parser, run
 from coverage_principle.coverage import in_domain_coverage, required_amounts, select
 from coverage_principle.coverage.required import GrowingWorld
 from coverage_principle.data import WorldSettings
@@ -58,11 +58,7 @@ def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[f
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="worlds averaged over (default: 5)")
     output_flag(parser)
     return parser
@@ -75,18 +71,8 @@ def main(arguments: argparse.Namespace) -> None:
         runs = [chosen_and_random(num_tokens, start, k, seed) for seed in range(arguments.seeds)]
         seconds = (time.perf_counter() - began) / arguments.seeds
         share, chosen, at_random = (statistics.mean(column) for column in zip(*runs, strict=True))
-        rows.append(
-            [
-                f"{num_tokens}",
-                f"{start:,}",
-                f"{k}",
-                f"{share:.1%}",
-                f"{chosen:,.0f}",
-                f"{at_random:,.0f}",
-                f"{at_random / chosen:.1f}",
-                f"{seconds:.1f}",
-            ]
-        )
+        row = [f"{num_tokens}", f"{start:,}", f"{k}", f"{share:.1%}", f"{chosen:,.0f}"]
+        rows.append([*row, f"{at_random:,.0f}", f"{at_random / chosen:.1f}", f"{seconds:.1f}"])
     figures.add(HEADER, rows)
     figures.write(arguments.output)
 

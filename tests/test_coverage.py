@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
@@ -12,19 +13,19 @@ from hypothesis import strategies as st
 
 from coverage_principle.coverage import (
     EVERY_K,
+    CoverageSettings,
     consistent_pairs,
     dataset_coverage,
     diagnose,
     evidence,
     observe,
     slot_sets,
-    substitution_edges,
     sweep_lines,
     type_lines,
     warnings,
 )
 from coverage_principle.coverage.diagnostics import contradicting_pairs
-from coverage_principle.coverage.grouping import components
+from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.summary import classes_at
 from coverage_principle.data import Codec, Dataset, Split, build_vocabulary
 from coverage_principle.errors import InputError
@@ -33,6 +34,7 @@ from tests.oracles import coverage_bruteforce as oracle
 from tests.oracles.task_bruteforce import all_items, answer_of, calls_of, random_graph
 
 FIXTURES = Path(__file__).parent / "fixtures"
+GROUND_TRUTH = CoverageSettings(ground_truth=True)
 
 
 def make_dataset(graph, num_tokens, train, test, tables=None, types=None, bridges=0):
@@ -99,6 +101,12 @@ def fragments_of(slot_set, train):
     return sorted(oracle.behaviours(train, slot_set.observations.positions))
 
 
+def annotated(coverage, **changes):
+    """What a k-sweep with changed settings annotates."""
+    changed = replace(coverage.settings, **{"k_sweep": True, **changes})
+    return replace(coverage, settings=changed).annotated()
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_every_k_cutoff_agrees_with_brute_force(seed):
     graph, _, train, test, dataset = random_world(seed)
@@ -117,9 +125,9 @@ def test_ground_truth_agrees_with_brute_force(seed):
     positions, values = true_fragment_values(graph, tables, train)
     if len(positions) == len(graph.inputs):
         with pytest.raises(InputError, match="reads all"):
-            dataset_coverage(dataset, ground_truth=True)
+            dataset_coverage(dataset, GROUND_TRUTH)
         return
-    coverage = dataset_coverage(dataset, ground_truth=True)
+    coverage = dataset_coverage(dataset, GROUND_TRUTH)
     expected = oracle.cutoffs(train, test, [positions], values)
     assert dict(zip(test, coverage.cutoffs.tolist(), strict=True)) == expected
 
@@ -286,8 +294,8 @@ def test_a_test_item_that_is_a_training_item_is_covered_at_every_k():
     assert coverage.cutoffs.tolist() == [EVERY_K, 0]
     assert coverage.largest_k == 0
     assert coverage.sweep()["20"] == [1, 50.0]
-    assert [r["k_cutoff"] for r in coverage.annotated(1, k_cutoff=True)] == [20, 0]
-    assert [r["k_cutoff"] for r in coverage.annotated(1, k_cutoff=True, max_k=5)] == [5, 0]
+    assert [r["k_cutoff"] for r in annotated(coverage)] == [20, 0]
+    assert [r["k_cutoff"] for r in annotated(coverage, max_k=5)] == [5, 0]
     assert any(
         "1 type_0 items are training items" in w for w in warnings(coverage, diagnose(coverage))
     )
@@ -306,14 +314,17 @@ def test_annotation_of_every_type():
     test = {(0, 0, 2): 3, (2, 2, 2): 3, (0, 0, 0): 1, (4, 4, 4): 0}
     types = ["type_0", "type_0", "train_inferred", "type_1"]
     coverage = dataset_coverage(make_dataset(TASKS["twohop"], 5, train, test, types=types))
-    assert coverage.annotated(2, k_cutoff=True) == [
+    assert annotated(coverage, min_evidence=2) == [
         {"type": "type_0", "coverage": True, "k_cutoff": 2},
         {"type": "type_0", "coverage": False, "k_cutoff": 0},
         {"type": "train_inferred", "coverage": True, "k_cutoff": None},
         {"type": "type_1", "coverage": False, "k_cutoff": None},
     ]
-    assert coverage.annotated(3)[0] == {"type": "type_0", "coverage": False}
-    assert coverage.annotated(1, k_cutoff=True, max_k=1)[0]["k_cutoff"] == 1
+    assert annotated(coverage, min_evidence=3, k_sweep=False)[0] == {
+        "type": "type_0",
+        "coverage": False,
+    }
+    assert annotated(coverage, max_k=1)[0]["k_cutoff"] == 1
     lines = type_lines(coverage, 2)
     assert [line.split()[0] for line in lines] == ["train_inferred", "type_0", "type_1"]
     assert "1 of       2" in lines[1]
@@ -334,10 +345,10 @@ def test_a_single_k_agrees_with_the_sweep():
     sweep = dataset_coverage(dataset)
     assert sweep.largest_k >= 2
     for k in range(1, sweep.largest_k + 2):
-        single = dataset_coverage(dataset, lowest_k=k)
+        single = dataset_coverage(dataset, CoverageSettings(min_evidence=k))
         np.testing.assert_array_equal(single.covered(k), sweep.covered(k))
     with pytest.raises(ValueError, match="from k ="):
-        dataset_coverage(dataset, lowest_k=2).covered(1)
+        dataset_coverage(dataset, CoverageSettings(min_evidence=2)).covered(1)
 
 
 def test_unknown_true_values_only_matter_to_ground_truth():
@@ -348,11 +359,11 @@ def test_unknown_true_values_only_matter_to_ground_truth():
     dataset.__dict__["_tables"] = [f1, f2]
     assert all(not s.determined for s in dataset_coverage(dataset).slot_sets)
     with pytest.raises(InputError, match=r"atomic_facts_f1\.json lacks facts"):
-        dataset_coverage(dataset, ground_truth=True)
+        dataset_coverage(dataset, GROUND_TRUTH)
     del dataset.__dict__["_tables"]
     assert all(not s.determined for s in dataset_coverage(dataset).slot_sets)
     with pytest.raises(InputError, match="does not exist"):
-        dataset_coverage(dataset, ground_truth=True)
+        dataset_coverage(dataset, GROUND_TRUTH)
 
 
 def test_tasks_of_one_and_of_six_slots():
@@ -410,10 +421,13 @@ def test_coverage_shrinks_with_k_and_holds_what_it_should(seed):
     assert (coverage.cutoffs[~leaked] < EVERY_K).all()
     # The edges of the substitution graph give the same components as the sweep.
     for k in (1, 2):
-        edges = substitution_edges(coverage.items, [s.equivalence for s in coverage.slot_sets], k)
-        component = components(len(coverage.items), *edges)
-        trained = set(component[coverage.items.observed])
-        expected = np.array([c in trained for c in component[len(train) :]]) | leaked
+        scope = coverage.scope
+        stars = [scope.stars(s.equivalence, k) for s in coverage.slot_sets]
+        component = components(scope.count, *np.concatenate(stars, axis=1))
+        trained = set(component[scope.trained])
+        expected = np.array([c in trained for c in component[scope.test_nodes]])
+        np.testing.assert_array_equal(scope.inputs[scope.test_nodes], dataset.test.inputs)
+        assert expected[leaked].all()
         np.testing.assert_array_equal(coverage.covered(k), expected)
 
 
@@ -425,7 +439,7 @@ def test_ground_truth_covers_no_more_than_evidence_at_the_same_fragment(seed):
     if len(positions) == len(graph.inputs):
         return
     evidence_only = oracle.cutoffs(train, test, [positions])
-    truth = dataset_coverage(dataset, ground_truth=True)
+    truth = dataset_coverage(dataset, GROUND_TRUTH)
     assert (truth.cutoffs <= np.array(list(evidence_only.values()), dtype=int)).all()
     assert all(
         counts["mixed_classes"] == 0
@@ -483,7 +497,7 @@ def test_published_example(published):
 
 
 def test_published_example_with_ground_truth(published):
-    coverage = dataset_coverage(published, ground_truth=True)
+    coverage = dataset_coverage(published, GROUND_TRUTH)
     counts = [covered for covered, _ in coverage.sweep().values()]
     assert counts[:8] == [2000, 1925, 1230, 296, 39, 8, 1, 0]
     (pair,) = diagnose(coverage)["slot_sets"]

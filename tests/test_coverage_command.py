@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from coverage_principle.coverage import dataset_coverage
+from coverage_principle.coverage import CoverageSettings, dataset_coverage
 from coverage_principle.data import load_dataset
 from coverage_principle.reporting.coverage_figures import k_cutoff_histogram, k_sweep_curve
 from coverage_principle.reporting.coverage_graph import draw_coverage_graph
@@ -47,13 +47,15 @@ def swept(small_dataset, tmp_path_factory, run_command):
 
 def test_a_sweep_writes_what_the_library_computes(swept):
     finished, folder, out = swept
-    coverage = dataset_coverage(load_dataset(folder))
+    coverage = dataset_coverage(
+        load_dataset(folder), CoverageSettings(min_evidence=2, k_sweep=True)
+    )
     name = folder.name
     sweep = json.loads((out / f"{name}.json").read_text())
     assert sweep == coverage.sweep()
     assert list(sweep) == [str(k) for k in range(1, max(20, coverage.largest_k) + 1)]
     annotated = json.loads((folder / "test_annotated.json").read_text())
-    assert annotated == coverage.annotated(2, k_cutoff=True)
+    assert annotated == coverage.annotated()
     original = json.loads((folder / "test.json").read_text())
     assert [{k: r[k] for k in ("input_text", "target_text", "type")} for r in annotated] == original
     diagnostics = json.loads((out / f"{name}_diagnostics.json").read_text())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from coverage_principle.coverage import (
     EVERY_K,
+    CoverageSettings,
     dataset_coverage,
     diagnose,
     explain,
@@ -25,6 +27,8 @@ from coverage_principle.tasks import TASKS
 from tests.oracles import coverage_bruteforce as oracle
 from tests.oracles.task_bruteforce import all_items
 from tests.test_coverage import make_dataset, random_world, true_fragment_values
+
+DOMAIN = CoverageSettings(scope="domain")
 
 
 def small_world(seed):
@@ -43,8 +47,8 @@ def test_every_input_agrees_with_brute_force_in_the_domain(seed):
     graph, _, train, dataset = small_world(seed)
     positions = oracle.all_slot_sets(len(graph.inputs))
     expected = oracle.domain_cutoffs(train, dataset.num_tokens, positions)
-    coverage = dataset_coverage(dataset, scope="domain")
-    assert as_cutoffs(coverage.domain) == [
+    coverage = dataset_coverage(dataset, DOMAIN)
+    assert as_cutoffs(coverage.node_cutoffs) == [
         expected[item] for item in all_items(graph, dataset.num_tokens)
     ]
     test = [tuple(row) for row in dataset.test.inputs.tolist()]
@@ -61,8 +65,8 @@ def test_ground_truth_in_the_domain_agrees_with_brute_force(seed):
     if len(first) == len(graph.inputs):
         return
     expected = oracle.domain_cutoffs(train, dataset.num_tokens, [first], true)
-    coverage = dataset_coverage(dataset, scope="domain", ground_truth=True)
-    assert as_cutoffs(coverage.domain) == list(expected.values())
+    coverage = dataset_coverage(dataset, replace(DOMAIN, ground_truth=True))
+    assert as_cutoffs(coverage.node_cutoffs) == list(expected.values())
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -74,23 +78,24 @@ def test_restricted_fragments_agree_with_brute_force(seed):
         return
     count = int(rng.integers(1, len(possible) + 1))
     chosen = [possible[i] for i in rng.choice(len(possible), count, replace=False)]
+    named = ";".join(",".join(str(slot + 1) for slot in positions) for positions in chosen)
     test = {
         tuple(row): int(answer)
         for row, answer in zip(dataset.test.inputs.tolist(), dataset.test.answers, strict=True)
     }
     expected = oracle.cutoffs(train, test, chosen)
-    coverage = dataset_coverage(dataset, fragments=chosen)
+    coverage = dataset_coverage(dataset, CoverageSettings(fragments=named))
     assert as_cutoffs(coverage.cutoffs) == list(expected.values())
     everywhere = oracle.domain_cutoffs(train, dataset.num_tokens, chosen)
-    coverage = dataset_coverage(dataset, scope="domain", fragments=chosen)
-    assert as_cutoffs(coverage.domain) == list(everywhere.values())
+    coverage = dataset_coverage(dataset, replace(DOMAIN, fragments=named))
+    assert as_cutoffs(coverage.node_cutoffs) == list(everywhere.values())
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_domain_covers_at_least_what_the_data_set_does(seed):
     """Its graph has more nodes, and its edges do not ask for equal answers."""
     *_, dataset = small_world(seed)
-    narrow, wide = dataset_coverage(dataset), dataset_coverage(dataset, scope="domain")
+    narrow, wide = dataset_coverage(dataset), dataset_coverage(dataset, DOMAIN)
     assert (wide.cutoffs[wide.type_0] >= narrow.cutoffs).all()
 
 
@@ -168,7 +173,7 @@ def test_slot_sets_by_number_by_name_and_contiguous():
 def test_every_explanation_is_a_valid_chain(seed, scope):
     """Checked from the definitions: each step, each pair, the training item at its end."""
     graph, _, train, dataset = small_world(seed)
-    coverage = dataset_coverage(dataset, scope=scope)
+    coverage = dataset_coverage(dataset, CoverageSettings(scope=scope))
     answers = {
         **train,
         **{
@@ -226,7 +231,7 @@ def test_an_explanation_by_hand():
     for bad, words in (
         ((0, 0), "needs 3 tokens"),
         ((0, 0, 9), "<t_0> to <t_4>"),
-        ((4, 4, 4), "use --scope domain"),
+        ((4, 4, 4), "use `scope` domain"),
     ):
         with pytest.raises(InputError, match=words):
             explain(coverage, bad)
@@ -301,8 +306,8 @@ def test_names_of_restricted_results(folder):
     two, five = load_dataset(folder), make_dataset(TASKS["fivehop"], 2, {(0,) * 6: 0}, {})
 
     def name(given, dataset):
-        sets = parse_slot_sets(given, dataset.graph.inputs)
-        return result_name(dataset_coverage(dataset, fragments=sets)).removeprefix(dataset.name)
+        coverage = dataset_coverage(dataset, CoverageSettings(fragments=given))
+        return result_name(coverage).removeprefix(dataset.name)
 
     assert name("all", two) == ""  # nothing is restricted
     assert name("contiguous", two) == "_x1+x2+x3+x1x2+x2x3"
@@ -314,14 +319,17 @@ def test_names_of_restricted_results(folder):
     ("flags", "words"),
     [
         (("--fragments", "1,9"), "--fragments '1,9'"),
-        (("--fragments", "1,2", "--ground_truth"), "leave --fragments away"),
-        (("--visualise", "--scope", "domain"), "leave --scope away"),
-        (("--explain", "<t_0><t_1><t_2>", "--k_sweep"), "leave --k_sweep away"),
+        (("--fragments", "1,2", "--ground_truth"), "omit --fragments"),
+        (("--visualise", "--scope", "domain"), "omit --scope"),
+        (("--explain", "<t_0><t_1><t_2>", "--k_sweep"), "omit --k_sweep"),
         (
             ("--suggest", "3", "--scope", "domain", "--explain", "x"),
-            "leave --scope, --explain away",
+            "omit --scope, --explain",
         ),
         (("--max_k", "3"), "give --k_sweep"),
+        (("--export_graph", "g.gexf"), "--export_graph g.gexf must end in .graphml"),
+        (("--export_graph", "g.graphml", "--scope", "domain"), "omit --scope"),
+        (("--explain", "<t_0><t_1><t_2>", "--export_graph", "g.graphml"), "omit --export_graph"),
         (("--explain", ""), "'' is not a sequence"),
         (("--fragments", ""), "--fragments ''"),
         (("--explain", "<t_0><t_99><t_1>"), "token <t_99>"),

@@ -5,17 +5,16 @@ from simpletransformers.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "dataset": "SCOPES Coverage SlotSet dataset_coverage",
+        "dataset": "Coverage SlotSet dataset_coverage",
         "diagnostics": "diagnose",
-        "domain": "domain_cutoffs",
         "equivalence": "Equivalence functional_equivalence",
         "evidence": "Observations consistent_pairs observe parse_slot_sets slot_sets",
-        "explanation": "Explanation explain",
-        "explain_text": "explanation_lines",
+        "explanation": "Explanation explain explanation_lines",
         "required": "in_domain_coverage required_amounts",
-        "results": "result_name write_annotated write_sweep",
+        "results": "result_name write_annotated write_graph write_sweep",
+        "scopes": "EVERY_K SCOPES DatasetScope DomainScope Scope",
         "selection": "Selection count_tested select suggest",
-        "substitution": "EVERY_K Items k_cutoffs substitution_edges",
+        "settings": "CoverageSettings",
         "summary": "sweep_lines type_lines warnings",
     },
 )

@@ -1,10 +1,4 @@
-"""Coverage of a data set's test items, in one of two scopes.
-
-``dataset``, as published: the nodes of the substitution graph are the training items and the
-``type_0`` test items; answers of test items take part, as an edge needs equal answers. Items of the
-other types hold a call that no training item makes and are not nodes. ``domain``, the formal
-definition: every input is a node and no answer is used, so test items of all types have a k-cutoff.
-"""
+"""Coverage of a data set's test items: every k-cutoff, and what follows from them."""
 
 from __future__ import annotations
 
@@ -12,23 +6,25 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coverage_principle.coverage.domain import domain_cutoffs
 from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
-from coverage_principle.coverage.evidence import Observations, observe, slot_sets
-from coverage_principle.coverage.substitution import EVERY_K, Items, k_cutoffs
+from coverage_principle.coverage.evidence import Observations, observe, parse_slot_sets, slot_sets
+from coverage_principle.coverage.linking import components
+from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
+from coverage_principle.coverage.settings import EVERYTHING, CoverageSettings
 from coverage_principle.data import TRAIN_INFERRED, Dataset, evaluate
-from coverage_principle.data.space import encode_rows
 from coverage_principle.errors import InputError
+
+if TYPE_CHECKING:
+    import networkx
 
 logger = logging.getLogger(__name__)
 
 #: Called with the share of the whole that is done, 0 to 1, and what is being done.
 Progress = Callable[[float, str], None]
-
-SCOPES = ("dataset", "domain")
 
 #: A k-sweep has at least this many rows, as the published ones have.
 _ROWS = 20
@@ -52,152 +48,168 @@ class SlotSet:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The coverage of a data set's test items for every k from ``lowest_k`` up.
+    """The coverage of a data set's test items for every k from ``settings.lowest_k`` up.
 
-    ``test_rows`` are the places in ``test.json`` of the items that have a k-cutoff in this scope
-    (``type_0``; in the domain scope all but ``train_inferred``), ``cutoffs`` their k-cutoffs (0:
-    not covered at any such k; ``EVERY_K``: a training item). ``true_cutoffs`` are those that would
-    be left if only fragments of intermediate values counted, and only pairs with equal true values;
-    None if the tables do not tell. ``items`` are the nodes of the dataset scope: training items,
-    then these test items. ``domain`` holds the k-cutoff of every input in the domain scope.
+    ``node_cutoffs`` are the k-cutoffs of the scope's nodes (0: not covered at any such k;
+    ``EVERY_K``: a training item). ``true_cutoffs`` are those of the items at ``test_rows`` that
+    would be left if only fragments of intermediate values counted, and only pairs with equal true
+    values; None if the tables do not tell.
     """
 
     dataset: Dataset
-    scope: str
-    ground_truth: bool
-    lowest_k: int
+    settings: CoverageSettings
+    scope: Scope
     slot_sets: list[SlotSet]
-    test_rows: np.ndarray
-    cutoffs: np.ndarray
+    node_cutoffs: np.ndarray
     true_cutoffs: np.ndarray | None
-    items: Items | None = None
-    domain: np.ndarray | None = None
-    restricted: bool = False  # not all slot sets were asked for
+
+    @property
+    def test_rows(self) -> np.ndarray:
+        """Places in ``test.json`` of the items that have a k-cutoff in this scope."""
+        return self.scope.test_rows
+
+    @cached_property
+    def cutoffs(self) -> np.ndarray:
+        """The k-cutoffs of the items at ``test_rows``: ``(n,)`` int32."""
+        return self.node_cutoffs[self.scope.test_nodes]
 
     @cached_property
     def type_0(self) -> np.ndarray:
         """Which of ``test_rows`` are of ``type_0``: ``(n,)`` bool. The k-sweep counts these."""
         return self.dataset.test.types[self.test_rows] == "type_0"
 
+    @property
+    def restricted(self) -> bool:
+        """Whether the setting ``fragments`` leaves slot sets out."""
+        every = slot_sets(len(self.dataset.graph.inputs))
+        return not self.settings.ground_truth and len(self.slot_sets) < len(every)
+
     def covered(self, k: int) -> np.ndarray:
         """Which of the items at ``test_rows`` are covered at ``k``: ``(n,)`` bool."""
-        if k < self.lowest_k:
-            raise ValueError(f"coverage was determined from k = {self.lowest_k} up, not at {k}")
-        return self.cutoffs >= k
+        return self.covered_nodes(k)[self.scope.test_nodes]
+
+    def covered_nodes(self, k: int) -> np.ndarray:
+        """Which of the scope's nodes are covered at ``k``, training items among them: bool."""
+        if k < (lowest := self.settings.lowest_k):
+            raise ValueError(f"coverage was determined from k = {lowest} up, not at {k}")
+        return self.node_cutoffs >= k
 
     @cached_property
     def largest_k(self) -> int:
         """The largest k at which an item that is not a training item is covered; 0 if none is."""
         return int(self.cutoffs.max(where=self.cutoffs != EVERY_K, initial=0))
 
-    def last_row(self, max_k: int | None = None) -> int:
+    @property
+    def last_row(self) -> int:
         """The last k of the sweep: ``max_k``, or else all that covers anything, 20 at least."""
-        return max_k or max(_ROWS, self.largest_k)
+        return self.settings.max_k or max(_ROWS, self.largest_k)
 
-    def sweep(self, max_k: int | None = None) -> dict[str, list]:
+    def sweep(self) -> dict[str, list]:
         """``{"1": [covered, percent], ...}`` of ``type_0`` items, up to ``last_row``."""
         total = int(self.type_0.sum())
         rows = {}
-        for k in range(1, self.last_row(max_k) + 1):
+        for k in range(1, self.last_row + 1):
             count = int(self.covered(k)[self.type_0].sum())
             rows[str(k)] = [count, round(100 * count / total, 2) if total else 0.0]
         return rows
 
-    def annotated(
-        self, min_evidence: int, *, k_cutoff: bool = False, max_k: int | None = None
-    ) -> list[dict]:
-        """Every test record plus ``"coverage"`` and, if asked for, ``"k_cutoff"``.
+    def annotated(self) -> list[dict]:
+        """Every test record plus ``"coverage"`` and, after a k-sweep, ``"k_cutoff"``.
 
         ``train_inferred`` items are covered and have no k-cutoff (null). A ``type_0`` item that is
         also a training item is covered at every k: its k-cutoff is ``last_row``, the largest k of
-        the sweep, which is also the most that any item gets. Items of other types are no nodes in
-        the dataset scope: not covered, and no k-cutoff was determined (null).
+        the sweep, which is also the most that any item gets. Items of other types are not nodes
+        in the dataset scope: not covered, and no k-cutoff was determined (null).
         """
-        covered = self.dataset.test.types == TRAIN_INFERRED
-        covered[self.test_rows] = self.covered(min_evidence)
-        cutoffs: list[int | None] = [None] * len(covered)
-        known = np.minimum(self.cutoffs, self.last_row(max_k)).tolist()
-        for row, cutoff in zip(self.test_rows.tolist(), known, strict=True):
-            cutoffs[row] = cutoff
+        types = self.dataset.test.types
+        covered, cutoffs = types == TRAIN_INFERRED, np.full(len(types), None)
+        covered[self.test_rows] = self.covered(self.settings.min_evidence)
+        cutoffs[self.test_rows] = np.minimum(self.cutoffs, self.last_row).tolist()
         records = []
         for record, is_covered, cutoff in zip(
             self.dataset.test.records, covered.tolist(), cutoffs, strict=True
         ):
-            record = {**record, "coverage": is_covered}
-            if k_cutoff:
-                record["k_cutoff"] = cutoff
-            records.append(record)
+            own = {"k_cutoff": cutoff} if self.settings.k_sweep else {}
+            records.append({**record, "coverage": is_covered, **own})
         return records
+
+    def to_networkx(self, k: int) -> networkx.Graph:
+        """The substitution graph of the dataset scope at ``k``, with every edge.
+
+        Nodes are input texts, with ``answer`` (text), ``split`` ("train", or the type of a test
+        item), ``covered``, ``k_cutoff`` (as in ``annotated``) and ``component`` (a number). An edge
+        carries ``slots``, the slot set at which a fragment is substituted, and ``evidence``, the
+        largest k at which the two fragments are in one class; where several slot sets join the same
+        items, those of the firmest evidence, of equal ones the first. ``InputError`` in another
+        scope, or if there are too many edges.
+        """
+        import networkx
+
+        scope, decode = self.scope, self.dataset.codec.decode
+        inputs, answers = scope.items()
+        found = [scope.pairs(slot_set.equivalence, k) for slot_set in self.slot_sets]
+        first, second, evidence = (
+            np.concatenate([np.empty(0, np.int64), *(edges[i] for edges in found)])
+            for i in range(3)
+        )
+        names = [",".join(slot_set.slots) for slot_set in self.slot_sets]
+        slots = np.repeat(np.arange(len(found)), [len(edges[0]) for edges in found])
+        split = np.full(scope.count, "train", dtype=object)
+        split[scope.test_nodes] = self.dataset.test.types[scope.test_rows]
+        split[scope.trained] = "train"
+        columns = {
+            "answer": [decode([answer]) for answer in answers.tolist()],
+            "split": split.tolist(),
+            "covered": self.covered_nodes(k).tolist(),
+            "k_cutoff": np.minimum(self.node_cutoffs, self.last_row).tolist(),
+            "component": components(scope.count, first, second).tolist(),
+        }
+        texts = [decode(item) for item in inputs.tolist()]
+        graph = networkx.Graph()
+        for text, *values in zip(texts, *columns.values(), strict=True):
+            graph.add_node(text, **dict(zip(columns, values, strict=True)))
+        for i in np.lexsort((-slots, evidence)).tolist():  # the firmest is added last, and stays
+            a, b = texts[first[i]], texts[second[i]]
+            graph.add_edge(a, b, slots=names[slots[i]], evidence=int(evidence[i]))
+        return graph
 
 
 def dataset_coverage(
-    dataset: Dataset,
-    *,
-    scope: str = "dataset",
-    ground_truth: bool = False,
-    fragments: Sequence[tuple[int, ...]] | None = None,
-    lowest_k: int = 1,
-    progress: Progress = lambda *_: None,
+    dataset: Dataset, settings: CoverageSettings = EVERYTHING, progress: Progress = lambda *_: None
 ) -> Coverage:
     """Determine the coverage of a data set's test items.
 
-    ``fragments`` are the slot sets (0-based) whose fragments may be substituted, all by default.
     With ``ground_truth`` only the fragment of the task's first function counts, and fragments with
     different true values of it are never equivalent; evidence is still counted on the training
     items. ``InputError`` if that is asked for and the first function reads all slots, or the tables
-    are missing or lack a fact that a training item uses.
+    are missing or lack a fact that a training item uses; if ``fragments`` names no slot sets of the
+    task; or if the scope is too large.
     """
-    graph, train = dataset.graph, dataset.train
-    values = _intermediate_values(dataset, required=ground_truth)
-    positions = list(dict.fromkeys(fragments or slot_sets(len(graph.inputs))))
-    equal: tuple[str, ...] = ()
-    if ground_truth:
+    graph = dataset.graph
+    values = _intermediate_values(dataset, required=settings.ground_truth)
+    positions, equal = parse_slot_sets(settings.fragments, graph.inputs), ()
+    if settings.ground_truth:
         positions, equal = _first_fragment(dataset, values), (graph.functions[0].output,)
+    scope = SCOPES[settings.scope](dataset)
     steps = _Steps(progress, len(positions) + 2)
     found = [_weigh(dataset, slots, values, steps, equal=equal) for slots in positions]
-    test = dataset.test
-    wanted = test.types == "type_0" if scope == "dataset" else test.types != TRAIN_INFERRED
-    test_rows = np.flatnonzero(wanted)
-    nodes = _dataset_nodes(dataset, test_rows) if scope == "dataset" else None
 
-    def connect(chosen: list[SlotSet], what: str) -> tuple[np.ndarray, np.ndarray | None]:
-        equivalences = [slot_set.equivalence for slot_set in chosen]
-        if nodes is not None:
-            cutoffs = k_cutoffs(nodes, equivalences, lowest=lowest_k, progress=steps.part(what))
-            return cutoffs[len(train) :], None
-        everywhere = domain_cutoffs(
-            train.inputs,
-            equivalences,
-            dataset.num_tokens,
-            lowest=lowest_k,
+    def connect(chosen: Sequence[SlotSet], what: str) -> np.ndarray:
+        return scope.k_cutoffs(
+            [slot_set.equivalence for slot_set in chosen],
+            lowest=settings.lowest_k,
             progress=steps.part(what),
         )
-        return everywhere[encode_rows(test.inputs[test_rows], dataset.num_tokens)], everywhere
 
-    cutoffs, domain = connect(found, "substitution graph")
-    true_cutoffs = None
-    if not ground_truth and any(slot_set.true_values is not None for slot_set in found):
+    cutoffs, true_cutoffs = connect(found, "substitution graph"), None
+    known = [slot_set for slot_set in found if slot_set.true_values is not None]
+    if known and not settings.ground_truth:
         known = [
-            _weigh(
-                dataset, slot_set.observations.positions, values, None, equal=slot_set.determined
-            )
-            for slot_set in found
-            if slot_set.true_values is not None
+            _weigh(dataset, s.observations.positions, values, None, equal=s.determined)
+            for s in known
         ]
-        true_cutoffs, _ = connect(known, "the same with true values")
-    return Coverage(
-        dataset,
-        scope,
-        ground_truth,
-        lowest_k,
-        found,
-        test_rows,
-        cutoffs,
-        true_cutoffs,
-        nodes,
-        domain,
-        restricted=not ground_truth and len(positions) < len(slot_sets(len(graph.inputs))),
-    )
+        true_cutoffs = connect(known, "the same with true values")[scope.test_nodes]
+    return Coverage(dataset, settings, scope, found, cutoffs, true_cutoffs)
 
 
 class _Steps:
@@ -211,16 +223,6 @@ class _Steps:
         number = min(self._begun, self._parts - 1)
         self._begun += 1
         return lambda share: self._progress((number + share) / self._parts, what)
-
-
-def _dataset_nodes(dataset: Dataset, test_rows: np.ndarray) -> Items:
-    train, test = dataset.train, dataset.test
-    return Items(
-        np.concatenate([train.inputs, test.inputs[test_rows]]),
-        np.concatenate([train.answers, test.answers[test_rows]]),
-        np.arange(len(train) + len(test_rows)) < len(train),
-        len(dataset.codec.vocabulary),
-    )
 
 
 def _weigh(
@@ -271,18 +273,18 @@ def _intermediate_values(dataset: Dataset, *, required: bool) -> dict[str, np.nd
 
 
 def _first_fragment(dataset: Dataset, values: Mapping[str, np.ndarray]) -> list[tuple[int, ...]]:
-    """The one slot set of ``--ground_truth``: what the task's first function reads."""
+    """The one slot set of ``ground_truth``: what the task's first function reads."""
     graph = dataset.graph
     function = graph.functions[0]
     positions = graph.fragment_positions(function.output)
     if len(positions) == len(graph.inputs):
         raise InputError(
-            f"--ground_truth compares what {function.name} reads in different contexts, but in "
+            f"`ground_truth` compares what {function.name} reads in different contexts, but in "
             f"task {graph.name} it reads all {len(positions)} slots, which leaves no context"
         )
     if function.output not in values:
         file = dataset.path / f"atomic_facts_{function.name}.json"
         raise InputError(
-            f"{file} lacks facts that training items use; --ground_truth needs the whole table"
+            f"{file} lacks facts that training items use; `ground_truth` needs the whole table"
         )
     return [positions]

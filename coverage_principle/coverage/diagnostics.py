@@ -20,20 +20,20 @@ def diagnose(coverage: Coverage) -> dict:
     """JSON-ready counts for each slot set and k; ``docs/coverage.md`` says what each means."""
     return {
         "dataset": coverage.dataset.name,
-        "scope": coverage.scope,
-        "ground_truth": coverage.ground_truth,
+        "scope": coverage.scope.name,
+        "ground_truth": coverage.settings.ground_truth,
         "training_items": len(coverage.dataset.train),
         "type_0_items": int(coverage.type_0.sum()),
         "by_chance": _by_chance(coverage),
         "by_type": _by_type(coverage),
         "whole_domain": _whole_domain(coverage),
-        "slot_sets": [_diagnose(s, coverage.lowest_k) for s in coverage.slot_sets],
+        "slot_sets": [_diagnose(s, coverage.settings.lowest_k) for s in coverage.slot_sets],
     }
 
 
 def _ks(coverage: Coverage) -> range:
     """Every k that covers anything but training items, from the lowest that was looked at."""
-    return range(coverage.lowest_k, coverage.largest_k + 1)
+    return range(coverage.settings.lowest_k, coverage.largest_k + 1)
 
 
 def _by_chance(coverage: Coverage) -> dict[str, int] | None:
@@ -60,11 +60,12 @@ def _by_type(coverage: Coverage) -> dict[str, dict]:
 
 def _whole_domain(coverage: Coverage) -> dict | None:
     """Inputs, training items among them, and covered inputs by k; None but in the domain scope."""
-    if coverage.domain is None:
+    if not coverage.scope.holds_domain:
         return None
+    cutoffs = coverage.node_cutoffs
     return {
-        "inputs": len(coverage.domain),
-        "covered": {str(k): int((coverage.domain >= k).sum()) for k in _ks(coverage)},
+        "inputs": len(cutoffs),
+        "covered": {str(k): int((cutoffs >= k).sum()) for k in _ks(coverage)},
     }
 
 

@@ -9,7 +9,7 @@ fragments are in one class.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ import scipy.sparse as sparse
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from coverage_principle.coverage.evidence import Observations, consistent_pairs
-from coverage_principle.coverage.grouping import components, stars
+from coverage_principle.coverage.linking import components, stars
 from coverage_principle.data.space import encode_rows
 
 
@@ -50,6 +50,17 @@ class Equivalence:
         firm = self.evidence >= k
         return components(len(self.codes), self.first[firm], self.second[firm])
 
+    def joined_up_to(self, first: np.ndarray, second: np.ndarray, lowest: int) -> np.ndarray:
+        """The largest k at which two fragments are in one class: ``(n,)`` int32.
+
+        ``first`` and ``second`` are indices of fragments. 0 if there is no such k from ``lowest``.
+        """
+        found = np.zeros(len(first), dtype=np.int32)
+        for k in self.levels[self.levels >= lowest].tolist():
+            classes = self.classes(k)
+            found[(found == 0) & (classes[first] == classes[second])] = k
+        return found
+
     def fragments(self) -> np.ndarray:
         """The values of each fragment at the slot set: ``(fragments, slots of the set)`` int64."""
         columns, rest = [], self.codes
@@ -64,6 +75,10 @@ class Equivalence:
         found = np.searchsorted(self.codes, codes).astype(np.int32)
         found[found == len(self.codes)] = 0
         return np.where(self.codes[found] == codes, found, np.int32(-1))
+
+    def fragment_id(self, item: Sequence[int]) -> int:
+        """The same for one input."""
+        return int(self.fragment_ids(np.array([item]))[0])
 
 
 def functional_equivalence(
@@ -111,6 +126,22 @@ def _lone_pairs(
     one: a star a group gives the same classes, and their number follows from the groups' sizes.
     ``lone`` and ``values`` are of the training items. Returns first, second, and how many pairs and
     false pairs there are by evidence (0 and 1).
+
+    Fragments 0, 1 and 2 give answer 7 in context 0; only 2 is seen in another context too, so 0 and
+    1 are lone. Of the three pairs two are made, a star around fragment 0, and all three counted:
+
+    >>> from coverage_principle.coverage.evidence import observe
+    >>> inputs = np.array([[0, 0], [1, 0], [2, 0], [2, 1]])
+    >>> seen = observe(inputs, np.array([7, 7, 7, 9]), (0,), num_tokens=3)
+    >>> lone = np.array([True, True, False, False])
+    >>> first, second, pairs, _ = _lone_pairs(seen, lone, None)
+    >>> list(zip(first.tolist(), second.tolist())), pairs.tolist()
+    ([(0, 1), (0, 2)], [0, 3])
+
+    With true values 5, 5 and 6 of the fragments, two of the three agree by chance:
+
+    >>> _lone_pairs(seen, lone, np.array([5, 5, 6, 6]))[3].tolist()
+    [0, 2]
     """
     answer = observations.with_label(observations.context_of)
     lone_first = np.argsort(~lone, kind="stable")

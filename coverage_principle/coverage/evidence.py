@@ -37,15 +37,16 @@ def slot_sets(num_slots: int) -> list[tuple[int, ...]]:
     ]
 
 
-def parse_slot_sets(text: str, inputs: Sequence[str]) -> list[tuple[int, ...]]:
-    """The slot sets that ``--fragments`` names, for a task with the slots ``inputs``.
+def parse_slot_sets(text: str | None, inputs: Sequence[str]) -> list[tuple[int, ...]]:
+    """The slot sets that the setting ``fragments`` names, for a task with the slots ``inputs``.
 
-    ``all``; ``contiguous``, slots next to each other; or sets separated by ``;``, each a list of
-    slots by number from 1 or by name: ``1,2`` or ``x1,x2;x2,x3``. ``InputError`` for anything else,
-    and for a set that holds no slot, a slot twice, or all slots (which leaves no context).
+    ``all`` or None; ``contiguous``, slots next to each other; or sets separated by ``;``, each a
+    list of slots by number from 1 or by name: ``1,2`` or ``x1,x2;x2,x3``. ``InputError`` for
+    anything else, and for a set that holds no slot, a slot twice, or all slots (which leaves no
+    context).
     """
     count = len(inputs)
-    if text == "all":
+    if text is None or text == "all":
         return slot_sets(count)
     if text == "contiguous":
         return [s for s in slot_sets(count) if s == tuple(range(s[0], s[-1] + 1))]
@@ -55,13 +56,13 @@ def parse_slot_sets(text: str, inputs: Sequence[str]) -> list[tuple[int, ...]]:
         slots = [slot.strip() for slot in part.split(",")]
         if not all(slot in names for slot in slots):
             raise InputError(
-                f"--fragments {text!r} is neither all nor contiguous nor a list of slots such as "
+                f"`fragments` {text!r} is neither all nor contiguous nor a list of slots such as "
                 f"1,2 or 1,2;2,3; the slots are 1 to {count} ({', '.join(inputs)})"
             )
         positions = tuple(sorted({names[slot] for slot in slots}))
         if len(positions) < len(slots) or len(positions) == count:
             raise InputError(
-                f"--fragments {part!r} must name some of the {count} slots, each once, but not all"
+                f"`fragments` {part!r} must name some of the {count} slots, each once, but not all"
             )
         found.append(positions)
     return list(dict.fromkeys(found))

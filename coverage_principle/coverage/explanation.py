@@ -10,14 +10,13 @@ much evidence they lack.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from coverage_principle.coverage.dataset import Coverage, SlotSet
-from coverage_principle.coverage.substitution import EVERY_K
-from coverage_principle.data import evaluate
+from coverage_principle.coverage.scopes import EVERY_K, Item
 from coverage_principle.errors import InputError
 
 #: Inputs that a search visits before it gives up.
@@ -32,11 +31,11 @@ class Pair:
     their true values are known, and differ.
     """
 
-    first: tuple[int, ...]
-    second: tuple[int, ...]
+    first: Item
+    second: Item
     agreeing: int
     disagreeing: int
-    shared: list[tuple[tuple[int, ...], int]]
+    shared: list[tuple[Item, int]]
     by_chance: bool = False
 
 
@@ -45,8 +44,8 @@ class Step:
     """One substitution: ``before`` becomes ``after`` at ``slot_set``, for the sake of ``pairs``."""
 
     slot_set: SlotSet
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+    before: Item
+    after: Item
     pairs: list[Pair]
 
 
@@ -55,7 +54,7 @@ class Lacking:
     """A substitution that would reach the training item ``trained``, had ``pair`` more evidence."""
 
     slot_set: SlotSet
-    trained: tuple[int, ...]
+    trained: Item
     pair: Pair
 
 
@@ -67,7 +66,7 @@ class Explanation:
     training items the item's fragment stands.
     """
 
-    item: tuple[int, ...]
+    item: Item
     answer: int | None
     cutoff: int
     steps: list[Step] = field(default_factory=list)
@@ -82,177 +81,64 @@ def explain(coverage: Coverage, item: Sequence[int], *, most: int = 3) -> Explan
     scope that ``coverage`` was determined in.
     """
     item = tuple(int(value) for value in item)
-    _check(coverage, item)
-    nodes = _DomainNodes(coverage) if coverage.domain is not None else _DatasetNodes(coverage)
-    cutoff, answer = nodes.cutoff(item), nodes.answer(item)
-    if cutoff == EVERY_K:
-        return Explanation(item, answer, cutoff)
-    steps = _chain(coverage, nodes, item, cutoff) if cutoff else []
-    return Explanation(
-        item,
-        answer,
-        cutoff,
-        steps,
-        _lacking(coverage, nodes, item, cutoff + 1)[:most],
-        [
-            (s, int((s.observations.fragment_of == _id_of(s, item)).sum()))
-            for s in coverage.slot_sets
-        ],
-    )
-
-
-def _check(coverage: Coverage, item: tuple[int, ...]) -> None:
-    graph, tokens = coverage.dataset.graph, coverage.dataset.num_tokens
+    graph, tokens, scope = coverage.dataset.graph, coverage.dataset.num_tokens, coverage.scope
     if len(item) != len(graph.inputs) or not all(0 <= value < tokens for value in item):
         raise InputError(
-            f"--explain needs {len(graph.inputs)} tokens <t_0> to <t_{tokens - 1}>, one for each "
+            f"`explain` needs {len(graph.inputs)} tokens <t_0> to <t_{tokens - 1}>, one for each "
             f"slot ({', '.join(graph.inputs)})"
         )
-
-
-# ------------------------------------------------------------------------------------------ nodes
-
-
-class _DatasetNodes:
-    """Training and type_0 test items; joined only with equal answers."""
-
-    def __init__(self, coverage: Coverage) -> None:
-        self._coverage, items = coverage, coverage.items
-        self._rows: dict[tuple[int, ...], int] = {}
-        for row, inputs in enumerate(map(tuple, items.inputs.tolist())):
-            self._rows.setdefault(inputs, row)  # a training item before its copy
-        self._trained = len(coverage.dataset.train)
-        self._classes: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def _row(self, item: tuple[int, ...]) -> int:
-        if item in self._rows:
-            return self._rows[item]
-        test = self._coverage.dataset.test
-        kinds = test.types[(test.inputs == item).all(axis=1)].tolist()
-        text = self._coverage.dataset.codec.decode(item)
-        what = f"is of {kinds[0]}" if kinds else "is neither in train.json nor in test.json"
-        raise InputError(
-            f"--explain {text}: it {what}, and only training and type_0 items are nodes of the "
-            "dataset scope; use --scope domain"
-        )
-
-    def cutoff(self, item: tuple[int, ...]) -> int:
-        row = self._row(item)
-        if row < self._trained:
-            return EVERY_K
-        return int(self._coverage.cutoffs[row - self._trained])
-
-    def answer(self, item: tuple[int, ...]) -> int | None:
-        return int(self._coverage.items.answers[self._row(item)])
-
-    def is_trained(self, item: tuple[int, ...]) -> bool:
-        return self._rows[item] < self._trained
-
-    def neighbours(
-        self, slot_set: SlotSet, number: int, item: tuple[int, ...], k: int
-    ) -> Iterator[tuple[int, ...]]:
-        """The other nodes of ``item``'s bucket at a slot set."""
-        items, equivalence = self._coverage.items, slot_set.equivalence
-        if number not in self._classes:
-            ids = equivalence.fragment_ids(items.inputs)
-            self._classes[number] = ids, np.where(ids >= 0, equivalence.classes(k)[ids], -1)
-        _, classes = self._classes[number]
-        row = self._rows[item]
-        if classes[row] < 0:
-            return
-        same = (classes == classes[row]) & (items.answers == items.answers[row])
-        for slot in range(items.inputs.shape[1]):
-            if slot not in equivalence.positions:
-                same &= items.inputs[:, slot] == items.inputs[row, slot]
-        # Training items come first in ``items``, so a chain ends at the first chance.
-        yield from map(tuple, items.inputs[same].tolist())
-
-
-class _DomainNodes:
-    """Every input; what it gives does not matter."""
-
-    def __init__(self, coverage: Coverage) -> None:
-        self._coverage = coverage
-        self._trained = set(map(tuple, coverage.dataset.train.inputs.tolist()))
-        self._members: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def cutoff(self, item: tuple[int, ...]) -> int:
-        tokens = self._coverage.dataset.num_tokens
-        return int(self._coverage.domain[np.ravel_multi_index(item, (tokens,) * len(item))])
-
-    def answer(self, item: tuple[int, ...]) -> int | None:
-        dataset = self._coverage.dataset
-        try:
-            values = evaluate(dataset.graph, dataset.tables(), np.array([item]))
-        except InputError:
-            return None
-        answer = int(values[dataset.graph.answer][0])
-        return None if answer < 0 else answer
-
-    def is_trained(self, item: tuple[int, ...]) -> bool:
-        return item in self._trained
-
-    def neighbours(
-        self, slot_set: SlotSet, number: int, item: tuple[int, ...], k: int
-    ) -> Iterator[tuple[int, ...]]:
-        equivalence = slot_set.equivalence
-        if number not in self._members:
-            self._members[number] = equivalence.classes(k), equivalence.fragments()
-        classes, fragments = self._members[number]
-        own = _id_of(slot_set, item)
-        if own < 0:
-            return
-        found = list(item)
-        for values in fragments[classes == classes[own]].tolist():
-            for position, value in zip(equivalence.positions, values, strict=True):
-                found[position] = value
-            yield tuple(found)
-
-
-def _id_of(slot_set: SlotSet, item: tuple[int, ...]) -> int:
-    """Number of the item's fragment at a slot set; -1 if the training set has it not."""
-    return int(slot_set.equivalence.fragment_ids(np.array([item]))[0])
+    cutoff, answer = int(coverage.node_cutoffs[scope.node(item)]), scope.answer(item)
+    if cutoff == EVERY_K:
+        return Explanation(item, answer, cutoff)
+    steps = _chain(coverage, item, cutoff) if cutoff else []
+    lacking = _lacking(coverage, item, answer, cutoff + 1)[:most]
+    seen = [
+        (s, int((s.observations.fragment_of == s.equivalence.fragment_id(item)).sum()))
+        for s in coverage.slot_sets
+    ]
+    return Explanation(item, answer, cutoff, steps, lacking, seen)
 
 
 # ------------------------------------------------------------------------------- chains, evidence
 
 
-def _chain(coverage: Coverage, nodes, item: tuple[int, ...], k: int) -> list[Step]:
+def _chain(coverage: Coverage, item: Item, k: int) -> list[Step]:
     """The steps of a shortest chain from ``item`` to a training item at ``k``."""
-    came: dict[tuple[int, ...], tuple[tuple[int, ...], SlotSet] | None] = {item: None}
+    scope = coverage.scope
+    through = [
+        (s, s.equivalence.classes(k), scope.neighbours(s.equivalence, k))
+        for s in coverage.slot_sets
+    ]
+    came: dict[Item, tuple[Item, SlotSet] | None] = {item: None}
     done: set[tuple] = set()  # buckets whose members have all been reached
     queue = deque([item])
     while queue:
         here = queue.popleft()
-        for number, slot_set in enumerate(coverage.slot_sets):
-            if (bucket := _bucket(number, slot_set, here, k)) in done:
+        for number, (slot_set, classes, neighbours) in enumerate(through):
+            # What the members of a bucket have in common: slot set, class, context.
+            own = slot_set.equivalence.fragment_id(here)
+            rest = tuple(v for i, v in enumerate(here) if i not in slot_set.equivalence.positions)
+            bucket = number, int(classes[own]) if own >= 0 else here, rest
+            if bucket in done:
                 continue
             done.add(bucket)
-            for there in nodes.neighbours(slot_set, number, here, k):
+            for there in neighbours(here):
                 if there in came:
                     continue
                 came[there] = here, slot_set
-                if nodes.is_trained(there):
+                if coverage.node_cutoffs[scope.node(there)] == EVERY_K:
                     return _steps(coverage, came, there, k)
                 queue.append(there)
         if len(came) > _MOST_VISITED:
             break
-    raise InputError("the chain of substitutions is too long to be found; try --scope dataset")
+    raise InputError("the chain of substitutions is too long to be found; try `scope` dataset")
 
 
-def _bucket(number: int, slot_set: SlotSet, item: tuple[int, ...], k: int) -> tuple:
-    """What the members of an item's bucket have in common: slot set, class, context."""
-    equivalence = slot_set.equivalence
-    own = _id_of(slot_set, item)
-    rest = tuple(v for i, v in enumerate(item) if i not in equivalence.positions)
-    return number, int(equivalence.classes(k)[own]) if own >= 0 else item, rest
-
-
-def _steps(coverage: Coverage, came: dict, last: tuple[int, ...], k: int) -> list[Step]:
+def _steps(coverage: Coverage, came: dict, last: Item, k: int) -> list[Step]:
     steps = []
     while came[last] is not None:
         before, slot_set = came[last]
-        first, second = _id_of(slot_set, before), _id_of(slot_set, last)
+        first, second = (slot_set.equivalence.fragment_id(end) for end in (before, last))
         path = _forest_path(slot_set, first, second, k)
         pairs = [_pair(coverage, slot_set, a, b) for a, b in zip(path[:-1], path[1:], strict=True)]
         steps.append(Step(slot_set, before, last, pairs))
@@ -306,22 +192,21 @@ def _pair(coverage: Coverage, slot_set: SlotSet, a: int, b: int, *, most: int = 
     return Pair(first, second, len(agreeing), len(shared) - len(agreeing), listed, by_chance)
 
 
-def _lacking(coverage: Coverage, nodes, item: tuple[int, ...], k: int) -> list[Lacking]:
+def _lacking(coverage: Coverage, item: Item, answer: int | None, k: int) -> list[Lacking]:
     """Single substitutions that would reach a training item at ``k``, the nearest first.
 
     A contradicted pair comes after all others: no evidence can mend it.
     """
-    train, answer = coverage.dataset.train, nodes.answer(item)
-    found = []
+    train, found = coverage.dataset.train, []
     for slot_set in coverage.slot_sets:
-        own = _id_of(slot_set, item)
+        own = slot_set.equivalence.fragment_id(item)
         if own < 0:
             continue
         same = np.ones(len(train), dtype=bool)
         for slot, value in enumerate(item):
             if slot not in slot_set.equivalence.positions:
                 same &= train.inputs[:, slot] == value
-        if coverage.domain is None:  # an edge of the dataset scope needs equal answers
+        if coverage.scope.equal_answers:
             same &= train.answers == answer
         classes = slot_set.equivalence.classes(k)
         for row in np.flatnonzero(same):
@@ -330,3 +215,91 @@ def _lacking(coverage: Coverage, nodes, item: tuple[int, ...], k: int) -> list[L
                 pair = _pair(coverage, slot_set, own, other)
                 found.append(Lacking(slot_set, tuple(train.inputs[row].tolist()), pair))
     return sorted(found, key=lambda near: (near.pair.disagreeing, -near.pair.agreeing))
+
+
+# -------------------------------------------------------------------------------------- sentences
+
+
+def explanation_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
+    """The explanation in sentences, for a terminal."""
+    decode = coverage.dataset.codec.decode
+    text = decode(explanation.item)
+    if explanation.answer is not None:
+        text += f" -> {decode([explanation.answer])}"
+    if explanation.cutoff == EVERY_K:
+        return [f"{text} is a training item: covered at every k."]
+    k = explanation.cutoff
+    lines = [f"{text} is covered up to k = {k}." if k else f"{text} is not covered at any k."]
+    for number, step in enumerate(explanation.steps, start=1):
+        lines += ["", *_step_lines(coverage, step, number, explanation)]
+    lines += ["", *_lacking_lines(coverage, explanation)]
+    return lines
+
+
+def _step_lines(coverage: Coverage, step: Step, number: int, explanation: Explanation) -> list[str]:
+    decode, names = coverage.dataset.codec.decode, coverage.dataset.graph.inputs
+    last = number == len(explanation.steps)
+    positions = step.slot_set.equivalence.positions
+    old, new = (_values([item[i] for i in positions]) for item in (step.before, step.after))
+    lines = [
+        f"{number}. At {_values(step.slot_set.slots)}, {old} acts like {new}:",
+        f"   {decode(step.before)} -> {decode(step.after)}"
+        + (" (a training item)" if last else ""),
+    ]
+    rest = [name for i, name in enumerate(names) if i not in positions]
+    for pair in step.pairs:
+        lines.append(
+            f"     {_values(pair.first)} ~ {_values(pair.second)}: equal answers in all "
+            f"{_counted(pair.agreeing, 'context')} that they share ({_contexts(rest, pair)})"
+            + _chance(step.slot_set, pair)
+        )
+    return lines
+
+
+def _lacking_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
+    decode, k = coverage.dataset.codec.decode, explanation.cutoff + 1
+    lines = [f"What is missing at k = {k}:"]
+    for near in explanation.lacking:
+        pair, where = near.pair, _values(near.slot_set.slots)
+        if pair.disagreeing:
+            state = (
+                f"contradict each other in {pair.disagreeing} of "
+                f"{pair.agreeing + pair.disagreeing} shared contexts: never equivalent"
+            )
+        else:
+            state = (
+                f"agree in {_counted(pair.agreeing, 'shared context')}, {k - pair.agreeing} more "
+                "needed"
+            )
+        lines.append(
+            f"   {where}: {_values(pair.first)} by {_values(pair.second)} would reach the training "
+            f"item {decode(near.trained)}; they {state}"
+        )
+    if not explanation.lacking:
+        lines.append("   no single substitution would reach a training item, whatever its evidence")
+    unseen = [_values(s.slots) for s, count in explanation.seen_fragments if count == 0]
+    if unseen:
+        lines.append(f"   never seen in training: its fragments at {', '.join(unseen)}")
+    return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _chance(slot_set: SlotSet, pair: Pair) -> str:
+    if not pair.by_chance:
+        return ""
+    return f", by chance: their true {' and '.join(slot_set.determined)} differ"
+
+
+def _contexts(names: Sequence[str], pair: Pair) -> str:
+    return ", ".join(
+        " ".join(f"{name}={value}" for name, value in zip(names, context, strict=True))
+        + f" -> {answer}"
+        for context, answer in pair.shared
+    )
+
+
+def _values(values: Sequence[object]) -> str:
+    return f"({', '.join(map(str, values))})"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from coverage_principle.coverage.dataset import Coverage
-from coverage_principle.data import annotated_records, write_json
+from coverage_principle.data import annotated_records, write_json, write_text
 from coverage_principle.errors import InputError
 
 #: Letters of a file name that slot sets may take; a file system allows 255 for the whole name.
@@ -19,16 +19,14 @@ def result_name(coverage: Coverage) -> str:
     return coverage.dataset.name + _suffix(coverage)
 
 
-def write_annotated(
-    coverage: Coverage, min_evidence: int, *, k_cutoff: bool, max_k: int | None = None
-) -> Path:
+def write_annotated(coverage: Coverage) -> Path:
     """Write the annotated test records beside ``test.json`` (``Coverage.annotated``).
 
-    Without ``k_cutoff``, k-cutoffs that an earlier sweep wrote for these test items are kept.
+    Without a k-sweep, k-cutoffs that an earlier sweep wrote for these test items are kept.
     """
     path = coverage.dataset.path / f"test_annotated{_suffix(coverage)}.json"
-    records = coverage.annotated(min_evidence, k_cutoff=k_cutoff, max_k=max_k)
-    if not k_cutoff:
+    records = coverage.annotated()
+    if not coverage.settings.k_sweep:
         for record, before in zip(records, _annotated_before(coverage, path.name), strict=False):
             if "k_cutoff" in before:
                 record["k_cutoff"] = before["k_cutoff"]
@@ -44,21 +42,28 @@ def _annotated_before(coverage: Coverage, name: str) -> list[dict]:
         return []
 
 
-def write_sweep(
-    coverage: Coverage, diagnostics: Mapping, folder: Path, max_k: int | None = None
-) -> tuple[Path, Path]:
+def write_sweep(coverage: Coverage, diagnostics: Mapping, folder: Path) -> tuple[Path, Path]:
     """Write the k-sweep and its diagnostics into ``folder``: their two paths."""
     sweep = folder / f"{result_name(coverage)}.json"
-    write_json(sweep, coverage.sweep(max_k))
+    write_json(sweep, coverage.sweep())
     notes = folder / f"{result_name(coverage)}_diagnostics.json"
     write_json(notes, diagnostics)
     return sweep, notes
 
 
+def write_graph(coverage: Coverage, path: Path) -> Path:
+    """Write the substitution graph at ``min_evidence`` as GraphML (``Coverage.to_networkx``)."""
+    from networkx import generate_graphml
+
+    graph = coverage.to_networkx(coverage.settings.min_evidence)
+    write_text(path, "\n".join(generate_graphml(graph)) + "\n")
+    return path
+
+
 def _suffix(coverage: Coverage) -> str:
     """What tells a result apart from that of a plain run on the same data set."""
-    suffix = "_domain" if coverage.scope == "domain" else ""
-    if coverage.ground_truth:
+    suffix = coverage.scope.suffix
+    if coverage.settings.ground_truth:
         suffix += "_ground-truth"
     if coverage.restricted:
         names = "+".join("".join(slot_set.slots) for slot_set in coverage.slot_sets)

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coverage_principle.coverage.grouping import components
+from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.required import fragment_of_value
 from coverage_principle.data import TRAIN_INFERRED, CompositionSpace, Dataset, evaluate
 from coverage_principle.data.space import encode_rows, is_member
@@ -70,7 +70,7 @@ def suggest(
     tables = dataset.tables()
     if any((table < 0).any() for table in tables):
         raise InputError(
-            f"--suggest needs every fact of {dataset.name}, but its atomic_facts files list only "
+            f"`suggest` needs every fact of {dataset.name}, but its atomic_facts files list only "
             "some; generate it with --atomic_facts full"
         )
     return select(
@@ -195,7 +195,24 @@ class _Group:
         return int(members[reached].sum())
 
     def best_move(self, most: int) -> _Move | None:
-        """The move with the largest gain for each item, of those that need at most ``most``."""
+        """The move with the largest gain for each item, of those that need at most ``most``.
+
+        Two fragments, a and b, in four contexts; both are trained in context 0, a in 1 and b in 2.
+        At k = 2 they lack one more shared context. Any fill covers its own item alone, but with
+        (b, 1) added the two are one class, which covers (a, 2) as well: 2 items for one.
+
+        >>> trained = np.array([[1, 1, 0, 0], [1, 0, 1, 0]], dtype=bool)
+        >>> codes, answers = np.arange(8).reshape(2, 4), np.tile(np.arange(4), (2, 1))
+        >>> group = _Group(codes, answers, trained, 2, lambda cells: cells)
+        >>> group.covered(), group.best_move(most=9)
+        (4, _Move(gain=2, cells=((1, 1),)))
+
+        Now one item of the joint class fills context 3 for both:
+
+        >>> _ = group.apply(group.best_move(most=9))
+        >>> group.covered(), group.best_move(most=9)
+        (6, _Move(gain=2, cells=((0, 3),)))
+        """
         if most < 1:
             return None
         classes, reached, members = self._classes()
@@ -269,7 +286,7 @@ def _groups(
     space = CompositionSpace(graph, tables, seen_calls(graph, tables, train))
     if space.size > _MOST:
         raise InputError(
-            f"--suggest looks at every in-domain item, but there are {space.size:,} and {_MOST:,} "
+            f"`suggest` looks at every in-domain item, but there are {space.size:,} and {_MOST:,} "
             "is the limit"
         )
     num_tokens = tables[0].shape[0]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from coverage_principle.coverage.dataset import Coverage
-from coverage_principle.coverage.substitution import EVERY_K
+from coverage_principle.coverage.scopes import EVERY_K
 from coverage_principle.data import TRAIN_INFERRED
 
 
-def sweep_lines(coverage: Coverage, diagnostics: Mapping, max_k: int | None = None) -> list[str]:
+def sweep_lines(coverage: Coverage, diagnostics: Mapping) -> list[str]:
     """The k-sweep as a table, up to the first k that covers nothing.
 
     A k at which nothing differs from the row above is left out. Beside the counts stand the items
@@ -26,7 +26,7 @@ def sweep_lines(coverage: Coverage, diagnostics: Mapping, max_k: int | None = No
     if shown:
         header += [f"classes of {_slots(shown)}", "largest", "mixing values"]
     rows = [header]
-    for k, (count, percent) in coverage.sweep(max_k).items():
+    for k, (count, percent) in coverage.sweep().items():
         row = [k, f"{count:,}", f"{percent:.2f}"]
         if chance is not None:
             row.append(f"{chance.get(k, 0):,}")

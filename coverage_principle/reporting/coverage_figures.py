@@ -14,11 +14,11 @@ from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 _MARKERS = "osD^vP*X"
 
 
-def draw_sweep(coverage: Coverage, stem: Path, max_k: int | None = None) -> list[Path]:
+def draw_sweep(coverage: Coverage, stem: Path) -> list[Path]:
     """Both figures of one data set, ``<stem>_k-sweep`` and ``<stem>_k-cutoffs``, PNG and PDF."""
-    cutoffs = np.minimum(coverage.cutoffs[coverage.type_0], coverage.last_row(max_k))
+    cutoffs = np.minimum(coverage.cutoffs[coverage.type_0], coverage.last_row)
     return [
-        *k_sweep_curve({stem.name: coverage.sweep(max_k)}, f"{stem}_k-sweep.png"),
+        *k_sweep_curve({stem.name: coverage.sweep()}, f"{stem}_k-sweep.png"),
         *k_cutoff_histogram(cutoffs, f"{stem}_k-cutoffs.png", title=stem.name),
     ]
 

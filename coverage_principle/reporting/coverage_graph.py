@@ -16,10 +16,9 @@ import scipy.sparse as sparse
 from matplotlib.collections import LineCollection
 from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
 
-from coverage_principle.coverage import EVERY_K, Coverage, substitution_edges
-from coverage_principle.coverage.grouping import components
+from coverage_principle.coverage import EVERY_K, Coverage
+from coverage_principle.coverage.linking import components
 from coverage_principle.data import write_text
-from coverage_principle.data.space import encode_rows
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 
 #: name, colour, plotly symbol, matplotlib marker; as in the published pictures, in safe colours.
@@ -53,7 +52,8 @@ def draw_coverage_graph(
     Beyond ``most`` items, whole components are left out, those without test items first; the title
     says how many of the items are shown.
     """
-    kinds, cutoffs, hover, edges = _nodes_and_edges(coverage, k)
+    hover, cutoffs = _hover_texts(coverage), coverage.node_cutoffs
+    kinds, edges = _kinds_and_forest(coverage, k)
     component = components(len(kinds), *edges.T)
     keep = _within(component, kinds, most)
     number = np.cumsum(keep, dtype=np.int32) - 1
@@ -68,44 +68,34 @@ def draw_coverage_graph(
     return [page, *_picture(layout, kinds[keep], title, path.with_name(path.name + ".png"))]
 
 
-def _nodes_and_edges(
-    coverage: Coverage, k: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Kind, k-cutoff and hover text of each distinct item, and a spanning forest ``(m, 2)``."""
-    items = coverage.items
-    codes = encode_rows(items.inputs, items.num_tokens)
-    _, row, node = np.unique(codes, return_index=True, return_inverse=True)
-    covered = np.concatenate([items.observed[items.observed], coverage.covered(k)])
-    kinds = np.where(items.observed, _TRAIN, np.where(covered, _COVERED, _UNCOVERED))[row]
-
-    joined = substitution_edges(items, [s.equivalence for s in coverage.slot_sets], k)
-    pairs = np.unique(np.sort(np.column_stack([node[side] for side in joined])), axis=0)
+def _kinds_and_forest(coverage: Coverage, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Kind of each node of the scope, and a spanning forest ``(m, 2)`` of the graph at ``k``."""
+    scope = coverage.scope
+    kinds = np.where(coverage.covered_nodes(k), _COVERED, _UNCOVERED)
+    kinds[scope.trained] = _TRAIN
+    ends = [scope.stars(slot_set.equivalence, k) for slot_set in coverage.slot_sets]
+    both = np.concatenate([np.empty((0, 2), np.int64), *(np.column_stack(e) for e in ends)])
+    pairs = np.unique(np.sort(both, axis=1), axis=0)
     pairs = pairs.astype(np.int32)  # all that the graph routines of older scipy take
-    graph = sparse.coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(row),) * 2)
+    graph = sparse.coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(scope.count,) * 2)
     forest = minimum_spanning_tree(graph.tocsr()).tocoo()
-    cutoffs = _cutoffs(coverage)
-    hover = _hover_texts(coverage, cutoffs)[row]
-    return kinds, cutoffs[row], hover, np.column_stack([forest.row, forest.col])
+    return kinds, np.column_stack([forest.row, forest.col])
 
 
-def _cutoffs(coverage: Coverage) -> np.ndarray:
-    """The k-cutoff of each item, ``EVERY_K`` for training items."""
-    return np.concatenate([np.full(coverage.items.observed.sum(), EVERY_K), coverage.cutoffs])
-
-
-def _hover_texts(coverage: Coverage, cutoffs: np.ndarray) -> np.ndarray:
-    """What a pointer sees of each item: input, answer and k-cutoff, as an object array."""
-    items = coverage.items
+def _hover_texts(coverage: Coverage) -> np.ndarray:
+    """What a pointer sees of each node: input, answer and k-cutoff, as an object array."""
+    inputs, answers = coverage.scope.items()
+    cutoffs = coverage.node_cutoffs.tolist()
     names = np.array([t.strip("<>") for t in coverage.dataset.codec.vocabulary], dtype=object)
-    texts = np.empty(len(items), dtype=object)
+    texts = np.empty(len(inputs), dtype=object)
     for i, (tokens, answer, cutoff) in enumerate(
-        zip(names[items.inputs].tolist(), names[items.answers].tolist(), cutoffs, strict=True)
+        zip(names[inputs].tolist(), names[answers].tolist(), cutoffs, strict=True)
     ):
         note = f"k-cutoff {cutoff}"
         if cutoff == EVERY_K:
             note = "in the training set"
         elif cutoff == 0:
-            note = f"not covered at k &#8805; {coverage.lowest_k}"
+            note = f"not covered at k &#8805; {coverage.settings.lowest_k}"
         texts[i] = f"{' '.join(tokens)} &#8594; {answer}<br>{note}"
     return texts
 

@@ -63,8 +63,8 @@ def class_partition(train, positions, k, true_value=None):
     return {frozenset(component) for component in nx.connected_components(graph)}
 
 
-def covered_at(train, test, slot_sets, k, true_value=None):
-    """The items of ``test`` that are connected to a training item."""
+def substitution_graph(train, test, slot_sets, k, true_value=None):
+    """The graph of all items at k, an edge for each substitution of fragments of one class."""
     items = {**train, **test}
     graph = nx.Graph()
     graph.add_nodes_from(items)
@@ -77,7 +77,13 @@ def covered_at(train, test, slot_sets, k, true_value=None):
                 a, b = part(x, positions), part(y, positions)
                 if a in class_of and class_of[a] == class_of.get(b):
                     graph.add_edge(x, y)
+    return graph
+
+
+def covered_at(train, test, slot_sets, k, true_value=None):
+    """The items of ``test`` that are connected to a training item."""
     covered = set()
+    graph = substitution_graph(train, test, slot_sets, k, true_value)
     for component in nx.connected_components(graph):
         if component & set(train):
             covered |= component

@@ -1,0 +1,47 @@
+"""Linking rows: connected components, and the edges that join all rows of equal keys."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sparse
+from scipy.sparse.csgraph import connected_components
+
+
+def components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Component of each of ``count`` nodes under the edges (first, second): ``(count,)`` int32."""
+    ones = np.ones(len(first), dtype=np.int32)  # an edge given often is summed up, not to zero
+    graph = sparse.coo_array((ones, (first, second)), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
+
+
+def stars(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Join rows with equal keys: ``(hubs, members)``, the first row of a group beside each other.
+
+    A group of n rows gives n - 1 edges, where a clique would give n (n - 1) / 2.
+    """
+    order, opens = _groups(keys)
+    hubs = order[opens][np.cumsum(opens) - 1]
+    return hubs[~opens], order[~opens]
+
+
+def cliques(*keys: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """All pairs of rows with equal keys, ``(first, second)``; None if more than ``most``."""
+    order, opens = _groups(keys)
+    sizes = np.diff([*np.flatnonzero(opens), len(order)])
+    if int((sizes * (sizes - 1) // 2).sum()) > most:
+        return None
+    group = np.cumsum(opens)
+    found = [np.empty((2, 0), dtype=np.int64)]
+    for gap in range(1, int(sizes.max(initial=0))):
+        same = group[gap:] == group[:-gap]
+        found.append(np.stack([order[:-gap][same], order[gap:][same]]))
+    first, second = np.concatenate(found, axis=1)
+    return first, second
+
+
+def _groups(keys: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers with equal keys beside each other, in order, and where a group begins."""
+    order = np.lexsort(keys)  # stable: rows of a group stay in order
+    opens = np.ones(len(order), dtype=bool)
+    opens[1:] = np.any([key[order[1:]] != key[order[:-1]] for key in keys], axis=0)
+    return order, opens

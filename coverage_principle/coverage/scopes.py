@@ -1,0 +1,335 @@
+"""The scopes of coverage: what the nodes of the substitution graph are, and what joins them.
+
+``dataset``, as published: the nodes are the training items and the ``type_0`` test items; answers
+of test items take part, as an edge needs equal answers. Items of the other types hold a call that
+no training item makes and are not nodes. ``domain``, the formal definition: every input is a node
+and no answer is used, so test items of all types have a k-cutoff.
+
+A scope is a class: a further one is a subclass of ``Scope`` in ``SCOPES``, and a choice of the
+setting ``scope``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from coverage_principle.coverage.equivalence import Equivalence
+from coverage_principle.coverage.linking import cliques, components, stars
+from coverage_principle.data import TRAIN_INFERRED, Dataset, evaluate
+from coverage_principle.data.space import encode_rows
+from coverage_principle.errors import InputError
+
+#: The k-cutoff of training items: they are covered at every k.
+EVERY_K = int(np.iinfo(np.int32).max)
+#: Inputs that the domain scope holds at most, and edges that it adds at once.
+MOST_INPUTS = 1 << 28
+_EDGES = 1 << 23
+#: Edges of one slot set that are made one by one for a graph that is written out.
+MOST_PAIRS = 1_000_000
+
+Item = tuple[int, ...]
+Edges = tuple[np.ndarray, np.ndarray]
+
+
+class Scope:
+    """The nodes of a data set's substitution graph, numbered from 0.
+
+    ``count`` is the number of nodes, ``trained`` the numbers of those that are training items.
+    ``test_rows`` are the places in ``test.json`` of the items that have a k-cutoff in this scope,
+    ``test_nodes`` their nodes.
+    """
+
+    name: ClassVar[str]
+    #: What file names of results carry.
+    suffix: ClassVar[str]
+    #: Whether two items are joined only if their answers are equal.
+    equal_answers: ClassVar[bool]
+    #: Whether every input is a node.
+    holds_domain: ClassVar[bool]
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        count: int,
+        trained: np.ndarray,
+        test_rows: np.ndarray,
+        test_nodes: np.ndarray,
+    ) -> None:
+        self.dataset, self.count, self.trained = dataset, count, trained
+        self.test_rows, self.test_nodes = test_rows, test_nodes
+
+    def node(self, item: Item) -> int:
+        """The number of an input's node; ``InputError`` if it is none."""
+        raise NotImplementedError
+
+    def answer(self, item: Item) -> int | None:
+        """The answer of an input that is a node; None where it is not known."""
+        raise NotImplementedError
+
+    def items(self) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs ``(count, slots)`` and answers ``(count,)`` of the nodes, for drawing the graph.
+
+        ``InputError`` in a scope whose graph cannot be drawn.
+        """
+        raise InputError(
+            f"the graph of `scope` {self.name} is not drawn or written; use `scope` dataset"
+        )
+
+    def new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
+        """A function of k: what connects nodes through this slot set at k and not at k + 1."""
+        raise NotImplementedError
+
+    def neighbours(self, equivalence: Equivalence, k: int) -> Callable[[Item], Iterator[Item]]:
+        """A function of an item: the items that this slot set joins it to at k, and itself."""
+        raise NotImplementedError
+
+    def k_cutoffs(
+        self,
+        equivalences: Sequence[Equivalence],
+        *,
+        lowest: int = 1,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> np.ndarray:
+        """The largest k at which each node is connected to a training item: ``(count,)`` int32.
+
+        0 where there is no such k from ``lowest`` up, ``EVERY_K`` for training items. One pass from
+        the firmest evidence down: components only grow, and only where classes have.
+        """
+        component = np.arange(self.count, dtype=np.int32)
+        cutoffs = np.zeros(self.count, dtype=np.int32)
+        cutoffs[self.trained] = EVERY_K
+        levels = [equivalence.levels for equivalence in equivalences]
+        every_level = np.unique(np.concatenate([*levels, np.empty(0, np.int32)]))[::-1]
+        every_level = every_level[every_level >= lowest].tolist()
+        edges_at = [self.new_edges(equivalence) for equivalence in equivalences]
+        for done, k in enumerate(every_level, start=1):
+            for new_edges, own in zip(edges_at, levels, strict=True):
+                if k in own:
+                    for first, second in new_edges(k):
+                        _merge(component, component[first], component[second])
+            holds_trained = np.zeros(self.count, dtype=bool)
+            holds_trained[component[self.trained]] = True
+            cutoffs[holds_trained[component] & (cutoffs == 0)] = k
+            progress(done / len(every_level))
+        return cutoffs
+
+
+class DatasetScope(Scope):
+    """Training items and ``type_0`` test items, joined only with equal answers.
+
+    Nodes are distinct inputs: training items, then the other test items, in the order of their
+    files. Two are joined when, for some slot set, they have the same class of fragment there, the
+    same context and the same answer. The slot set is part of what makes such a bucket:
+    <t_5><t_3><t_4> and <t_3><t_5><t_4> both hold 5 beside (3, 4), but at different slots, and
+    nothing joins them.
+    """
+
+    name, suffix, equal_answers, holds_domain = "dataset", "", True, False
+
+    def __init__(self, dataset: Dataset) -> None:
+        train, test = dataset.train, dataset.test
+        test_rows = np.flatnonzero(test.types == "type_0")
+        inputs = np.concatenate([train.inputs, test.inputs[test_rows]])
+        answers = np.concatenate([train.answers, test.answers[test_rows]])
+        self._base = len(dataset.codec.vocabulary)
+        _, row, code = np.unique(
+            encode_rows(inputs, self._base), return_index=True, return_inverse=True
+        )
+        order = np.argsort(row)
+        node_of_code = np.empty_like(order)
+        node_of_code[order] = np.arange(len(order))
+        node = node_of_code[code]
+        self.inputs, self.answers = inputs[row[order]], answers[row[order]]
+        trained = np.arange(int(node[: len(train)].max(initial=-1)) + 1)
+        super().__init__(dataset, len(order), trained, test_rows, node[len(train) :])
+
+    @cached_property
+    def _numbers(self) -> dict[Item, int]:
+        return {item: node for node, item in enumerate(map(tuple, self.inputs.tolist()))}
+
+    def node(self, item: Item) -> int:
+        if item in self._numbers:
+            return self._numbers[item]
+        test = self.dataset.test
+        kinds = test.types[(test.inputs == item).all(axis=1)].tolist()
+        what = f"is of {kinds[0]}" if kinds else "is neither in train.json nor in test.json"
+        raise InputError(
+            f"`explain` {self.dataset.codec.decode(item)}: it {what}, and only training and type_0 "
+            "items are nodes of the dataset scope; use `scope` domain"
+        )
+
+    def items(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.inputs, self.answers
+
+    def answer(self, item: Item) -> int:
+        return int(self.answers[self.node(item)])
+
+    def new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
+        ids = equivalence.fragment_ids(self.inputs)
+
+        def at(k: int) -> Iterable[Edges]:
+            classes = equivalence.classes(k)
+            grown = np.zeros(len(classes), dtype=bool)
+            grown[classes[equivalence.first[equivalence.evidence == k]]] = True
+            nodes, *keys = self._buckets(equivalence, classes, ids, grown)
+            yield tuple(nodes[side] for side in stars(*keys))
+
+        return at
+
+    def stars(self, equivalence: Equivalence, k: int) -> Edges:
+        """Edges ``(first, second)`` that give this slot set's part of the graph its components.
+
+        Every bucket is a star around its first node, a training item wherever it holds one.
+        """
+        nodes, *keys = self._all_buckets(equivalence, k)
+        first, second = stars(*keys)
+        return nodes[first], nodes[second]
+
+    def pairs(self, equivalence: Equivalence, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Every edge of this slot set at ``k``: ``(first, second, evidence)``, first < second.
+
+        The evidence is the largest k at which the two fragments are in one class. ``InputError``
+        if there are more than ``MOST_PAIRS``.
+        """
+        nodes, *keys = self._all_buckets(equivalence, k)
+        found = cliques(*keys, most=MOST_PAIRS)
+        if found is None:
+            raise InputError(
+                f"the substitution graph at k = {k} has more than {MOST_PAIRS:,} edges of one slot "
+                "set, too many to write; raise `min_evidence`"
+            )
+        first, second = (nodes[side] for side in found)
+        ids = equivalence.fragment_ids(self.inputs)
+        return first, second, equivalence.joined_up_to(ids[first], ids[second], k)
+
+    def _all_buckets(self, equivalence: Equivalence, k: int) -> tuple[np.ndarray, ...]:
+        classes, ids = equivalence.classes(k), equivalence.fragment_ids(self.inputs)
+        return self._buckets(equivalence, classes, ids, np.ones(len(classes), dtype=bool))
+
+    def _buckets(
+        self, equivalence: Equivalence, classes: np.ndarray, ids: np.ndarray, wanted: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The nodes in the ``wanted`` classes, and two keys that tell their buckets apart.
+
+        ``ids`` are the nodes' fragments. A node whose fragment the training set lacks is equivalent
+        to nothing here.
+        """
+        nodes = np.flatnonzero((ids >= 0) & wanted[classes[ids]])
+        rest = [slot for slot in range(self.inputs.shape[1]) if slot not in equivalence.positions]
+        columns = np.column_stack([self.inputs[nodes][:, rest], self.answers[nodes]])
+        return nodes, encode_rows(columns, self._base), classes[ids[nodes]]
+
+    def neighbours(self, equivalence: Equivalence, k: int) -> Callable[[Item], Iterator[Item]]:
+        ids = equivalence.fragment_ids(self.inputs)
+        classes = np.where(ids >= 0, equivalence.classes(k)[ids], -1)
+
+        def of(item: Item) -> Iterator[Item]:
+            node = self.node(item)
+            if classes[node] < 0:
+                return
+            same = (classes == classes[node]) & (self.answers == self.answers[node])
+            for slot, value in enumerate(item):
+                if slot not in equivalence.positions:
+                    same &= self.inputs[:, slot] == value
+            # Training items come first, so a chain ends at the first chance.
+            yield from map(tuple, self.inputs[same].tolist())
+
+        return of
+
+
+class DomainScope(Scope):
+    """Every input, numbered by ``encode_rows``; what an input gives does not matter.
+
+    Inputs that differ by a k-equivalent fragment are joined. As every input is a node, a chain of
+    equivalent fragments can be walked in any context, so joining whole classes is the same as
+    joining pairs. ``InputError`` if there are more than ``MOST_INPUTS`` inputs.
+    """
+
+    name, suffix, equal_answers, holds_domain = "domain", "_domain", False, True
+
+    def __init__(self, dataset: Dataset) -> None:
+        tokens, slots = dataset.num_tokens, len(dataset.graph.inputs)
+        count = tokens**slots
+        if count > MOST_INPUTS:
+            raise InputError(
+                f"`scope` domain holds every input, but {tokens} tokens in {slots} slots make "
+                f"{count:,} of them and {MOST_INPUTS:,} is the limit; use `scope` dataset"
+            )
+        test_rows = np.flatnonzero(dataset.test.types != TRAIN_INFERRED)
+        self._strides = tokens ** np.arange(slots - 1, -1, -1, dtype=np.int64)
+        super().__init__(
+            dataset,
+            count,
+            encode_rows(dataset.train.inputs, tokens),
+            test_rows,
+            encode_rows(dataset.test.inputs[test_rows], tokens),
+        )
+
+    def node(self, item: Item) -> int:
+        return int(np.array(item) @ self._strides)
+
+    def answer(self, item: Item) -> int | None:
+        try:
+            values = evaluate(self.dataset.graph, self.dataset.tables(), np.array([item]))
+        except InputError:
+            return None
+        answer = int(values[self.dataset.graph.answer][0])
+        return None if answer < 0 else answer
+
+    def new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
+        def at(k: int) -> Iterable[Edges]:
+            """The edges of the spanning forest with evidence k, in every context."""
+            inside = list(equivalence.positions)
+            contexts = np.zeros(1, dtype=np.int64)
+            for slot, stride in enumerate(self._strides):
+                if slot not in inside:
+                    values = np.arange(self.dataset.num_tokens) * stride
+                    contexts = (contexts[:, None] + values).ravel()
+            new = equivalence.evidence == k
+            fragments = equivalence.fragments() @ self._strides[inside]
+            ends = fragments[equivalence.first[new]], fragments[equivalence.second[new]]
+            step = max(1, _EDGES // len(contexts))
+            for begin in range(0, len(ends[0]), step):
+                part = slice(begin, begin + step)
+                yield tuple((end[part, None] + contexts).ravel() for end in ends)
+
+        return at
+
+    def neighbours(self, equivalence: Equivalence, k: int) -> Callable[[Item], Iterator[Item]]:
+        classes, fragments = equivalence.classes(k), equivalence.fragments()
+
+        def of(item: Item) -> Iterator[Item]:
+            own = equivalence.fragment_id(item)
+            if own < 0:
+                return
+            found = list(item)
+            for values in fragments[classes == classes[own]].tolist():
+                for position, value in zip(equivalence.positions, values, strict=True):
+                    found[position] = value
+                yield tuple(found)
+
+        return of
+
+
+#: Every scope by the name that the setting ``scope`` gives it.
+SCOPES: dict[str, type[Scope]] = {scope.name: scope for scope in (DatasetScope, DomainScope)}
+
+
+def _merge(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+    """Join components ``first[i]`` and ``second[i]``, in place; only those touched are renamed."""
+    if len(first) == 0:
+        return
+    marks = np.zeros(len(component), dtype=bool)
+    marks[first] = marks[second] = True
+    touched, number = np.flatnonzero(marks), np.cumsum(marks, dtype=component.dtype)
+    joined = components(len(touched), number[first] - 1, number[second] - 1)
+    del number  # as large as all components
+    representative = np.empty(int(joined.max()) + 1, dtype=component.dtype)
+    representative[joined[::-1]] = touched[::-1]  # the smallest label of each
+    renamed = np.arange(len(component), dtype=component.dtype)
+    renamed[touched] = representative[joined]
+    component[:] = renamed[component]

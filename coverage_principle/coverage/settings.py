@@ -1,0 +1,116 @@
+"""The settings of ``determine_coverage.py``; its flags follow from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from coverage_principle.cli import positive
+from coverage_principle.errors import InputError
+from simpletransformers.settings import Settings, setting
+
+#: A setting, what it does, and the settings that would be ignored beside it.
+_ALONE = (
+    (
+        "suggest",
+        "chooses training items, counted as by `ground_truth`",
+        ("scope", "k_sweep", "max_k", "visualise", "export_graph", "explain", "fragments"),
+    ),
+    (
+        "explain",
+        "writes nothing and looks at every k",
+        ("k_sweep", "max_k", "visualise", "export_graph", "min_evidence"),
+    ),
+    ("ground_truth", "looks at one fragment only", ("fragments",)),
+    ("visualise", "draws the dataset scope", ("scope",)),
+    ("export_graph", "writes the graph of the dataset scope", ("scope",)),
+)
+
+
+@dataclass(frozen=True)
+class CoverageSettings(Settings):
+    """What is computed of a data set's coverage, and what is written of it.
+
+    ``InputError`` for a value out of range, and for settings of which one would be ignored.
+    """
+
+    min_evidence: int = setting(
+        1,
+        "k: shared contexts that make two fragments equivalent",
+        at_least=1,
+        metavar="K",
+        parse=positive,
+    )
+    k_sweep: bool = setting(
+        False, "all k at once: k-cutoffs, and counts, diagnostics and figures in `output_dir`"
+    )
+    max_k: int | None = setting(
+        None,
+        "last k of the sweep (default: the largest that covers anything, 20 at least)",
+        at_least=1,
+        metavar="K",
+        parse=positive,
+    )
+    ground_truth: bool = setting(
+        False,
+        "only the fragment of the task's first function, and only pairs for which that "
+        "function's real table gives the same value",
+    )
+    visualise: bool = setting(
+        False, "draw the substitution graph at `min_evidence`: interactive HTML and PNG"
+    )
+    export_graph: str | None = setting(
+        None,
+        "write the substitution graph at `min_evidence`, with every edge, for Gephi or networkx",
+        metavar="FILE.graphml",
+    )
+    scope: str = setting(
+        "dataset",
+        "dataset: training and type_0 items, with their answers, as published; domain: every "
+        "input, no answers, so that all types have a k-cutoff",
+        choices=("dataset", "domain"),
+    )
+    fragments: str | None = setting(
+        None,
+        "slot sets whose fragments may be substituted: contiguous, or such as 1,2 or 1,2;2,3 "
+        "(default: all)",
+        metavar="SETS",
+    )
+    explain: str | None = setting(
+        None,
+        'say why "<t_3><t_9><t_1>" is covered or what is missing; writes nothing',
+        metavar="ITEM",
+    )
+    suggest: int | None = setting(
+        None,
+        "choose M further training items that raise coverage at `min_evidence` most, over all "
+        "in-domain items, counted as by `ground_truth`; goes to `output_dir`",
+        at_least=1,
+        metavar="M",
+        parse=positive,
+    )
+    output_dir: str | None = setting(
+        None, "for results and figures (default: k_sweep_results in the repository)"
+    )
+
+    @property
+    def lowest_k(self) -> int:
+        """The k from which coverage is determined: 1 where k-cutoffs are asked for."""
+        every_k = self.k_sweep or self.explain is not None or self.export_graph is not None
+        return 1 if every_k else self.min_evidence
+
+    def check(self) -> None:
+        super().check()
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, does, ignored in _ALONE:
+            given = [f"`{n}`" for n in ignored if getattr(self, n) != defaults[n]]
+            if getattr(self, name) != defaults[name] and given:
+                raise InputError(f"`{name}` {does}; omit {', '.join(given)}")
+        if self.max_k is not None and not self.k_sweep:
+            raise InputError("`max_k` is the last k of a sweep; give `k_sweep` with it")
+        if self.export_graph is not None and not self.export_graph.endswith(".graphml"):
+            raise InputError(f"`export_graph` {self.export_graph} must end in .graphml")
+
+
+#: The defaults: the dataset scope at every k, all fragments.
+EVERYTHING = CoverageSettings()
