@@ -59,7 +59,8 @@ def add_settings(
         shown = options.get("default")
         if options.get("action") is None and shown not in (None, (), ""):
             values = shown if isinstance(shown, (tuple, list)) else [shown]
-            options["help"] += f" (default: {' '.join(map(str, values))})"
+            between = "," if spec.parse else " "
+            options["help"] += f" (default: {between.join(map(str, values))})"
         options["help"] = options["help"].replace("%", "%%")
         parser.add_argument(f"--{spec.flag or name}", dest=name, **options)
 

@@ -11,9 +11,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from coverage_principle.data import write_json, write_text
+import numpy as np
+
+from coverage_principle.data import Dataset, load_dataset, read_json, write_json, write_text
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.settings import RunSettings, dataset_in
 from coverage_principle.experiments.sweep import Sweep
 
 SCALES = ("tiny", "cpu", "gpu", "paper")
@@ -72,7 +74,9 @@ TRAINING: dict[str, dict[str, object]] = {
     },
 }
 
-#: Test items of each type.
+#: Of the claims that compare runs at one |X|: |X|, seeds, and test items of each type.
+NUM_TOKENS = {"tiny": 8, "cpu": 20, "gpu": 50, "paper": 50}
+SEEDS = {"tiny": (42, 43), "cpu": (42, 43, 44), "gpu": (42, 43, 44), "paper": (42, 43, 44)}
 TEST_SIZE = {"tiny": 100, "cpu": 1000, "gpu": 2000, "paper": 2000}
 
 
@@ -91,9 +95,11 @@ class Claim:
 
     ``collect(sweep, scale)`` carries the runs out and returns JSON-ready numbers; from these alone
     ``findings`` computes sentences, ``tables`` tables, and ``draw(numbers, stem)`` figures (paths
-    with the PNG first). ``published`` says what the paper reports, as far as it is known.
+    with the PNG first). ``letter`` places the claim among the others; ``published`` says what the
+    paper reports, as far as it is known.
     """
 
+    letter: str
     name: str
     title: str
     published: str
@@ -103,18 +109,59 @@ class Claim:
     draw: Callable[[Mapping, Path], list[Path]]
 
 
+# ------------------------------------------------------------------------------------------- runs
+
+
 def training(scale: str, **changes: object) -> dict[str, object]:
     """The training settings of a scale, with a claim's own on top."""
     if scale not in SCALES:
-        raise InputError(f"--scale {scale} is not one of {', '.join(SCALES)}")
+        raise InputError(f"`scale` {scale} is not one of {', '.join(SCALES)}")
     schedule = {"scheduler": "constant_schedule_with_warmup"}
     return {**schedule, **TRAINING[scale], **changes}
 
 
-def gathered(sweep: Sweep, runs: Mapping[str, RunSettings]) -> dict[str, dict]:
-    """Carry out named runs; the record of each. ``InputError`` names those that failed."""
-    futures = dict(zip(runs, sweep.submit_all(list(runs.values())), strict=True))
-    return {name: finished(future, name) for name, future in futures.items()}
+def one_run(
+    scale: str,
+    size: int,
+    seed: int,
+    *,
+    label: str,
+    task: str = "twohop",
+    data: Mapping[str, object] | None = None,
+    train: Mapping[str, object] | None = None,
+    **stages: object,
+) -> RunSettings:
+    """A run on ``size`` items at the scale's |X|; ``data`` and ``train`` are further flags."""
+    world = {
+        "num_tokens": NUM_TOKENS[scale],
+        "max_train_data_num": size,
+        "test_size_for_type": TEST_SIZE[scale],
+        **(data or {}),
+    }
+    train = training(scale, **(train or {}))
+    settings = {"task": task, "seed": seed, "data": world, "train": train, **stages}
+    return RunSettings.resolve(settings, f"{label} seed={seed}")
+
+
+def measured(
+    sweep: Sweep,
+    runs: Mapping[tuple[object, int], RunSettings],
+    measure: Callable[[RunSettings, Mapping], Mapping],
+) -> dict[str, dict[str, dict]]:
+    """Carry out runs, each named by a variant and a seed, and measure them.
+
+    ``measure(run, record)`` is called for each when all are done. ``{variant: {seed: {"run": id,
+    and what was measured}}}``; ``InputError`` names the runs that failed.
+    """
+    names = {f"{variant}/{seed}": run for (variant, seed), run in runs.items()}
+    futures = dict(zip(names, sweep.submit_all(list(names.values())), strict=True))
+    records = {name: finished(future, name) for name, future in futures.items()}
+    found: dict[str, dict[str, dict]] = {}
+    for (variant, seed), record in zip(runs, records.values(), strict=True):
+        run = runs[variant, seed]
+        of_seed = {"run": run.id, **measure(run, record)}
+        found.setdefault(str(variant), {})[str(seed)] = of_seed
+    return found
 
 
 def finished(future: Future, name: str) -> dict:
@@ -123,9 +170,34 @@ def finished(future: Future, name: str) -> dict:
     if record["status"] != "done":
         raise InputError(
             f"run {record['run']} ({name}) failed at {record['stage']}: {record['error']}; run "
-            "again with --retry_failed to try it once more"
+            "again with `retry_failed` to try it once more"
         )
     return record
+
+
+def over_training(
+    sweep: Sweep, run: RunSettings, groups: Iterable[str] | None = None
+) -> dict[str, object]:
+    """A run's evaluations: ``steps``, and ``accuracy`` of each group, by default of each type."""
+    history = sweep.history(run)
+    groups = groups or [group for group in history[-1]["eval"] if "/" not in group]
+    return {
+        "steps": [event["step"] for event in history],
+        "accuracy": {
+            group: [event["eval"][group]["answer_accuracy"] for event in history]
+            for group in groups
+        },
+    }
+
+
+def tested(sweep: Sweep, run: RunSettings) -> tuple[Dataset, list[dict], np.ndarray]:
+    """A run's data set, the records of its test items, and which were answered: ``(n,)`` bool."""
+    items = read_json(sweep.folder(run) / "all_items.json")
+    correct = np.array([item["model_output"] == item["target_text"] for item in items])
+    return load_dataset(dataset_in(sweep.root / "worlds" / run.world)), items, correct
+
+
+# ----------------------------------------------------------------------------------------- results
 
 
 def write_result(

@@ -14,23 +14,28 @@ compared with the items that the mechanism cannot reach, in the same model.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.data import Dataset, load_dataset, read_json
+from coverage_principle.data import Dataset
 from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
-from coverage_principle.experiments.claims.base import TEST_SIZE, Claim, Table, gathered, training
-from coverage_principle.experiments.settings import RunSettings, dataset_in
+from coverage_principle.experiments.claims.base import (
+    NUM_TOKENS,
+    SEEDS,
+    Claim,
+    Table,
+    measured,
+    one_run,
+    tested,
+)
+from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.reporting.claim_figures import mechanisms as draw_mechanisms
+from coverage_principle.reporting.plots import BELOW, accuracy_axis, bars_of_seeds
 from coverage_principle.reporting.statistics import Mean, mean_of, rate_of
+from coverage_principle.reporting.style import new_figure, save_figure
 
-PLANS = {
-    "tiny": {"num_tokens": 8, "size": 180, "seeds": (42, 43)},
-    "cpu": {"num_tokens": 20, "size": 2500, "seeds": (42, 43, 44)},
-    "gpu": {"num_tokens": 50, "size": 30000, "seeds": (42, 43, 44)},
-    "paper": {"num_tokens": 50, "size": 30000, "seeds": (42, 43, 44)},
-}
+SIZES = {"tiny": 180, "cpu": 2500, "gpu": 30000, "paper": 30000}
 #: Tables of f1 and f2: the property is there or not.
 FAMILIES = ("random", "commutative", "modular")
 #: One function for both hops, with a seen split for each, and ways to share its computation: the
@@ -88,66 +93,55 @@ def item_groups(dataset: Dataset) -> dict[str, np.ndarray]:
     return groups
 
 
+#: Each panel's title, groups, and variants: flags of data and training.
+PANELS = {
+    "property": (
+        "property of the functions",
+        PROPERTY_GROUPS,
+        # Random is the default, and what claim a trains.
+        {f: ({} if f == "random" else {"function_family": f}, {}) for f in FAMILIES},
+    ),
+    "shared": ("one operator for both hops", SHARED_GROUPS, SHARED),
+}
+
+
 def collect(sweep: Sweep, scale: str) -> dict:
     """Both panels: accuracy of every group, variant and seed."""
-    plan = PLANS[scale]
-    variants = {
-        **{("property", family): ({"function_family": family}, {}) for family in FAMILIES},
-        **{("shared", name): changes for name, changes in SHARED.items()},
-    }
+    stages = {"coverage": {"k_sweep": True}, "evaluate": {}}
     runs = {
-        (*variant, str(seed)): _run(scale, plan, seed, *changes, label=variant[1])
-        for variant, changes in variants.items()
-        for seed in plan["seeds"]
+        (name, seed): one_run(
+            scale, SIZES[scale], seed, label=name, data=data, train=train, **stages
+        )
+        for _, _, variants in PANELS.values()
+        for name, (data, train) in variants.items()
+        for seed in SEEDS[scale]
     }
-    gathered(sweep, {"/".join(name): run for name, run in runs.items()})
-    panels = {
-        "property": {"title": "property of the functions", "groups": PROPERTY_GROUPS},
-        "shared": {"title": "one operator for both hops", "groups": SHARED_GROUPS},
-    }
-    for (panel, variant, seed), run in runs.items():
-        dataset = load_dataset(dataset_in(sweep.root / "worlds" / run.world))
-        items = read_json(sweep.folder(run) / "all_items.json")
-        correct = np.array([item["model_output"] == item["target_text"] for item in items])
-        groups = item_groups(dataset)
-        panels[panel].setdefault("variants", {}).setdefault(variant, {})[seed] = {
-            "run": run.id,
-            "groups": {
-                group: {
-                    "n": int(groups[group].sum()),
-                    "accuracy": float(correct[groups[group]].mean())
-                    if groups[group].any()
-                    else None,
-                }
-                for group in panels[panel]["groups"]
-            },
+
+    def measure(run: RunSettings, _record: Mapping) -> dict:
+        dataset, _, correct = tested(sweep, run)
+        found = {}
+        for group, rows in item_groups(dataset).items():
+            accuracy = float(correct[rows].mean()) if rows.any() else None
+            found[group] = {"n": int(rows.sum()), "accuracy": accuracy}
+        return {"groups": found}
+
+    found = measured(sweep, runs, measure)
+    panels = {}
+    for panel, (title, groups, variants) in PANELS.items():
+        own = {
+            name: {
+                seed: {**run, "groups": {group: run["groups"][group] for group in groups}}
+                for seed, run in found[name].items()
+            }
+            for name in variants
         }
+        panels[panel] = {"title": title, "groups": groups, "variants": own}
     return {
-        "num_tokens": plan["num_tokens"],
-        "size": plan["size"],
-        "chance": 1 / plan["num_tokens"],
+        "num_tokens": NUM_TOKENS[scale],
+        "size": SIZES[scale],
+        "chance": 1 / NUM_TOKENS[scale],
         "panels": panels,
     }
-
-
-def _run(
-    scale: str, plan: Mapping, seed: int, data: Mapping, train: Mapping, *, label: str
-) -> RunSettings:
-    family = {k: v for k, v in data.items() if (k, v) != ("function_family", "random")}
-    settings = {
-        "task": "twohop",
-        "seed": seed,
-        "data": {
-            "num_tokens": plan["num_tokens"],
-            "max_train_data_num": plan["size"],
-            "test_size_for_type": TEST_SIZE[scale],
-            **family,
-        },
-        "coverage": {"k_sweep": True},
-        "train": training(scale, **train),
-        "evaluate": {},
-    }
-    return RunSettings.resolve(settings, f"{label} seed={seed}")
 
 
 def accuracies(panel: Mapping, variant: str, group: str) -> list[float]:
@@ -184,10 +178,10 @@ def _shared_sentences(panel: Mapping) -> list[str]:
     clear, unclear = [], []
     for variant in panel["variants"]:
         for hop in ("f1", "f2"):
-            reached, control = f"{hop}_elsewhere", f"{hop}_nowhere"
-            gap = _gap(panel, variant, reached, control)
-            if gap is not None and gap.low is not None and gap.low > 0:
-                words = _comparison(panel, variant, reached, control)
+            groups = f"{hop}_elsewhere", f"{hop}_nowhere"
+            gap = _gap(panel, variant, *groups)
+            if gap is not None and gap.above_zero:
+                words = _comparison(panel, variant, *groups)
                 clear.append(
                     f"{variant}, {hop} call unseen: {words[0]} where the other hop has seen it, "
                     f"{words[1]} where none has{words[2]}."
@@ -217,13 +211,12 @@ def _comparison(panel: Mapping, variant: str, reached: str, control: str):
     gap = _gap(panel, variant, reached, control)
     if gap is None:
         return None
-    with_it, without = (accuracies(panel, variant, group) for group in (reached, control))
     verdict = ""
-    if gap.low is not None and gap.low > 0:
+    if gap.above_zero:
         verdict = f", a clear difference of {gap}"
     elif gap.low is not None:
         verdict = f"; no clear difference ({gap})"
-    return rate_of(with_it), rate_of(without), verdict
+    return *(rate_of(accuracies(panel, variant, group)) for group in (reached, control)), verdict
 
 
 def tables(numbers: Mapping) -> list[Table]:
@@ -237,17 +230,32 @@ def tables(numbers: Mapping) -> list[Table]:
                 found = accuracies(panel, variant, group)
                 row.append(f"{rate_of(found)}, n = {n:,}" if found else "-")
             rows.append(row)
-        result.append(
-            Table(
-                f"Accuracy, {panel['title']}: mean over seeds (95 % interval)",
-                ["variant", *panel["groups"].values()],
-                rows,
-            )
-        )
+        title = f"Accuracy, {panel['title']}: mean over seeds (95 % interval)"
+        result.append(Table(title, ["variant", *panel["groups"].values()], rows))
     return result
 
 
+def draw(numbers: Mapping, stem: Path) -> list[Path]:
+    """Accuracy on items outside of coverage, by whether a mechanism could reach them."""
+    panels = numbers["panels"].values()
+    widths = [1 + len(panel["variants"]) for panel in panels]
+    grid = {"sharey": True, "squeeze": False, "width_ratios": widths}
+    figure, (axes,) = new_figure(1.2 * sum(widths), 4.6, 1, len(panels), **grid)
+    for axis, panel in zip(axes, panels, strict=True):
+        series = {
+            label: [accuracies(panel, variant, group) for variant in panel["variants"]]
+            for group, label in panel["groups"].items()
+        }
+        bars_of_seeds(axis, series, panel["variants"], span=0.8)
+        accuracy_axis(axis, panel["title"], numbers["chance"], over="")
+        axis.set_ylim(0, 1.05)
+        axis.legend(**{**BELOW, "bbox_to_anchor": (0.5, -0.16)}, ncol=2)
+    axes[0].set_ylabel("answer accuracy (bar: mean, dots: seeds)")
+    return save_figure(figure, stem)
+
+
 CLAIM = Claim(
+    "g",
     "mechanisms",
     "Beyond coverage: property-based and shared-operator generalisation (2-hop)",
     "a taxonomy of three mechanisms (structure-based, property-based, shared-operator), without "
@@ -255,5 +263,5 @@ CLAIM = Claim(
     collect,
     find,
     tables,
-    draw_mechanisms,
+    draw,
 )
