@@ -44,6 +44,15 @@ def accuracy_axis(axis, title: str, chance: float, *, over: str = "step") -> Non
     axis.set_xlabel(over)
 
 
+def mean_curve(axis, seeds: Mapping[str, Mapping], *groups: str, **style: object) -> None:
+    """Accuracy over training, the mean of the runs of several seeds and of these groups.
+
+    A run has its ``steps`` and, by group, its ``accuracy`` at each.
+    """
+    curves = [run["accuracy"][group] for run in seeds.values() for group in groups]
+    axis.plot(next(iter(seeds.values()))["steps"], np.mean(curves, axis=0), **style)
+
+
 def with_interval(axis, x: Sequence[float], groups: Sequence[Sequence[float]], **style) -> None:
     """A line through the means of ``groups`` with 95 % intervals, where there are several seeds."""
     means = [rate_of(values) for values in groups]

@@ -7,47 +7,32 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.experiments.claims.base import (
-    NUM_TOKENS,
-    SEEDS,
-    Claim,
-    Table,
-    measured,
-    one_run,
-    over_training,
-)
+from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.reporting.plots import (
-    BESIDE,
-    accuracy_axis,
-    label_only,
-    look,
-    shades,
-    with_interval,
-)
+from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.statistics import rate_of
-from coverage_principle.reporting.style import new_figure, save_figure
+
+TITLE = "Accuracy against training data and training time (2-hop)"
+PUBLISHED = (
+    "a sharp rise of in-domain accuracy around N = 20,000 at 50 tokens; out of the domain accuracy "
+    "stays at chance for all N and training times."
+)
 
 #: Training-set sizes.
-SIZES = {
-    "tiny": (100, 180),
-    "cpu": (800, 1600, 2000, 2500, 3000),
-    "gpu": (5000, 10000, 15000, 20000, 30000),
-    "paper": (5000, 10000, 15000, 20000, 25000, 30000, 40000, 50000),
-}
+SIZES = base.by_scale(
+    (100, 180),
+    (800, 1600, 2000, 2500, 3000),
+    (5000, 10000, 15000, 20000, 30000),
+    (5000, 10000, 15000, 20000, 25000, 30000, 40000, 50000),
+)
 #: "Fitted" and "solved": from here on an accuracy counts as reached.
 _REACHED = 0.9
 
 
-def runs(scale: str, sizes: tuple[int, ...]) -> dict[tuple[int, int], RunSettings]:
-    """Trainings by size and seed, annotated with k-cutoffs, every test item's output kept."""
-    stages = {"coverage": {"k_sweep": True}, "evaluate": {}}
-    return {
-        (size, seed): one_run(scale, size, seed, label=f"2-hop N={size}", **stages)
-        for size in sizes
-        for seed in SEEDS[scale]
-    }
+def variants(sizes: tuple[int, ...]) -> dict[str, dict]:
+    """Trainings by size, every test item's k-cutoff and output kept."""
+    return {str(size): {"size": size, "label": f"2-hop N={size}", **base.TESTED} for size in sizes}
 
 
 def collect(sweep: Sweep, scale: str) -> dict:
@@ -55,10 +40,10 @@ def collect(sweep: Sweep, scale: str) -> dict:
 
     def measure(run: RunSettings, record: Mapping) -> dict:
         covered = {k: share / 100 for k, (_, share) in record["k_sweep"].items() if share}
-        return {**over_training(sweep, run), "covered_share": covered}
+        return {**base.over_training(sweep, run), "covered_share": covered}
 
-    sizes = measured(sweep, runs(scale, SIZES[scale]), measure)
-    return {"num_tokens": NUM_TOKENS[scale], "chance": 1 / NUM_TOKENS[scale], "sizes": sizes}
+    sizes = base.measured(sweep, scale, variants(SIZES[scale]), measure)
+    return {**base.world(scale), "sizes": sizes}
 
 
 def final_accuracies(numbers: Mapping, size: str, group: str) -> list[float]:
@@ -122,48 +107,36 @@ def _first_step(run: Mapping, group: str) -> int | None:
     return next((step for step, accuracy in values if accuracy >= _REACHED), None)
 
 
-def tables(numbers: Mapping) -> list[Table]:
+def tables(numbers: Mapping) -> list[base.Table]:
     groups = ["train_inferred", "type_0", *outside_groups(numbers)]
     rows = [
         [f"{int(size):,}", *(str(rate_of(final_accuracies(numbers, size, g))) for g in groups)]
         for size in numbers["sizes"]
     ]
     title = "Final accuracy by training-set size, mean over seeds (95 % interval)"
-    return [Table(title, ["N", *groups], rows)]
+    return [base.Table(title, ["N", *groups], rows)]
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
     """Final accuracy by N for each type, and type_0 over training for each N."""
-    figure, (left, right) = new_figure(9.6, 3.6, 1, 2)
+    figure, (left, right) = style.new_figure(9.6, 3.6, 1, 2)
     sizes = numbers["sizes"]
     groups = next(iter(next(iter(sizes.values())).values()))["accuracy"]
     for number, group in enumerate(groups):
         finals = [final_accuracies(numbers, size, group) for size in sizes]
-        with_interval(left, list(map(int, sizes)), finals, label=group, **look(number))
-    accuracy_axis(left, "final accuracy", numbers["chance"], over="training items N")
+        own = {"label": group, **plots.look(number)}
+        plots.with_interval(left, list(map(int, sizes)), finals, **own)
+    plots.accuracy_axis(left, "final accuracy", numbers["chance"], over="training items N")
     left.set_ylabel("answer accuracy, mean over seeds")
     left.legend(fontsize=7, loc="center right")
     dashed = {"linestyle": "--", "linewidth": 0.9}
-    for colour, (size, seeds) in zip(shades(len(sizes)), sizes.items(), strict=True):
-        steps = next(iter(seeds.values()))["steps"]
-        inside = np.mean([run["accuracy"]["type_0"] for run in seeds.values()], axis=0)
-        right.plot(steps, inside, color=colour, label=f"N = {int(size):,}")
-        outside = [run["accuracy"][g] for run in seeds.values() for g in outside_groups(numbers)]
-        right.plot(steps, np.mean(outside, axis=0), color=colour, **dashed)
-    label_only(right, "other types", color="black", **dashed)
-    accuracy_axis(right, "type_0 over training", numbers["chance"])
-    right.legend(fontsize=7, **BESIDE)
-    return save_figure(figure, stem)
+    for colour, (size, seeds) in zip(plots.shades(len(sizes)), sizes.items(), strict=True):
+        plots.mean_curve(right, seeds, "type_0", color=colour, label=f"N = {int(size):,}")
+        plots.mean_curve(right, seeds, *outside_groups(numbers), color=colour, **dashed)
+    plots.label_only(right, "other types", color="black", **dashed)
+    plots.accuracy_axis(right, "type_0 over training", numbers["chance"])
+    right.legend(fontsize=7, **plots.BESIDE)
+    return style.save_figure(figure, stem)
 
 
-CLAIM = Claim(
-    "a",
-    "accuracy_by_data",
-    "Accuracy against training data and training time (2-hop)",
-    "a sharp rise of in-domain accuracy around N = 20,000 at 50 tokens; out of the domain accuracy "
-    "stays at chance for all N and training times.",
-    collect,
-    find,
-    tables,
-    draw,
-)
+CLAIM = base.Claim("a", "accuracy_by_data", TITLE, PUBLISHED, collect, find, tables, draw)

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from coverage_principle.data import Dataset
-from coverage_principle.experiments.claims.accuracy_by_data import runs
-from coverage_principle.experiments.claims.base import NUM_TOKENS, Claim, Table, measured, tested
+from coverage_principle.experiments.claims import accuracy_by_data, base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.reporting.plots import (
-    BESIDE,
-    accuracy_axis,
-    label_only,
-    look,
-    shades,
-    with_interval,
-)
+from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.statistics import auc, mean_of, rate_of
-from coverage_principle.reporting.style import new_figure, save_figure
 from coverage_principle.reporting.training_figures import accuracy_by_k
 
+TITLE = "Accuracy by k-cutoff over training (2-hop)"
+PUBLISHED = (
+    "items of a high k-cutoff are learned early, those of a low one lag even after long training, "
+    "items outside of coverage stay at chance. No AUC is published."
+)
+
 #: Those of claim a's sizes at which coverage is partial.
-SIZES = {"tiny": (100,), "cpu": (1600, 2000), "gpu": (10000, 15000), "paper": (10000, 15000)}
+SIZES = base.by_scale((100,), (1600, 2000), (10000, 15000), (10000, 15000))
 #: Smaller groups of one k-cutoff are neither named nor drawn.
 _FEWEST = 20
 
@@ -48,11 +45,11 @@ def collect(sweep: Sweep, scale: str) -> dict:
                 str(k): {"n": n, "accuracy": [groups[k][0] for groups in by_k]}
                 for k, (_, n) in by_k[-1].items()
             },
-            "auc": item_aucs(*tested(sweep, run)),
+            "auc": item_aucs(*base.tested(sweep, run)),
         }
 
-    sizes = measured(sweep, runs(scale, SIZES[scale]), measure)
-    return {"num_tokens": NUM_TOKENS[scale], "chance": 1 / NUM_TOKENS[scale], "sizes": sizes}
+    variants = accuracy_by_data.variants(SIZES[scale])
+    return {**base.world(scale), "sizes": base.measured(sweep, scale, variants, measure)}
 
 
 def item_aucs(
@@ -92,10 +89,14 @@ def neighbours(items: np.ndarray, train: np.ndarray) -> np.ndarray:
 def find(numbers: Mapping) -> list[str]:
     sentences = []
     for size, seeds in numbers["sizes"].items():
-        low, high = _ends(seeds)
+        ks = set.intersection(*(_ks([run]) for run in seeds.values()))
+        low, high = min(ks, key=int), max(ks, key=int)
+        ends = [
+            rate_of([run["by_k"][k]["accuracy"][-1] for run in seeds.values()]) for k in (low, high)
+        ]
         sentences.append(
-            f"With {int(size):,} training items, accuracy on type_0 items is {low[1]} at k-cutoff "
-            f"{low[0]} and {high[1]} at k-cutoff {high[0]} (means over {high[1].n} seeds)."
+            f"With {int(size):,} training items, accuracy on type_0 items is {ends[0]} at k-cutoff "
+            f"{low} and {ends[1]} at k-cutoff {high} (means over {len(seeds)} seeds)."
         )
     for size, seeds in numbers["sizes"].items():
         found = {name: _aucs(seeds, "type_0", name) for name in PREDICTORS}
@@ -122,22 +123,14 @@ def find(numbers: Mapping) -> list[str]:
     return sentences
 
 
-def _ends(seeds: Mapping):
-    """Lowest and highest k-cutoff with enough items in every seed: (k, mean accuracy)."""
-    ks = set.intersection(*(_ks([run]) for run in seeds.values()))
-    return [
-        (k, rate_of([run["by_k"][k]["accuracy"][-1] for run in seeds.values()]))
-        for k in (min(ks, key=int), max(ks, key=int))
-    ]
-
-
-def _ks(runs: list[Mapping], fewest: int = _FEWEST) -> set[str]:
+def _ks(runs: Iterable[Mapping], fewest: int = _FEWEST) -> set[str]:
     """The k-cutoffs that so many items of some run have."""
     return {k for run in runs for k, group in run["by_k"].items() if group["n"] >= fewest}
 
 
-def _runs(numbers: Mapping) -> list[Mapping]:
-    return [run for seeds in numbers["sizes"].values() for run in seeds.values()]
+def _all_ks(numbers: Mapping, fewest: int = _FEWEST) -> list[str]:
+    runs = (run for seeds in numbers["sizes"].values() for run in seeds.values())
+    return sorted(_ks(runs, fewest), key=int)
 
 
 def _aucs(seeds: Mapping, which: str, name: str) -> list[float]:
@@ -145,7 +138,7 @@ def _aucs(seeds: Mapping, which: str, name: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def tables(numbers: Mapping) -> list[Table]:
+def tables(numbers: Mapping) -> list[base.Table]:
     sizes = numbers["sizes"]
     header = [f"N = {int(size):,}" for size in sizes]
 
@@ -160,41 +153,39 @@ def tables(numbers: Mapping) -> list[Table]:
         found = _aucs(seeds, which, name)
         return str(rate_of(found)) if found else "-"
 
-    by_k = [
-        [k, *(accuracy(k, seeds) for seeds in sizes.values())]
-        for k in sorted(_ks(_runs(numbers), 0), key=int)
-    ]
+    by_k = [[k, *(accuracy(k, seeds) for seeds in sizes.values())] for k in _all_ks(numbers, 0)]
     by_predictor = [
         [f"{words}, {about}", *(predicted(which, name, seeds) for seeds in sizes.values())]
         for which, about in (("type_0", "type_0 items"), ("unseen", "all unseen items"))
         for name, words in PREDICTORS.items()
     ]
     title = "Final type_0 accuracy by k-cutoff, mean over seeds (95 % interval)"
+    other = "AUC of predicting which items are answered"
     return [
-        Table(title, ["k-cutoff", *header], by_k),
-        Table("AUC of predicting which items are answered", ["predictor", *header], by_predictor),
+        base.Table(title, ["k-cutoff", *header], by_k),
+        base.Table(other, ["predictor", *header], by_predictor),
     ]
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
     """type_0 accuracy over training by k-cutoff, and how well the k-cutoff predicts answers."""
     sizes = numbers["sizes"]
-    figure, (*axes, last) = new_figure(3.6 * (len(sizes) + 1) + 1, 3.5, 1, len(sizes) + 1)
-    ks = sorted(_ks(_runs(numbers)), key=int)
-    colours = dict(zip(ks, shades(len(ks)), strict=True))
+    figure, (*axes, last) = style.new_figure(3.6 * (len(sizes) + 1) + 1, 3.5, 1, len(sizes) + 1)
+    ks = _all_ks(numbers)
+    colours = dict(zip(ks, plots.shades(len(ks)), strict=True))
     for axis, (size, seeds) in zip(axes, sizes.items(), strict=True):
         runs = list(seeds.values())
         for k in ks:
             if all(k in _ks([run]) for run in runs):
                 curve = np.mean([run["by_k"][k]["accuracy"] for run in runs], axis=0)
                 axis.plot(runs[0]["steps"], curve, color=colours[k])
-        accuracy_axis(axis, f"N = {int(size):,}", numbers["chance"])
+        plots.accuracy_axis(axis, f"N = {int(size):,}", numbers["chance"])
     axes[0].set_ylabel("type_0 accuracy, mean over seeds")
     for k in ks:
-        label_only(axes[-1], f"k-cutoff {k}", color=colours[k])
-    axes[-1].legend(fontsize=6.5, **BESIDE)
+        plots.label_only(axes[-1], f"k-cutoff {k}", color=colours[k])
+    axes[-1].legend(fontsize=6.5, **plots.BESIDE)
     _draw_aucs(last, sizes)
-    return save_figure(figure, stem)
+    return style.save_figure(figure, stem)
 
 
 def _draw_aucs(axis, sizes: Mapping) -> None:
@@ -203,8 +194,8 @@ def _draw_aucs(axis, sizes: Mapping) -> None:
         found = [_aucs(seeds, "type_0", name) for name in names]
         places = np.arange(len(names)) + 0.16 * (number - (len(sizes) - 1) / 2)
         x = [place for place, values in zip(places, found, strict=True) if values]
-        style = {"linestyle": "", "label": f"N = {int(size):,}", **look(number)}
-        with_interval(axis, x, [values for values in found if values], **style)
+        own = {"linestyle": "", "label": f"N = {int(size):,}", **plots.look(number)}
+        plots.with_interval(axis, x, [values for values in found if values], **own)
     axis.axhline(0.5, color="grey", linewidth=1, linestyle=":")
     axis.set_xticks(range(len(names)), list(names.values()), fontsize=8)
     axis.set_xlim(-0.5, len(names) - 0.5)
@@ -213,14 +204,4 @@ def _draw_aucs(axis, sizes: Mapping) -> None:
     axis.legend(fontsize=7)
 
 
-CLAIM = Claim(
-    "b",
-    "accuracy_by_k_cutoff",
-    "Accuracy by k-cutoff over training (2-hop)",
-    "items of a high k-cutoff are learned early, those of a low one lag even after long training, "
-    "items outside of coverage stay at chance. No AUC is published.",
-    collect,
-    find,
-    tables,
-    draw,
-)
+CLAIM = base.Claim("b", "accuracy_by_k_cutoff", TITLE, PUBLISHED, collect, find, tables, draw)

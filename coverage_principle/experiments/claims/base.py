@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,10 +75,18 @@ TRAINING: dict[str, dict[str, object]] = {
     },
 }
 
+
+def by_scale(tiny: Any, cpu: Any, gpu: Any, paper: Any) -> dict[str, Any]:
+    """One value for each scale."""
+    return {"tiny": tiny, "cpu": cpu, "gpu": gpu, "paper": paper}
+
+
 #: Of the claims that compare runs at one |X|: |X|, seeds, and test items of each type.
-NUM_TOKENS = {"tiny": 8, "cpu": 20, "gpu": 50, "paper": 50}
-SEEDS = {"tiny": (42, 43), "cpu": (42, 43, 44), "gpu": (42, 43, 44), "paper": (42, 43, 44)}
-TEST_SIZE = {"tiny": 100, "cpu": 1000, "gpu": 2000, "paper": 2000}
+NUM_TOKENS = by_scale(8, 20, 50, 50)
+SEEDS = by_scale((42, 43), (42, 43, 44), (42, 43, 44), (42, 43, 44))
+TEST_SIZE = by_scale(100, 1000, 2000, 2000)
+#: Sections of a run whose test items are annotated with k-cutoffs and written with their outputs.
+TESTED = {"coverage": {"k_sweep": True}, "evaluate": {}}
 
 
 @dataclass(frozen=True)
@@ -120,47 +129,50 @@ def training(scale: str, **changes: object) -> dict[str, object]:
     return {**schedule, **TRAINING[scale], **changes}
 
 
-def one_run(
-    scale: str,
-    size: int,
-    seed: int,
-    *,
-    label: str,
-    task: str = "twohop",
-    data: Mapping[str, object] | None = None,
-    train: Mapping[str, object] | None = None,
-    **stages: object,
-) -> RunSettings:
-    """A run on ``size`` items at the scale's |X|; ``data`` and ``train`` are further flags."""
-    world = {
+def one_run(scale: str, seed: int, size: int, label: str, **sections: Any) -> RunSettings:
+    """A run on ``size`` items at the scale's |X|, 2-hop unless ``task`` is given.
+
+    ``sections`` are those of a run's settings; ``data`` and ``train`` go on top of the scale's own.
+    """
+    data = {
         "num_tokens": NUM_TOKENS[scale],
         "max_train_data_num": size,
         "test_size_for_type": TEST_SIZE[scale],
-        **(data or {}),
+        **sections.pop("data", {}),
     }
-    train = training(scale, **(train or {}))
-    settings = {"task": task, "seed": seed, "data": world, "train": train, **stages}
+    train = training(scale, **sections.pop("train", {}))
+    settings = {"task": "twohop", "seed": seed, "data": data, "train": train, **sections}
     return RunSettings.resolve(settings, f"{label} seed={seed}")
+
+
+def world(scale: str) -> dict[str, float]:
+    """|X| at a scale, and the accuracy of a guess."""
+    return {"num_tokens": NUM_TOKENS[scale], "chance": 1 / NUM_TOKENS[scale]}
 
 
 def measured(
     sweep: Sweep,
-    runs: Mapping[tuple[object, int], RunSettings],
+    scale: str,
+    variants: Mapping[str, Mapping],
     measure: Callable[[RunSettings, Mapping], Mapping],
 ) -> dict[str, dict[str, dict]]:
-    """Carry out runs, each named by a variant and a seed, and measure them.
+    """Carry out every variant, with each seed of the scale, and measure it.
 
-    ``measure(run, record)`` is called for each when all are done. ``{variant: {seed: {"run": id,
-    and what was measured}}}``; ``InputError`` names the runs that failed.
+    A variant is what ``one_run`` is called with; ``measure(run, record)`` is called for each run
+    when all are done. ``{variant: {seed: {"run": id, and what was measured}}}``; ``InputError``
+    names a run that failed.
     """
-    names = {f"{variant}/{seed}": run for (variant, seed), run in runs.items()}
-    futures = dict(zip(names, sweep.submit_all(list(names.values())), strict=True))
-    records = {name: finished(future, name) for name, future in futures.items()}
+    runs = {
+        (name, str(seed)): one_run(scale, seed, **variant)
+        for name, variant in variants.items()
+        for seed in SEEDS[scale]
+    }
+    futures = dict(zip(runs, sweep.submit_all(list(runs.values())), strict=True))
+    records = {name: finished(future, "/".join(name)) for name, future in futures.items()}
     found: dict[str, dict[str, dict]] = {}
-    for (variant, seed), record in zip(runs, records.values(), strict=True):
-        run = runs[variant, seed]
-        of_seed = {"run": run.id, **measure(run, record)}
-        found.setdefault(str(variant), {})[str(seed)] = of_seed
+    for (name, seed), run in runs.items():
+        of_seed = {"run": run.id, **measure(run, records[name, seed])}
+        found.setdefault(name, {})[seed] = of_seed
     return found
 
 
@@ -175,19 +187,14 @@ def finished(future: Future, name: str) -> dict:
     return record
 
 
-def over_training(
-    sweep: Sweep, run: RunSettings, groups: Iterable[str] | None = None
-) -> dict[str, object]:
+def over_training(sweep: Sweep, run: RunSettings, *groups: str) -> dict[str, object]:
     """A run's evaluations: ``steps``, and ``accuracy`` of each group, by default of each type."""
     history = sweep.history(run)
-    groups = groups or [group for group in history[-1]["eval"] if "/" not in group]
-    return {
-        "steps": [event["step"] for event in history],
-        "accuracy": {
-            group: [event["eval"][group]["answer_accuracy"] for event in history]
-            for group in groups
-        },
+    accuracy = {
+        group: [event["eval"][group]["answer_accuracy"] for event in history]
+        for group in groups or [group for group in history[-1]["eval"] if "/" not in group]
     }
+    return {"steps": [event["step"] for event in history], "accuracy": accuracy}
 
 
 def tested(sweep: Sweep, run: RunSettings) -> tuple[Dataset, list[dict], np.ndarray]:
@@ -222,12 +229,13 @@ def write_result(
         "numbers": numbers,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    figures = [path.name for path in claim.draw(numbers, folder / "figure")]
-    tables = claim.tables(numbers)
+    figure, tables = claim.draw(numbers, folder / "figure")[0].name, claim.tables(numbers)
     for number, table in enumerate(tables, start=1):
-        write_text(folder / f"table_{number}.csv", csv_text(table))
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([table.header, *table.rows])
+        write_text(folder / f"table_{number}.csv", text.getvalue())
     write_json(folder / "numbers.json", result)
-    write_text(folder / "README.md", card(result, tables, figures[0]))
+    write_text(folder / "README.md", card(result, tables, figure))
     return result
 
 
@@ -244,31 +252,18 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
         lines.append("|" + "---|" * len(table.header))
         lines += ["| " + " | ".join(row) + " |" for row in table.rows]
         lines.append("")
-    lines += [
+    lines.append(
         f"Made by `{result['command']}`: {result['runs']:,} runs, "
         f"{result['compute_seconds'] / 60:,.0f} minutes of computing on {machine_words} "
-        f"({package_words}). All numbers: [numbers.json](numbers.json).",
-    ]
+        f"({package_words}). All numbers: [numbers.json](numbers.json)."
+    )
     return "\n".join(lines) + "\n"
-
-
-def csv_text(table: Table) -> str:
-    """A table as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.header)
-    writer.writerows(table.rows)
-    return text.getvalue()
 
 
 def machine(records: Sequence[Mapping]) -> dict[str, str]:
     """What the runs ran on: the trainers' devices, the processor, its cores."""
-    devices = sorted({record["device"] for record in records if "device" in record})
-    return {
-        "devices": "; ".join(devices),
-        "processor": processor(),
-        "cores": f"{os.cpu_count()} cores",
-    }
+    devices = "; ".join(sorted({record["device"] for record in records if "device" in record}))
+    return {"devices": devices, "processor": processor(), "cores": f"{os.cpu_count()} cores"}
 
 
 def versions(records: Sequence[Mapping]) -> dict[str, str]:

@@ -20,22 +20,19 @@ import numpy as np
 
 from coverage_principle.data import Dataset
 from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
-from coverage_principle.experiments.claims.base import (
-    NUM_TOKENS,
-    SEEDS,
-    Claim,
-    Table,
-    measured,
-    one_run,
-    tested,
-)
+from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.reporting.plots import BELOW, accuracy_axis, bars_of_seeds
+from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.statistics import Mean, mean_of, rate_of
-from coverage_principle.reporting.style import new_figure, save_figure
 
-SIZES = {"tiny": 180, "cpu": 2500, "gpu": 30000, "paper": 30000}
+TITLE = "Beyond coverage: property-based and shared-operator generalisation (2-hop)"
+PUBLISHED = (
+    "a taxonomy of three mechanisms (structure-based, property-based, shared-operator), without "
+    "numbers."
+)
+
+SIZES = base.by_scale(180, 2500, 30000, 30000)
 #: Tables of f1 and f2: the property is there or not.
 FAMILIES = ("random", "commutative", "modular")
 #: One function for both hops, with a seen split for each, and ways to share its computation: the
@@ -107,41 +104,32 @@ PANELS = {
 
 def collect(sweep: Sweep, scale: str) -> dict:
     """Both panels: accuracy of every group, variant and seed."""
-    stages = {"coverage": {"k_sweep": True}, "evaluate": {}}
-    runs = {
-        (name, seed): one_run(
-            scale, SIZES[scale], seed, label=name, data=data, train=train, **stages
-        )
-        for _, _, variants in PANELS.values()
-        for name, (data, train) in variants.items()
-        for seed in SEEDS[scale]
+    variants = {
+        name: {"size": SIZES[scale], "label": name, "data": data, "train": train, **base.TESTED}
+        for _, _, own in PANELS.values()
+        for name, (data, train) in own.items()
     }
 
     def measure(run: RunSettings, _record: Mapping) -> dict:
-        dataset, _, correct = tested(sweep, run)
+        dataset, _, correct = base.tested(sweep, run)
         found = {}
         for group, rows in item_groups(dataset).items():
             accuracy = float(correct[rows].mean()) if rows.any() else None
             found[group] = {"n": int(rows.sum()), "accuracy": accuracy}
         return {"groups": found}
 
-    found = measured(sweep, runs, measure)
+    found = base.measured(sweep, scale, variants, measure)
     panels = {}
-    for panel, (title, groups, variants) in PANELS.items():
+    for panel, (title, groups, names) in PANELS.items():
         own = {
             name: {
                 seed: {**run, "groups": {group: run["groups"][group] for group in groups}}
                 for seed, run in found[name].items()
             }
-            for name in variants
+            for name in names
         }
         panels[panel] = {"title": title, "groups": groups, "variants": own}
-    return {
-        "num_tokens": NUM_TOKENS[scale],
-        "size": SIZES[scale],
-        "chance": 1 / NUM_TOKENS[scale],
-        "panels": panels,
-    }
+    return {**base.world(scale), "size": SIZES[scale], "panels": panels}
 
 
 def accuracies(panel: Mapping, variant: str, group: str) -> list[float]:
@@ -219,7 +207,7 @@ def _comparison(panel: Mapping, variant: str, reached: str, control: str):
     return *(rate_of(accuracies(panel, variant, group)) for group in (reached, control)), verdict
 
 
-def tables(numbers: Mapping) -> list[Table]:
+def tables(numbers: Mapping) -> list[base.Table]:
     result = []
     for panel in numbers["panels"].values():
         rows = []
@@ -231,7 +219,7 @@ def tables(numbers: Mapping) -> list[Table]:
                 row.append(f"{rate_of(found)}, n = {n:,}" if found else "-")
             rows.append(row)
         title = f"Accuracy, {panel['title']}: mean over seeds (95 % interval)"
-        result.append(Table(title, ["variant", *panel["groups"].values()], rows))
+        result.append(base.Table(title, ["variant", *panel["groups"].values()], rows))
     return result
 
 
@@ -240,28 +228,18 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     panels = numbers["panels"].values()
     widths = [1 + len(panel["variants"]) for panel in panels]
     grid = {"sharey": True, "squeeze": False, "width_ratios": widths}
-    figure, (axes,) = new_figure(1.2 * sum(widths), 4.6, 1, len(panels), **grid)
+    figure, (axes,) = style.new_figure(1.2 * sum(widths), 4.6, 1, len(panels), **grid)
     for axis, panel in zip(axes, panels, strict=True):
         series = {
             label: [accuracies(panel, variant, group) for variant in panel["variants"]]
             for group, label in panel["groups"].items()
         }
-        bars_of_seeds(axis, series, panel["variants"], span=0.8)
-        accuracy_axis(axis, panel["title"], numbers["chance"], over="")
+        plots.bars_of_seeds(axis, series, panel["variants"], span=0.8)
+        plots.accuracy_axis(axis, panel["title"], numbers["chance"], over="")
         axis.set_ylim(0, 1.05)
-        axis.legend(**{**BELOW, "bbox_to_anchor": (0.5, -0.16)}, ncol=2)
+        axis.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.16)}, ncol=2)
     axes[0].set_ylabel("answer accuracy (bar: mean, dots: seeds)")
-    return save_figure(figure, stem)
+    return style.save_figure(figure, stem)
 
 
-CLAIM = Claim(
-    "g",
-    "mechanisms",
-    "Beyond coverage: property-based and shared-operator generalisation (2-hop)",
-    "a taxonomy of three mechanisms (structure-based, property-based, shared-operator), without "
-    "numbers.",
-    collect,
-    find,
-    tables,
-    draw,
-)
+CLAIM = base.Claim("g", "mechanisms", TITLE, PUBLISHED, collect, find, tables, draw)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 
 from coverage_principle.experiments.claims import scaling
-from coverage_principle.experiments.claims.base import Claim
-from coverage_principle.experiments.claims.scaling import Series, cut_off, one_series, searches
+
+TITLE = "Parameter scaling: does a larger model need less data? (2-hop)"
+PUBLISHED = (
+    "exponents 2.13, 2.26 and 2.28 for 68M, 96M and 1.5B parameters: 20 times the parameters bring "
+    "no gain."
+)
 
 #: Models of a scale, from small to large; one of them is claim c's.
 _MODELS: dict[str, dict[str, dict[str, object]]] = {
@@ -28,31 +31,27 @@ _MODELS: dict[str, dict[str, dict[str, object]]] = {
 }
 
 
-def series(scale: str) -> dict[str, Series]:
+def series(scale: str) -> dict[str, scaling.Series]:
     """One for each model."""
     published = dict(zip(_MODELS["paper"], (2.13, 2.26, 2.28), strict=True))
     return {
-        name: one_series("twohop", scale, train=changes, published=published.get(name))
+        name: scaling.one_series("twohop", scale, train=changes, published=published.get(name))
         for name, changes in _MODELS[scale].items()
     }
 
 
 def find(numbers: Mapping) -> list[str]:
     """What holds for each model, and whether a larger one needs less data."""
-    sentences, by_name = scaling.find(numbers), numbers["series"]
-    first, *_, last = by_name
-    low, high = by_name[first], by_name[last]
-    if all(one["fit"] for one in by_name.values()):
-        gain = high["fit"]["high"] < low["fit"]["low"]
+    sentences, every = scaling.find(numbers), list(numbers["series"].values())
+    small, large = (list(numbers["series"])[place] for place in (0, -1))
+    if all(one["fit"] for one in every):
+        gain = every[-1]["fit"]["high"] < every[0]["fit"]["low"]
         verdict = "falls clearly" if gain else "does not fall clearly"
-        left_out = any(s["required"] is None for one in by_name.values() for s in searches(one))
-        if gain and (cut_off(numbers) or left_out):
+        left_out = any(s["required"] is None for one in every for s in scaling.searches(one))
+        if gain and (scaling.cut_off(numbers) or left_out):
             verdict = "falls, but not clearly so: some trials were cut off or searches left out"
-        sentences.append(f"From {first} to {last} the exponent {verdict}.")
-    pairs = zip(searches(low), searches(high), strict=True)
-    both = [(small["required"], large["required"]) for small, large in pairs]
-    ratios = [large / small for small, large in both if small and large]
-    if ratios:
+        sentences.append(f"From {small} to {large} the exponent {verdict}.")
+    if ratios := scaling.ratios(numbers, large, small):
         sentences.append(
             f"At equal size and seed, the largest model needs {np.mean(ratios):.2f} times the data "
             f"of the smallest (range {min(ratios):.2f} to {max(ratios):.2f})."
@@ -60,14 +59,4 @@ def find(numbers: Mapping) -> list[str]:
     return sentences
 
 
-CLAIM = Claim(
-    "d",
-    "parameter_scaling",
-    "Parameter scaling: does a larger model need less data? (2-hop)",
-    "exponents 2.13, 2.26 and 2.28 for 68M, 96M and 1.5B parameters: 20 times the parameters bring "
-    "no gain.",
-    partial(scaling.collect, series),
-    find,
-    scaling.tables,
-    scaling.draw,
-)
+CLAIM = scaling.claim("d", "parameter_scaling", TITLE, PUBLISHED, series, find)

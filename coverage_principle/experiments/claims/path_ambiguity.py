@@ -9,22 +9,19 @@ import numpy as np
 
 from coverage_principle.data import read_json
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.claims.base import (
-    NUM_TOKENS,
-    SEEDS,
-    Claim,
-    Table,
-    measured,
-    one_run,
-    over_training,
-)
+from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.reporting.plots import accuracy_axis, bars_of_seeds, look
+from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.statistics import Mean, mean_of, rate_of
-from coverage_principle.reporting.style import new_figure, save_figure
 
-SIZES = {"tiny": 180, "cpu": 3000, "gpu": 50000, "paper": 50000}
+TITLE = "Path ambiguity: non-tree against 2-hop at equal data"
+PUBLISHED = (
+    "non-tree fails even with nearly all in-domain data (N = 50,000 of about 61,000, |X| = 50): "
+    "states cluster by (b, x2) and not by b (IICG near zero); chain of thought helps only in part."
+)
+
+SIZES = base.by_scale(180, 3000, 50000, 50000)
 TASKS_OF = {
     "2-hop": ("twohop", False),
     "non-tree": ("nontree", False),
@@ -39,37 +36,27 @@ SLOT = "x3"
 
 def collect(sweep: Sweep, scale: str) -> dict:
     """Both tasks with and without chain of thought: accuracy, and IICG by each key."""
-    cluster = {"cluster": {"group_by": list(KEYS), "k_groups": "none"}}
-    runs = {
-        (name, seed): one_run(
-            scale,
-            SIZES[scale],
-            seed,
-            label=f"{task}{' CoT' if cot else ''}",
-            task=task,
-            data={"cot": cot},
-            analyse=cluster,
-        )
+    variants = {
+        name: {
+            "size": SIZES[scale],
+            "label": f"{task}{' CoT' if cot else ''}",
+            "task": task,
+            "data": {"cot": cot},
+            "analyse": {"cluster": {"group_by": list(KEYS), "k_groups": "none"}},
+        }
         for name, (task, cot) in TASKS_OF.items()
-        for seed in SEEDS[scale]
     }
 
     def measure(run: RunSettings, _record: Mapping) -> dict:
         last = sweep.history(run)[-1]["eval"]["type_0"]
         return {
-            **over_training(sweep, run, ("train_inferred", "type_0")),
+            **base.over_training(sweep, run, "train_inferred", "type_0"),
             "final": last.get("free_exact_match", last["answer_accuracy"]),
             "iicg": {key: _iicg(sweep.folder(run) / "cluster", key) for key in KEYS},
         }
 
-    tasks = measured(sweep, runs, measure)
-    return {
-        "num_tokens": NUM_TOKENS[scale],
-        "size": SIZES[scale],
-        "keys": list(KEYS),
-        "chance": 1 / NUM_TOKENS[scale],
-        "tasks": tasks,
-    }
+    tasks = base.measured(sweep, scale, variants, measure)
+    return {**base.world(scale), "size": SIZES[scale], "keys": list(KEYS), "tasks": tasks}
 
 
 def _iicg(folder: Path, key: str) -> dict:
@@ -138,7 +125,7 @@ def _mean_difference(first: Sequence[float], second: Sequence[float]) -> Mean:
     return mean_of(list(np.subtract(first, second)))
 
 
-def tables(numbers: Mapping) -> list[Table]:
+def tables(numbers: Mapping) -> list[base.Table]:
     rows = []
     for name, runs in numbers["tasks"].items():
         row = [name, str(rate_of(_finals(runs)))]
@@ -153,40 +140,29 @@ def tables(numbers: Mapping) -> list[Table]:
         f"N = {numbers['size']:,}; means over seeds (95 % interval). With CoT, accuracy "
         "is exact match of what the model writes by itself"
     )
-    return [Table(title, header, rows)]
+    return [base.Table(title, header, rows)]
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
     """Accuracy over training of each task, and its IICG by b against (b, x2)."""
-    figure, (left, right) = new_figure(9.6, 3.6, 1, 2)
+    figure, (left, right) = style.new_figure(9.6, 3.6, 1, 2)
     tasks = numbers["tasks"]
     for number, (name, seeds) in enumerate(tasks.items()):
-        runs = list(seeds.values())
-        curve = np.mean([run["accuracy"]["type_0"] for run in runs], axis=0)
-        left.plot(runs[0]["steps"], curve, color=look(number)["color"], label=name)
-    accuracy_axis(left, "unseen compositions of seen facts (type_0)", numbers["chance"])
+        plots.mean_curve(left, seeds, "type_0", color=plots.look(number)["color"], label=name)
+    title = "unseen compositions of seen facts (type_0)"
+    plots.accuracy_axis(left, title, numbers["chance"])
     left.set_ylabel("answer accuracy, mean over seeds")
     left.legend(fontsize=7)
     series = {
-        f"grouped by ({key})": [_peaks(runs, key) for runs in tasks.values()]
+        f"grouped by ({key})": [_peaks(seeds, key) for seeds in tasks.values()]
         for key in numbers["keys"]
     }
-    bars_of_seeds(right, series, tasks, span=0.6)
+    plots.bars_of_seeds(right, series, tasks, span=0.6)
     right.axhline(0, color="black", linewidth=0.8)
     right.set_ylabel("IICG at x3, best layer, group-balanced")
     right.set_title("do type_0 states cluster by b, or by (b, x2)?")
     right.legend(fontsize=7)
-    return save_figure(figure, stem)
+    return style.save_figure(figure, stem)
 
 
-CLAIM = Claim(
-    "f",
-    "path_ambiguity",
-    "Path ambiguity: non-tree against 2-hop at equal data",
-    "non-tree fails even with nearly all in-domain data (N = 50,000 of about 61,000, |X| = 50): "
-    "states cluster by (b, x2) and not by b (IICG near zero); chain of thought helps only in part.",
-    collect,
-    find,
-    tables,
-    draw,
-)
+CLAIM = base.Claim("f", "path_ambiguity", TITLE, PUBLISHED, collect, find, tables, draw)

@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from coverage_principle.coverage import SearchSettings, smallest_amount
 from coverage_principle.coverage.required import GrowingWorld, RequiredData
 from coverage_principle.data import WorldSettings
-from coverage_principle.experiments.claims.base import Table, finished, training
+from coverage_principle.experiments.claims.base import Claim, Table, by_scale, finished, training
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.reporting.plots import BELOW, label_only, look, power_law, tokens_axis
+from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.required_data import summarise
 from coverage_principle.reporting.statistics import power_law_through
-from coverage_principle.reporting.style import new_figure, save_figure
 from coverage_principle.tasks import TASKS
 
 #: The rule of the published code: this accuracy on type_0, within so many epochs after the training
@@ -42,23 +43,6 @@ _COVERED, _KS = 0.99, (1, 2, 3)
 _TEST_SIZE = 300
 
 
-@dataclass(frozen=True)
-class Series:
-    """One line of the figure: a generator with flags, a model, and the sizes that are measured.
-
-    ``start`` is N at the smallest size from which the search begins; ``graph`` names the task's
-    graph; ``published`` is the exponent that the paper reports for this task, if it does.
-    """
-
-    task: str
-    graph: str
-    sizes: tuple[int, ...]
-    start: float
-    data: Mapping[str, object] = field(default_factory=dict)
-    train: Mapping[str, object] = field(default_factory=dict)
-    published: float | None = None
-
-
 #: How the searches of a scale train, beside what ``training`` says.
 _TRAIN: dict[str, dict[str, object]] = {
     "tiny": {"max_steps": 200},
@@ -73,46 +57,25 @@ _TRAIN: dict[str, dict[str, object]] = {
     "gpu": {"train_batch_size": 2048, "max_steps": 20000, "eval_steps": 100, "warmup_steps": 500},
     "paper": {},
 }
-_TOLERANCE = {"tiny": 0.5, "cpu": 0.12, "gpu": 0.05, "paper": 0.03}
-_SEEDS = {"tiny": (42,), "cpu": (42, 43), "gpu": (42, 43, 44), "paper": (42, 43, 44)}
-PAPER_SIZES = (30, 50, 70, 100, 150, 200)
-
-#: Sizes |X| of each task at each scale, and the N from which the smallest is searched.
-_SIZES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
-    "tiny": {
-        "twohop": ((3, 4), 8),
-        "parallel2hop": ((3, 4), 15),
-        "threehop": ((3, 4), 15),
-        "fivehop": ((2, 3), 8),
-    },
-    "cpu": {
-        "twohop": ((16, 20, 28), 1700),
-        "parallel2hop": ((7, 9, 12), 540),
-        "threehop": ((9, 11), 1500),
-        "fivehop": ((7, 10, 14), 280),
-    },
-    "gpu": {
-        "twohop": ((20, 30, 50, 70), 2600),
-        "parallel2hop": ((12, 20, 30, 40), 2500),
-        "threehop": ((12, 20, 30, 40), 5000),
-        "fivehop": ((12, 20, 30, 50), 1000),
-    },
-    "paper": {
-        "twohop": (PAPER_SIZES, 5000),
-        "parallel2hop": ((20, 30, 50, 70, 100), 10000),
-        "threehop": ((20, 30, 50, 70, 100), 20000),
-        "fivehop": (PAPER_SIZES, 4000),
-    },
-}
+_TOLERANCE = by_scale(0.5, 0.12, 0.05, 0.03)
+_SEEDS = by_scale((42,), (42, 43), (42, 43, 44), (42, 43, 44))
 #: Three steps one after the other need three layers, where the scale's own model has two.
-DEEP: dict[str, dict[str, object]] = {
-    "tiny": {"n_layer": 3},
-    "cpu": {"n_layer": 3},
-    "gpu": {},
-    "paper": {},
+_DEEP = by_scale({"n_layer": 3}, {"n_layer": 3}, {}, {})
+
+#: Sizes |X| of each task, and the N from which the smallest is searched.
+PAPER_SIZES = (30, 50, 70, 100, 150, 200)
+_SIZES = {
+    "twohop": by_scale((3, 4), (16, 20, 28), (20, 30, 50, 70), PAPER_SIZES),
+    "parallel2hop": by_scale((3, 4), (7, 9, 12), (12, 20, 30, 40), (20, 30, 50, 70, 100)),
+    "threehop": by_scale((3, 4), (9, 11), (12, 20, 30, 40), (20, 30, 50, 70, 100)),
 }
+_STARTS = {
+    "twohop": by_scale(8, 1700, 2600, 5000),
+    "parallel2hop": by_scale(15, 540, 2500, 10000),
+    "threehop": by_scale(15, 1500, 5000, 20000),
+}
+#: The generator of a task where it has another name, and how tasks are called in figures.
 _SCRIPTS = {"parallel2hop": "parallel-twohop"}
-#: How a task is called in figures.
 TITLES = {
     "twohop": "2-hop",
     "parallel2hop": "parallel 2-hop",
@@ -121,12 +84,33 @@ TITLES = {
 }
 
 
+@dataclass(frozen=True)
+class Series:
+    """One line of the figure: a task and a model, and the sizes |X| that are measured.
+
+    ``start`` is N at the smallest size from which the search begins; ``train`` are flags of the
+    training; ``published`` is the exponent that the paper reports, if it does.
+    """
+
+    task: str
+    sizes: tuple[int, ...]
+    start: float
+    train: Mapping[str, object] = field(default_factory=dict)
+    cot: bool = False
+    published: float | None = None
+
+    @property
+    def score(self) -> str:
+        """What is to be reached: with bridges, what the model writes by itself has to be right."""
+        return "free_exact_match" if self.cot else "answer_accuracy"
+
+
 def one_series(
-    graph: str, scale: str, at: tuple[tuple[int, ...], int] | None = None, **more: object
+    task: str, scale: str, sizes: Mapping = _SIZES, starts: Mapping = _STARTS, **more: Any
 ) -> Series:
-    """The series of a task's graph; ``at`` gives other sizes and start than the task's own."""
-    sizes, start = at or _SIZES[scale][graph]
-    return Series(_SCRIPTS.get(graph, graph), graph, sizes, start, **more)
+    """The series of a task at the sizes of a scale."""
+    train = _DEEP[scale] if task == "threehop" else {}
+    return Series(task, sizes[task][scale], starts[task][scale], **{"train": train, **more})
 
 
 def first_guess(series: Series, size: int) -> float:
@@ -139,45 +123,38 @@ def first_guess(series: Series, size: int) -> float:
 
 def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunSettings:
     """The training that tells whether ``amount`` items are enough."""
-    cot = bool(series.data.get("cot"))
-    settings = {
-        "task": series.task,
-        "seed": seed,
-        "data": {
-            "num_tokens": size,
-            "max_train_data_num": amount,
-            "atomic_facts": "none",
-            "test_size_for_type": _TEST_SIZE,
-            **series.data,
-        },
-        "train": training(
-            scale,
-            **{**_TRAIN[scale], **series.train},
-            stop_when=f"type_0:{_score(cot)}>={ACCURACY}",
-            patience_epochs_after_fit=EPOCHS,
-            stop_on_test=True,
-            test_types=["train_inferred", "type_0"],  # all that the rule reads
-        ),
+    data = {
+        "num_tokens": size,
+        "max_train_data_num": amount,
+        "atomic_facts": "none",
+        "test_size_for_type": _TEST_SIZE,
     }
-    label = f"{series.graph}{' CoT' if cot else ''} |X|={size} N={amount} seed={seed}"
+    rule = {
+        "stop_when": f"type_0:{series.score}>={ACCURACY}",
+        "patience_epochs_after_fit": EPOCHS,
+        "stop_on_test": True,
+        "test_types": ["train_inferred", "type_0"],  # all that the rule reads
+    }
+    settings = {
+        "task": _SCRIPTS.get(series.task, series.task),
+        "seed": seed,
+        "data": {**data, "cot": True} if series.cot else data,
+        "train": training(scale, **{**_TRAIN[scale], **series.train, **rule}),
+    }
+    label = f"{series.task}{' CoT' if series.cot else ''} |X|={size} N={amount} seed={seed}"
     return RunSettings.resolve(settings, label)
-
-
-def _score(cot: bool) -> str:
-    """What is to be reached: with bridges, what the model writes by itself has to be right."""
-    return "free_exact_match" if cot else "answer_accuracy"
 
 
 def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> dict:
     """One search; every trial with what came of it."""
-    graph = TASKS[series.graph]
+    graph = TASKS[series.task]
     most = int(_MOST * GrowingWorld(graph, WorldSettings(size, 1, seed=seed)).trainable)
     trials: dict[int, dict] = {}
 
     def reached(amount: int) -> bool:
         run = trial(series, scale, size, seed, amount)
         record = finished(sweep.submit(run), run.label)
-        accuracy = record["scores"]["type_0"][_score(bool(series.data.get("cot")))]
+        accuracy = record["scores"]["type_0"][series.score]
         trials[amount] = {
             "run": run.id,
             "accuracy": accuracy,
@@ -241,10 +218,10 @@ def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, .
     found: dict[str, dict] = {}
     settings = SearchSettings(k=_KS, share=_COVERED)
     for one in series.values():
-        title = TITLES[one.graph]
-        if one.data.get("cot") or title in found:
+        title = TITLES[one.task]
+        if one.cot or title in found:
             continue
-        data = RequiredData(TASKS[one.graph], settings, root / f"required_{one.graph}.json")
+        data = RequiredData(TASKS[one.task], settings, root / f"required_{one.task}.json")
         for size in one.sizes:
             for seed in seeds:
                 data.find(size, seed)
@@ -304,6 +281,18 @@ def searches(series: Mapping) -> list[Mapping]:
     return [search for seeds in series["at"].values() for search in seeds.values()]
 
 
+def ratios(numbers: Mapping, name: str, other: str) -> list[float]:
+    """How many times the N of ``other`` a series requires, at each size and seed of both."""
+    of, to = (numbers["series"][one]["at"] for one in (name, other))
+    pairs = [
+        (search["required"], to[size][seed]["required"])
+        for size, seeds in of.items()
+        if size in to
+        for seed, search in seeds.items()
+    ]
+    return [n / m for n, m in pairs if n and m]
+
+
 def cut_off(numbers: Mapping) -> list[str]:
     """Trials whose training ended at its last step, so that N is not what they lacked."""
     sentences = []
@@ -353,22 +342,22 @@ def tables(numbers: Mapping) -> list[Table]:
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
     """Required N against |X| for each series, and the fitted exponents."""
-    figure, (left, right) = new_figure(9.6, 3.8, 1, 2, width_ratios=(3, 2))
+    figure, (left, right) = style.new_figure(9.6, 3.8, 1, 2, width_ratios=(3, 2))
     names = list(numbers["series"])
     for number, (name, series) in enumerate(numbers["series"].items()):
-        power_law(left, number, name, requirements(series["at"]), series["fit"])
+        plots.power_law(left, number, name, requirements(series["at"]), series["fit"])
     for name, side in numbers["coverage"].items():
-        own = look(names.index(name))["color"] if name in names else "grey"
+        own = plots.look(names.index(name))["color"] if name in names else "grey"
         _coverage_lines(left, side, own)
     if numbers["coverage"]:
         dotted = {"color": "black", "linestyle": ":", "linewidth": 1}
-        label_only(left, "99 % of unseen items k-covered", **dotted)
+        plots.label_only(left, "99 % of unseen items k-covered", **dotted)
     sizes = {int(size) for series in numbers["series"].values() for size in series["at"]}
     title = "smallest N that generalises, by seed"
-    tokens_axis(left, sizes, title, "training items required")
-    left.legend(ncols=3, **BELOW)
+    plots.tokens_axis(left, sizes, title, "training items required")
+    left.legend(ncols=3, **plots.BELOW)
     _exponents(right, numbers["series"])
-    return save_figure(figure, stem)
+    return style.save_figure(figure, stem)
 
 
 def _coverage_lines(axis, side: Mapping, colour: str) -> None:
@@ -381,9 +370,9 @@ def _coverage_lines(axis, side: Mapping, colour: str) -> None:
             x, y = points[-1]
             near = next((end for end in ends if 0.95 < end / y < 1.05), y)
             ends.setdefault(near, []).append(k)
-    style = {"textcoords": "offset points", "xytext": (3, -3), "color": colour, "fontsize": 7}
+    form = {"textcoords": "offset points", "xytext": (3, -3), "color": colour, "fontsize": 7}
     for y, ks in ends.items():
-        axis.annotate(f"k={','.join(ks)}", (x, y), **style)
+        axis.annotate(f"k={','.join(ks)}", (x, y), **form)
 
 
 def _exponents(axis, series: Mapping) -> None:
@@ -391,16 +380,23 @@ def _exponents(axis, series: Mapping) -> None:
     published = {"color": "black", "markeredgewidth": 2}
     fitted = [(i, name, one) for i, (name, one) in enumerate(series.items()) if one["fit"]]
     for place, (number, _, one) in enumerate(fitted):
-        fit, style = one["fit"], {"linestyle": "", "capsize": 3, "markersize": 5, **look(number)}
-        middle = fit["exponent"]
-        axis.errorbar(middle, place, xerr=[[middle - fit["low"]], [fit["high"] - middle]], **style)
+        middle, low, high = (one["fit"][name] for name in ("exponent", "low", "high"))
+        own = {"linestyle": "", "capsize": 3, "markersize": 5, **plots.look(number)}
+        axis.errorbar(middle, place, xerr=[[middle - low], [high - middle]], **own)
         if one.get("published") is not None:
             axis.plot(one["published"], place, "|", markersize=14, **published)
     if any(one.get("published") is not None for _, _, one in fitted):
         published |= {"linestyle": "", "markersize": 10}
-        label_only(axis, "published (8-layer GPT-2)", "|", **published)
-        axis.legend(**BELOW)
+        plots.label_only(axis, "published (8-layer GPT-2)", "|", **published)
+        axis.legend(**plots.BELOW)
     axis.set_yticks(range(len(fitted)), [name for _, name, _ in fitted], fontsize=8)
     axis.set_ylim(-0.6, len(fitted) - 0.4)
     axis.invert_yaxis()
     axis.set_xlabel("exponent of |X|, 95 % interval")
+
+
+def claim(
+    letter: str, name: str, title: str, published: str, series: Callable, find: Callable
+) -> Claim:
+    """A claim about these series (by scale), with what all of them share."""
+    return Claim(letter, name, title, published, partial(collect, series), find, tables, draw)
