@@ -124,6 +124,13 @@ def mean_of(values: Sequence[float]) -> Mean:
     return Mean(mean, mean - half, mean + half, n)
 
 
+def mean_difference(first: Sequence[float], second: Sequence[float]) -> Mean | None:
+    """By how much values exceed others, seed by seed; None unless there is one for each."""
+    if not len(first) or len(first) != len(second):
+        return None
+    return mean_of(np.subtract(first, second))
+
+
 def rate_of(values: Sequence[float]) -> Mean:
     """``mean_of`` for shares: the interval is cut to [0, 1]."""
     found = mean_of(values)

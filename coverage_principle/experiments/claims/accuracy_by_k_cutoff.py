@@ -12,7 +12,7 @@ from coverage_principle.experiments.claims import accuracy_by_data, base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
-from coverage_principle.reporting.statistics import auc, mean_of, rate_of
+from coverage_principle.reporting.statistics import auc, mean_difference, rate_of
 from coverage_principle.reporting.training_figures import accuracy_by_k
 
 TITLE = "Accuracy by k-cutoff over training (2-hop)"
@@ -107,10 +107,9 @@ def find(numbers: Mapping) -> list[str]:
             f"Among the type_0 items of N = {int(size):,}, the AUC of predicting which are "
             f"answered is: {', '.join(parts)}."
         )
-        k, other = found["k_cutoff"], found["neighbours"]
-        if not k or len(k) != len(other):
+        difference = mean_difference(found["k_cutoff"], found["neighbours"])
+        if difference is None:
             continue
-        difference = mean_of(list(np.subtract(k, other)))
         if difference.above_zero:
             sentences.append("The k-cutoff predicts clearly better than counting neighbours.")
         elif difference.below_zero:

@@ -24,7 +24,7 @@ from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
-from coverage_principle.reporting.statistics import Mean, mean_of, rate_of
+from coverage_principle.reporting.statistics import Mean, mean_difference, rate_of
 
 TITLE = "Beyond coverage: property-based and shared-operator generalisation (2-hop)"
 PUBLISHED = (
@@ -140,25 +140,23 @@ def accuracies(panel: Mapping, variant: str, group: str) -> list[float]:
 
 def find(numbers: Mapping) -> list[str]:
     sentences = []
-    property_panel, shared = (numbers["panels"][name] for name in ("property", "shared"))
+    by_property, shared = (numbers["panels"][name] for name in ("property", "shared"))
     for family in FAMILIES:
         for hop in ("f1", "f2"):
-            words = _comparison(property_panel, family, f"{hop}_mirror", f"{hop}_no_mirror")
-            if words:
-                sentences.append(
-                    f"{family} functions, {hop} call unseen: {words[0]} with the mirror seen, "
-                    f"{words[1]} without{words[2]}."
-                )
+            words = (
+                f"{family} functions, {hop} call unseen: {{}} with the mirror seen, {{}} without"
+            )
+            found = _comparison(by_property, family, f"{hop}_mirror", f"{hop}_no_mirror", words)
+            sentences += [found[1]] if found else []
     random, modular = (
-        accuracies(property_panel, family, "f1_no_mirror") for family in ("random", "modular")
+        accuracies(by_property, family, "f1_no_mirror") for family in ("random", "modular")
     )
     if random and modular:
         sentences.append(
             f"Where not even the mirror was seen, modular f1 gives {rate_of(modular)}, random f1 "
             f"{rate_of(random)}: a sum can be known from other calls with the same sum."
         )
-    sentences += _shared_sentences(shared)
-    return sentences
+    return sentences + _shared_sentences(shared)
 
 
 def _shared_sentences(panel: Mapping) -> list[str]:
@@ -166,16 +164,15 @@ def _shared_sentences(panel: Mapping) -> list[str]:
     clear, unclear = [], []
     for variant in panel["variants"]:
         for hop in ("f1", "f2"):
-            groups = f"{hop}_elsewhere", f"{hop}_nowhere"
-            gap = _gap(panel, variant, *groups)
-            if gap is not None and gap.above_zero:
-                words = _comparison(panel, variant, *groups)
-                clear.append(
-                    f"{variant}, {hop} call unseen: {words[0]} where the other hop has seen it, "
-                    f"{words[1]} where none has{words[2]}."
-                )
-            elif gap is not None:
-                unclear.append(gap.mean)
+            words = (
+                f"{variant}, {hop} call unseen: {{}} where the other hop has seen it, {{}} where "
+                "none has"
+            )
+            found = _comparison(panel, variant, f"{hop}_elsewhere", f"{hop}_nowhere", words)
+            if found and found[0].above_zero:
+                clear.append(found[1])
+            elif found:
+                unclear.append(found[0].mean)
     if unclear:
         clear.append(
             f"In {len(unclear)} of {len(unclear) + len(clear)} comparisons, over variants with one "
@@ -186,25 +183,23 @@ def _shared_sentences(panel: Mapping) -> list[str]:
     return clear
 
 
-def _gap(panel: Mapping, variant: str, reached: str, control: str) -> Mean | None:
-    """How much more often a group is answered than its control, by seed."""
+def _comparison(
+    panel: Mapping, variant: str, reached: str, control: str, words: str
+) -> tuple[Mean, str] | None:
+    """How much more often a group is answered than its control, by seed, and a sentence.
+
+    ``words`` take the two accuracies. None if the seeds of the two groups differ.
+    """
     with_it, without = (accuracies(panel, variant, group) for group in (reached, control))
-    if not with_it or len(with_it) != len(without):
-        return None
-    return mean_of(list(np.subtract(with_it, without)))
-
-
-def _comparison(panel: Mapping, variant: str, reached: str, control: str):
-    """Accuracy of the group that a mechanism may reach, of its control, and a verdict."""
-    gap = _gap(panel, variant, reached, control)
+    gap = mean_difference(with_it, without)
     if gap is None:
         return None
-    verdict = ""
+    sentence = words.format(rate_of(with_it), rate_of(without))
     if gap.above_zero:
-        verdict = f", a clear difference of {gap}"
+        sentence += f", a clear difference of {gap}"
     elif gap.low is not None:
-        verdict = f"; no clear difference ({gap})"
-    return *(rate_of(accuracies(panel, variant, group)) for group in (reached, control)), verdict
+        sentence += f"; no clear difference ({gap})"
+    return gap, sentence + "."
 
 
 def tables(numbers: Mapping) -> list[base.Table]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from coverage_principle.data import read_json
 from coverage_principle.errors import InputError
@@ -13,7 +11,7 @@ from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
-from coverage_principle.reporting.statistics import Mean, mean_of, rate_of
+from coverage_principle.reporting.statistics import mean_difference, mean_of, rate_of
 
 TITLE = "Path ambiguity: non-tree against 2-hop at equal data"
 PUBLISHED = (
@@ -106,23 +104,19 @@ def find(numbers: Mapping) -> list[str]:
         f"unseen compositions of seen facts is {finals}."
     ]
     for plain, ambiguous in (("2-hop", "non-tree"), ("2-hop, CoT", "non-tree, CoT")):
-        gap = _mean_difference(_finals(tasks[plain]), _finals(tasks[ambiguous]))
+        gap = mean_difference(_finals(tasks[plain]), _finals(tasks[ambiguous]))
         verdict = "clearly below" if gap.above_zero else "not clearly below"
         sentences.append(f"{ambiguous} is {verdict} {plain}: difference {gap}.")
     for name, runs in tasks.items():
         by_b, by_both = (_peaks(runs, key) for key in numbers["keys"])
         plain = mean_of(by_b)
         words = f"{name}: IICG at {SLOT} is {plain} by b and {mean_of(by_both)} by (b, x2)"
-        if _mean_difference(by_both, by_b).above_zero:
+        if mean_difference(by_both, by_b).above_zero:
             words += "; the states depend on x2 beside b"
         if plain.low is not None and not plain.above_zero:
             words += "; by b alone it is not clearly above 0"
         sentences.append(words + ".")
     return sentences
-
-
-def _mean_difference(first: Sequence[float], second: Sequence[float]) -> Mean:
-    return mean_of(list(np.subtract(first, second)))
 
 
 def tables(numbers: Mapping) -> list[base.Table]:
