@@ -37,12 +37,10 @@ _STRIDE = 1.25
 #: From the smallest |X| on, searches begin at N that grows with this power of |X|: rather too low
 #: than too high, since trials that are too small are short.
 _GUESS = 2.0
-#: Shares of items that coverage alone asks for, and at which k.
+#: The share of items that coverage alone asks for, and at which k.
 _COVERED, _KS = 0.99, (1, 2, 3)
 #: Test items of each type.
 _TEST_SIZE = 300
-
-
 #: How the searches of a scale train, beside what ``training`` says.
 _TRAIN: dict[str, dict[str, object]] = {
     "tiny": {"max_steps": 200},
