@@ -66,7 +66,8 @@ def add_settings(
         shown = options.get("default")
         if options.get("action") is None and shown not in (None, (), ""):
             values = shown if isinstance(shown, (tuple, list)) else [shown]
-            options["help"] += f" (default: {' '.join(map(str, values))})"
+            between = "," if spec.parse else " "
+            options["help"] += f" (default: {between.join(map(str, values))})"
         options["help"] = _named(options["help"], flags, "--").replace("%", "%%")
         options.pop("flag", None)
         parser.add_argument(flags[name], dest=name, **options)

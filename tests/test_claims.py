@@ -6,6 +6,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +16,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from coverage_principle.coverage import smallest_amount
 from coverage_principle.data import load_dataset
-from coverage_principle.experiments.claims import CLAIMS, SCALES, card, scaling
-from coverage_principle.experiments.claims.accuracy import neighbours
+from coverage_principle.experiments.claims import (
+    CLAIMS,
+    SCALES,
+    ClaimSettings,
+    card,
+    chain_of_thought,
+    data_scaling,
+    parameter_scaling,
+    register,
+    scaling,
+)
+from coverage_principle.experiments.claims.accuracy_by_k_cutoff import neighbours
 from coverage_principle.experiments.claims.mechanisms import item_groups
-from coverage_principle.reporting.statistics import auc, mean_of, rate_of
+from coverage_principle.reporting.statistics import auc, mean_of, power_law_through, rate_of
+from simpletransformers.settings import fields_of
 from tests.conftest import ROOT
 
 # --------------------------------------------------------------------------------------- measures
@@ -44,6 +59,8 @@ def test_means_have_students_interval():
     assert (mean.mean, mean.low, mean.high) == pytest.approx((0.5, low, high))
     assert (rate_of(values).low, rate_of([0.9, 1.0]).high) == (max(low, 0), 1.0)
     assert mean_of([3]).low is None and str(mean_of([3])) == "3.00"
+    assert mean_of([0.5, 0.6]).above_zero is False and mean_of([0.50, 0.51]).above_zero
+    assert mean_of([-0.50, -0.51]).below_zero and not mean_of([3]).above_zero
     with pytest.raises(ValueError, match="no values"):
         mean_of([])
 
@@ -73,7 +90,8 @@ def test_the_search_finds_the_smallest_sufficient_amount(threshold, start, most,
         asked.append(amount)
         return amount >= threshold
 
-    found = scaling.required_items(reached, start, most, tolerance)
+    how = {"tolerance": tolerance, "factor": 1.25, "geometric": True}
+    found = smallest_amount(reached, start, most, **how)
     if threshold > most:
         assert found is None
     else:
@@ -176,9 +194,13 @@ def series(factor, exponent, published=None):
     return at, published
 
 
+def fit_of(at):
+    return power_law_through(scaling.requirements(at))
+
+
 def test_exponents_are_said_with_interval_and_published_value():
     at, published = series(3, 2.26, 2.26)
-    one = {"published": published, "at": at, "fit": scaling._fit(at)}
+    one = {"published": published, "at": at, "fit": fit_of(at)}
     numbers = {
         "rule": "rule",
         "tolerance": 0.1,
@@ -198,8 +220,8 @@ def test_exponents_are_said_with_interval_and_published_value():
     assert "left out: 1 of 6 searches" in CLAIMS["data_scaling"].findings(numbers)[0]
     steep, _ = series(1, 3.0)
     numbers["series"] = {
-        "small": {"published": None, "at": steep, "fit": scaling._fit(steep)},
-        "large": {**one, "fit": scaling._fit(at)},
+        "small": {"published": None, "at": steep, "fit": fit_of(steep)},
+        "large": {**one, "fit": fit_of(at)},
     }
     assert "falls, but not clearly so" in CLAIMS["parameter_scaling"].findings(numbers)[2]
     at["40"]["2"]["required"] = at["40"]["1"]["required"]
@@ -207,9 +229,45 @@ def test_exponents_are_said_with_interval_and_published_value():
     numbers["series"] = {"2-hop": one}
     for seeds in at.values():
         seeds["1"]["required"] = seeds["2"]["required"] = None
-    numbers["series"]["2-hop"]["fit"] = scaling._fit(at)
+    numbers["series"]["2-hop"]["fit"] = fit_of(at)
     assert "no exponent, since in 6 of 6 searches" in CLAIMS["data_scaling"].findings(numbers)[0]
     assert "> 1,000,000" in str(CLAIMS["data_scaling"].tables(numbers))
+
+
+# -------------------------------------------------------------------------- claims and their files
+
+
+def test_a_claim_is_a_module_and_a_command():
+    modules = {path.stem for path in Path(scaling.__file__).parent.glob("*.py")}
+    commands = {path.stem for path in (ROOT / "script" / "reproduce").glob("*.py")}
+    assert set(CLAIMS) == commands - {"claim_command"} and set(CLAIMS) < modules
+    assert [claim.letter for claim in CLAIMS.values()] == list("abcdefg")
+    for name, claim in CLAIMS.items():
+        command = (ROOT / "script" / "reproduce" / f"{name}.py").read_text()
+        assert f'reproduce("{name}"' in command and f'"""Claim {claim.letter}: ' in command
+    assert fields_of(ClaimSettings)["scale"][1].choices == SCALES
+
+
+def test_a_claim_from_outside_takes_its_place():
+    toy = replace(CLAIMS["mechanisms"], letter="ab", name="toy")
+    try:
+        assert register(toy) is toy and register(toy) is toy
+        assert list(CLAIMS)[:3] == ["accuracy_by_data", "toy", "accuracy_by_k_cutoff"]
+        for taken in ({"name": "other"}, {"letter": "z"}):
+            with pytest.raises(ValueError, match="is there already: toy"):
+                register(replace(toy, **taken))
+    finally:
+        del CLAIMS["toy"]
+
+
+def test_the_script_for_all_claims_names_none_and_answers_help():
+    script = ROOT / "script" / "reproduce" / "all.sh"
+    assert not [name for name in CLAIMS if f"{name} " in script.read_text()]
+    shown = subprocess.run(
+        ["bash", script, "--scale", "cpu", "--help"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.startswith("Every claim,") and "[--scale {cpu,gpu,paper}]" in shown.stdout
+    assert "set -" not in shown.stdout and not shown.stderr
 
 
 # ---------------------------------------------------------------------------------------- settings
@@ -234,15 +292,15 @@ def test_every_scale_asks_for_runs_that_the_commands_take(scale):
             CLAIMS[name].collect(Recorder(), scale)
         runs = asked.value.args[0]
         assert len({run.id for run in runs}) > 1
-    for plan in (scaling.by_task, scaling.by_model, scaling.by_thought):
-        for series in plan(scale).values():
+    for claim in (data_scaling, parameter_scaling, chain_of_thought):
+        for series in claim.series(scale).values():
             run = scaling.trial(series, scale, series.sizes[0], 42, round(series.start))
             assert run.data["num_tokens"] == series.sizes[0]
             assert "type_0:" in run.train["stop_when"]
-    direct = scaling.by_task(scale)
-    for name, series in scaling.by_thought(scale).items():
+    direct = data_scaling.series(scale)
+    for name, series in chain_of_thought.series(scale).items():
         for size in series.sizes if name in direct else ():  # searches of claims c and e are shared
-            begins = [round(scaling._guess(one, size)) for one in (series, direct[name])]
+            begins = [round(scaling.first_guess(one, size)) for one in (series, direct[name])]
             assert begins[0] == begins[1]
 
 

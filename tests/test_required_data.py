@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from coverage_principle.coverage import in_domain_coverage, required_amounts, select
-from coverage_principle.coverage.required import Counts, GrowingWorld, RequiredData, Search
+from coverage_principle.coverage import (
+    SearchSettings,
+    in_domain_coverage,
+    required_amounts,
+    select,
+    smallest_amount,
+)
+from coverage_principle.coverage.required import Counts, GrowingWorld, RequiredData, search_name
 from coverage_principle.data import WorldSettings, draw_tables, load_dataset
 from coverage_principle.errors import InputError
 from coverage_principle.reporting.statistics import fit_power_law
@@ -109,18 +116,48 @@ def test_the_smallest_amount_is_found(threshold, tolerance):
     assert len(asked) == len(set(asked)) and max(asked) == 99_999
 
 
+def test_measured_amounts_narrow_a_search():
+    known, asked = {16: 0, 20: 1, 12: 0}, []
+
+    def reached(amount):
+        asked.append(amount)
+        return amount >= 18
+
+    # 20 is the first to be enough, and of the smaller ones 16 is known not to be.
+    assert smallest_amount(reached, 5, 100, tolerance=0.001, known=known) == 18
+    assert asked == [5, 10, 20, 16, 12, 18, 17]
+
+
+def test_searches_are_checked_and_named():
+    graph = TASKS["threehop"]
+    assert search_name(graph, SearchSettings()) == "threehop_b1_seen-0.7"
+    other = SearchSettings(value="b2", default_seen_ratio=0.5, function_family="modular")
+    assert search_name(graph, other) == "threehop_b2_seen-0.5_modular"
+    for wrong, words in (
+        ({"share": 1.0}, "`share` 1.0 is not between"),
+        ({"tolerance": 0.0}, "`tolerance` 0.0 is not between"),
+        ({"k": (0,)}, "`k` 0 is too small"),
+        ({"seeds": (-1,)}, "`seeds` -1 is too small"),
+    ):
+        with pytest.raises(InputError, match=words):
+            SearchSettings(**wrong)
+    with pytest.raises(InputError, match="function_family"):
+        RequiredData(graph, SearchSettings(function_family="odd"), Path("none.json"))
+
+
 def test_measurements_are_kept_and_gone_on_with(tmp_path):
-    search = Search(TASKS["twohop"], (1, 2))
+    search = TASKS["twohop"], SearchSettings(k=(1, 2))
     file = tmp_path / "measured.json"
-    found = RequiredData(search, file).find(10, 42)
+    found = RequiredData(*search, file).find(10, 42)
     calls = []
-    again = RequiredData(search, file)
+    again = RequiredData(*search, file)
     assert again.find(10, 42, calls.append) == found and not calls
     # A k that was not measured needs new measurements; another share does not need all.
-    assert RequiredData(Search(TASKS["twohop"], (1, 2, 3)), file).find(10, 42, calls.append)[1]
+    more = SearchSettings(k=(1, 2, 3))
+    assert RequiredData(TASKS["twohop"], more, file).find(10, 42, calls.append)[1]
     assert calls
     with pytest.raises(InputError, match="of another task or other worlds"):
-        RequiredData(Search(TASKS["twohop"], (1,), seen_ratio=0.5), file)
+        RequiredData(TASKS["twohop"], SearchSettings(k=(1,), default_seen_ratio=0.5), file)
     # Interrupted after three measurements, it goes on where it stopped.
     fresh = tmp_path / "fresh.json"
 
@@ -131,11 +168,11 @@ def test_measurements_are_kept_and_gone_on_with(tmp_path):
 
     calls.clear()
     with pytest.raises(KeyboardInterrupt):
-        RequiredData(search, fresh).find(10, 42, stop)
+        RequiredData(*search, fresh).find(10, 42, stop)
     before = len(json.loads(fresh.read_text())["measured"]["10/42"])
     calls.clear()
     assert before == 3
-    assert RequiredData(search, fresh).find(10, 42, calls.append) == found
+    assert RequiredData(*search, fresh).find(10, 42, calls.append) == found
     assert len(calls) == len(json.loads(fresh.read_text())["measured"]["10/42"]) - 3
 
 

@@ -9,14 +9,17 @@ unseen in-domain items can be counted: those outside the prefix whose every call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
 from coverage_principle.coverage.evidence import observe
+from coverage_principle.coverage.required_settings import SearchSettings
 from coverage_principle.data import (
     CompositionSpace,
     WorldSettings,
@@ -132,13 +135,13 @@ def fragment_of_value(graph: TaskGraph, value: str | None) -> tuple[tuple[int, .
     value = value or graph.functions[0].output
     if value not in graph.bridges:
         raise InputError(
-            f"--value {value} is no intermediate value of task {graph.name}; it has "
+            f"`value` {value} is no intermediate value of task {graph.name}; it has "
             f"{', '.join(graph.bridges) or 'none'}"
         )
     positions = graph.fragment_positions(value)
     if len(positions) == len(graph.inputs):
         raise InputError(
-            f"--value {value} of task {graph.name} depends on all {len(positions)} slots, which "
+            f"`value` {value} of task {graph.name} depends on all {len(positions)} slots, which "
             "leaves no context to compare its fragments in"
         )
     return positions, value
@@ -201,6 +204,47 @@ def _made(
 # ----------------------------------------------------------------------------------------- search
 
 
+def smallest_amount(
+    reached: Callable[[int], bool],
+    start: int,
+    most: int,
+    *,
+    tolerance: float,
+    factor: float = 2,
+    geometric: bool = False,
+    known: Collection[int] = (),
+) -> int | None:
+    """The smallest N with ``reached(N)``, to a relative tolerance; None if not even ``most`` is.
+
+    N grows from ``start`` by ``factor`` until it is enough. The largest amount below that is known
+    not to be is the other end, and the two are bisected; the end that is enough is returned. That
+    more never hurts is taken for granted.
+
+    By default the lower end is 0 where ``start`` is enough, and the bisection halves differences.
+    Where trials that are too large cost much, ``geometric`` looks below ``start`` by the same
+    ``factor``, and then halves ratios; it asks for no N below 2. ``known`` are amounts for which
+    ``reached`` costs nothing, read when N is enough for the first time.
+    """
+    low, high, amount = int(geometric), None, min(start, most)
+    while high is None or (geometric and low == 1 and high > 2):
+        if reached(amount):
+            high, amount = amount, max(2, round(amount / factor))
+        elif amount == most:
+            return None
+        else:
+            low, amount = amount, min(most, math.ceil(amount * factor))
+    low = max((n for n in known if n < high and not reached(n)), default=low)
+
+    def apart() -> bool:
+        return high > low * (1 + tolerance) if geometric else high - low > tolerance * high
+
+    while high - low > 1 and apart():
+        middle = round(math.sqrt(low * high)) if geometric else (low + high) // 2
+        middle = min(high - 1, max(low + 1, middle))
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return high
+
+
 def required_amounts(
     count: Callable[[int], Counts],
     trainable: int,
@@ -212,11 +256,10 @@ def required_amounts(
 ) -> dict[int, int | None]:
     """The smallest N at which a share of the unseen in-domain items is covered, for every k.
 
-    ``count(N)`` measures one amount; it is called once for each. N is doubled from ``start`` until
-    the share is reached and then bisected until the two ends are within ``tolerance`` of each
-    other, relatively; the upper end is returned, None where even all ``trainable`` items (less one,
-    so that something is unseen) do not reach the share. That the covered share grows with N is
-    taken for granted: it holds but for small noise once the domain itself is nearly complete.
+    ``count(N)`` measures one amount, for all k at once, and is called once for each. None where
+    even all ``trainable`` items (less one, so that something is unseen) do not reach the share.
+    That the covered share grows with N holds but for small noise once the domain itself is nearly
+    complete.
     """
     known: dict[int, Counts] = {}
 
@@ -225,80 +268,32 @@ def required_amounts(
             known[amount] = count(amount)
         return known[amount].share(k) >= share
 
-    most, found = trainable - 1, {}
-    for k in sorted(ks):
-        high = min(start, most)
-        while not reached(high, k) and high < most:
-            high = min(2 * high, most)
-        if not reached(high, k):
-            found[k] = None
-            continue
-        low = max((n for n in known if n < high and not reached(n, k)), default=0)
-        while high - low > max(1, tolerance * high):
-            middle = (low + high) // 2
-            low, high = (low, middle) if reached(middle, k) else (middle, high)
-        found[k] = high
-    return found
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is searched for, at any |X| and seed; named as the flags of ``required_data.py``.
-
-    ``InputError`` for a share or tolerance outside of (0, 1), and for a ``value`` whose fragments
-    have no context.
-    """
-
-    graph: TaskGraph
-    ks: tuple[int, ...]
-    value: str | None = None
-    seen_ratio: float = 0.7
-    function_family: str = "random"
-    share: float = 0.99
-    tolerance: float = 0.005
-
-    def __post_init__(self) -> None:
-        for name in ("share", "tolerance"):
-            if not 0 < getattr(self, name) < 1:
-                raise InputError(f"--{name} {getattr(self, name)} is not between 0 and 1")
-        object.__setattr__(self, "value", fragment_of_value(self.graph, self.value)[1])
-        self.settings(2, 0).check_task(self.graph)
-
-    def settings(self, num_tokens: int, seed: int) -> WorldSettings:
-        """The world of one |X| and seed; N is not settled there but searched for."""
-        return WorldSettings(
-            num_tokens,
-            1,
-            default_seen_ratio=self.seen_ratio,
-            seed=seed,
-            function_family=self.function_family,
+    return {
+        k: smallest_amount(
+            partial(reached, k=k), start, trainable - 1, tolerance=tolerance, known=known
         )
-
-    @property
-    def name(self) -> str:
-        """What tells files of these worlds apart: task, value, seen ratio, family."""
-        parts = [self.graph.name, self.value, f"seen-{self.seen_ratio:g}"]
-        if self.function_family != "random":
-            parts.append(self.function_family)
-        return "_".join(parts)
+        for k in sorted(ks)
+    }
 
 
 class RequiredData:
-    """Required amounts at any number of |X| and seeds; ``file`` keeps every measurement.
+    """Required amounts of a task at any |X| and seed; ``file`` keeps every measurement.
 
     A file of earlier measurements is read and gone on with. ``InputError`` if it is of another task
-    or other worlds.
+    or other worlds, or if the settings do not fit the task.
     """
 
-    def __init__(self, search: Search, file: Path) -> None:
-        self.search, self._file = search, file
+    def __init__(self, graph: TaskGraph, settings: SearchSettings, file: Path) -> None:
+        self.graph, self.settings, self._file = graph, settings, file
+        self.value = fragment_of_value(graph, settings.value)[1]
+        self._world(2, 0).check_task(graph)
         #: ``{|X|: {seed: {k: N or None}}}``
         self.amounts: dict[int, dict[int, dict[int, int | None]]] = {}
         self._about = {
-            "task": search.graph.to_dict(),
-            "value": search.value,
-            "default_seen_ratio": search.seen_ratio,
-            "function_family": search.function_family,
+            "task": graph.to_dict(),
+            "value": self.value,
+            "default_seen_ratio": settings.default_seen_ratio,
+            "function_family": settings.function_family,
         }
         self._measured: dict[str, dict[str, dict]] = {}
         if file.exists():
@@ -307,37 +302,59 @@ class RequiredData:
                 raise InputError(f"{file} is of another task or other worlds; move it away")
             self._measured = before["measured"]
 
+    def _world(self, num_tokens: int, seed: int) -> WorldSettings:
+        """The world of one |X| and seed; N is not settled there but searched for."""
+        return WorldSettings(
+            num_tokens,
+            1,
+            default_seen_ratio=self.settings.default_seen_ratio,
+            seed=seed,
+            function_family=self.settings.function_family,
+        )
+
     def find(
         self, num_tokens: int, seed: int, told: Callable[[int], None] = lambda _: None
     ) -> dict[int, int | None]:
         """The amounts of one world, ``{k: N}``; ``told`` is called with each N to be measured."""
-        search = self.search
-        world = GrowingWorld(search.graph, search.settings(num_tokens, seed))
+        settings = self.settings
+        world = GrowingWorld(self.graph, self._world(num_tokens, seed))
         measured = self._measured.setdefault(f"{num_tokens}/{seed}", {})
 
         def count(amount: int) -> Counts:
             known = measured.get(str(amount))
-            if known is None or any(str(k) not in known["covered"] for k in search.ks):
+            if known is None or any(str(k) not in known["covered"] for k in settings.k):
                 told(amount)
+                train = world.train(amount)
                 counts = in_domain_coverage(
-                    search.graph, world.tables, world.train(amount), search.ks, value=search.value
+                    self.graph, world.tables, train, settings.k, value=self.value
                 )
-                known = asdict(counts)
-                known["covered"] = {str(k): n for k, n in counts.covered.items()}
-                measured[str(amount)] = known
+                covered = {str(k): n for k, n in counts.covered.items()}
+                known = measured[str(amount)] = {"unseen": counts.unseen, "covered": covered}
                 write_json(self._file, {"about": self._about, "measured": self._measured})
             return Counts(known["unseen"], {int(k): n for k, n in known["covered"].items()})
 
         found = required_amounts(
             count,
             world.trainable,
-            search.ks,
-            share=search.share,
-            tolerance=search.tolerance,
+            settings.k,
+            share=settings.share,
+            tolerance=settings.tolerance,
             start=num_tokens**2,
         )
         self.amounts.setdefault(num_tokens, {})[seed] = found
         return found
+
+
+def search_name(graph: TaskGraph, settings: SearchSettings) -> str:
+    """What tells files of searches apart: task, value, seen ratio, family.
+
+    ``InputError`` if the task has no such value.
+    """
+    value = fragment_of_value(graph, settings.value)[1]
+    parts = [graph.name, value, f"seen-{settings.default_seen_ratio:g}"]
+    if settings.function_family != "random":
+        parts.append(settings.function_family)
+    return "_".join(parts)
 
 
 def asymptotic_exponent(k: int) -> float:

@@ -9,9 +9,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from coverage_principle.coverage import Coverage
-from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
-
-_MARKERS = "osD^vP*X"
+from coverage_principle.reporting.style import MARKERS, PALETTE, new_figure, save_figure
 
 
 def draw_sweep(coverage: Coverage, stem: Path) -> list[Path]:
@@ -42,7 +40,7 @@ def k_sweep_curve(
         axis.plot(
             *zip(*points, strict=True),
             color=PALETTE[i % len(PALETTE)],
-            marker=_MARKERS[i % len(_MARKERS)],
+            marker=MARKERS[i % len(MARKERS)],
             markersize=4,
             label=name,
             clip_on=False,

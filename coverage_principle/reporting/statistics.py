@@ -79,6 +79,13 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
     )
 
 
+def power_law_through(points: Sequence[tuple[float, float]]) -> dict[str, float] | None:
+    """``fit_power_law`` of ``(x, y)`` as a dictionary; None where there are too few points."""
+    if len(points) < 3 or len({x for x, _ in points}) < 2:
+        return None
+    return vars(fit_power_law(*zip(*points, strict=True)))
+
+
 @dataclass(frozen=True)
 class Mean:
     """A mean over ``n`` seeds and its 95 % interval (Student's t); no interval for n = 1."""
@@ -87,6 +94,16 @@ class Mean:
     low: float | None
     high: float | None
     n: int
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether the whole interval lies above 0; False without one."""
+        return self.low is not None and self.low > 0
+
+    @property
+    def below_zero(self) -> bool:
+        """Whether the whole interval lies below 0; False without one."""
+        return self.high is not None and self.high < 0
 
     def __str__(self) -> str:
         if self.low is None:
@@ -105,6 +122,13 @@ def mean_of(values: Sequence[float]) -> Mean:
 
     half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
     return Mean(mean, mean - half, mean + half, n)
+
+
+def mean_difference(first: Sequence[float], second: Sequence[float]) -> Mean | None:
+    """By how much values exceed others, seed by seed; None unless there is one for each."""
+    if not len(first) or len(first) != len(second):
+        return None
+    return mean_of(np.subtract(first, second))
 
 
 def rate_of(values: Sequence[float]) -> Mean:

@@ -21,6 +21,9 @@ PALETTE = (
     "#000000",
 )
 
+#: Markers of series, in the order of their colours.
+MARKERS = "osD^vP*X"
+
 #: Sequential map for quantities from zero up, diverging map for signed ones.
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 

@@ -3,24 +3,28 @@
 #
 #   bash script/reproduce/all.sh [--scale {cpu,gpu,paper}] [flags of the claims' commands]
 #
-# Run it again at any time: runs that are done are skipped, the one in flight goes on.
+# python script/reproduce/data_scaling.py --help lists these flags. Run it again at any time: runs
+# that are done are skipped, the one in flight goes on.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-. script/setup_env.sh
-set_up_environment
 
 scale=cpu output=""
 arguments=("$@")
 for ((i = 0; i < $#; i++)); do
     case "${arguments[i]}" in
+    -h | --help)
+        sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' script/reproduce/all.sh
+        exit ;;
     --scale) scale="${arguments[i + 1]:-}" ;;
     --scale=*) scale="${arguments[i]#*=}" ;;
     --output_dir) output="${arguments[i + 1]:-}" ;;
     --output_dir=*) output="${arguments[i]#*=}" ;;
     esac
 done
-for claim in accuracy_by_data accuracy_by_k_cutoff mechanisms path_ambiguity \
-    data_scaling chain_of_thought parameter_scaling; do
+. script/setup_env.sh
+set_up_environment
+claims="$(python -c 'from coverage_principle.experiments.claims import CLAIMS; print(*CLAIMS)')"
+for claim in $claims; do
     started=$SECONDS
     python "script/reproduce/$claim.py" "$@"
     seconds=$((SECONDS - started))

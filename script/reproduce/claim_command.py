@@ -10,32 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sweeping import interruptions, launcher_flags, sweeping, watch
 
-from coverage_principle.cli import run, table
-
-
-def claim_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the flags of every claim."""
-    parser = argparse.ArgumentParser(
-        description=description,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "--scale",
-        choices=("tiny", "cpu", "gpu", "paper"),
-        default="cpu",
-        help="tiny: only shows that it runs; cpu: minutes on a laptop; gpu: hours on one GPU; "
-        "paper: as published",
-    )
-    add(
-        "--output_dir",
-        default=None,
-        help="where runs and results go (default: results/reproduce/SCALE in the repository); "
-        "claims in one folder share their runs",
-    )
-    launcher_flags(parser, ("local", "slurm"))
-    return parser
+from coverage_principle.cli import add_settings, command_parser, run, settings_from, table
+from coverage_principle.experiments.claims import ClaimSettings
 
 
 def reproduce(name: str, description: str) -> None:
@@ -45,17 +21,16 @@ def reproduce(name: str, description: str) -> None:
         from coverage_principle.experiments.claims import CLAIMS, write_result
         from coverage_principle.paths import relative_to_root, repository_root
 
-        claim = CLAIMS[name]
-        default = repository_root() / "results" / "reproduce" / arguments.scale
-        root = Path(arguments.output_dir or default).resolve()
-        print(f"{claim.title}: scale {arguments.scale}, in {relative_to_root(root)}", flush=True)
+        claim, settings = CLAIMS[name], settings_from(ClaimSettings, arguments)
+        scale = settings.scale
+        default = repository_root() / "results" / "reproduce" / scale
+        root = Path(settings.output_dir or default).resolve()
+        print(f"{claim.title}: scale {scale}, in {relative_to_root(root)}", flush=True)
         with sweeping(arguments, root) as sweep:
-            numbers = watch(sweep, lambda: claim.collect(sweep, arguments.scale))
+            numbers = watch(sweep, lambda: claim.collect(sweep, scale))
         folder = root / name
-        command = f"python script/reproduce/{name}.py --scale {arguments.scale}"
-        result = write_result(
-            claim, numbers, folder, scale=arguments.scale, command=command, sweep=sweep
-        )
+        command = f"python script/reproduce/{name}.py --scale {scale}"
+        result = write_result(claim, numbers, folder, scale=scale, command=command, sweep=sweep)
         sweep.ledger.write_table()
         for one in claim.tables(numbers):
             print(f"\n{one.title}\n{table(one.header, one.rows)}")
@@ -67,4 +42,7 @@ def reproduce(name: str, description: str) -> None:
             "tables as CSV"
         )
 
-    run(claim_parser(description), main, refusals=interruptions)
+    parser = command_parser(description)
+    add_settings(parser, ClaimSettings)
+    launcher_flags(parser, ("local", "slurm"))
+    run(parser, main, refusals=interruptions)

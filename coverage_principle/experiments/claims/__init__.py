@@ -1,26 +1,15 @@
-"""The paper's claims, each as runs, numbers and the sentences that these allow."""
+"""The paper's claims, each as runs, numbers, the sentences that these allow, and their figure.
 
-from coverage_principle.experiments.claims import accuracy, ambiguity, mechanisms, scaling
-from coverage_principle.experiments.claims.base import (
-    SCALES,
-    Claim,
-    Table,
-    card,
-    write_result,
+A claim is a module of this folder with a ``CLAIM``; ``base`` says what that is.
+"""
+
+from simpletransformers.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "base": "SCALES Claim Table card write_result",
+        "registry": "CLAIMS register",
+        "settings": "ClaimSettings",
+    },
 )
-
-#: By name, in the order in which they are reported.
-CLAIMS: dict[str, Claim] = {
-    claim.name: claim
-    for claim in (
-        accuracy.BY_DATA,
-        accuracy.BY_K,
-        scaling.BY_TASK,
-        scaling.BY_MODEL,
-        scaling.BY_THOUGHT,
-        ambiguity.CLAIM,
-        mechanisms.CLAIM,
-    )
-}
-
-__all__ = ["CLAIMS", "SCALES", "Claim", "Table", "card", "write_result"]

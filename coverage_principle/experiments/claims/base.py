@@ -10,15 +10,28 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from coverage_principle.data import write_json, write_text
+import numpy as np
+
+from coverage_principle.data import Dataset, load_dataset, read_json, write_json, write_text
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.presets import SCALES, TRAINING
 
-#: Test items of each type.
-TEST_SIZE = {"tiny": 100, "cpu": 1000, "gpu": 2000, "paper": 2000}
+
+def by_scale(tiny: Any, cpu: Any, gpu: Any, paper: Any) -> dict[str, Any]:
+    """One value for each scale."""
+    return {"tiny": tiny, "cpu": cpu, "gpu": gpu, "paper": paper}
+
+
+#: Of the claims that compare runs at one |X|: |X|, seeds, and test items of each type.
+NUM_TOKENS = by_scale(8, 20, 50, 50)
+SEEDS = by_scale((42, 43), (42, 43, 44), (42, 43, 44), (42, 43, 44))
+TEST_SIZE = by_scale(100, 1000, 2000, 2000)
+#: Sections of a run whose test items are annotated with k-cutoffs and written with their outputs.
+TESTED = {"coverage": {"k_sweep": True}, "evaluate": {}}
 
 
 @dataclass(frozen=True)
@@ -36,9 +49,11 @@ class Claim:
 
     ``collect(sweep, scale)`` carries the runs out and returns JSON-ready numbers; from these alone
     ``findings`` computes sentences, ``tables`` tables, and ``draw(numbers, stem)`` figures (paths
-    with the PNG first). ``published`` says what the paper reports, as far as it is known.
+    with the PNG first). ``letter`` places the claim among the others; ``published`` says what the
+    paper reports, as far as it is known.
     """
 
+    letter: str
     name: str
     title: str
     published: str
@@ -48,17 +63,61 @@ class Claim:
     draw: Callable[[Mapping, Path], list[Path]]
 
 
+# ------------------------------------------------------------------------------------------- runs
+
+
 def training(scale: str, **changes: object) -> dict[str, object]:
     """The training settings of a scale, with a claim's own on top."""
     if scale not in SCALES:
-        raise InputError(f"--scale {scale} is not one of {', '.join(SCALES)}")
+        raise InputError(f"`scale` {scale} is not one of {', '.join(SCALES)}")
     return {**TRAINING[scale], **changes}
 
 
-def gathered(sweep: Sweep, runs: Mapping[str, RunSettings]) -> dict[str, dict]:
-    """Carry out named runs; the record of each. ``InputError`` names those that failed."""
+def one_run(scale: str, seed: int, size: int, label: str, **sections: Any) -> RunSettings:
+    """A run on ``size`` items at the scale's |X|, 2-hop unless ``task`` is given.
+
+    ``sections`` are those of a run's settings; ``data`` and ``train`` go on top of the scale's own.
+    """
+    data = {
+        "num_tokens": NUM_TOKENS[scale],
+        "max_train_data_num": size,
+        "test_size_for_type": TEST_SIZE[scale],
+        **sections.pop("data", {}),
+    }
+    train = training(scale, **sections.pop("train", {}))
+    settings = {"task": "twohop", "seed": seed, "data": data, "train": train, **sections}
+    return RunSettings.resolve(settings, f"{label} seed={seed}")
+
+
+def world(scale: str) -> dict[str, float]:
+    """|X| at a scale, and the accuracy of a guess."""
+    return {"num_tokens": NUM_TOKENS[scale], "chance": 1 / NUM_TOKENS[scale]}
+
+
+def measured(
+    sweep: Sweep,
+    scale: str,
+    variants: Mapping[str, Mapping],
+    measure: Callable[[RunSettings, Mapping], Mapping],
+) -> dict[str, dict[str, dict]]:
+    """Carry out every variant, with each seed of the scale, and measure it.
+
+    A variant is what ``one_run`` is called with; ``measure(run, record)`` is called for each run
+    when all are done. ``{variant: {seed: {"run": id, and what was measured}}}``; ``InputError``
+    names a run that failed.
+    """
+    runs = {
+        (name, str(seed)): one_run(scale, seed, **variant)
+        for name, variant in variants.items()
+        for seed in SEEDS[scale]
+    }
     futures = dict(zip(runs, sweep.submit_all(list(runs.values())), strict=True))
-    return {name: finished(future, name) for name, future in futures.items()}
+    records = {name: finished(future, "/".join(name)) for name, future in futures.items()}
+    found: dict[str, dict[str, dict]] = {}
+    for (name, seed), run in runs.items():
+        of_seed = {"run": run.id, **measure(run, records[name, seed])}
+        found.setdefault(name, {})[seed] = of_seed
+    return found
 
 
 def finished(future: Future, name: str) -> dict:
@@ -67,9 +126,29 @@ def finished(future: Future, name: str) -> dict:
     if record["status"] != "done":
         raise InputError(
             f"run {record['run']} ({name}) failed at {record['stage']}: {record['error']}; run "
-            "again with --retry_failed to try it once more"
+            "again with `retry_failed` to try it once more"
         )
     return record
+
+
+def over_training(sweep: Sweep, run: RunSettings, *groups: str) -> dict[str, object]:
+    """A run's evaluations: ``steps``, and ``accuracy`` of each group, by default of each type."""
+    history = sweep.history(run)
+    accuracy = {
+        group: [event["eval"][group]["answer_accuracy"] for event in history]
+        for group in groups or [group for group in history[-1]["eval"] if "/" not in group]
+    }
+    return {"steps": [event["step"] for event in history], "accuracy": accuracy}
+
+
+def tested(sweep: Sweep, run: RunSettings) -> tuple[Dataset, list[dict], np.ndarray]:
+    """A run's data set, the records of its test items, and which were answered: ``(n,)`` bool."""
+    items = read_json(sweep.folder(run) / "all_items.json")
+    correct = np.array([item["model_output"] == item["target_text"] for item in items])
+    return load_dataset(sweep.dataset(run)), items, correct
+
+
+# ----------------------------------------------------------------------------------------- results
 
 
 def write_result(
@@ -94,12 +173,13 @@ def write_result(
         "numbers": numbers,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    figures = [path.name for path in claim.draw(numbers, folder / "figure")]
-    tables = claim.tables(numbers)
+    figure, tables = claim.draw(numbers, folder / "figure")[0].name, claim.tables(numbers)
     for number, table in enumerate(tables, start=1):
-        write_text(folder / f"table_{number}.csv", csv_text(table))
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([table.header, *table.rows])
+        write_text(folder / f"table_{number}.csv", text.getvalue())
     write_json(folder / "numbers.json", result)
-    write_text(folder / "README.md", card(result, tables, figures[0]))
+    write_text(folder / "README.md", card(result, tables, figure))
     return result
 
 
@@ -116,31 +196,18 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
         lines.append("|" + "---|" * len(table.header))
         lines += ["| " + " | ".join(row) + " |" for row in table.rows]
         lines.append("")
-    lines += [
+    lines.append(
         f"Made by `{result['command']}`: {result['runs']:,} runs, "
         f"{result['compute_seconds'] / 60:,.0f} minutes of computing on {machine_words} "
-        f"({package_words}). All numbers: [numbers.json](numbers.json).",
-    ]
+        f"({package_words}). All numbers: [numbers.json](numbers.json)."
+    )
     return "\n".join(lines) + "\n"
-
-
-def csv_text(table: Table) -> str:
-    """A table as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.header)
-    writer.writerows(table.rows)
-    return text.getvalue()
 
 
 def machine(records: Sequence[Mapping]) -> dict[str, str]:
     """What the runs ran on: the trainers' devices, the processor, its cores."""
-    devices = sorted({record["device"] for record in records if "device" in record})
-    return {
-        "devices": "; ".join(devices),
-        "processor": processor(),
-        "cores": f"{os.cpu_count()} cores",
-    }
+    devices = "; ".join(sorted({record["device"] for record in records if "device" in record}))
+    return {"devices": devices, "processor": processor(), "cores": f"{os.cpu_count()} cores"}
 
 
 def versions(records: Sequence[Mapping]) -> dict[str, str]:

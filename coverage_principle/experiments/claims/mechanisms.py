@@ -14,23 +14,25 @@ compared with the items that the mechanism cannot reach, in the same model.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.data import Dataset, load_dataset, read_json
+from coverage_principle.data import Dataset
 from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
-from coverage_principle.experiments.claims.base import TEST_SIZE, Claim, Table, gathered, training
+from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.reporting.claim_figures import mechanisms as draw_mechanisms
-from coverage_principle.reporting.statistics import Mean, mean_of, rate_of
+from coverage_principle.reporting import plots, style
+from coverage_principle.reporting.statistics import Mean, mean_difference, rate_of
 
-PLANS = {
-    "tiny": {"num_tokens": 8, "size": 180, "seeds": (42, 43)},
-    "cpu": {"num_tokens": 20, "size": 2500, "seeds": (42, 43, 44)},
-    "gpu": {"num_tokens": 50, "size": 30000, "seeds": (42, 43, 44)},
-    "paper": {"num_tokens": 50, "size": 30000, "seeds": (42, 43, 44)},
-}
+TITLE = "Beyond coverage: property-based and shared-operator generalisation (2-hop)"
+PUBLISHED = (
+    "a taxonomy of three mechanisms (structure-based, property-based, shared-operator), without "
+    "numbers."
+)
+
+SIZES = base.by_scale(180, 2500, 30000, 30000)
 #: Tables of f1 and f2: the property is there or not.
 FAMILIES = ("random", "commutative", "modular")
 #: One function for both hops, with a seen split for each, and ways to share its computation: the
@@ -88,66 +90,46 @@ def item_groups(dataset: Dataset) -> dict[str, np.ndarray]:
     return groups
 
 
+#: Each panel's title, groups, and variants: flags of data and training.
+PANELS = {
+    "property": (
+        "property of the functions",
+        PROPERTY_GROUPS,
+        # Random is the default, and what claim a trains.
+        {f: ({} if f == "random" else {"function_family": f}, {}) for f in FAMILIES},
+    ),
+    "shared": ("one operator for both hops", SHARED_GROUPS, SHARED),
+}
+
+
 def collect(sweep: Sweep, scale: str) -> dict:
     """Both panels: accuracy of every group, variant and seed."""
-    plan = PLANS[scale]
     variants = {
-        **{("property", family): ({"function_family": family}, {}) for family in FAMILIES},
-        **{("shared", name): changes for name, changes in SHARED.items()},
+        name: {"size": SIZES[scale], "label": name, "data": data, "train": train, **base.TESTED}
+        for _, _, own in PANELS.values()
+        for name, (data, train) in own.items()
     }
-    runs = {
-        (*variant, str(seed)): _run(scale, plan, seed, *changes, label=variant[1])
-        for variant, changes in variants.items()
-        for seed in plan["seeds"]
-    }
-    gathered(sweep, {"/".join(name): run for name, run in runs.items()})
-    panels = {
-        "property": {"title": "property of the functions", "groups": PROPERTY_GROUPS},
-        "shared": {"title": "one operator for both hops", "groups": SHARED_GROUPS},
-    }
-    for (panel, variant, seed), run in runs.items():
-        dataset = load_dataset(sweep.dataset(run))
-        items = read_json(sweep.folder(run) / "all_items.json")
-        correct = np.array([item["model_output"] == item["target_text"] for item in items])
-        groups = item_groups(dataset)
-        panels[panel].setdefault("variants", {}).setdefault(variant, {})[seed] = {
-            "run": run.id,
-            "groups": {
-                group: {
-                    "n": int(groups[group].sum()),
-                    "accuracy": float(correct[groups[group]].mean())
-                    if groups[group].any()
-                    else None,
-                }
-                for group in panels[panel]["groups"]
-            },
+
+    def measure(run: RunSettings, _record: Mapping) -> dict:
+        dataset, _, correct = base.tested(sweep, run)
+        found = {}
+        for group, rows in item_groups(dataset).items():
+            accuracy = float(correct[rows].mean()) if rows.any() else None
+            found[group] = {"n": int(rows.sum()), "accuracy": accuracy}
+        return {"groups": found}
+
+    found = base.measured(sweep, scale, variants, measure)
+    panels = {}
+    for panel, (title, groups, names) in PANELS.items():
+        own = {
+            name: {
+                seed: {**run, "groups": {group: run["groups"][group] for group in groups}}
+                for seed, run in found[name].items()
+            }
+            for name in names
         }
-    return {
-        "num_tokens": plan["num_tokens"],
-        "size": plan["size"],
-        "chance": 1 / plan["num_tokens"],
-        "panels": panels,
-    }
-
-
-def _run(
-    scale: str, plan: Mapping, seed: int, data: Mapping, train: Mapping, *, label: str
-) -> RunSettings:
-    family = {k: v for k, v in data.items() if (k, v) != ("function_family", "random")}
-    settings = {
-        "task": "twohop",
-        "seed": seed,
-        "data": {
-            "num_tokens": plan["num_tokens"],
-            "max_train_data_num": plan["size"],
-            "test_size_for_type": TEST_SIZE[scale],
-            **family,
-        },
-        "coverage": {"k_sweep": True},
-        "train": training(scale, **train),
-        "evaluate": {},
-    }
-    return RunSettings.resolve(settings, f"{label} seed={seed}")
+        panels[panel] = {"title": title, "groups": groups, "variants": own}
+    return {**base.world(scale), "size": SIZES[scale], "panels": panels}
 
 
 def accuracies(panel: Mapping, variant: str, group: str) -> list[float]:
@@ -158,25 +140,23 @@ def accuracies(panel: Mapping, variant: str, group: str) -> list[float]:
 
 def find(numbers: Mapping) -> list[str]:
     sentences = []
-    property_panel, shared = (numbers["panels"][name] for name in ("property", "shared"))
+    by_property, shared = (numbers["panels"][name] for name in ("property", "shared"))
     for family in FAMILIES:
         for hop in ("f1", "f2"):
-            words = _comparison(property_panel, family, f"{hop}_mirror", f"{hop}_no_mirror")
-            if words:
-                sentences.append(
-                    f"{family} functions, {hop} call unseen: {words[0]} with the mirror seen, "
-                    f"{words[1]} without{words[2]}."
-                )
+            words = (
+                f"{family} functions, {hop} call unseen: {{}} with the mirror seen, {{}} without"
+            )
+            found = _comparison(by_property, family, f"{hop}_mirror", f"{hop}_no_mirror", words)
+            sentences += [found[1]] if found else []
     random, modular = (
-        accuracies(property_panel, family, "f1_no_mirror") for family in ("random", "modular")
+        accuracies(by_property, family, "f1_no_mirror") for family in ("random", "modular")
     )
     if random and modular:
         sentences.append(
             f"Where not even the mirror was seen, modular f1 gives {rate_of(modular)}, random f1 "
             f"{rate_of(random)}: a sum can be known from other calls with the same sum."
         )
-    sentences += _shared_sentences(shared)
-    return sentences
+    return sentences + _shared_sentences(shared)
 
 
 def _shared_sentences(panel: Mapping) -> list[str]:
@@ -184,16 +164,15 @@ def _shared_sentences(panel: Mapping) -> list[str]:
     clear, unclear = [], []
     for variant in panel["variants"]:
         for hop in ("f1", "f2"):
-            reached, control = f"{hop}_elsewhere", f"{hop}_nowhere"
-            gap = _gap(panel, variant, reached, control)
-            if gap is not None and gap.low is not None and gap.low > 0:
-                words = _comparison(panel, variant, reached, control)
-                clear.append(
-                    f"{variant}, {hop} call unseen: {words[0]} where the other hop has seen it, "
-                    f"{words[1]} where none has{words[2]}."
-                )
-            elif gap is not None:
-                unclear.append(gap.mean)
+            words = (
+                f"{variant}, {hop} call unseen: {{}} where the other hop has seen it, {{}} where "
+                "none has"
+            )
+            found = _comparison(panel, variant, f"{hop}_elsewhere", f"{hop}_nowhere", words)
+            if found and found[0].above_zero:
+                clear.append(found[1])
+            elif found:
+                unclear.append(found[0].mean)
     if unclear:
         clear.append(
             f"In {len(unclear)} of {len(unclear) + len(clear)} comparisons, over variants with one "
@@ -204,29 +183,26 @@ def _shared_sentences(panel: Mapping) -> list[str]:
     return clear
 
 
-def _gap(panel: Mapping, variant: str, reached: str, control: str) -> Mean | None:
-    """How much more often a group is answered than its control, by seed."""
+def _comparison(
+    panel: Mapping, variant: str, reached: str, control: str, words: str
+) -> tuple[Mean, str] | None:
+    """How much more often a group is answered than its control, by seed, and a sentence.
+
+    ``words`` take the two accuracies. None if the seeds of the two groups differ.
+    """
     with_it, without = (accuracies(panel, variant, group) for group in (reached, control))
-    if not with_it or len(with_it) != len(without):
-        return None
-    return mean_of(list(np.subtract(with_it, without)))
-
-
-def _comparison(panel: Mapping, variant: str, reached: str, control: str):
-    """Accuracy of the group that a mechanism may reach, of its control, and a verdict."""
-    gap = _gap(panel, variant, reached, control)
+    gap = mean_difference(with_it, without)
     if gap is None:
         return None
-    with_it, without = (accuracies(panel, variant, group) for group in (reached, control))
-    verdict = ""
-    if gap.low is not None and gap.low > 0:
-        verdict = f", a clear difference of {gap}"
+    sentence = words.format(rate_of(with_it), rate_of(without))
+    if gap.above_zero:
+        sentence += f", a clear difference of {gap}"
     elif gap.low is not None:
-        verdict = f"; no clear difference ({gap})"
-    return rate_of(with_it), rate_of(without), verdict
+        sentence += f"; no clear difference ({gap})"
+    return gap, sentence + "."
 
 
-def tables(numbers: Mapping) -> list[Table]:
+def tables(numbers: Mapping) -> list[base.Table]:
     result = []
     for panel in numbers["panels"].values():
         rows = []
@@ -237,23 +213,28 @@ def tables(numbers: Mapping) -> list[Table]:
                 found = accuracies(panel, variant, group)
                 row.append(f"{rate_of(found)}, n = {n:,}" if found else "-")
             rows.append(row)
-        result.append(
-            Table(
-                f"Accuracy, {panel['title']}: mean over seeds (95 % interval)",
-                ["variant", *panel["groups"].values()],
-                rows,
-            )
-        )
+        title = f"Accuracy, {panel['title']}: mean over seeds (95 % interval)"
+        result.append(base.Table(title, ["variant", *panel["groups"].values()], rows))
     return result
 
 
-CLAIM = Claim(
-    "mechanisms",
-    "Beyond coverage: property-based and shared-operator generalisation (2-hop)",
-    "a taxonomy of three mechanisms (structure-based, property-based, shared-operator), without "
-    "numbers.",
-    collect,
-    find,
-    tables,
-    draw_mechanisms,
-)
+def draw(numbers: Mapping, stem: Path) -> list[Path]:
+    """Accuracy on items outside of coverage, by whether a mechanism could reach them."""
+    panels = numbers["panels"].values()
+    widths = [1 + len(panel["variants"]) for panel in panels]
+    grid = {"sharey": True, "squeeze": False, "width_ratios": widths}
+    figure, (axes,) = style.new_figure(1.2 * sum(widths), 4.6, 1, len(panels), **grid)
+    for axis, panel in zip(axes, panels, strict=True):
+        series = {
+            label: [accuracies(panel, variant, group) for variant in panel["variants"]]
+            for group, label in panel["groups"].items()
+        }
+        plots.bars_of_seeds(axis, series, panel["variants"], span=0.8)
+        plots.accuracy_axis(axis, panel["title"], numbers["chance"], over="")
+        axis.set_ylim(0, 1.05)
+        axis.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.16)}, ncol=2)
+    axes[0].set_ylabel("answer accuracy (bar: mean, dots: seeds)")
+    return style.save_figure(figure, stem)
+
+
+CLAIM = base.Claim("g", "mechanisms", TITLE, PUBLISHED, collect, find, tables, draw)

@@ -1,24 +1,29 @@
-"""Claims c, d and e: how the training data that a model needs grows with the number of tokens."""
+"""What claims c, d and e share: how the data that a model needs grows with the number of tokens.
+
+For each series (a task and a model), |X| and seed the smallest N that generalises is searched for;
+a power law in |X| is fitted to what was found.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from coverage_principle.coverage.required import GrowingWorld, RequiredData, Search
+from coverage_principle.coverage import SearchSettings, smallest_amount
+from coverage_principle.coverage.required import GrowingWorld, RequiredData
 from coverage_principle.data import WorldSettings
-from coverage_principle.experiments.claims import scaling_words as words
-from coverage_principle.experiments.claims.base import Claim, finished, training
+from coverage_principle.experiments.claims.base import Claim, Table, by_scale, finished, training
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.reporting.claim_figures import scaling as draw_scaling
-from coverage_principle.reporting.statistics import fit_power_law
+from coverage_principle.reporting import plots, style
+from coverage_principle.reporting.required_data import summarise
+from coverage_principle.reporting.statistics import power_law_through
 from coverage_principle.tasks import TASKS
 
 #: The rule of the published code: this accuracy on type_0, within so many epochs after the training
@@ -32,29 +37,10 @@ _STRIDE = 1.25
 #: From the smallest |X| on, searches begin at N that grows with this power of |X|: rather too low
 #: than too high, since trials that are too small are short.
 _GUESS = 2.0
-#: Shares of items that coverage alone asks for, and at which k.
+#: The share of items that coverage alone asks for, and at which k.
 _COVERED, _KS = 0.99, (1, 2, 3)
 #: Test items of each type.
 _TEST_SIZE = 300
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line of the figure: a generator with flags, a model, and the sizes that are measured.
-
-    ``start`` is N at the smallest size from which the search begins; ``graph`` names the task's
-    graph; ``published`` is the exponent that the paper reports for this task, if it does.
-    """
-
-    task: str
-    graph: str
-    sizes: tuple[int, ...]
-    start: float
-    data: Mapping[str, object] = field(default_factory=dict)
-    train: Mapping[str, object] = field(default_factory=dict)
-    published: float | None = None
-
-
 #: How the searches of a scale train, beside what ``training`` says.
 _TRAIN: dict[str, dict[str, object]] = {
     "tiny": {"max_steps": 200},
@@ -69,54 +55,26 @@ _TRAIN: dict[str, dict[str, object]] = {
     "gpu": {"train_batch_size": 2048, "max_steps": 20000, "eval_steps": 100, "warmup_steps": 500},
     "paper": {},
 }
-_TOLERANCE = {"tiny": 0.5, "cpu": 0.12, "gpu": 0.05, "paper": 0.03}
-_SEEDS = {"tiny": (42,), "cpu": (42, 43), "gpu": (42, 43, 44), "paper": (42, 43, 44)}
-_PAPER_SIZES = (30, 50, 70, 100, 150, 200)
-
-#: Sizes |X| of each task at each scale, and the N from which the smallest is searched.
-_SIZES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
-    "tiny": {
-        "twohop": ((3, 4), 8),
-        "parallel2hop": ((3, 4), 15),
-        "threehop": ((3, 4), 15),
-        "fivehop": ((2, 3), 8),
-    },
-    "cpu": {
-        "twohop": ((16, 20, 28), 1700),
-        "parallel2hop": ((7, 9, 12), 540),
-        "threehop": ((9, 11), 1500),
-        "fivehop": ((7, 10, 14), 280),
-    },
-    "gpu": {
-        "twohop": ((20, 30, 50, 70), 2600),
-        "parallel2hop": ((12, 20, 30, 40), 2500),
-        "threehop": ((12, 20, 30, 40), 5000),
-        "fivehop": ((12, 20, 30, 50), 1000),
-    },
-    "paper": {
-        "twohop": (_PAPER_SIZES, 5000),
-        "parallel2hop": ((20, 30, 50, 70, 100), 10000),
-        "threehop": ((20, 30, 50, 70, 100), 20000),
-        "fivehop": (_PAPER_SIZES, 4000),
-    },
-}
-#: For chain of thought, which needs less.
-_COT_SIZES: dict[str, dict[str, tuple[tuple[int, ...], int]]] = {
-    "tiny": {"twohop": ((3, 4), 8), "threehop": ((3, 4), 10)},
-    "cpu": {"twohop": ((12, 20, 28), 480), "threehop": ((7, 9, 11), 240)},
-    "gpu": {"twohop": ((20, 30, 50, 70), 800), "threehop": ((12, 20, 30, 50), 1000)},
-    "paper": {"twohop": (_PAPER_SIZES, 2000), "threehop": (_PAPER_SIZES, 4000)},
-}
+_TOLERANCE = by_scale(0.5, 0.12, 0.05, 0.03)
+_SEEDS = by_scale((42,), (42, 43), (42, 43, 44), (42, 43, 44))
 #: Three steps one after the other need three layers, where the scale's own model has two.
-_DEEP: dict[str, dict[str, object]] = {
-    "tiny": {"n_layer": 3},
-    "cpu": {"n_layer": 3},
-    "gpu": {},
-    "paper": {},
+_DEEP = by_scale({"n_layer": 3}, {"n_layer": 3}, {}, {})
+
+#: Sizes |X| of each task, and the N from which the smallest is searched.
+PAPER_SIZES = (30, 50, 70, 100, 150, 200)
+_SIZES = {
+    "twohop": by_scale((3, 4), (16, 20, 28), (20, 30, 50, 70), PAPER_SIZES),
+    "parallel2hop": by_scale((3, 4), (7, 9, 12), (12, 20, 30, 40), (20, 30, 50, 70, 100)),
+    "threehop": by_scale((3, 4), (9, 11), (12, 20, 30, 40), (20, 30, 50, 70, 100)),
 }
+_STARTS = {
+    "twohop": by_scale(8, 1700, 2600, 5000),
+    "parallel2hop": by_scale(15, 540, 2500, 10000),
+    "threehop": by_scale(15, 1500, 5000, 20000),
+}
+#: The generator of a task where it has another name, and how tasks are called in figures.
 _SCRIPTS = {"parallel2hop": "parallel-twohop"}
-#: How a task is called in figures.
-_TITLES = {
+TITLES = {
     "twohop": "2-hop",
     "parallel2hop": "parallel 2-hop",
     "threehop": "3-hop",
@@ -124,70 +82,36 @@ _TITLES = {
 }
 
 
-def _series(graph: str, scale: str, *, cot: bool = False, **more: object) -> Series:
-    table = _COT_SIZES[scale] if cot and graph in _COT_SIZES[scale] else _SIZES[scale]
-    sizes, start = table[graph]
-    return Series(
-        _SCRIPTS.get(graph, graph), graph, sizes, start, {"cot": True} if cot else {}, **more
-    )
+@dataclass(frozen=True)
+class Series:
+    """One line of the figure: a task and a model, and the sizes |X| that are measured.
+
+    ``start`` is N at the smallest size from which the search begins; ``train`` are flags of the
+    training; ``published`` is the exponent that the paper reports, if it does.
+    """
+
+    task: str
+    sizes: tuple[int, ...]
+    start: float
+    train: Mapping[str, object] = field(default_factory=dict)
+    cot: bool = False
+    published: float | None = None
+
+    @property
+    def score(self) -> str:
+        """What is to be reached: with bridges, what the model writes by itself has to be right."""
+        return "free_exact_match" if self.cot else "answer_accuracy"
 
 
-def by_task(scale: str) -> dict[str, Series]:
-    """Claim c: direct answers."""
-    return {
-        _TITLES["twohop"]: _series("twohop", scale, published=2.26),
-        _TITLES["parallel2hop"]: _series("parallel2hop", scale, published=2.43),
-        _TITLES["threehop"]: _series("threehop", scale, train=_DEEP[scale], published=2.58),
-    }
+def one_series(
+    task: str, scale: str, sizes: Mapping = _SIZES, starts: Mapping = _STARTS, **more: Any
+) -> Series:
+    """The series of a task at the sizes of a scale."""
+    train = _DEEP[scale] if task == "threehop" else {}
+    return Series(task, sizes[task][scale], starts[task][scale], **{"train": train, **more})
 
 
-#: Claim d: models of a scale, from small to large; one of them is claim c's.
-_MODELS: dict[str, dict[str, dict[str, object]]] = {
-    "tiny": {"2 layers, 16": {}, "2 layers, 32": {"n_embd": 32}},
-    "cpu": {"2 layers, 48": {"n_embd": 48}, "2 layers, 80": {"n_embd": 80}, "2 layers, 128": {}},
-    "gpu": {
-        "4 layers, 384": {"n_layer": 4, "n_head": 6, "n_embd": 384},
-        "8 layers, 768": {},
-        "12 layers, 1024": {"n_layer": 12, "n_head": 16, "n_embd": 1024},
-    },
-    "paper": {
-        "4 layers, 768": {"n_layer": 4},
-        "8 layers, 768": {},
-        "48 layers, 1600": {"n_layer": 48, "n_head": 25, "n_embd": 1600},
-    },
-}
-
-
-def by_model(scale: str) -> dict[str, Series]:
-    """Claim d: the 2-hop task with models of several sizes."""
-    published = dict(zip(_MODELS["paper"], (2.13, 2.26, 2.28), strict=True))
-    return {
-        name: _series("twohop", scale, train=changes, published=published.get(name))
-        for name, changes in _MODELS[scale].items()
-    }
-
-
-def by_thought(scale: str) -> dict[str, Series]:
-    """Claim e: chain of thought, beside claim c's direct answers at the sizes that both have."""
-    two = _series("twohop", scale, cot=True, published=2.09)
-    three = _series("threehop", scale, cot=True, train=_DEEP[scale], published=1.76)
-    direct = by_task(scale)
-    return {
-        "2-hop": _at_sizes(direct["2-hop"], two.sizes),
-        "3-hop": _at_sizes(direct["3-hop"], three.sizes),
-        "2-hop, CoT": two,
-        "3-hop, CoT": three,
-        "5-hop, CoT": _series("fivehop", scale, cot=True, published=1.80),
-    }
-
-
-def _at_sizes(series: Series, sizes: tuple[int, ...]) -> Series:
-    """The series at those of its sizes that are among ``sizes``, with the same trials there."""
-    kept = tuple(size for size in series.sizes if size in sizes)
-    return replace(series, sizes=kept, start=_guess(series, kept[0]))
-
-
-def _guess(series: Series, size: int) -> float:
+def first_guess(series: Series, size: int) -> float:
     """N from which the search at ``size`` begins."""
     return series.start * (size / series.sizes[0]) ** _GUESS
 
@@ -197,68 +121,38 @@ def _guess(series: Series, size: int) -> float:
 
 def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunSettings:
     """The training that tells whether ``amount`` items are enough."""
-    cot = bool(series.data.get("cot"))
-    settings = {
-        "task": series.task,
-        "seed": seed,
-        "data": {
-            "num_tokens": size,
-            "max_train_data_num": amount,
-            "atomic_facts": "none",
-            "test_size_for_type": _TEST_SIZE,
-            **series.data,
-        },
-        "train": training(
-            scale,
-            **{**_TRAIN[scale], **series.train},
-            stop_when=f"type_0:{_score(cot)}>={ACCURACY}",
-            patience_epochs_after_fit=EPOCHS,
-            stop_on_test=True,
-            test_types=["train_inferred", "type_0"],  # all that the rule reads
-        ),
+    data = {
+        "num_tokens": size,
+        "max_train_data_num": amount,
+        "atomic_facts": "none",
+        "test_size_for_type": _TEST_SIZE,
     }
-    label = f"{series.graph}{' CoT' if cot else ''} |X|={size} N={amount} seed={seed}"
+    rule = {
+        "stop_when": f"type_0:{series.score}>={ACCURACY}",
+        "patience_epochs_after_fit": EPOCHS,
+        "stop_on_test": True,
+        "test_types": ["train_inferred", "type_0"],  # all that the rule reads
+    }
+    settings = {
+        "task": _SCRIPTS.get(series.task, series.task),
+        "seed": seed,
+        "data": {**data, "cot": True} if series.cot else data,
+        "train": training(scale, **{**_TRAIN[scale], **series.train, **rule}),
+    }
+    label = f"{series.task}{' CoT' if series.cot else ''} |X|={size} N={amount} seed={seed}"
     return RunSettings.resolve(settings, label)
-
-
-def _score(cot: bool) -> str:
-    """What is to be reached: with bridges, what the model writes by itself has to be right."""
-    return "free_exact_match" if cot else "answer_accuracy"
-
-
-def required_items(
-    reached: Callable[[int], bool], start: int, most: int, tolerance: float
-) -> int | None:
-    """The smallest N with ``reached(N)``, to a relative tolerance; None if not even ``most`` is.
-
-    N moves from ``start`` by a constant factor until a success and a failure are neighbours, and is
-    then bisected geometrically; the end that succeeded is returned. That more data never hurts is
-    taken for granted.
-    """
-    low, high, amount = 1, None, min(start, most)
-    while high is None or (low == 1 and high > 2):
-        if reached(amount):
-            high, amount = amount, max(2, round(amount / _STRIDE))
-        elif amount == most:
-            return None
-        else:
-            low, amount = amount, min(most, math.ceil(amount * _STRIDE))
-    while high > low * (1 + tolerance) and high - low > 1:
-        middle = min(high - 1, max(low + 1, round(math.sqrt(low * high))))
-        low, high = (low, middle) if reached(middle) else (middle, high)
-    return high
 
 
 def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> dict:
     """One search; every trial with what came of it."""
-    graph = TASKS[series.graph]
+    graph = TASKS[series.task]
     most = int(_MOST * GrowingWorld(graph, WorldSettings(size, 1, seed=seed)).trainable)
     trials: dict[int, dict] = {}
 
     def reached(amount: int) -> bool:
         run = trial(series, scale, size, seed, amount)
         record = finished(sweep.submit(run), run.label)
-        accuracy = record["scores"]["type_0"][_score(bool(series.data.get("cot")))]
+        accuracy = record["scores"]["type_0"][series.score]
         trials[amount] = {
             "run": run.id,
             "accuracy": accuracy,
@@ -268,137 +162,239 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
         }
         return accuracy >= ACCURACY
 
-    start = round(_guess(series, size))
-    required = required_items(reached, start, most, _TOLERANCE[scale])
-    return {
-        "required": required,
-        "most": most,
-        "trials": {str(n): trials[n] for n in sorted(trials)},
-    }
+    start = round(first_guess(series, size))
+    # A trial with too many items is long: the search keeps to the ratio from both sides.
+    how = {"tolerance": _TOLERANCE[scale], "factor": _STRIDE, "geometric": True}
+    required = smallest_amount(reached, start, most, **how)
+    by_amount = {str(n): trials[n] for n in sorted(trials)}
+    return {"required": required, "most": most, "trials": by_amount}
 
 
-def collect(
-    plan: Callable[[str], dict[str, Series]],
-    sweep: Sweep,
-    scale: str,
-) -> dict:
+def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) -> dict:
     """Every series at every size and seed, side by side as far as the launcher allows."""
-    series = plan(scale)
-    seeds = _SEEDS[scale]
-    # The largest first: at the end no long search is left alone.
-    wanted = sorted(
-        (
-            (name, size, seed)
-            for name, one in series.items()
-            for size in one.sizes
-            for seed in seeds
-        ),
-        key=lambda point: -point[1],
-    )
+    series, seeds = plan(scale), _SEEDS[scale]
+    wanted = [
+        (name, size, seed) for name in series for size in series[name].sizes for seed in seeds
+    ]
+    wanted.sort(key=lambda point: -point[1])  # at the end no long search is left alone
+
+    def search(point: tuple[str, int, int]) -> dict:
+        return _search(sweep, scale, series[point[0]], *point[1:])
+
     with ThreadPoolExecutor(len(wanted), thread_name_prefix="search") as pool:
-        found = dict(
-            zip(
-                wanted,
-                pool.map(lambda point: _search(sweep, scale, series[point[0]], *point[1:]), wanted),
-                strict=True,
-            )
-        )
-    numbers: dict[str, object] = {
+        found = dict(zip(wanted, pool.map(search, wanted), strict=True))
+    by_series = {}
+    for name, one in series.items():
+        at = {
+            str(size): {str(seed): found[name, size, seed] for seed in seeds} for size in one.sizes
+        }
+        fit = power_law_through(requirements(at))
+        by_series[name] = {"published": one.published, "at": at, "fit": fit}
+    return {
         "rule": f"type_0 >= {ACCURACY} within {EPOCHS} epochs after train_inferred >= 0.99",
         "accuracy": ACCURACY,
         "max_steps": training(scale, **_TRAIN[scale])["max_steps"],
         "tolerance": _TOLERANCE[scale],
         "seeds": list(seeds),
-        "series": {},
+        "series": by_series,
+        "coverage": _coverage_side(series, sweep.root, seeds),
     }
-    for name, one in series.items():
-        at = {
-            str(size): {str(seed): found[name, size, seed] for seed in seeds} for size in one.sizes
-        }
-        numbers["series"][name] = {"published": one.published, "at": at, "fit": _fit(at)}
-    numbers["coverage"] = _coverage_side(series, sweep.root, seeds)
-    return numbers
 
 
-def _fit(at: Mapping[str, Mapping[str, Mapping]]) -> dict | None:
-    """The power law through every seed's requirement; None with fewer than two sizes."""
-    points = [
-        (int(size), one["required"])
+def requirements(at: Mapping[str, Mapping[str, Mapping]]) -> list[tuple[int, int]]:
+    """``(|X|, required N)`` of every size and seed at which an N was enough."""
+    return [
+        (int(size), search["required"])
         for size, seeds in at.items()
-        for one in seeds.values()
-        if one["required"]
+        for search in seeds.values()
+        if search["required"]
     ]
-    if len(points) < 3 or len({size for size, _ in points}) < 2:
-        return None
-    return asdict(fit_power_law(*zip(*points, strict=True)))
 
 
-def _coverage_side(series: Mapping[str, Series], root: Path, seeds) -> dict:
+def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, ...]) -> dict:
     """What k-coverage alone asks for at the same sizes: by task (direct answers) and k."""
     found: dict[str, dict] = {}
+    settings = SearchSettings(k=_KS, share=_COVERED)
     for one in series.values():
-        if one.data.get("cot") or _TITLES[one.graph] in found:
+        title = TITLES[one.task]
+        if one.cot or title in found:
             continue
-        data = RequiredData(
-            Search(TASKS[one.graph], _KS, share=_COVERED), root / f"required_{one.graph}.json"
-        )
+        data = RequiredData(TASKS[one.task], settings, root / f"required_{one.task}.json")
         for size in one.sizes:
             for seed in seeds:
                 data.find(size, seed)
+        summary = summarise(data)
         by_k = {}
-        for k in _KS:
-            points = [
-                (size, amounts[k])
-                for size, worlds in data.amounts.items()
-                for amounts in worlds.values()
-                if amounts[k] is not None
-            ]
-            means = {
-                str(size): float(np.mean([n for s, n in points if s == size]))
-                for size in one.sizes
-                if any(s == size for s, _ in points)
-            }
-            enough = len(points) >= 3 and len(means) >= 2
-            by_k[str(k)] = {
-                "required": means,
-                "fit": asdict(fit_power_law(*zip(*points, strict=True))) if enough else None,
-            }
-        found[_TITLES[one.graph]] = {
-            "share": _COVERED,
-            "sizes": list(map(str, one.sizes)),
-            "k": by_k,
-        }
+        for k in map(str, _KS):
+            means = {}
+            for size, amounts in summary["required"].items():
+                if reached := [n for n in amounts[k]["by_seed"].values() if n is not None]:
+                    means[size] = float(np.mean(reached))
+            by_k[k] = {"required": means, "fit": summary["fits"].get(k)}
+        found[title] = {"share": _COVERED, "sizes": list(map(str, one.sizes)), "k": by_k}
     return found
 
 
-# ---------------------------------------------------------------------------------------- claims
+# ------------------------------------------------------------------------------ words and tables
 
-BY_TASK = Claim(
-    "data_scaling",
-    "Data scaling: required N against |X|",
-    "required N grows as |X|^2.26 (2-hop), 2.43 (parallel 2-hop) and 2.58 (3-hop), all R^2 > 0.98.",
-    partial(collect, by_task),
-    words.find,
-    words.tables,
-    draw_scaling,
-)
-BY_MODEL = Claim(
-    "parameter_scaling",
-    "Parameter scaling: does a larger model need less data? (2-hop)",
-    "exponents 2.13, 2.26 and 2.28 for 68M, 96M and 1.5B parameters: 20 times the parameters bring "
-    "no gain.",
-    partial(collect, by_model),
-    words.compare_models,
-    words.tables,
-    draw_scaling,
-)
-BY_THOUGHT = Claim(
-    "chain_of_thought",
-    "Chain of thought: what writing the bridges saves",
-    "exponents 2.09 (2-hop), 1.76 (3-hop) and 1.80 (5-hop) with chain of thought, against 2.26 and "
-    "2.58 without.",
-    partial(collect, by_thought),
-    words.compare_thought,
-    words.tables,
-    draw_scaling,
-)
+
+def find(numbers: Mapping) -> list[str]:
+    """The exponent of each series, what is left open, and what coverage alone asks for."""
+    sentences = []
+    for name, series in numbers["series"].items():
+        fit, all_of_it = series["fit"], searches(series)
+        missing = sum(search["required"] is None for search in all_of_it)
+        if fit is None:
+            sentences.append(
+                f"{name}: no exponent, since in {missing} of {len(all_of_it)} searches no N below "
+                "the number of compositions was enough."
+            )
+            continue
+        words = (
+            f"{name}: required N grows as |X|^{fit['exponent']:.2f} (95 % interval "
+            f"{fit['low']:.2f} to {fit['high']:.2f}, R^2 {fit['r2']:.3f})"
+        )
+        if (published := series["published"]) is not None:
+            where = "within" if fit["low"] <= published <= fit["high"] else "outside of"
+            words += f"; the published {published:.2f} lies {where} it"
+        if missing:
+            words += (
+                f"; left out: {missing} of {len(all_of_it)} searches, in which no N below the "
+                "number of compositions was enough"
+            )
+        sentences.append(words + ".")
+    sentences += cut_off(numbers)
+    for name, side in numbers["coverage"].items():
+        fits = {k: entry["fit"] for k, entry in side["k"].items() if entry["fit"]}
+        if parts := [f"{fit['exponent']:.2f} at k = {k}" for k, fit in fits.items()]:
+            sentences.append(
+                f"For the {name} task, covering {side['share']:.0%} of the unseen in-domain items "
+                f"at these sizes asks for exponents of {', '.join(parts)}."
+            )
+    return sentences
+
+
+def searches(series: Mapping) -> list[Mapping]:
+    """One for each size and seed."""
+    return [search for seeds in series["at"].values() for search in seeds.values()]
+
+
+def ratios(numbers: Mapping, name: str, other: str) -> list[float]:
+    """How many times the N of ``other`` a series requires, at each size and seed of both."""
+    of, to = (numbers["series"][one]["at"] for one in (name, other))
+    pairs = [
+        (search["required"], to[size][seed]["required"])
+        for size, seeds in of.items()
+        if size in to
+        for seed, search in seeds.items()
+    ]
+    return [n / m for n, m in pairs if n and m]
+
+
+def cut_off(numbers: Mapping) -> list[str]:
+    """Trials whose training ended at its last step, so that N is not what they lacked."""
+    sentences = []
+    for name, series in numbers["series"].items():
+        failed = [
+            trial
+            for search in searches(series)
+            for trial in search["trials"].values()
+            if trial["accuracy"] < numbers["accuracy"]
+        ]
+        cut = sum(trial["steps"] >= numbers["max_steps"] for trial in failed)
+        if cut:
+            sentences.append(
+                f"{name}: {cut} of {len(failed)} trials that failed were cut off at step "
+                f"{numbers['max_steps']:,}, before the rule ended them; "
+                "longer training might have needed fewer items."
+            )
+    return sentences
+
+
+def tables(numbers: Mapping) -> list[Table]:
+    rows = []
+    for name, series in numbers["series"].items():
+        for size, seeds in series["at"].items():
+            found = [(one["required"], one["most"]) for one in seeds.values()]
+            rows.append([name, size, *(f"{n:,}" if n else f"> {most:,}" for n, most in found)])
+    header = ["task or model", "|X|", *(f"seed {seed}" for seed in numbers["seeds"])]
+    result = [Table(f"Required N ({numbers['rule']}; to {numbers['tolerance']:.0%})", header, rows)]
+    rows = []
+    for name, side in numbers["coverage"].items():
+        for size in side["sizes"]:
+            needed = [entry["required"].get(size) for entry in side["k"].values()]
+            rows.append([name, size, *("-" if n is None else f"{n:,.0f}" for n in needed)])
+        fits = [entry["fit"] for entry in side["k"].values()]
+        rows.append([name, "exponent", *(f"{fit['exponent']:.2f}" if fit else "-" for fit in fits)])
+    if rows:
+        first = next(iter(numbers["coverage"].values()))
+        title = (
+            f"N at which {first['share']:.0%} of the unseen in-domain items are k-covered (mean)"
+        )
+        result.append(Table(title, ["task", "|X|", *(f"k = {k}" for k in first["k"])], rows))
+    return result
+
+
+# ----------------------------------------------------------------------------------------- figure
+
+
+def draw(numbers: Mapping, stem: Path) -> list[Path]:
+    """Required N against |X| for each series, and the fitted exponents."""
+    figure, (left, right) = style.new_figure(9.6, 3.8, 1, 2, width_ratios=(3, 2))
+    names = list(numbers["series"])
+    for number, (name, series) in enumerate(numbers["series"].items()):
+        plots.power_law(left, number, name, requirements(series["at"]), series["fit"])
+    for name, side in numbers["coverage"].items():
+        own = plots.look(names.index(name))["color"] if name in names else "grey"
+        _coverage_lines(left, side, own)
+    if numbers["coverage"]:
+        dotted = {"color": "black", "linestyle": ":", "linewidth": 1}
+        plots.label_only(left, "99 % of unseen items k-covered", **dotted)
+    sizes = {int(size) for series in numbers["series"].values() for size in series["at"]}
+    title = "smallest N that generalises, by seed"
+    plots.tokens_axis(left, sizes, title, "training items required")
+    left.legend(ncols=3, **plots.BELOW)
+    _exponents(right, numbers["series"])
+    return style.save_figure(figure, stem)
+
+
+def _coverage_lines(axis, side: Mapping, colour: str) -> None:
+    """What k-coverage alone asks for, a dotted line for each k; lines that meet share a label."""
+    ends: dict[float, list[str]] = {}
+    for k, entry in side["k"].items():
+        points = [(int(size), amount) for size, amount in entry["required"].items()]
+        if len(points) > 1:
+            axis.plot(*zip(*points, strict=True), color=colour, linestyle=":", linewidth=1)
+            x, y = points[-1]
+            near = next((end for end in ends if 0.95 < end / y < 1.05), y)
+            ends.setdefault(near, []).append(k)
+    form = {"textcoords": "offset points", "xytext": (3, -3), "color": colour, "fontsize": 7}
+    for y, ks in ends.items():
+        axis.annotate(f"k={','.join(ks)}", (x, y), **form)
+
+
+def _exponents(axis, series: Mapping) -> None:
+    """Each series' exponent with its interval, and the published value where there is one."""
+    published = {"color": "black", "markeredgewidth": 2}
+    fitted = [(i, name, one) for i, (name, one) in enumerate(series.items()) if one["fit"]]
+    for place, (number, _, one) in enumerate(fitted):
+        middle, low, high = (one["fit"][name] for name in ("exponent", "low", "high"))
+        own = {"linestyle": "", "capsize": 3, "markersize": 5, **plots.look(number)}
+        axis.errorbar(middle, place, xerr=[[middle - low], [high - middle]], **own)
+        if one.get("published") is not None:
+            axis.plot(one["published"], place, "|", markersize=14, **published)
+    if any(one.get("published") is not None for _, _, one in fitted):
+        published |= {"linestyle": "", "markersize": 10}
+        plots.label_only(axis, "published (8-layer GPT-2)", "|", **published)
+        axis.legend(**plots.BELOW)
+    axis.set_yticks(range(len(fitted)), [name for _, name, _ in fitted], fontsize=8)
+    axis.set_ylim(-0.6, len(fitted) - 0.4)
+    axis.invert_yaxis()
+    axis.set_xlabel("exponent of |X|, 95 % interval")
+
+
+def claim(
+    letter: str, name: str, title: str, published: str, series: Callable, find: Callable
+) -> Claim:
+    """A claim about these series (by scale), with what all of them share."""
+    return Claim(letter, name, title, published, partial(collect, series), find, tables, draw)

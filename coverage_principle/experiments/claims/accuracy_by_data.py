@@ -1,0 +1,142 @@
+"""Claim a: accuracy against training data and training time (2-hop)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from coverage_principle.experiments.claims import base
+from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.sweep import Sweep
+from coverage_principle.reporting import plots, style
+from coverage_principle.reporting.statistics import rate_of
+
+TITLE = "Accuracy against training data and training time (2-hop)"
+PUBLISHED = (
+    "a sharp rise of in-domain accuracy around N = 20,000 at 50 tokens; out of the domain accuracy "
+    "stays at chance for all N and training times."
+)
+
+#: Training-set sizes.
+SIZES = base.by_scale(
+    (100, 180),
+    (800, 1600, 2000, 2500, 3000),
+    (5000, 10000, 15000, 20000, 30000),
+    (5000, 10000, 15000, 20000, 25000, 30000, 40000, 50000),
+)
+#: "Fitted" and "solved": from here on an accuracy counts as reached.
+_REACHED = 0.9
+
+
+def variants(sizes: tuple[int, ...]) -> dict[str, dict]:
+    """Trainings by size, every test item's k-cutoff and output kept."""
+    return {str(size): {"size": size, "label": f"2-hop N={size}", **base.TESTED} for size in sizes}
+
+
+def collect(sweep: Sweep, scale: str) -> dict:
+    """Every size and seed, with its evaluations over training."""
+
+    def measure(run: RunSettings, record: Mapping) -> dict:
+        covered = {k: share / 100 for k, (_, share) in record["k_sweep"].items() if share}
+        return {**base.over_training(sweep, run), "covered_share": covered}
+
+    sizes = base.measured(sweep, scale, variants(SIZES[scale]), measure)
+    return {**base.world(scale), "sizes": sizes}
+
+
+def final_accuracies(numbers: Mapping, size: str, group: str) -> list[float]:
+    """The last accuracy of a group for every seed of a size."""
+    return [run["accuracy"][group][-1] for run in numbers["sizes"][size].values()]
+
+
+def outside_groups(numbers: Mapping) -> list[str]:
+    """The types that hold an unseen fact."""
+    first = next(iter(next(iter(numbers["sizes"].values())).values()))
+    return sorted(g for g in first["accuracy"] if g.startswith("type_") and g != "type_0")
+
+
+def find(numbers: Mapping) -> list[str]:
+    sizes = list(numbers["sizes"])
+    inside = {size: rate_of(final_accuracies(numbers, size, "type_0")) for size in sizes}
+    low, high = sizes[0], sizes[-1]
+    sentences = [
+        f"With {numbers['num_tokens']} tokens, accuracy on unseen compositions of seen facts goes "
+        f"from {inside[low]} with {int(low):,} training items to {inside[high]} with "
+        f"{int(high):,} (means over {inside[high].n} seeds, 95 % intervals)."
+    ]
+    fitted = min(rate_of(final_accuracies(numbers, size, "train_inferred")).mean for size in sizes)
+    sentences.append(
+        f"Accuracy on training items is at least {fitted:.2f} at every size, so what grows is "
+        "generalisation."
+        if fitted >= _REACHED
+        else f"At the size where it is lowest, training accuracy is {fitted:.2f}, so part of the "
+        "growth is fitting."
+    )
+    top = max(
+        rate_of(final_accuracies(numbers, size, group)).mean
+        for group in outside_groups(numbers)
+        for size in sizes
+    )
+    words = (
+        f"Items with an unseen fact reach at most {top:.2f} (chance {numbers['chance']:.2f}) at "
+        "any size and type"
+    )
+    if top < 0.5 * inside[high].mean and inside[high].mean > _REACHED:
+        words += ": out of the domain the curve stays low, as published"
+    sentences.append(words + ".")
+    times = {
+        size: [_first_step(run, "type_0") for run in numbers["sizes"][size].values()]
+        for size in sizes
+    }
+    solved = {size: steps for size, steps in times.items() if None not in steps}
+    if solved:
+        parts = ", ".join(f"{np.mean(t):,.0f} at N = {int(s):,}" for s, t in solved.items())
+        sentences.append(
+            f"Steps until type_0 first reaches {_REACHED:g}, for the sizes at which every seed "
+            f"does: {parts}."
+        )
+    else:
+        sentences.append(f"At no size does every seed reach {_REACHED:g} on type_0.")
+    return sentences
+
+
+def _first_step(run: Mapping, group: str) -> int | None:
+    values = zip(run["steps"], run["accuracy"][group], strict=True)
+    return next((step for step, accuracy in values if accuracy >= _REACHED), None)
+
+
+def tables(numbers: Mapping) -> list[base.Table]:
+    groups = ["train_inferred", "type_0", *outside_groups(numbers)]
+    rows = [
+        [f"{int(size):,}", *(str(rate_of(final_accuracies(numbers, size, g))) for g in groups)]
+        for size in numbers["sizes"]
+    ]
+    title = "Final accuracy by training-set size, mean over seeds (95 % interval)"
+    return [base.Table(title, ["N", *groups], rows)]
+
+
+def draw(numbers: Mapping, stem: Path) -> list[Path]:
+    """Final accuracy by N for each type, and type_0 over training for each N."""
+    figure, (left, right) = style.new_figure(9.6, 3.6, 1, 2)
+    sizes = numbers["sizes"]
+    groups = next(iter(next(iter(sizes.values())).values()))["accuracy"]
+    for number, group in enumerate(groups):
+        finals = [final_accuracies(numbers, size, group) for size in sizes]
+        own = {"label": group, **plots.look(number)}
+        plots.with_interval(left, list(map(int, sizes)), finals, **own)
+    plots.accuracy_axis(left, "final accuracy", numbers["chance"], over="training items N")
+    left.set_ylabel("answer accuracy, mean over seeds")
+    left.legend(fontsize=7, loc="center right")
+    dashed = {"linestyle": "--", "linewidth": 0.9}
+    for colour, (size, seeds) in zip(plots.shades(len(sizes)), sizes.items(), strict=True):
+        plots.mean_curve(right, seeds, "type_0", color=colour, label=f"N = {int(size):,}")
+        plots.mean_curve(right, seeds, *outside_groups(numbers), color=colour, **dashed)
+    plots.label_only(right, "other types", color="black", **dashed)
+    plots.accuracy_axis(right, "type_0 over training", numbers["chance"])
+    right.legend(fontsize=7, **plots.BESIDE)
+    return style.save_figure(figure, stem)
+
+
+CLAIM = base.Claim("a", "accuracy_by_data", TITLE, PUBLISHED, collect, find, tables, draw)

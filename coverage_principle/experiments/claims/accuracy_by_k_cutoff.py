@@ -1,0 +1,206 @@
+"""Claim b: accuracy by k-cutoff over training, and how well it predicts answers (2-hop)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from coverage_principle.data import Dataset
+from coverage_principle.experiments.claims import accuracy_by_data, base
+from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.sweep import Sweep
+from coverage_principle.reporting import plots, style
+from coverage_principle.reporting.statistics import auc, mean_difference, rate_of
+from coverage_principle.reporting.training_figures import accuracy_by_k
+
+TITLE = "Accuracy by k-cutoff over training (2-hop)"
+PUBLISHED = (
+    "items of a high k-cutoff are learned early, those of a low one lag even after long training, "
+    "items outside of coverage stay at chance. No AUC is published."
+)
+
+#: Those of claim a's sizes at which coverage is partial.
+SIZES = base.by_scale((100,), (1600, 2000), (10000, 15000), (10000, 15000))
+#: Smaller groups of one k-cutoff are neither named nor drawn.
+_FEWEST = 20
+
+PREDICTORS = {
+    "k_cutoff": "k-cutoff",
+    "type": "type alone",
+    "neighbours": "training items that differ in one slot",
+}
+
+
+def collect(sweep: Sweep, scale: str) -> dict:
+    """Which items of partly covered test sets are answered, and what predicts it."""
+
+    def measure(run: RunSettings, _record: Mapping) -> dict:
+        history = sweep.history(run)
+        by_k = [accuracy_by_k(event["eval"]) for event in history]
+        return {
+            "steps": [event["step"] for event in history],
+            "by_k": {
+                str(k): {"n": n, "accuracy": [groups[k][0] for groups in by_k]}
+                for k, (_, n) in by_k[-1].items()
+            },
+            "auc": item_aucs(*base.tested(sweep, run)),
+        }
+
+    variants = accuracy_by_data.variants(SIZES[scale])
+    return {**base.world(scale), "sizes": base.measured(sweep, scale, variants, measure)}
+
+
+def item_aucs(
+    dataset: Dataset, items: list[dict], correct: np.ndarray
+) -> dict[str, dict[str, float | None]]:
+    """How well each predictor ranks answered items above others: ``{items: {predictor: AUC}}``.
+
+    ``items`` are test records with ``k_cutoff``, ``correct`` which of them were answered.
+    ``type_0`` compares only unseen compositions of seen facts with each other, ``unseen`` all that
+    are not training items.
+    """
+    kinds = np.array([item["type"] for item in items])
+    scores = {
+        "k_cutoff": np.array([item.get("k_cutoff") or 0 for item in items]),
+        "type": (kinds == "type_0").astype(int),
+        "neighbours": neighbours(dataset.test.inputs, dataset.train.inputs),
+    }
+    chosen = {"type_0": kinds == "type_0", "unseen": kinds != "train_inferred"}
+    return {
+        which: {name: auc(score[rows], correct[rows]) for name, score in scores.items()}
+        for which, rows in chosen.items()
+    }
+
+
+def neighbours(items: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """For each item ``(n, slots)`` outside of ``train``, the training items one slot away."""
+    count = np.zeros(len(items), dtype=np.int64)
+    for slot in range(items.shape[1]):
+        both = np.delete(np.concatenate([train, items]), slot, axis=1)
+        rows, inverse = np.unique(both, axis=0, return_inverse=True)
+        inverse = inverse.reshape(-1)
+        in_train = np.bincount(inverse[: len(train)], minlength=len(rows))
+        count += in_train[inverse[len(train) :]]
+    return count
+
+
+def find(numbers: Mapping) -> list[str]:
+    sentences = []
+    for size, seeds in numbers["sizes"].items():
+        ks = set.intersection(*(_ks([run]) for run in seeds.values()))
+        low, high = min(ks, key=int), max(ks, key=int)
+        ends = [
+            rate_of([run["by_k"][k]["accuracy"][-1] for run in seeds.values()]) for k in (low, high)
+        ]
+        sentences.append(
+            f"With {int(size):,} training items, accuracy on type_0 items is {ends[0]} at k-cutoff "
+            f"{low} and {ends[1]} at k-cutoff {high} (means over {len(seeds)} seeds)."
+        )
+    for size, seeds in numbers["sizes"].items():
+        found = {name: _aucs(seeds, "type_0", name) for name in PREDICTORS}
+        parts = [
+            f"{PREDICTORS[name]} {rate_of(values)}" for name, values in found.items() if values
+        ]
+        sentences.append(
+            f"Among the type_0 items of N = {int(size):,}, the AUC of predicting which are "
+            f"answered is: {', '.join(parts)}."
+        )
+        difference = mean_difference(found["k_cutoff"], found["neighbours"])
+        if difference is None:
+            continue
+        if difference.above_zero:
+            sentences.append("The k-cutoff predicts clearly better than counting neighbours.")
+        elif difference.below_zero:
+            sentences.append("Counting neighbours predicts clearly better than the k-cutoff.")
+        else:
+            sentences.append(
+                "The difference between k-cutoff and counting neighbours is "
+                f"{difference}, not clear over these seeds."
+            )
+    return sentences
+
+
+def _ks(runs: Iterable[Mapping], fewest: int = _FEWEST) -> set[str]:
+    """The k-cutoffs that so many items of some run have."""
+    return {k for run in runs for k, group in run["by_k"].items() if group["n"] >= fewest}
+
+
+def _all_ks(numbers: Mapping, fewest: int = _FEWEST) -> list[str]:
+    runs = (run for seeds in numbers["sizes"].values() for run in seeds.values())
+    return sorted(_ks(runs, fewest), key=int)
+
+
+def _aucs(seeds: Mapping, which: str, name: str) -> list[float]:
+    found = [run["auc"][which][name] for run in seeds.values()]
+    return [value for value in found if value is not None]
+
+
+def tables(numbers: Mapping) -> list[base.Table]:
+    sizes = numbers["sizes"]
+    header = [f"N = {int(size):,}" for size in sizes]
+
+    def accuracy(k: str, seeds: Mapping) -> str:
+        groups = [run["by_k"][k] for run in seeds.values() if k in run["by_k"]]
+        if not groups:
+            return "-"
+        n = sum(group["n"] for group in groups)
+        return f"{rate_of([group['accuracy'][-1] for group in groups])}, n = {n:,}"
+
+    def predicted(which: str, name: str, seeds: Mapping) -> str:
+        found = _aucs(seeds, which, name)
+        return str(rate_of(found)) if found else "-"
+
+    by_k = [[k, *(accuracy(k, seeds) for seeds in sizes.values())] for k in _all_ks(numbers, 0)]
+    by_predictor = [
+        [f"{words}, {about}", *(predicted(which, name, seeds) for seeds in sizes.values())]
+        for which, about in (("type_0", "type_0 items"), ("unseen", "all unseen items"))
+        for name, words in PREDICTORS.items()
+    ]
+    title = "Final type_0 accuracy by k-cutoff, mean over seeds (95 % interval)"
+    other = "AUC of predicting which items are answered"
+    return [
+        base.Table(title, ["k-cutoff", *header], by_k),
+        base.Table(other, ["predictor", *header], by_predictor),
+    ]
+
+
+def draw(numbers: Mapping, stem: Path) -> list[Path]:
+    """type_0 accuracy over training by k-cutoff, and how well the k-cutoff predicts answers."""
+    sizes = numbers["sizes"]
+    figure, (*axes, last) = style.new_figure(3.6 * (len(sizes) + 1) + 1, 3.5, 1, len(sizes) + 1)
+    ks = _all_ks(numbers)
+    colours = dict(zip(ks, plots.shades(len(ks)), strict=True))
+    for axis, (size, seeds) in zip(axes, sizes.items(), strict=True):
+        runs = list(seeds.values())
+        for k in ks:
+            if all(k in _ks([run]) for run in runs):
+                curve = np.mean([run["by_k"][k]["accuracy"] for run in runs], axis=0)
+                axis.plot(runs[0]["steps"], curve, color=colours[k])
+        plots.accuracy_axis(axis, f"N = {int(size):,}", numbers["chance"])
+    axes[0].set_ylabel("type_0 accuracy, mean over seeds")
+    for k in ks:
+        plots.label_only(axes[-1], f"k-cutoff {k}", color=colours[k])
+    axes[-1].legend(fontsize=6.5, **plots.BESIDE)
+    _draw_aucs(last, sizes)
+    return style.save_figure(figure, stem)
+
+
+def _draw_aucs(axis, sizes: Mapping) -> None:
+    names = {"k_cutoff": "k-cutoff", "type": "type alone", "neighbours": "neighbours in\ntraining"}
+    for number, (size, seeds) in enumerate(sizes.items()):
+        found = [_aucs(seeds, "type_0", name) for name in names]
+        places = np.arange(len(names)) + 0.16 * (number - (len(sizes) - 1) / 2)
+        x = [place for place, values in zip(places, found, strict=True) if values]
+        own = {"linestyle": "", "label": f"N = {int(size):,}", **plots.look(number)}
+        plots.with_interval(axis, x, [values for values in found if values], **own)
+    axis.axhline(0.5, color="grey", linewidth=1, linestyle=":")
+    axis.set_xticks(range(len(names)), list(names.values()), fontsize=8)
+    axis.set_xlim(-0.5, len(names) - 0.5)
+    axis.set_ylabel("AUC among type_0 items (0.5: none)")
+    axis.set_title("predicting which items are answered")
+    axis.legend(fontsize=7)
+
+
+CLAIM = base.Claim("b", "accuracy_by_k_cutoff", TITLE, PUBLISHED, collect, find, tables, draw)

@@ -1,0 +1,24 @@
+"""What the commands of the claims ask for; needs the standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simpletransformers.settings import Settings, setting
+
+
+@dataclass(frozen=True)
+class ClaimSettings(Settings):
+    """At which scale a claim is looked into, and where."""
+
+    scale: str = setting(
+        "cpu",
+        "tiny: only shows that it runs; cpu: minutes on a laptop; gpu: hours on one GPU; paper: as "
+        "published",
+        choices=("tiny", "cpu", "gpu", "paper"),
+    )
+    output_dir: str | None = setting(
+        None,
+        "where runs and results go (default: results/reproduce/SCALE in the repository); claims in "
+        "one folder share their runs",
+    )

@@ -1,0 +1,126 @@
+"""Building blocks that figures share: looks of series, accuracies over seeds, power laws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from coverage_principle.reporting.statistics import rate_of
+from coverage_principle.reporting.style import MARKERS, PALETTE, SEQUENTIAL
+
+#: A legend below the axis, where no corner is free of points and lines for every set of series.
+BELOW = {"fontsize": 7, "loc": "upper center", "bbox_to_anchor": (0.5, -0.15)}
+#: A legend to the right of the axis.
+BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+
+
+def look(number: int) -> dict[str, str]:
+    """Colour and marker of the series with this number."""
+    return {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def shades(count: int) -> list:
+    """So many colours of the sequential map, dark to light."""
+    colours = matplotlib.colormaps[SEQUENTIAL]
+    return [colours(0.92 * i / max(1, count - 1)) for i in range(count)]
+
+
+def label_only(axis, label: str, *form: str, **style: object) -> None:
+    """An entry of the legend that stands for no single line."""
+    axis.plot([], [], *form, label=label, **style)
+
+
+# -------------------------------------------------------------------------- accuracies over seeds
+
+
+def accuracy_axis(axis, title: str, chance: float, *, over: str = "step") -> None:
+    """An axis of accuracies from 0 to 1 over training, or something else; chance is dotted."""
+    axis.axhline(chance, color="grey", linewidth=1, linestyle=":", label="chance")
+    axis.set_ylim(-0.02, 1.05)
+    axis.set_title(title)
+    axis.set_xlabel(over)
+
+
+def mean_curve(axis, seeds: Mapping[str, Mapping], *groups: str, **style: object) -> None:
+    """Accuracy over training, the mean of the runs of several seeds and of these groups.
+
+    A run has its ``steps`` and, by group, its ``accuracy`` at each.
+    """
+    curves = [run["accuracy"][group] for run in seeds.values() for group in groups]
+    axis.plot(next(iter(seeds.values()))["steps"], np.mean(curves, axis=0), **style)
+
+
+def with_interval(axis, x: Sequence[float], groups: Sequence[Sequence[float]], **style) -> None:
+    """A line through the means of ``groups`` with 95 % intervals, where there are several seeds."""
+    means = [rate_of(values) for values in groups]
+    middle = np.array([m.mean for m in means])
+    if all(m.low is not None for m in means):
+        error = np.array([[m.mean - m.low, m.high - m.mean] for m in means]).T
+        axis.errorbar(x, middle, error, capsize=2, markersize=4, **style)
+    else:
+        axis.plot(x, middle, markersize=4, **style)
+
+
+def bars_of_seeds(
+    axis, series: Mapping[str, Sequence[Sequence[float]]], names: Iterable[str], *, span: float
+) -> None:
+    """Bars side by side at each of ``names``: the mean over seeds, and a dot for each seed.
+
+    ``series`` maps a label of the legend to the seeds' values at each name, perhaps none; ``span``
+    is the width that the bars of one name share, 1 being the distance between names.
+    """
+    width = span / len(series)
+    for number, (label, groups) in enumerate(series.items()):
+        colour = PALETTE[number % len(PALETTE)]
+        axis.bar(0, 0, span, color=colour, label=label)  # for the legend, where there are no values
+        places = np.arange(len(groups)) + width * (number - (len(series) - 1) / 2)
+        for place, values in zip(places, groups, strict=True):
+            if values:
+                axis.bar(place, np.mean(values), 0.9 * width, color=colour)
+                axis.plot([place] * len(values), values, "k.", markersize=4)
+    shown = [name.replace(", ", ",\n") for name in names]
+    axis.set_xticks(range(len(shown)), shown, fontsize=8)
+
+
+# ------------------------------------------------------------------------------------- power laws
+
+
+def tokens_axis(axis, sizes: Iterable[int], title: str, ylabel: str) -> None:
+    """Logarithmic axes of an amount against |X|, with a tick at each size."""
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.xaxis.set_major_locator(FixedLocator(sorted(sizes)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.set_xlabel("tokens |X|")
+    axis.set_ylabel(ylabel)
+    axis.set_title(title)
+
+
+def power_law(
+    axis,
+    number: int,
+    label: str,
+    points: Sequence[tuple[int, int]],
+    fit: Mapping | None,
+    *,
+    law: str = "",
+    **style: object,
+) -> None:
+    """Points of a series and the line fitted to them, whose exponent the legend names.
+
+    ``fit`` has the fields of ``statistics.PowerLaw``; ``law`` goes before the power in the legend.
+    Without points nothing is drawn.
+    """
+    if not points:
+        return
+    if fit:
+        label += f": ${law}|X|^{{{fit['exponent']:.2f}}}$"
+        x = np.array([min(points)[0], max(points)[0]], dtype=float)
+        line = fit["factor"] * x ** fit["exponent"]
+        axis.plot(x, line, color=look(number)["color"], linewidth=1)
+    style = {"linestyle": "", "markersize": 5, "alpha": 0.75, **look(number), **style}
+    axis.plot(*zip(*points, strict=True), label=label, **style)
