@@ -16,7 +16,8 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import Seq2SeqModel, lean, trackers
+from simpletransformers.seq2seq import Seq2SeqModel, trackers
+from simpletransformers.seq2seq.architecture import architecture_of
 from tests.test_trainer import TOKENS, losses, pairs, tiny_model
 
 # ---------------------------------------------------------------------------------- stop rules
@@ -216,13 +217,14 @@ def test_switches_act_and_their_checkpoints_load_again(tmp_path, switches):
     model = tiny_model(**dict.fromkeys(switches, True), no_dropout=True, save_steps=5)
     plain = tiny_model(no_dropout=True)
     inputs = torch.randint(0, 7, (5, 3), generator=torch.Generator().manual_seed(0))
-    assert not lean.supports(model.model)
     before = sum(p.numel() for p in model.model.parameters())
     ordinary = sum(p.numel() for p in plain.model.parameters())
     assert (before == ordinary) == (switches == ["add_recurrence"])
     model.train_model(pairs(40), pairs(20), tmp_path / "run")
     logits = model.model.eval()(inputs).logits
     assert torch.allclose(logits, reference(model.model, inputs, switches), atol=1e-5)
+    ours = architecture_of(model.model).logits_at(inputs, range(3))
+    assert torch.allclose(ours, logits, atol=1e-5)
     again = Seq2SeqModel("gpt2", tmp_path / "run" / "final_checkpoint", device="cpu")
     assert torch.equal(again.model.eval()(inputs).logits, logits)
     assert sum(p.numel() for p in again.model.parameters()) == before
@@ -291,14 +293,13 @@ def test_other_model_types_train_and_load_again(tmp_path, model_type):
 def test_flops_are_those_that_torch_counts():
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = tiny_model(no_dropout=True).model
+    ours = architecture_of(tiny_model(no_dropout=True).model)
     inputs = torch.randint(0, 7, (6, 5))
     for columns in ((4,), (1, 3), (0, 1, 2, 3, 4)):
         with FlopCounterMode(display=False) as counter:
-            lean.logits_at(model, inputs, columns).sum().backward()
+            ours.logits_at(inputs, columns).sum().backward()
         # The first layer's inputs are embeddings, which have gradients too: three passes in all.
-        ours = 6 * lean.flops(model.config, columns)
-        assert ours == pytest.approx(counter.get_total_flops(), rel=0.02)
+        assert 6 * ours.flops(columns) == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
 def test_trackers_get_every_event_and_missing_ones_are_named(tmp_path, monkeypatch):

@@ -209,7 +209,7 @@ def test_every_published_flag_is_known():
     ("model_type", "changes", "words"),
     [
         ("llama", {"n_embd": 6, "n_head": 2}, "heads of 3 dimensions"),
-        ("mamba", {"n_inner": 100}, "n_inner 100 is not a multiple of n_embd 16"),
+        ("mamba", {"n_inner": 100}, "`n_inner` 100 is not a multiple of `n_embd` 16"),
         ("gpt2", {"learning_rate": float("nan")}, "learning_rate is nan"),
         ("gpt2", {"weight_decay": float("inf")}, "weight_decay is inf"),
     ],
