@@ -236,7 +236,7 @@ def test_switches_act_and_their_checkpoints_load_again(tmp_path, switches):
 
 
 def test_a_switched_checkpoint_is_analysed_as_it_was_trained(tmp_path, small_dataset):
-    from coverage_principle.circuits import load_model
+    from coverage_principle.circuits import open_checkpoint
     from coverage_principle.data import load_dataset
 
     dataset = load_dataset(small_dataset)
@@ -249,7 +249,7 @@ def test_a_switched_checkpoint_is_analysed_as_it_was_trained(tmp_path, small_dat
         args={"n_layer": 2, "n_head": 2, "n_embd": 16, "add_recurrence": True, "no_ln": True},
     )
     model.save(tmp_path)
-    loaded = load_model(tmp_path, dataset.codec)
+    loaded = open_checkpoint(tmp_path, dataset.codec)
     inputs = torch.randint(0, 10, (5, 3))
     # Another attention kernel, the same function.
     expected = model.model.eval()(inputs).logits
