@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from coverage_principle.cli import refresh_seconds, run
+from simpletransformers.seq2seq import architectures
 
 SCHEDULERS = (
     "constant_schedule",
@@ -71,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--model_type",
         default="gpt2",
-        choices=("gpt2", "llama", "mamba"),
+        choices=architectures.names(),
         help="transformers' own classes; circuit analysis reads gpt2 only",
     )
     add(

@@ -528,7 +528,7 @@ def test_components_without_vectors_are_refused_before_the_work(
 
 def test_the_right_answer_of_an_empty_family_is_a_sentence(worlds, tmp_path):
     run, _ = worlds("twohop")
-    with pytest.raises(InputError, match="--mode logit cannot be patched"):
+    with pytest.raises(InputError, match="`mode` logit cannot be patched"):
         circuits.trace_run(run, tmp_path, stream="logit", device="cpu")
     with pytest.raises(InputError, match=r"\(9,1\) does not exist: there are layers 1 to 2"):
         circuits.trace_run(run, tmp_path, pairs=[(9, 1)], device="cpu")

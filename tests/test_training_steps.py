@@ -93,7 +93,7 @@ def test_recorded_steps_are_those_of_the_usual_loop(tmp_path, monkeypatch):
 
 
 def test_recording_is_refused_where_it_cannot_work(tmp_path):
-    with pytest.raises(InputError, match="cuda_graphs needs a GPU"):
+    with pytest.raises(InputError, match="`cuda_graphs` needs a GPU"):
         tiny_model(cuda_graphs=True).train_model(pairs(30), None, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     gpu = torch.device("cuda", 0)

@@ -38,7 +38,7 @@ class Seq2SeqArgs:
     n_embd: int | None = None
     n_inner: int | None = None
     no_dropout: bool = False
-    no_ln: bool = False  # these four: architecture.SWITCHES
+    no_ln: bool = False  # these four: architectures/gpt2.py
     no_mlp: bool = False
     share_mlp: bool = False
     add_recurrence: bool = False
