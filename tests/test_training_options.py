@@ -431,3 +431,24 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(tmp_path):
     for name, tensor in weights[0].items():
         assert torch.equal(tensor, weights[1][name]), name
     assert losses(tmp_path / "whole") == losses(run)
+
+
+def test_a_model_type_from_outside_is_offered_by_its_name(monkeypatch):
+    from simpletransformers.seq2seq import architectures
+    from simpletransformers.seq2seq.architectures.gpt2 import GPT2
+
+    class Toy(GPT2):
+        pass
+
+    monkeypatch.setattr(architectures, "_registered", {})
+    with pytest.raises(ValueError, match="gpt2 already"):
+        architectures.register("gpt2", Toy)
+    assert architectures.names() == ("gpt2", "llama", "mamba")
+    architectures.register("toy", Toy)
+    assert architectures.names()[-1] == "toy" and architectures.find("toy") is Toy
+    with pytest.raises(InputError, match="`model_type` rnn .* gpt2, llama, mamba, toy"):
+        architectures.find("rnn")
+    model = Seq2SeqModel(
+        "toy", "gpt2", args=tiny_model().args, new_tokens=TOKENS, init_weights=True
+    )
+    assert isinstance(architecture_of(model.model), GPT2)
