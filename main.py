@@ -17,6 +17,7 @@ from coverage_principle.cli import (
 )
 from coverage_principle.errors import InputError
 from coverage_principle.presets import TRAINING
+from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.args import (
     ArchitectureSettings,
     RecordSettings,
@@ -67,7 +68,7 @@ class JobSettings(Settings):
     model_type: str = setting(
         "gpt2",
         "transformers' own classes; circuit analysis reads gpt2 only",
-        choices=("gpt2", "llama", "mamba"),
+        choices=architectures.names(),
     )
     model_name_or_path: str | None = setting(
         None,

@@ -168,11 +168,11 @@ class OurSteps:
     """The Trainer's own steps, one at a time; ``flops`` are those of a step."""
 
     def __init__(self, trainer, device) -> None:
-        from simpletransformers.seq2seq import lean
+        from simpletransformers.seq2seq.architecture import architecture_of
 
         self._trainer, self._number, self._device = trainer, 0, device
         rows = trainer.order.batch
-        self.flops = rows * lean.flops(trainer.model.config, trainer.data.columns)
+        self.flops = rows * architecture_of(trainer.model).flops(trainer.data.columns)
         trainer.model.train()
 
     def step(self) -> None:

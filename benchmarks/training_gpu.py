@@ -3,7 +3,7 @@
 Steps: the published configuration (8 layers, 12 heads, 768 dimensions, dropout 0.1, 2-hop rows of
 50 tokens) at a global batch of 4,096 and 16,384 in bf16 and fp32, with and without torch.compile,
 with the data's vocabulary and with 50,312 rows; and the 2-layer model of 128 dimensions at 4,096,
-also as a CUDA graph. MFU counts what is really multiplied (``lean.flops``) against the device's
+also as a CUDA graph. MFU counts what is really multiplied (``flops``) against the device's
 dense 16-bit peak; it is left away where that is not known.
 
 Curves: accuracy against steps of the 2-hop task with 50 tokens and 20,000 items, bf16 against fp32

@@ -233,10 +233,10 @@ def test_layer_pos_pairs_are_data(run_command, refused, pairs, tmp_path):
         ({"pairs": [(1, 1), ("logit", 1)]}, "cannot be mixed"),
         ({"vectors": "csv"}, "--vectors csv .* npz, safetensors, none"),
         ({"k_groups": "7,9+"}, r"no type_0 item has a k-cutoff in 7 or 9\+ \(there are: 0, 1"),
-        ({"stream": "attention"}, "--mode attention .* residual, .* post_mlp"),
+        ({"stream": "attention"}, "`mode` attention .* residual, .* post_mlp"),
         ({"group_by": 3}, "--atomic_idx 3 .* f1, f2"),
-        ({"device": "tpu9"}, "--device tpu9"),
-        ({"device": "cuda:99"}, "--device cuda:99"),
+        ({"device": "tpu9"}, "`device` tpu9"),
+        ({"device": "cuda:99"}, "`device` cuda:99"),
         ({"k_groups": "3-1"}, "'3-1' .* 1-2,3,4"),
         ({"data_dir": "/"}, "`data_dir` / is no data set"),
     ],
@@ -406,19 +406,19 @@ def test_a_checkpoint_of_other_data_is_refused(run_dir, dataset_dir, tmp_path):
     codec = load_dataset(dataset_dir).codec
     save_checkpoint(tmp_path / "few", ["<t_0>", "<t_1>", "</a>"], 0)
     with pytest.raises(InputError, match="tokenizer of .* lacks 8 of the data set's 11 tokens"):
-        circuits.load_model(tmp_path / "few", codec)
+        circuits.open_checkpoint(tmp_path / "few", codec)
     for name in ("pickled", "bare", "bert"):
         shutil.copytree(run_dir / "final_checkpoint", tmp_path / name)
     (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / "pytorch_model.bin")
     with pytest.raises(InputError, match="no model.safetensors"):
-        circuits.load_model(tmp_path / "pickled", codec)
+        circuits.open_checkpoint(tmp_path / "pickled", codec)
     for file in tmp_path.joinpath("bare").glob("token*"):
         file.unlink()
     with pytest.raises(InputError, match="has no tokenizer"):
-        circuits.load_model(tmp_path / "bare", codec)
+        circuits.open_checkpoint(tmp_path / "bare", codec)
     write_json(tmp_path / "bert" / "config.json", {"model_type": "bert"})
     with pytest.raises(InputError, match="bert model; gpt2 is needed"):
-        circuits.load_model(tmp_path / "bert", codec)
+        circuits.open_checkpoint(tmp_path / "bert", codec)
 
 
 def test_a_published_checkpoint_has_gpt2s_tokenizer_with_added_tokens(dataset_dir, tmp_path):
@@ -446,7 +446,7 @@ def test_a_published_checkpoint_has_gpt2s_tokenizer_with_added_tokens(dataset_di
             },
         },
     )
-    loaded = circuits.load_model(tmp_path, codec)
+    loaded = circuits.open_checkpoint(tmp_path, codec)
     assert loaded.token_ids.tolist() == list(added.values())
     assert loaded.encode([[0, 2]]).tolist() == [[added["<t_0>"], added["<t_2>"]]]
 

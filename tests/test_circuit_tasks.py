@@ -368,7 +368,7 @@ def test_interchange_and_lens_commands(run_command, worlds, tmp_path):
     lens = read_json(tmp_path / f"{run.name}.json")
     raw, dataset = np.load(tmp_path / f"{run.name}.npz"), load_dataset(data)
     model = GPT2LMHeadModel.from_pretrained(run / "checkpoint-10").eval().requires_grad_(False)
-    loaded = circuits.load_model(run / "checkpoint-10", dataset.codec)
+    loaded = circuits.open_checkpoint(run / "checkpoint-10", dataset.codec)
     ids = loaded.token_ids.tolist()
     inputs = dataset.test.inputs[raw["test_rows"]]
     with torch.no_grad():
@@ -414,13 +414,13 @@ def test_a_model_that_writes_bridges_is_read_where_it_emits_them(worlds):
     """Against one plain run for each sample and cell, going on with what that run emits."""
     run, data = worlds("threehop_cot")
     dataset = load_dataset(data)
-    loaded = circuits.load_model(run / "final_checkpoint", dataset.codec)
+    loaded = circuits.open_checkpoint(run / "final_checkpoint", dataset.codec)
     family = circuits.family_of(dataset.graph, "diff_f2")
     splits = circuits.item_splits(
         dataset, circuits.grouping_of(dataset.graph, "b2"), out_of_domain=False, max_items=4
     )
     plan = circuits.plan_tracing(dataset, family, splits, seed=0)
-    traces = circuits.trace(loaded, plan.originals, plan.sources, plan.wanted, batch_size=3)
+    traces = circuits.patch_runs(loaded, plan.originals, plan.sources, plan.wanted, batch_size=3)
     ids = loaded.token_ids.tolist()
     for sample in range(len(plan.rows)):
         mine, theirs = ([ids[v] for v in rows[sample]] for rows in (plan.originals, plan.sources))
@@ -528,7 +528,7 @@ def test_components_without_vectors_are_refused_before_the_work(
 
 def test_the_right_answer_of_an_empty_family_is_a_sentence(worlds, tmp_path):
     run, _ = worlds("twohop")
-    with pytest.raises(InputError, match="--mode logit cannot be patched"):
+    with pytest.raises(InputError, match="`mode` logit cannot be patched"):
         circuits.trace_run(run, tmp_path, stream="logit", device="cpu")
     with pytest.raises(InputError, match=r"\(9,1\) does not exist: there are layers 1 to 2"):
         circuits.trace_run(run, tmp_path, pairs=[(9, 1)], device="cpu")

@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from coverage_principle import circuits
-from coverage_principle.circuits import items, states, tracing
-from coverage_principle.circuits.states import Site, Tap
+from coverage_principle.circuits import items, tracing
+from coverage_principle.circuits.states import Site
 from coverage_principle.data import load_dataset
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TASKS
@@ -115,16 +115,17 @@ def test_sites_name_layer_L_before_and_after_the_final_norm():
     for stream, pair in (("residual", (3, 0)), ("residual", (1, 3)), ("post_mlp", (0, 0))):
         with pytest.raises(InputError, match="layer_pos_pairs"):
             circuits.sites_of(stream, 2, 3, [pair])
-    with pytest.raises(InputError, match="--mode attention"):
+    with pytest.raises(InputError, match="`mode` attention"):
         circuits.sites_of("attention", 2, 3, None)
 
 
-def test_a_hook_that_never_fires_is_an_error_and_hooks_are_removed():
-    model = random_model(2).model
-    taps = {"unused": Tap(model.transformer.h[1])}
-    with pytest.raises(RuntimeError, match="no state was read"), states.capture(taps):
-        model.transformer.h[0](torch.zeros(1, 2, 16))
-    assert not model.transformer.h[1]._forward_hooks
+def test_a_state_that_does_not_exist_is_an_error_and_only_what_is_asked_for_is_kept(rows):
+    loaded = random_model(2)
+    for place in (("residual", 3), ("post_mlp", 0), ("embedding", 1), ("attention", 1)):
+        with pytest.raises(ValueError, match=f"no state at .*{place[0]}"):
+            loaded.run(rows, [place, ("residual", 0)])
+    kept = [("residual", 1), ("embedding", 0)]
+    assert set(loaded.run(rows, kept)) == set(kept)
 
 
 # ------------------------------------------------------------------------------------- patching
@@ -141,23 +142,43 @@ def pairs(rows):
 
 def test_own_states_change_nothing_and_all_of_the_sources_states_give_its_output(loaded, pairs):
     originals, sources, _ = pairs
-    patcher = circuits.Patcher(loaded)
-    mine, theirs = patcher.states(originals), patcher.states(sources)
+    layers = range(loaded.num_layers + 1)
+    keep = [("residual", layer) for layer in layers]
+    mine, theirs = loaded.run(originals, keep), loaded.run(sources, keep)
+
+    def scores_from(state, layer):
+        return loaded.logits(loaded.network.finish(state, layer))
+
     output = {
         name: loaded.model(loaded.encode(inputs)).logits[:, -1, loaded.token_ids]
         for name, inputs in (("mine", originals), ("theirs", sources))
     }
-    for layer in range(loaded.num_layers + 1):
-        torch.testing.assert_close(patcher.scores_from(mine[layer], layer), output["mine"])
-        everything = mine[layer].clone()
-        everything[:] = theirs[layer]
-        torch.testing.assert_close(patcher.scores_from(everything, layer), output["theirs"])
+    for layer in layers:
+        torch.testing.assert_close(scores_from(mine["residual", layer], layer), output["mine"])
+        everything = mine["residual", layer].clone()
+        everything[:] = theirs["residual", layer]
+        torch.testing.assert_close(scores_from(everything, layer), output["theirs"])
+
+
+@pytest.mark.parametrize("stream", circuits.PATCHED)
+def test_patching_a_run_with_its_own_states_changes_nothing(loaded, pairs, stream):
+    """Sources that differ in the first token only where nothing is read: at an item put last."""
+    originals, sources, answers = pairs
+    # The last item's source differs, so no position is skipped as the same in both runs.
+    mixed = originals.copy()
+    mixed[-1] = (originals[-1] + 1) % 10
+    (found,) = circuits.patch_runs(loaded, originals, mixed, answers, stream=stream)
+    for readout in ("rank", "logit"):
+        after, before = found.after[readout][:, :, :-1], found.before[readout][:-1]
+        np.testing.assert_allclose(after, np.broadcast_to(before, after.shape), atol=1e-5)
 
 
 @pytest.mark.parametrize("readout", ["rank", "logit", "prob"])
 def test_trace_equals_one_forward_a_cell(loaded, pairs, readout):
     originals, sources, answers = pairs
-    (found,) = circuits.trace(loaded, originals, sources, answers, probabilities=True, batch_size=4)
+    (found,) = circuits.patch_runs(
+        loaded, originals, sources, answers, probabilities=True, batch_size=4
+    )
     model, ids, answers = loaded.model, loaded.token_ids.tolist(), answers[:, 0]
 
     def read(logits, sample):
@@ -185,7 +206,7 @@ def test_trace_equals_one_forward_a_cell(loaded, pairs, readout):
 
 
 def test_trace_of_the_slot_before_the_changed_one_does_nothing(loaded, pairs):
-    (found,) = circuits.trace(loaded, *pairs)
+    (found,) = circuits.patch_runs(loaded, *pairs)
     assert found.layers == tuple(range(1, loaded.num_layers + 1))
     before, source, after = (side["logit"] for side in (found.before, found.source, found.after))
     np.testing.assert_array_equal(after[:, 0], np.broadcast_to(before, after[:, 0].shape))
@@ -200,7 +221,7 @@ def test_a_model_whose_blocks_cannot_be_run_by_hand_is_an_error():
         lambda _module, _arguments, output: output if output.ndim == 3 else output + 1
     )
     with pytest.raises(RuntimeError, match="does not reproduce"):
-        circuits.Patcher(loaded)
+        loaded.network  # noqa: B018
 
 
 # -------------------------------------------------------------------------------------- metrics

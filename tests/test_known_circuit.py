@@ -32,7 +32,7 @@ def plan(dataset):
 
 def rates(loaded, plan, stream):
     """Share of samples moved to t', by (layer, position); both runs are always answered right."""
-    (trace,) = circuits.trace(
+    (trace,) = circuits.patch_runs(
         loaded, plan.originals, plan.sources, plan.wanted, stream=stream, batch_size=50
     )
     summary = circuits.summarise(trace, np.arange(len(plan.rows)), plan.slots, seed=0)
@@ -128,7 +128,7 @@ def test_a_state_with_the_same_bridge_is_as_good(loaded, dataset):
         drawn.answers, dataset.test.answers[splits["id_test"].rows[drawn.rows]]
     )
     wanted = np.stack([drawn.answers, drawn.answers], axis=1)[:, None]
-    (trace,) = circuits.trace(loaded, mine, drawn.inputs, wanted)
+    (trace,) = circuits.patch_runs(loaded, mine, drawn.inputs, wanted)
     summary = circuits.summarise_interchange(trace, ("x1", "x2", "x3"), seed=0)
     kept = {
         (c["layer"], c["position"]): c["unfiltered"]["answer_kept"]["rate"]

@@ -18,7 +18,8 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from coverage_principle.experiments import start_command
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import Seq2SeqArgs, Seq2SeqModel, lean, run_folder
+from simpletransformers.seq2seq import Seq2SeqArgs, Seq2SeqModel, run_folder
+from simpletransformers.seq2seq.architecture import architecture_of
 from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import NO_LOSS, encode_pairs
 from simpletransformers.seq2seq.evaluation import evaluate, group_items
@@ -162,24 +163,27 @@ def test_losses_equal_a_plain_loop_over_the_same_items(tmp_path, bridges):
 
 @pytest.mark.parametrize("columns", [(4,), (1, 3), (0, 1, 2, 3, 4), (2, 3)])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_the_lean_forward_is_that_of_transformers(columns, attention):
+@pytest.mark.parametrize("switches", [(), ("no_ln", "share_mlp"), ("no_mlp", "add_recurrence")])
+def test_the_forward_of_training_is_that_of_transformers(columns, attention, switches):
     """Logits and gradients, in double precision, for positions with and without successors."""
-    model = tiny_model(no_dropout=True).model.double().train()
+    model = tiny_model(no_dropout=True, **dict.fromkeys(switches, True)).model.double().train()
     model.config._attn_implementation = attention
-    assert lean.supports(model)
+    ours = architecture_of(model)
     inputs = torch.randint(0, 7, (6, 5), generator=torch.Generator().manual_seed(1))
     found = []
-    for logits in (lean.logits_at(model, inputs, columns), model(inputs).logits[:, columns]):
+    for logits in (ours.logits_at(inputs, columns), model(inputs).logits[:, columns]):
         model.zero_grad()
         (logits**2).sum().backward()
         found.append((logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters()}))
-    (ours, our_gradients), (theirs, their_gradients) = found
-    assert torch.allclose(ours, theirs, atol=1e-12)
+    (logits, our_gradients), (theirs, their_gradients) = found
+    assert torch.allclose(logits, theirs, atol=1e-12)
+    with torch.no_grad():  # another kernel of attention
+        assert torch.allclose(ours.logits_at(inputs, columns), theirs, atol=1e-12)
     for name, gradient in their_gradients.items():
         assert torch.allclose(our_gradients[name], gradient, atol=1e-10), name
 
 
-def test_dropout_acts_in_the_lean_forward_where_transformers_has_it():
+def test_dropout_acts_in_the_forward_of_training_where_transformers_has_it():
     """With one kind of dropout at 0.5 at a time, training differs from evaluation."""
     inputs = torch.randint(0, 7, (64, 3), generator=torch.Generator().manual_seed(1))
     for kind in ("embd_pdrop", "attn_pdrop", "resid_pdrop"):
@@ -187,9 +191,11 @@ def test_dropout_acts_in_the_lean_forward_where_transformers_has_it():
         config.embd_pdrop = config.attn_pdrop = config.resid_pdrop = 0.0
         setattr(config, kind, 0.5)
         model = GPT2LMHeadModel(config)
-        still = lean.logits_at(model.eval(), inputs, [2])
-        assert torch.equal(still, lean.logits_at(model, inputs, [2]))
-        assert not torch.allclose(still, lean.logits_at(model.train(), inputs, [2]))
+        ours = architecture_of(model.eval())
+        still = ours.logits_at(inputs, [2])
+        assert torch.equal(still, ours.logits_at(inputs, [2]))
+        model.train()
+        assert not torch.allclose(still, ours.logits_at(inputs, [2]))
 
 
 def test_splitting_a_batch_in_parts_changes_nothing(tmp_path):

@@ -16,7 +16,8 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import Seq2SeqModel, lean, trackers
+from simpletransformers.seq2seq import Seq2SeqModel, trackers
+from simpletransformers.seq2seq.architecture import architecture_of
 from tests.test_trainer import TOKENS, losses, pairs, tiny_model
 
 # ---------------------------------------------------------------------------------- stop rules
@@ -216,13 +217,14 @@ def test_switches_act_and_their_checkpoints_load_again(tmp_path, switches):
     model = tiny_model(**dict.fromkeys(switches, True), no_dropout=True, save_steps=5)
     plain = tiny_model(no_dropout=True)
     inputs = torch.randint(0, 7, (5, 3), generator=torch.Generator().manual_seed(0))
-    assert not lean.supports(model.model)
     before = sum(p.numel() for p in model.model.parameters())
     ordinary = sum(p.numel() for p in plain.model.parameters())
     assert (before == ordinary) == (switches == ["add_recurrence"])
     model.train_model(pairs(40), pairs(20), tmp_path / "run")
     logits = model.model.eval()(inputs).logits
     assert torch.allclose(logits, reference(model.model, inputs, switches), atol=1e-5)
+    ours = architecture_of(model.model).logits_at(inputs, range(3))
+    assert torch.allclose(ours, logits, atol=1e-5)
     again = Seq2SeqModel("gpt2", tmp_path / "run" / "final_checkpoint", device="cpu")
     assert torch.equal(again.model.eval()(inputs).logits, logits)
     assert sum(p.numel() for p in again.model.parameters()) == before
@@ -234,7 +236,7 @@ def test_switches_act_and_their_checkpoints_load_again(tmp_path, switches):
 
 
 def test_a_switched_checkpoint_is_analysed_as_it_was_trained(tmp_path, small_dataset):
-    from coverage_principle.circuits import load_model
+    from coverage_principle.circuits import open_checkpoint
     from coverage_principle.data import load_dataset
 
     dataset = load_dataset(small_dataset)
@@ -247,7 +249,7 @@ def test_a_switched_checkpoint_is_analysed_as_it_was_trained(tmp_path, small_dat
         args={"n_layer": 2, "n_head": 2, "n_embd": 16, "add_recurrence": True, "no_ln": True},
     )
     model.save(tmp_path)
-    loaded = load_model(tmp_path, dataset.codec)
+    loaded = open_checkpoint(tmp_path, dataset.codec)
     inputs = torch.randint(0, 10, (5, 3))
     # Another attention kernel, the same function.
     expected = model.model.eval()(inputs).logits
@@ -291,14 +293,13 @@ def test_other_model_types_train_and_load_again(tmp_path, model_type):
 def test_flops_are_those_that_torch_counts():
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = tiny_model(no_dropout=True).model
+    ours = architecture_of(tiny_model(no_dropout=True).model)
     inputs = torch.randint(0, 7, (6, 5))
     for columns in ((4,), (1, 3), (0, 1, 2, 3, 4)):
         with FlopCounterMode(display=False) as counter:
-            lean.logits_at(model, inputs, columns).sum().backward()
+            ours.logits_at(inputs, columns).sum().backward()
         # The first layer's inputs are embeddings, which have gradients too: three passes in all.
-        ours = 6 * lean.flops(model.config, columns)
-        assert ours == pytest.approx(counter.get_total_flops(), rel=0.02)
+        assert 6 * ours.flops(columns) == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
 def test_trackers_get_every_event_and_missing_ones_are_named(tmp_path, monkeypatch):
@@ -430,3 +431,24 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(tmp_path):
     for name, tensor in weights[0].items():
         assert torch.equal(tensor, weights[1][name]), name
     assert losses(tmp_path / "whole") == losses(run)
+
+
+def test_a_model_type_from_outside_is_offered_by_its_name(monkeypatch):
+    from simpletransformers.seq2seq import architectures
+    from simpletransformers.seq2seq.architectures.gpt2 import GPT2
+
+    class Toy(GPT2):
+        pass
+
+    monkeypatch.setattr(architectures, "_registered", {})
+    with pytest.raises(ValueError, match="gpt2 already"):
+        architectures.register("gpt2", Toy)
+    assert architectures.names() == ("gpt2", "llama", "mamba")
+    architectures.register("toy", Toy)
+    assert architectures.names()[-1] == "toy" and architectures.find("toy") is Toy
+    with pytest.raises(InputError, match="`model_type` rnn .* gpt2, llama, mamba, toy"):
+        architectures.find("rnn")
+    model = Seq2SeqModel(
+        "toy", "gpt2", args=tiny_model().args, new_tokens=TOKENS, init_weights=True
+    )
+    assert isinstance(architecture_of(model.model), GPT2)

@@ -93,7 +93,7 @@ def test_recorded_steps_are_those_of_the_usual_loop(tmp_path, monkeypatch):
 
 
 def test_recording_is_refused_where_it_cannot_work(tmp_path):
-    with pytest.raises(InputError, match="cuda_graphs needs a GPU"):
+    with pytest.raises(InputError, match="`cuda_graphs` needs a GPU"):
         tiny_model(cuda_graphs=True).train_model(pairs(30), None, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     gpu = torch.device("cuda", 0)
@@ -209,7 +209,7 @@ def test_every_published_flag_is_known():
     ("model_type", "changes", "words"),
     [
         ("llama", {"n_embd": 6, "n_head": 2}, "heads of 3 dimensions"),
-        ("mamba", {"n_inner": 100}, "n_inner 100 is not a multiple of n_embd 16"),
+        ("mamba", {"n_inner": 100}, "`n_inner` 100 is not a multiple of `n_embd` 16"),
         ("gpt2", {"learning_rate": float("nan")}, "`learning_rate` nan is not a finite"),
         ("gpt2", {"weight_decay": float("inf")}, "`weight_decay` inf is not a finite"),
     ],

@@ -5,8 +5,7 @@ from simpletransformers.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "checkpoints": "LoadedModel choose_device find_checkpoint find_dataset find_run "
-        "list_checkpoints load_model",
+        "checkpoints": "find_checkpoint find_dataset find_run list_checkpoints",
         "collapse": "cluster_states",
         "counterfactuals": "Counterfactuals Family diff_family draw_counterfactuals families "
         "family_of",
@@ -14,7 +13,8 @@ __getattr__, __dir__, __all__ = exports(
         "interchange": "draw_interchange summarise_interchange",
         "items": "ItemSplit KGroup item_splits k_groups_of",
         "lens": "read_lens summarise_lens",
-        "patching": "PATCHED READOUTS Patcher Trace trace",
+        "models": "LoadedModel READOUTS choose_device open_checkpoint",
+        "patching": "PATCHED Trace patch_runs",
         "projection": "BINS cosine_histograms principal_components",
         "published": "Vectors cosine_report cosine_text range_samples read_three read_vectors "
         "site_in",

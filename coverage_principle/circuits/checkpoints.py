@@ -1,21 +1,15 @@
-"""Finding what a user names (a checkpoint, a run, its data set) and loading a checkpoint.
+"""Finding what a user names: a checkpoint, a run, its data set.
 
 A *run* is a folder that holds ``checkpoint-<step>/`` folders and usually a ``final_checkpoint/``.
-Nothing is ever downloaded, and weights are read from safetensors files only.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-import transformers
-from transformers import AutoTokenizer, GPT2LMHeadModel
-
-from coverage_principle.data import Codec, read_json, sha256
+from coverage_principle.data import sha256
 from coverage_principle.errors import InputError
 from coverage_principle.paths import find_folder, repository_root
 from simpletransformers.seq2seq.run_folder import (
@@ -147,89 +141,3 @@ def _given_dataset(given: str | Path, name: str) -> Path | None:
 
 def _is_dataset(folder: Path) -> bool:
     return (folder / "vocab.json").is_file() and (folder / "train.json").is_file()
-
-
-# --------------------------------------------------------------------------------------- models
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A checkpoint in evaluation mode, without gradients.
-
-    ``token_ids`` is ``(vocabulary,)`` int64 on the model's device: the checkpoint's id of each
-    token of the data set's vocabulary, which need not be the data set's own id.
-    """
-
-    model: GPT2LMHeadModel
-    token_ids: torch.Tensor
-
-    @property
-    def device(self) -> torch.device:
-        return self.token_ids.device
-
-    @property
-    def num_layers(self) -> int:
-        return self.model.config.num_hidden_layers
-
-    def encode(self, rows) -> torch.Tensor:
-        """Data-set ids (integer array of any shape) as the checkpoint's ids, on its device."""
-        return self.token_ids[torch.as_tensor(rows, dtype=torch.int64, device=self.device)]
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA if there is one, else the CPU. ``InputError`` if it cannot be used."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"--device {name} is not a device; give auto, cpu or cuda") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"--device {name} was asked for, but there are {torch.cuda.device_count()} CUDA devices"
-        )
-    return device
-
-
-def load_model(
-    checkpoint: Path, codec: Codec, device: torch.device | str = "cpu", *, attention: str = "sdpa"
-) -> LoadedModel:
-    """Load a checkpoint in float32 and translate the data set's vocabulary into its ids.
-
-    ``attention`` is ``sdpa`` or ``eager``. ``InputError`` if the folder has no GPT-2 model in
-    safetensors, or its tokenizer lacks a token of the data set.
-    """
-    config = read_json(checkpoint / "config.json")
-    if config.get("model_type") != "gpt2":
-        raise InputError(f"{checkpoint} holds a {config.get('model_type')} model; gpt2 is needed")
-    if not any(checkpoint.glob("*.safetensors")):
-        raise InputError(f"{checkpoint} has no model.safetensors; pickled weights are not read")
-    tokens = _token_ids(checkpoint, codec, config["vocab_size"])
-    transformers.utils.logging.disable_progress_bar()  # one bar a checkpoint, over in an instant
-    model = GPT2LMHeadModel.from_pretrained(
-        checkpoint, local_files_only=True, use_safetensors=True, attn_implementation=attention
-    )
-    if getattr(model.config, "architecture_switches", None):
-        # Only such checkpoints need the package that trained them.
-        from simpletransformers.seq2seq.architecture import apply_switches
-
-        apply_switches(model)
-    model = model.to(device=device, dtype=torch.float32).eval().requires_grad_(False)
-    return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))
-
-
-def _token_ids(checkpoint: Path, codec: Codec, vocab_size: int) -> list[int]:
-    if not any((checkpoint / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise InputError(f"{checkpoint} has no tokenizer (tokenizer.json or vocab.json)")
-    try:
-        known = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True).get_vocab()
-    except (OSError, ValueError) as error:
-        raise InputError(f"the tokenizer of {checkpoint} cannot be loaded: {error}") from error
-    missing = [token for token in codec.vocabulary if known.get(token, vocab_size) >= vocab_size]
-    if missing:
-        raise InputError(
-            f"the tokenizer of {checkpoint} lacks {len(missing)} of the data set's "
-            f"{len(codec.vocabulary)} tokens (such as {missing[0]}): it belongs to another data "
-            "set, or its files are incomplete"
-        )
-    return [known[token] for token in codec.vocabulary]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from coverage_principle.circuits.checkpoints import LoadedModel
 from coverage_principle.circuits.grouping import Grouping, layout_of, sequences
 from coverage_principle.circuits.items import ItemSplit, union_of
+from coverage_principle.circuits.models import LoadedModel
 from coverage_principle.circuits.similarity import measure_similarity
 from coverage_principle.circuits.states import Site, collect_states
 from coverage_principle.data import Dataset

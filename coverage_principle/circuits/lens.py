@@ -11,12 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from coverage_principle.circuits.blocks import Blocks
-from coverage_principle.circuits.checkpoints import LoadedModel
+from coverage_principle.circuits.models import READOUTS, LoadedModel
 from coverage_principle.circuits.tracing import bootstrap, listed
 
 
-@torch.no_grad()
 def read_lens(
     loaded: LoadedModel,
     tokens: np.ndarray,
@@ -33,25 +31,19 @@ def read_lens(
     number of data-set tokens with a strictly greater logit, so 0 is best, and ``prob`` float32, a
     softmax over all outputs; each ``(layers, positions, n, values)``.
     """
-    blocks = Blocks(loaded)
     shape = (len(layers), len(positions), *wanted.shape)
-    found = {"rank": np.zeros(shape, np.int32), "prob": np.zeros(shape, np.float32)}
+    found = {name: np.zeros(shape, READOUTS[name].dtype) for name in ("rank", "prob")}
     # A state sees no later position, so what follows the last one is not run.
     tokens = tokens[:, : max(positions) + 1]
     for begin in range(0, len(tokens), batch_size):
         rows = slice(begin, begin + batch_size)
-        run = blocks.forward(loaded.encode(tokens[rows]))
+        states = loaded.run(tokens[rows], [("residual", layer) for layer in layers])
         values = torch.as_tensor(wanted[rows], dtype=torch.int64, device=loaded.device)
         for i, layer in enumerate(layers):
             for j, position in enumerate(positions):
-                state = run.residual[layer][:, position]
-                logits = blocks.logits(state)
-                own = logits.gather(1, values)
-                for k in range(values.shape[1]):
-                    above = (logits > own[:, k : k + 1]).sum(dim=-1)
-                    found["rank"][i, j, rows, k] = above.cpu().numpy()
-                prob = (own - blocks.log_normaliser(state)[:, None]).exp()
-                found["prob"][i, j, rows] = prob.cpu().numpy()
+                read = loaded.read(states["residual", layer][:, position], values, tuple(found))
+                for name, numbers in read.items():
+                    found[name][i, j, rows] = numbers
         progress(len(values))
     return found
 

@@ -1,8 +1,44 @@
 """Activation patching: run an input with one state replaced by that of another input.
 
-The *original* run is patched at (layer l, position p) with the *source* run's state. All layers of
-a position travel up the blocks together: block l + 1 is run once, on the states patched at layer
-1..l stacked in the batch, and only on the positions from p on.
+*The idea.* Two inputs differ in one respect: the *original* gives the answer t, the *source* t'.
+Run the original, replace its state at one (layer, position) by the source's, and let the rest of
+the network go on from there. If the answer moves from t to t', that state carries the difference
+between the two inputs in a form that later blocks read. If nothing moves, it does not carry it, or
+nobody reads it there. The map over layers and positions shows where a value is held and how it
+travels.
+
+*What has to be kept in mind.*
+
+- Patching a good run's state into a disturbed run (denoising) asks whether the state is enough to
+  bring the answer back; the other way round (noising), whether the answer needs it. Here both runs
+  are ordinary inputs, so a cell is read both ways: what happens to t' (``[..., 1]`` of a ``Trace``)
+  is denoising, what happens to t (``[..., 0]``) is noising. A value that two states hold survives
+  the noising of each.
+- A source that differs in more than the value of interest moves the answer for other reasons too.
+  What it shares with its original is what its family of ``counterfactuals`` says, and a result
+  holds for that family. One source is drawn for an item, so a cell has the noise of that draw.
+- Attention is causal. A patch at position p changes nothing before p, so only positions from p on
+  are run again, and they read what the unpatched run left at the earlier ones. Up to the first
+  token that differs both runs hold the same states: no effect there is no finding.
+- Layer L is trivial. Nothing reads its states but the output at the last position, where patching
+  gives the source's own output. It is there as a yardstick: how often the source is answered by t'.
+- GPT-2 norms what goes into attention and MLP, not the stream itself. States are those of the
+  stream, before any norm, and a patched state is normed by its own statistics.
+- Streams differ in what they replace: ``residual`` all that was written at a position so far, which
+  finds where a value is held; ``post_mlp`` what one MLP adds, which finds where it is computed;
+  ``embedding`` the token alone. ``post_attention`` replaces the stream between attention and MLP.
+  As the MLP looks at one position at a time, it then makes of it the source's own state after the
+  block: the numbers are those of ``residual``.
+- A patched run is a mixture that training never showed. A state that is merely unusual can destroy
+  t as well; that the answer becomes t', and not just anything else, is the evidence.
+- Ranks and probabilities tell different stories. A rank changes where a logit crosses others: it
+  shows decisions and hides partial effects. A probability saturates near 0 and 1 and depends on
+  every other output. Items that the model gets wrong unpatched blur both.
+- Where several tokens are emitted (chain of thought), a patched run goes on with its own: a later
+  effect may come through a written token instead of the state.
+
+*How it is run.* All layers of a position travel up the blocks together: block l + 1 is run once, on
+the states patched at layer 0..l stacked in the batch, and only on the positions from p on.
 """
 
 from __future__ import annotations
@@ -14,120 +50,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coverage_principle.circuits.blocks import Blocks, Forward
-from coverage_principle.circuits.checkpoints import LoadedModel
+from coverage_principle.circuits.models import READOUTS, LoadedModel
 from coverage_principle.errors import InputError
 
-#: What is read off the scores of a token: its rank, its logit, or its probability.
-READOUTS = ("rank", "logit", "prob")
 #: The streams that can be patched.
 PATCHED = ("residual", "post_attention", "post_mlp", "embedding")
 #: Numbers held for one state of all stacked rows; bounds memory whatever the batch size.
 _ROOM = 1 << 24
-
-
-class Patcher:
-    """Runs of a model that start from given residual states instead of tokens.
-
-    ``RuntimeError`` if running the blocks by hand does not reproduce the model's own output.
-    """
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded = loaded
-        self.blocks = Blocks(loaded)
-        self._check()
-
-    @torch.no_grad()
-    def states(self, rows: np.ndarray) -> list[Tensor]:
-        """Residual states of inputs (n, tokens) of data-set ids: layer 0..L, (n, tokens, width).
-
-        Layer L is the stream before the final layer norm.
-        """
-        return self.blocks.forward(self.loaded.encode(rows)).residual
-
-    @torch.no_grad()
-    def scores_from(self, state: Tensor, layer: int) -> Tensor:
-        """Logits of the data set's vocabulary at the last position: ``(n, vocabulary)``.
-
-        ``state`` is the residual stream after block ``layer``; the blocks above it are run.
-        """
-        return self.blocks.logits(self.finish(state, layer))
-
-    def finish(self, state: Tensor, layer: int) -> Tensor:
-        """The last position's final residual state (n, width), from the states at ``layer``."""
-        last = self.loaded.num_layers - 1
-        for index in range(layer, last + 1):
-            state = self.blocks.block(index, state, last_only=index == last)
-        return state[:, -1]
-
-    def patched(
-        self, original: Forward, donors: dict[int, Tensor], position: int
-    ) -> dict[int, Tensor]:
-        """The last position's final states (n, width), for each layer of ``donors``.
-
-        ``donors[l]`` (n, width) takes the place of the residual state at (l, ``position``).
-        """
-        top, count = self.loaded.num_layers, len(original.residual[0])
-        stack: Tensor | None = None
-        layers = sorted(donors)
-        for index in range(layers[0], top):
-            if index in donors:
-                mine = original.residual[index][:, position:].clone()
-                mine[:, 0] = donors[index]
-                stack = mine if stack is None else torch.cat([stack, mine])
-            earlier = None
-            if position:
-                earlier = (
-                    original.keys[index][:, :, :position],
-                    original.values[index][:, :, :position],
-                )
-            stack = self.blocks.block(index, stack, earlier, last_only=index == top - 1)
-        below = [layer for layer in layers if layer < top]
-        done = dict(zip(below, stack[:, -1].split(count), strict=True)) if below else {}
-        if top in donors:  # nothing comes after it: only the last position counts
-            at_last = position == original.residual[top].shape[1] - 1
-            done[top] = donors[top] if at_last else original.residual[top][:, -1]
-        return done
-
-    @torch.no_grad()
-    def _check(self) -> None:
-        """Running the blocks by hand must give what the model gives, in this transformers too."""
-        slots = min(4, self.loaded.model.config.n_positions)
-        rows = np.arange(2 * slots).reshape(2, slots) % len(self.loaded.token_ids)
-        logits = self.loaded.model(self.loaded.encode(rows), use_cache=False).logits
-        expected = logits[:, -1, self.loaded.token_ids]
-        run = self.blocks.forward(self.loaded.encode(rows))
-        cut = (run.keys, run.values)
-        for layer in range(self.loaded.num_layers + 1):
-            whole = self.scores_from(run.residual[layer], layer)
-            part = run.residual[layer][:, slots - 1 :]
-            for index in range(layer, self.loaded.num_layers):
-                earlier = tuple(side[index][:, :, : slots - 1] for side in cut)
-                part = self.blocks.block(index, part, earlier)
-            for found in (whole, self.blocks.logits(part[:, -1])):
-                if not torch.allclose(found, expected, 1e-3, 1e-3):
-                    raise RuntimeError(
-                        f"running the model from layer {layer} does not reproduce its output; "
-                        "this version of transformers changed GPT-2's blocks"
-                    )
-
-
-def donors_of(stream: str, original: Forward, source: Forward, position: int) -> dict[int, Tensor]:
-    """What patching ``stream`` with the source's state makes of the residual, by layer.
-
-    Replacing the residual stream between attention and MLP (``post_attention``) is replacing what
-    the MLP then makes of it, at that position: the source's own residual state.
-    """
-    layers = range(1, len(original.residual))
-    if stream == "embedding":
-        return {0: source.residual[0][:, position]}
-    if stream == "post_mlp":
-        return {
-            layer: original.middle[layer - 1][:, position]
-            + (source.residual[layer] - source.middle[layer - 1])[:, position]
-            for layer in layers
-        }
-    return {layer: source.residual[layer][:, position] for layer in layers}
 
 
 @dataclass(frozen=True)
@@ -137,9 +66,9 @@ class Trace:
     ``before``, ``source`` and ``after`` map each readout to an array, (n, 2) for the first two and
     (layers, positions, n, 2) for ``after``. ``[..., 0]`` is about the original's value w (of the
     answer: t), ``[..., 1]`` about the counterfactual's w', in the original run, the source run, and
-    the original run patched at (layer, position). Ranks are int32, the number of data-set tokens
-    with a strictly greater logit, so 0 is best; logits and probabilities (softmax over all outputs;
-    only if asked for) are float32. ``layers`` and ``positions`` name the first axes of ``after``.
+    the original run patched at (layer, position). ``READOUTS`` says what the readouts are and their
+    types; probabilities are there if asked for. ``layers`` and ``positions`` name the first axes of
+    ``after``.
     """
 
     layers: tuple[int, ...]
@@ -160,7 +89,7 @@ class Trace:
 
 
 @torch.no_grad()
-def trace(
+def patch_runs(
     loaded: LoadedModel,
     originals: np.ndarray,
     sources: np.ndarray,
@@ -175,120 +104,118 @@ def trace(
 ) -> list[Trace]:
     """Patch layers and positions (all by default) of each original with its source's state.
 
-    Layer L is trivial and there as a yardstick: at the last position it gives the source's own
-    answer, elsewhere the original's. Positions up to which both inputs are the same token by token
-    hold the same states, so their result is the original's and no run is made for it.
-
     ``originals`` and ``sources`` are ``(n, tokens)``; ``wanted`` is ``(n, values, 2)``: the values
     (w, w') that the model emits one after the other from the last position on, the answer last; all
     data-set ids. Returns a ``Trace`` for each value. Every run continues with what it emitted
-    itself (its most probable data-set token). ``progress`` is told of each finished batch how many
-    items it held. ``InputError`` for a stream that cannot be patched.
+    itself (its most probable data-set token). Positions up to which both inputs are the same hold
+    the same states, so their result is the original's and no run is made for it. ``progress`` is
+    called with the number of items of each finished batch. ``InputError`` for a stream that cannot
+    be patched.
     """
     if stream not in PATCHED:
-        raise InputError(f"--mode {stream} cannot be patched; give {', '.join(PATCHED)}")
-    patcher = Patcher(loaded)
+        raise InputError(f"`mode` {stream} cannot be patched; give {', '.join(PATCHED)}")
     count, tokens = originals.shape
     there = (0,) if stream == "embedding" else tuple(range(1, loaded.num_layers + 1))
     layers = there if layers is None else tuple(layers)
     positions = tuple(range(tokens)) if positions is None else tuple(positions)
-    names = READOUTS if probabilities else READOUTS[:2]
-    kinds = {"rank": np.int32, "logit": np.float32, "prob": np.float32}
+    names = [name for name in READOUTS if probabilities or name != "prob"]
 
     def room(*shape: int) -> dict[str, np.ndarray]:
-        return {name: np.zeros((*shape, count, 2), dtype=kinds[name]) for name in names}
+        return {name: np.zeros((*shape, count, 2), READOUTS[name].dtype) for name in names}
 
     traces = [
         Trace(layers, positions, room(), room(), room(len(layers), len(positions)))
         for _ in range(wanted.shape[1])
     ]
-    width = loaded.model.config.hidden_size
-    step = max(1, min(batch_size, _ROOM // (width * (tokens + wanted.shape[1]) * len(layers))))
+    longest = tokens + wanted.shape[1]
+    step = max(1, min(batch_size, _ROOM // (loaded.network.width * longest * len(layers))))
     for begin in range(0, count, step):
         rows = slice(begin, begin + step)
-        batch = _Batch(patcher, originals[rows], sources[rows], stream, layers, positions)
-        for number, found in enumerate(traces):
-            pairs = torch.as_tensor(wanted[rows, number], dtype=torch.int64, device=loaded.device)
-            read = batch.reader(pairs, names)
-            for out, state in ((found.before, batch.before), (found.source, batch.source)):
-                for name, values in read(state).items():
-                    out[name][rows] = values
-            for (i, j), state in batch.after.items():
-                for name, values in read(state).items():
-                    found.after[name][i, j, rows] = values
-            if number + 1 < len(traces):
+        batch = _Batch(loaded, originals[rows], sources[rows], stream, layers, positions)
+        for number, trace in enumerate(traces):
+            if number:
                 batch.emit()
+            values = torch.as_tensor(wanted[rows, number], dtype=torch.int64, device=loaded.device)
+            read = {run: loaded.read(state, values, names) for run, state in batch.final.items()}
+            for name in names:
+                trace.before[name][rows] = read["original"][name]
+                trace.source[name][rows] = read["source"][name]
+                for cell in np.ndindex(len(layers), len(positions)):
+                    trace.after[name][(*cell, rows)] = read.get(cell, read["original"])[name]
         progress(len(originals[rows]))
     return traces
 
 
 class _Batch:
-    """The runs of some items: final states at the position that is read, all (n, width).
+    """The runs of some items: ``original``, ``source``, and one for each patched cell.
 
-    ``before`` and ``source`` are the unpatched runs'; ``after[i, j]`` that of layer i and position
-    j of those asked for. ``emit`` goes on to the next token.
+    ``final`` maps a run to its residual state (n, width) at the position that is read. A cell is
+    (i, j), the i-th layer and j-th position of those asked for; it has no run of its own where the
+    original's is the same. ``emit`` goes on to the next token.
     """
 
-    def __init__(self, patcher, originals, sources, stream, layers, positions) -> None:
-        self._patcher, self._blocks = patcher, patcher.blocks
-        self._layers, self._positions = layers, positions
-        self._ids = patcher.loaded.encode(originals)
-        self._source_ids = patcher.loaded.encode(sources)
-        original = self._blocks.forward(self._ids)
-        source = self._blocks.forward(self._source_ids)
-        self.before, self.source = original.residual[-1][:, -1], source.residual[-1][:, -1]
-        self._donors: dict[tuple[int, int], Tensor] = {}
-        self.after: dict[tuple[int, int], Tensor] = {}
+    def __init__(self, loaded, originals, sources, stream, layers, positions) -> None:
+        self._loaded, self._network = loaded, loaded.network
+        top, taken = loaded.num_layers, stream if stream == "post_mlp" else "residual"
+        every = range(top + 1)
+        keep = [("residual", layer) for layer in every] + [("memory", layer) for layer in every[1:]]
+        if stream == "post_mlp":
+            keep += [("post_attention", layer) for layer in layers]
+        original = loaded.run(originals, keep)
+        source = loaded.run(sources, {(taken, layer) for layer in layers} | {("residual", top)})
+        runs = {"original": original, "source": source}
+        self.final = {run: states["residual", top][:, -1] for run, states in runs.items()}
+        self._ids = {"original": loaded.encode(originals), "source": loaded.encode(sources)}
+        #: Of each cell the layer and position, and the state (n, width) that is put there.
+        self._patches: dict[tuple[int, int], tuple[int, int, Tensor]] = {}
         for j, position in enumerate(positions):
             if (originals[:, : position + 1] == sources[:, : position + 1]).all():
-                self.after |= {(i, j): self.before for i in range(len(layers))}
                 continue
-            every = donors_of(stream, original, source, position)
-            donors = {layer: every[layer] for layer in layers}
-            done = patcher.patched(original, donors, position)
+            donors = {}
             for i, layer in enumerate(layers):
-                self._donors[i, j], self.after[i, j] = donors[layer], done[layer]
-        self._written = {key: self._ids[:, :0] for key in (None, "source", *self._donors)}
+                # After attention, at this position, the rest of the block makes of the source's
+                # stream the source's own residual state: that is patched in its place.
+                donors[layer] = source[taken, layer][:, position]
+                if stream == "post_mlp":
+                    donors[layer] = original["post_attention", layer][:, position] + donors[layer]
+                self._patches[i, j] = layer, position, donors[layer]
+                self._ids[i, j] = self._ids["original"]
+            done = self._patched(original, donors, position)
+            self.final |= {(i, j): done[layer] for i, layer in enumerate(layers)}
 
-    def reader(self, pairs: Tensor, names: Sequence[str]) -> Callable[[Tensor], dict]:
-        """A function that reads the two tokens ``pairs`` (n, 2) off final states."""
+    def _patched(self, original, donors: dict[int, Tensor], position: int) -> dict[int, Tensor]:
+        """The final states of the last position (n, width), for each layer of ``donors``.
 
-        def read(state: Tensor) -> dict[str, np.ndarray]:
-            logits = self._blocks.logits(state)
-            own = logits.gather(1, pairs)
-            # Counting is enough; no sort is needed.
-            found = {"rank": (logits[:, None, :] > own[:, :, None]).sum(dim=-1), "logit": own}
-            if "prob" in names:
-                found["prob"] = (own - self._blocks.log_normaliser(state)[:, None]).exp()
-            return {name: values.cpu().numpy() for name, values in found.items()}
-
-        return read
+        ``donors[l]`` (n, width) takes the place of the residual state at (l, ``position``).
+        """
+        network, top, layers = self._network, self._network.layers, sorted(donors)
+        stack: Tensor | None = None
+        for index in range(layers[0], top):
+            if index in donors:
+                mine = original["residual", index][:, position:].clone()
+                mine[:, 0] = donors[index]
+                stack = mine if stack is None else torch.cat([stack, mine])
+            earlier = network.before(original["memory", index + 1], position)
+            last_only = [stack.shape[1] - 1] if index == top - 1 else None
+            stack = network.block(index, stack, earlier, last_only)["residual"]
+        below = [layer for layer in layers if layer < top]
+        done = {}
+        if below:
+            done = dict(zip(below, stack[:, -1].chunk(len(below)), strict=True))
+        if top in donors:  # nothing comes after it: only the last position counts
+            at_last = position == original["residual", top].shape[1] - 1
+            done[top] = donors[top] if at_last else self.final["original"]
+        return done
 
     def emit(self) -> None:
         """Append to every run the token that it emits, and run it on."""
-        loaded = self._patcher.loaded
-
-        def write(key, state: Tensor) -> Tensor:
-            best = loaded.token_ids[self._blocks.logits(state).argmax(dim=-1)]
-            self._written[key] = torch.cat([self._written[key], best[:, None]], dim=1)
-            return self._written[key]
-
-        def run(prompt: Tensor, written: Tensor) -> Tensor:
-            ids = torch.cat([prompt, written], dim=1)
-            return self._patcher.finish(self._blocks.embed(ids), 0)
-
-        before, source = self.before, self.source
-        self.before = run(self._ids, write(None, before))
-        self.source = run(self._source_ids, write("source", source))
-        for key in self.after:
-            if key not in self._donors:  # a position that holds the same states in both runs
-                self.after[key] = self.before
+        for run, ids in self._ids.items():
+            best = self._loaded.logits(self.final[run]).argmax(dim=-1)
+            ids = self._ids[run] = torch.cat([ids, self._loaded.token_ids[best][:, None]], dim=1)
+            if run not in self._patches:
+                self.final[run] = self._network.finish(self._network.embed(ids), 0)
                 continue
-            layer, position = self._layers[key[0]], self._positions[key[1]]
-            ids = torch.cat([self._ids, write(key, self.after[key])], dim=1)
-            state = self._blocks.embed(ids)
-            for index in range(layer):
-                state = self._blocks.block(index, state)
-            state = state.clone()
-            state[:, position] = self._donors[key]
-            self.after[key] = self._patcher.finish(state, layer)
+            layer, position, donor = self._patches[run]
+            state = self._network.run(ids, [("residual", layer)])["residual", layer].clone()
+            state[:, position] = donor
+            self.final[run] = self._network.finish(state, layer)

@@ -14,15 +14,11 @@ import torch
 import transformers
 
 import coverage_principle
-from coverage_principle.circuits.checkpoints import (
-    choose_device,
-    find_checkpoint,
-    find_dataset,
-    load_model,
-)
+from coverage_principle.circuits.checkpoints import find_checkpoint, find_dataset
 from coverage_principle.circuits.collapse import cluster_states
 from coverage_principle.circuits.grouping import Grouping, grouping_of, layout_of
 from coverage_principle.circuits.items import ItemSplit, item_splits, k_groups_of
+from coverage_principle.circuits.models import open_checkpoint
 from coverage_principle.circuits.published import write_dedup_files
 from coverage_principle.circuits.states import Site, sites_of
 from coverage_principle.data import Dataset, load_dataset, write_arrays, write_json
@@ -130,7 +126,7 @@ def collapse_run(
         raise InputError(
             f"{folder / 'metrics.json'} exists already; give --overwrite or another --save_dir"
         )
-    loaded = load_model(checkpoint, dataset.codec, choose_device(device))
+    loaded = open_checkpoint(checkpoint, dataset.codec, device)
     names = layout_of(dataset).names
     sites = _sites(stream, loaded.num_layers, names, pairs)
     cells, arrays = cluster_states(

@@ -1,22 +1,20 @@
-"""Hidden states of GPT-2, read through hooks that are removed again and must have fired.
+"""Hidden states by stream, layer and position.
 
 Layers are counted like this: layer 0 is token plus position embedding, layer l the residual stream
 after block l = 1..L. The published ``hidden_states[L]`` is not the residual stream but what comes
-after the final layer norm (``ln_f``), so a ``Site`` says which of the two it means.
+after the final layer norm, so a ``Site`` says which of the two it means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from transformers import GPT2LMHeadModel
+from torch import Tensor
 
-from coverage_principle.circuits.checkpoints import LoadedModel
+from coverage_principle.circuits.models import LoadedModel
 from coverage_principle.errors import InputError
 
 #: Numbers in one state of a batch; bounds memory whatever the batch size.
@@ -24,115 +22,43 @@ _ROOM = 1 << 22
 
 
 @dataclass(frozen=True)
-class Tap:
-    """A place to read: what goes into a module (``before``) or what comes out of it."""
-
-    module: nn.Module
-    before: bool = False
-
-
-@contextmanager
-def capture(taps: Mapping[object, Tap]) -> Iterator[dict[object, Tensor]]:
-    """Read states during the forward passes inside the ``with`` block.
-
-    Yields a dictionary that holds, after a forward pass, the latest ``(batch, tokens, width)``
-    state of every key of ``taps``. Blocks return a tensor or a tuple that begins with it, depending
-    on the transformers version; both are read. Raises ``RuntimeError`` on leaving if a hook never
-    fired, so a changed model cannot silently give nothing.
-    """
-    found: dict[object, Tensor] = {}
-    handles = []
-
-    def reader(key):
-        def read(_module, arguments, output=None):
-            value = arguments if output is None else output
-            found[key] = value if isinstance(value, Tensor) else value[0]
-
-        return read
-
-    try:
-        for key, tap in taps.items():
-            register = (
-                tap.module.register_forward_pre_hook
-                if tap.before
-                else tap.module.register_forward_hook
-            )
-            handles.append(register(reader(key)))
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-    silent = [key for key in taps if key not in found]
-    if silent:
-        raise RuntimeError(f"no state was read at {silent}: the forward pass did not reach it")
-
-
-# -------------------------------------------------------------------------------------- streams
-
-
-@dataclass(frozen=True)
 class Stream:
     """A kind of state that can be read: one entry of ``STREAMS``.
 
-    ``tap(model, layer)`` says where it is; ``layers(L)`` for which layers it exists;
-    ``finish(model, state)``, if any, turns the tapped state ``(n, width)`` into the stream's.
+    ``layers(L)`` says for which layers it exists. ``of(loaded, state)`` makes it from the residual
+    stream ``(n, width)`` of that layer; without, it is what ``Blockwise.run`` gives by this name.
     """
 
     about: str
     layers: Callable[[int], range]
-    tap: Callable[[GPT2LMHeadModel, int], Tap]
-    finish: Callable[[LoadedModel, Tensor], Tensor] | None = None
-
-
-def _residual(model: GPT2LMHeadModel, layer: int) -> Tap:
-    body = model.transformer
-    # Dropout is the identity here, and its output is what the first block reads.
-    return Tap(body.drop if layer == 0 else body.h[layer - 1])
-
-
-def _after_final_norm(model: GPT2LMHeadModel, _layer: int) -> Tap:
-    return Tap(model.transformer.ln_f)
-
-
-def _logits(loaded: LoadedModel, state: Tensor) -> Tensor:
-    return loaded.model.lm_head(state)[:, loaded.token_ids]
+    of: Callable[[LoadedModel, Tensor], Tensor] | None = None
 
 
 def _probabilities(loaded: LoadedModel, state: Tensor) -> Tensor:
-    return loaded.model.lm_head(state).softmax(dim=-1)[:, loaded.token_ids]
+    return loaded.network.logits(state).softmax(dim=-1)[:, loaded.token_ids]
 
 
 STREAMS: dict[str, Stream] = {
     "residual": Stream(
         "the residual stream after block l; layer 0 is token plus position embedding",
         lambda last: range(last + 1),
-        _residual,
     ),
     "post_attention": Stream(
         "the residual stream of block l after attention, before the MLP",
         lambda last: range(1, last + 1),
-        lambda model, layer: Tap(model.transformer.h[layer - 1].ln_2, before=True),
     ),
     "post_mlp": Stream(
-        "what block l's MLP adds to the residual stream",
-        lambda last: range(1, last + 1),
-        lambda model, layer: Tap(model.transformer.h[layer - 1].mlp),
+        "what block l's MLP adds to the residual stream", lambda last: range(1, last + 1)
     ),
-    "embedding": Stream(
-        "the token embedding alone (layer 0)",
-        lambda _last: range(1),
-        lambda model, _layer: Tap(model.transformer.wte),
-    ),
+    "embedding": Stream("the token embedding alone (layer 0)", lambda _last: range(1)),
     "logit": Stream(
         "the logits of the data set's vocabulary (layer L)",
         lambda last: range(last, last + 1),
-        _after_final_norm,
-        _logits,
+        LoadedModel.logits,
     ),
     "prob": Stream(
         "the probabilities of the data set's vocabulary, softmax over all outputs (layer L)",
         lambda last: range(last, last + 1),
-        _after_final_norm,
         _probabilities,
     ),
 }
@@ -167,7 +93,7 @@ def sites_of(
     layer or position that does not exist.
     """
     if stream not in STREAMS:
-        raise InputError(f"--mode {stream} is not one of {', '.join(STREAMS)}")
+        raise InputError(f"`mode` {stream} is not one of {', '.join(STREAMS)}")
     layers = STREAMS[stream].layers(num_layers)
     if pairs is None:
         chosen = [layer for layer in layers if layer > 0] or list(layers)
@@ -180,7 +106,7 @@ def sites_of(
     for layer, position in pairs:
         if layer not in layers or not 0 <= position < num_positions:
             raise InputError(
-                f"--layer_pos_pairs ({layer},{position}) does not exist: --mode {stream} of this "
+                f"`layer_pos_pairs` ({layer},{position}) does not exist: `mode` {stream} of this "
                 f"model has layers {layers[0]} to {layers[-1]} and positions 0 to "
                 f"{num_positions - 1}"
             )
@@ -217,31 +143,25 @@ def collect_streams(
 
     Memory is the result and one batch: only what is asked for is kept.
     """
-    taps = {}
-    for stream, sites in wanted.items():
-        for site in sites:
-            taps[stream, site.layer, site.after_ln_f] = (
-                _after_final_norm(loaded.model, site.layer)
-                if site.after_ln_f
-                else STREAMS[stream].tap(loaded.model, site.layer)
-            )
-    last = max(site.position for sites in wanted.values() for site in sites)
+    places = {
+        (stream, site): ("residual" if STREAMS[stream].of else stream, site.layer)
+        for stream, sites in wanted.items()
+        for site in sites
+    }
+    last = max(site.position for _, site in places)
     inputs = inputs[:, : last + 1]  # a state sees no later position
     found: dict[str, dict[Site, np.ndarray]] = {stream: {} for stream in wanted}
-    width = loaded.model.config.hidden_size
-    step = max(1, min(batch_size, _ROOM // (inputs.shape[1] * width)))
+    step = max(1, min(batch_size, _ROOM // (inputs.shape[1] * loaded.network.width)))
     for begin in range(0, len(inputs), step):
         rows = slice(begin, begin + step)
-        with capture(taps) as states:
-            loaded.model.transformer(loaded.encode(inputs[rows]), use_cache=False)
-        for stream, sites in wanted.items():
-            finish = STREAMS[stream].finish
-            for site in sites:
-                state = states[stream, site.layer, site.after_ln_f][:, site.position]
-                if finish is not None:
-                    state = finish(loaded, state)
-                out = found[stream]
-                if site not in out:
-                    out[site] = np.empty((len(inputs), state.shape[-1]), dtype=np.float32)
-                out[site][rows] = state.cpu().numpy()
+        states = loaded.run(inputs[rows], set(places.values()))
+        for (stream, site), place in places.items():
+            state, make, out = states[place][:, site.position], STREAMS[stream].of, found[stream]
+            if site.after_ln_f:
+                state = loaded.network.norm(state)
+            elif make is not None:
+                state = make(loaded, state)
+            if site not in out:
+                out[site] = np.empty((len(inputs), state.shape[-1]), dtype=np.float32)
+            out[site][rows] = state.cpu().numpy()
     return found

@@ -9,13 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coverage_principle.circuits.checkpoints import (
-    LoadedModel,
-    choose_device,
-    find_run,
-    list_checkpoints,
-    load_model,
-)
+from coverage_principle.circuits.checkpoints import find_run, list_checkpoints
 from coverage_principle.circuits.counterfactuals import diff_family, family_of
 from coverage_principle.circuits.grouping import grouping_of, layout_of, sequences
 from coverage_principle.circuits.interchange import (
@@ -25,7 +19,13 @@ from coverage_principle.circuits.interchange import (
 )
 from coverage_principle.circuits.items import union_of
 from coverage_principle.circuits.lens import read_lens, summarise_lens
-from coverage_principle.circuits.patching import READOUTS, Trace, trace
+from coverage_principle.circuits.models import (
+    READOUTS,
+    LoadedModel,
+    choose_device,
+    open_checkpoint,
+)
+from coverage_principle.circuits.patching import Trace, patch_runs
 from coverage_principle.circuits.runs import about_dataset, dataset_of, splits_of, versions
 from coverage_principle.circuits.tracing import Plan, plan_of, plan_tracing, summarise
 from coverage_principle.data import Dataset, evaluate, write_arrays, write_json
@@ -52,7 +52,7 @@ class Run:
         return cls(path, checkpoints, dataset, choose_device(device))
 
     def load(self, checkpoint: Path) -> LoadedModel:
-        return load_model(checkpoint, self.dataset.codec, self.device)
+        return open_checkpoint(checkpoint, self.dataset.codec, self.device)
 
     def header(self, **more: object) -> dict:
         """The head of every result file."""
@@ -368,7 +368,7 @@ def _traced(run: Run, plan: Plan, progress: Progress, *, stream, pairs, **option
         yield (
             checkpoint.name,
             loaded,
-            trace(
+            patch_runs(
                 loaded,
                 plan.originals,
                 plan.sources,

@@ -1,167 +1,328 @@
-"""Models that can be trained, and switches that change a GPT-2's architecture.
+"""The model door: what a type of model has to tell; models are made, loaded and run here alone.
 
-A switch is kept in ``config.architecture_switches``, as ``config.json`` of a checkpoint has it. The
-weights file holds every shared parameter once, so ``GPT2LMHeadModel.from_pretrained`` reads such a
-checkpoint, but only ``apply_switches`` makes it the model that was trained.
+A type is a class, ``Architecture``; a model is run through an instance of its class, which
+``architecture_of`` gives. Training asks it for logits where there is loss. A type that is also
+analysed is a ``Blockwise``: it says what its embedding, its blocks, its final norm and its output
+layer do, and everything else (streams by name, runs that start from edited states, the check
+against transformers) follows from these.
+
+To add a type, write a file of ``architectures/`` or call ``architectures.register``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2LMHeadModel, PreTrainedModel
+import transformers
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from simpletransformers.errors import InputError
+from simpletransformers.seq2seq import architectures
 
-MODEL_TYPES = ("gpt2", "llama", "mamba")
-
-#: What each does, for ``--help``; semantics of the GrokkedTransformer fork (Wang et al., 2024).
-SWITCHES = {
-    "no_ln": "no layer norms at all",
-    "no_mlp": "blocks of attention alone",
-    "share_mlp": "one MLP, with its layer norm, for all blocks",
-    "add_recurrence": "the whole stack of blocks twice, with the same weights",
-}
+# ---------------------------------------------------------------------------------- the contract
 
 
-class _Nothing(torch.nn.Module):
-    """In the place of an MLP: adds nothing to the residual stream."""
+@dataclass(frozen=True)
+class Blueprint:
+    """What a new model is made from; ``tokens`` are ``vocab_size`` and the ids of special tokens.
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(hidden)
-
-
-def build_config(model_type: str, sizes: dict[str, int | None], *, dropout: float, **tokens):
-    """A configuration of ``model_type`` with ``n_layer``, ``n_head``, ``n_embd``, ``n_inner``.
-
-    ``tokens`` are ``vocab_size`` and the ids of special tokens. Mamba has no heads, and its inner
-    width is ``n_inner`` or twice ``n_embd``; Llama has no dropout but on attention.
-    ``InputError`` for sizes that the type cannot have.
+    ``n_inner`` None is the type's own choice. ``switches`` change the architecture.
     """
-    layers, heads, width = sizes["n_layer"], sizes["n_head"], sizes["n_embd"]
-    inner, common = sizes["n_inner"], {"use_cache": False, **tokens}
-    if model_type == "llama":
-        if width // heads % 2:
-            raise InputError(
-                f"n_embd {width} over n_head {heads} makes heads of {width // heads} dimensions; "
-                "llama needs an even number, as it rotates them in pairs"
-            )
-        return AutoConfig.for_model(
-            "llama",
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            hidden_size=width,
-            intermediate_size=inner or 4 * width,
-            attention_dropout=dropout,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            **common,
-        )
-    if model_type == "mamba":
-        if (inner or width) % width:
-            raise InputError(
-                f"n_inner {inner} is not a multiple of n_embd {width}, as mamba needs it"
-            )
-        return AutoConfig.for_model(
-            "mamba",
-            num_hidden_layers=layers,
-            hidden_size=width,
-            expand=(inner or 2 * width) // width,
-            tie_word_embeddings=True,
-            **common,
-        )
-    return AutoConfig.for_model(
-        "gpt2",
-        n_layer=layers,
-        n_head=heads,
-        n_embd=width,
-        n_inner=inner,
-        # The same function as GPT-2's "gelu_new", as one fused kernel.
-        activation_function="gelu_pytorch_tanh",
-        resid_pdrop=dropout,
-        embd_pdrop=dropout,
-        attn_pdrop=dropout,
-        **common,
-    )
+
+    n_layer: int
+    n_head: int
+    n_embd: int
+    n_inner: int | None = None
+    dropout: float = 0.0
+    switches: Sequence[str] = ()
+    tokens: Mapping[str, object] = field(default_factory=dict)
 
 
-def build_model(config, switches: Sequence[str], attention: str) -> PreTrainedModel:
-    """A model with fresh weights. ``InputError`` for switches of another type than gpt2."""
-    if switches and config.model_type != "gpt2":
+class Architecture:
+    """A type of model, and one ``model`` of it; with ``config`` alone it can be trained."""
+
+    #: What each switch of the type does, for ``--help``. A model's own are kept in
+    #: ``config.architecture_switches``, as ``config.json`` of a checkpoint has it.
+    switches: Mapping[str, str] = {}
+    has_attention = True
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+
+    @classmethod
+    def config(cls, plan: Blueprint) -> PretrainedConfig:
+        """The configuration of a new model; ``InputError`` for sizes that the type cannot have."""
+        raise NotImplementedError
+
+    @classmethod
+    def switch(cls, model: PreTrainedModel, switches: set[str]) -> None:
+        """Make a plain model the one that its switches describe, in place."""
+
+    def logits_at(self, ids: Tensor, columns: Sequence[int]) -> Tensor:
+        """``(n, len(columns), vocabulary)`` logits at ``columns`` of token ids ``(n, length)``."""
+        hidden = self.model.base_model(ids, use_cache=False).last_hidden_state
+        return self.model.get_output_embeddings()(pick(hidden, columns))
+
+    def flops(self, _columns: Sequence[int]) -> int | None:
+        """Floating-point operations of a training step for one row; None where nobody counted."""
+        return None
+
+
+class Blockwise(Architecture):
+    """A type whose models can be run part by part: write the five methods that come first.
+
+    States are ``(rows, positions, width)`` in the model's own dtype. Blocks are counted from 0 and
+    layers from 0 (what the first block reads) to L (what comes out of the last). The streams:
+
+    ``embedding``       the token embedding alone, layer 0
+    ``residual``        what block l leaves behind, l = 1..L; layer 0 is the first block's input
+    ``post_attention``  the residual stream of block l after attention, before the MLP
+    ``post_mlp``        what block l's MLP adds to the residual stream
+    ``memory``          what later positions read of earlier ones in block l (keys and values)
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__(model)
+        self.layers: int = model.config.num_hidden_layers
+        self.width: int = model.config.hidden_size
+
+    def embedding(self, ids: Tensor) -> Tensor:
+        """The token embedding of ids (n, T)."""
+        raise NotImplementedError
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Layer 0 of ids (n, T): by default the token embedding."""
+        return self.embedding(ids)
+
+    def mix(
+        self,
+        index: int,
+        state: Tensor,
+        earlier: tuple[Tensor, ...] | None = None,
+        wanted: list[int] | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What block ``index`` adds by looking at other positions, and its memory of ``state``.
+
+        ``state`` holds the positions from some p on. ``earlier`` is the memory of n sequences at
+        those before p (see ``before``); rows are then a multiple of n, its first n belonging to the
+        same sequences as the next n, and so on. With ``wanted`` only these positions of ``state``
+        come out.
+        """
+        raise NotImplementedError
+
+    def mlp(self, index: int, middle: Tensor) -> Tensor:
+        """What block ``index`` adds position by position to the stream after ``mix``."""
+        raise NotImplementedError
+
+    def norm(self, state: Tensor) -> Tensor:
+        """The final norm."""
+        raise NotImplementedError
+
+    def before(self, memory: tuple[Tensor, ...], position: int) -> tuple[Tensor, ...] | None:
+        """The memory of the positions before ``position``, by default from its third axis."""
+        return tuple(part[:, :, :position] for part in memory) if position else None
+
+    # -------------------------------------------------------------------- what follows from these
+
+    def logits(self, state: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Logits of final residual states, of all outputs or of ``tokens`` (m,) only."""
+        weight = self.model.get_output_embeddings().weight
+        return functional.linear(self.norm(state), weight if tokens is None else weight[tokens])
+
+    def log_normaliser(self, state: Tensor) -> Tensor:
+        """log of the softmax's denominator over ALL outputs, (rows,), for (rows, width)."""
+        step = max(1, (1 << 25) // self.model.config.vocab_size)
+        return torch.cat([self.logits(part).logsumexp(dim=-1) for part in state.split(step)])
+
+    def block(
+        self,
+        index: int,
+        state: Tensor,
+        earlier: tuple[Tensor, ...] | None = None,
+        wanted: list[int] | None = None,
+    ) -> dict[str, Tensor | tuple[Tensor, ...]]:
+        """One block's streams; the arguments are those of ``mix``."""
+        added, memory = self.mix(index, state, earlier, wanted)
+        middle = (state if wanted is None else pick(state, wanted)) + added
+        mlp = self.mlp(index, middle)
+        return {
+            "post_attention": middle,
+            "post_mlp": mlp,
+            "residual": middle + mlp,
+            "memory": memory,
+        }
+
+    def logits_at(self, ids: Tensor, columns: Sequence[int]) -> Tensor:
+        """As ``Architecture`` says. Nothing is computed that nobody reads.
+
+        In the last block only the wanted positions have queries and an MLP, as nothing comes after
+        them that would read the others. With three tokens of which one carries loss that is almost
+        half of a two-layer model's work.
+        """
+        columns = list(columns)
+        ids = ids[:, : max(columns) + 1]  # nothing before reads what comes after
+        state, everything = self.embed(ids), columns == list(range(ids.shape[1]))
+        for index in range(self.layers):
+            wanted = None if everything or index < self.layers - 1 else columns
+            state = self.block(index, state, wanted=wanted)["residual"]
+        return self.logits(state)
+
+    def run(self, ids: Tensor, keep: Collection[tuple[str, int]]) -> dict[tuple[str, int], Tensor]:
+        """The states that ``keep`` names by (stream, layer), from whole sequences (n, T).
+
+        Layers above the last one kept are not run, and what is not named is not held.
+        ``ValueError`` for a stream or layer that does not exist.
+        """
+        state = self.embed(ids)
+        found = {("residual", 0): state, ("embedding", 0): None}
+        if ("embedding", 0) in keep:
+            found["embedding", 0] = self.embedding(ids)
+        for layer in range(1, min(self.layers, max(layer for _, layer in keep)) + 1):
+            streams = self.block(layer - 1, state)
+            state = streams["residual"]
+            found |= {(s, layer): value for s, value in streams.items() if (s, layer) in keep}
+        if missing := set(keep) - set(found):
+            raise ValueError(f"there is no state at {sorted(missing)}")
+        return {place: found[place] for place in keep}
+
+    def finish(self, state: Tensor, layer: int) -> Tensor:
+        """The last position's final residual state (n, width), from whole states at ``layer``."""
+        for index in range(layer, self.layers):
+            last_only = [state.shape[1] - 1] if index == self.layers - 1 else None
+            state = self.block(index, state, wanted=last_only)["residual"]
+        return state[:, -1]
+
+    @torch.no_grad()
+    def check(self, ids: Tensor) -> None:
+        """Running ids (n, T) by hand must give what the model gives, in this transformers too.
+
+        From every layer on, both with the whole sequence and with the last position alone.
+        ``RuntimeError`` if it does not.
+        """
+        expected = self.model(ids, use_cache=False).logits[:, -1]
+        layers, last = range(self.layers + 1), ids.shape[1] - 1
+        states, memories = [("residual", i) for i in layers], [("memory", i) for i in layers[1:]]
+        run = self.run(ids, states + memories)
+        for layer in layers:
+            part = run["residual", layer][:, last:]
+            for index in range(layer, self.layers):
+                earlier = self.before(run["memory", index + 1], last)
+                part = self.block(index, part, earlier)["residual"]
+            for state in (self.finish(run["residual", layer], layer), part[:, -1]):
+                if not torch.allclose(self.logits(state), expected, 1e-3, 1e-3):
+                    raise RuntimeError(
+                        f"running the model from layer {layer} does not reproduce its output; this "
+                        f"version of transformers changed {self.model.config.model_type}'s blocks"
+                    )
+
+
+def pick(tensor: Tensor, columns: Sequence[int], dim: int = 1) -> Tensor:
+    """The given places of a dimension.
+
+    Not ``tensor[:, columns]``: that makes an index tensor, for whose copy to a GPU the host waits.
+    """
+    first, count = columns[0], len(columns)
+    if list(columns) == list(range(first, first + count)):
+        return tensor.narrow(dim, first, count)
+    return torch.cat([tensor.narrow(dim, column, 1) for column in columns], dim)
+
+
+# -------------------------------------------------------------------- making, loading and running
+
+
+def architecture_of(model: PreTrainedModel) -> Architecture:
+    """The model, ready to be run through its architecture."""
+    return architectures.find(model.config.model_type)(model)
+
+
+def build_model(model_type: str, plan: Blueprint, device: torch.device) -> PreTrainedModel:
+    """A model with fresh weights, of torch's global random state, in float32 on ``device``.
+
+    ``InputError`` for sizes or switches that the type does not have.
+    """
+    kind = architectures.find(model_type)
+    if foreign := [name for name in plan.switches if name not in kind.switches]:
         raise InputError(
-            f"{', '.join(switches)} change a gpt2; leave them away with model_type "
-            f"{config.model_type}"
+            f"{', '.join(f'`{name}`' for name in foreign)} change a "
+            f"{architectures.switches()[foreign[0]]}; omit with `model_type` {model_type}"
         )
-    if {"no_mlp", "share_mlp"} <= set(switches):
-        raise InputError("no_mlp leaves no MLP to share; leave one of no_mlp, share_mlp away")
-    if switches:
-        config.architecture_switches = list(switches)
-    if "add_recurrence" in switches:
-        config.n_layer *= 2  # the second half repeats the first
-    if config.model_type != "mamba":
-        config._attn_implementation = attention
-    return apply_switches(AutoModelForCausalLM.from_config(config))
+    config = kind.config(plan)
+    config.use_cache = False
+    if plan.switches:
+        config.architecture_switches = list(plan.switches)
+    if kind.has_attention:
+        config._attn_implementation = _attention(device)
+    return _switched(AutoModelForCausalLM.from_config(config)).to(device)
 
 
-def load_model(folder: Path, attention: str) -> PreTrainedModel:
-    """The model of a checkpoint folder, switches included."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    if config.model_type not in MODEL_TYPES:
-        raise InputError(
-            f"{folder} holds a {config.model_type}; model types here are {', '.join(MODEL_TYPES)}"
+def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedModel:
+    """The model of a checkpoint folder, switches included, in float32 on ``device``.
+
+    Nothing is downloaded, and weights are read from safetensors only. ``InputError`` if there are
+    none, or if the type of model is not known here.
+    """
+    folder, device = Path(folder), torch.device(device)
+    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if model_type not in architectures.names():
+        known = ", ".join(architectures.names())
+        raise InputError(f"{folder} holds a {model_type}; model types here are {known}")
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{folder} has no model.safetensors; pickled weights are not read")
+    chosen = {}
+    if architectures.find(model_type).has_attention:
+        chosen["attn_implementation"] = _attention(device)
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, **chosen
         )
-    chosen = {} if config.model_type == "mamba" else {"attn_implementation": attention}
-    return apply_switches(
-        AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **chosen)
-    )
+    return _switched(model).to(device=device, dtype=torch.float32)
 
 
-def apply_switches(model: PreTrainedModel) -> PreTrainedModel:
-    """Make a GPT-2 the model that ``config.architecture_switches`` describes, in place."""
+def _attention(device: torch.device) -> str:
+    # For a handful of tokens on a CPU, plain matrix products beat the fused kernel in training.
+    return "eager" if device.type == "cpu" else "sdpa"
+
+
+def _switched(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with the switches of its configuration applied.
+
+    The weights file holds every shared parameter once, so ``from_pretrained`` reads the checkpoint
+    of a switched model, but only this makes it the model that was trained.
+    """
+    kind = architectures.find(model.config.model_type)
     switches = set(getattr(model.config, "architecture_switches", None) or ())
-    if unknown := switches - set(SWITCHES):
+    if unknown := switches - set(kind.switches):
         raise InputError(
             f"config.json asks for {', '.join(sorted(unknown))}; known architecture switches are "
-            f"{', '.join(SWITCHES)}"
+            f"{', '.join(kind.switches)}"
         )
-    if not switches:
-        return model
-    assert isinstance(model, GPT2LMHeadModel)
-    blocks = model.transformer.h
-    if "add_recurrence" in switches:
-        half = len(blocks) // 2
-        for first, second in zip(blocks[:half], blocks[half:], strict=True):
-            _tie(first, second)
-    for block in blocks:
-        if "share_mlp" in switches:
-            _tie(blocks[0].mlp, block.mlp)
-            _tie(blocks[0].ln_2, block.ln_2)
-        if "no_mlp" in switches:
-            block.mlp, block.ln_2 = _Nothing(), torch.nn.Identity()
-        if "no_ln" in switches:
-            block.ln_1, block.ln_2 = torch.nn.Identity(), torch.nn.Identity()
-    if "no_ln" in switches:
-        model.transformer.ln_f = torch.nn.Identity()
+    if switches:
+        kind.switch(model, switches)
     return model
 
 
-def unique_state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+def unique_state(model: PreTrainedModel) -> dict[str, Tensor]:
     """The state dictionary with each shared parameter under its first name only."""
-    seen: set[int] = set()
-    kept = {}
+    kept: dict[int, tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict().items():
-        if tensor.data_ptr() not in seen:
-            kept[name] = tensor
-        seen.add(tensor.data_ptr())
-    return kept
+        kept.setdefault(tensor.data_ptr(), (name, tensor))
+    return dict(kept.values())
 
 
-def _tie(first: torch.nn.Module, second: torch.nn.Module) -> None:
-    """Give ``second`` the parameters of ``first``; the modules stay two, each with its hooks."""
-    if first is second:
-        return
-    for name, parameter in first.named_parameters():
-        path, _, attribute = name.rpartition(".")
-        setattr(second.get_submodule(path), attribute, parameter)
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers draws a progress bar for each file that it reads or writes; we draw our own."""
+    enabled = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers.utils.logging.enable_progress_bar()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,28 +51,23 @@ def choose_device(request: str = "auto") -> torch.device:
     ``auto`` is this rank's GPU if there is one, else the CPU. ``InputError`` if the device is not
     there.
     """
-    local = int(os.environ.get("LOCAL_RANK", 0))
     if request == "auto":
         request = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(request)
-    except RuntimeError as error:
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", request):
+        raise InputError(f"`device` {request} is not known; use auto, cpu, cuda, cuda:N or mps")
+    device = torch.device(request)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if (device.index or 0) >= there[device.type]:
         raise InputError(
-            f"device {request!r} is not known; use auto, cpu, cuda, cuda:N or mps"
-        ) from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise InputError(f"device {request!r} was asked for, but torch sees no GPU; use cpu")
-        index = local if device.index is None else device.index
-        if index >= torch.cuda.device_count():
-            raise InputError(
-                f"GPU {index} was asked for, but torch sees {torch.cuda.device_count()} GPU(s)"
-            )
-        return torch.device("cuda", index)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("device 'mps' was asked for, but this machine has none; use cpu")
-    if device.type not in {"cpu", "cuda", "mps"}:
-        raise InputError(f"device {request!r} is not one of auto, cpu, cuda, cuda:N, mps")
+            f"`device` {device} was asked for, but torch sees {there[device.type]} of its kind; "
+            "use cpu or auto"
+        )
     return device
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from simpletransformers.seq2seq import lean
+from simpletransformers.seq2seq.architecture import Architecture, architecture_of
 from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs
 
@@ -57,7 +57,7 @@ def evaluate(
     tokens before each. Where more than one token is produced (chain of thought), ``free_*`` are the
     same of greedy generation, in which the model reads what it produced itself.
     """
-    was_training = model.training
+    was_training, architecture = model.training, architecture_of(model)
     model.eval()
     scores = torch.zeros(len(data), 5, dtype=torch.float64, device=ranks.device)
     mine = torch.arange(ranks.rank, len(data), ranks.world, device=ranks.device)
@@ -65,7 +65,7 @@ def evaluate(
     for rows in mine.split(batch_size):
         inputs, labels = data.split(data.table[rows])
         with autocast:
-            logits = loss_logits(model, inputs, data.columns).float()
+            logits = architecture.logits_at(inputs, data.columns).float()
         carries = labels != NO_LOSS
         losses = functional.cross_entropy(
             logits.transpose(1, 2), labels, ignore_index=NO_LOSS, reduction="none"
@@ -75,7 +75,7 @@ def evaluate(
         _score(scores[:, 1:3], rows, logits.argmax(-1), labels, answer)
         if several:
             with autocast:
-                produced = produce(model, inputs, labels, data.columns)
+                produced = produce(architecture, inputs, labels, data.columns)
             _score(scores[:, 3:5], rows, produced, labels, answer)
     ranks.sum(scores)  # a row that is not mine is zero
     model.train(was_training)
@@ -92,18 +92,11 @@ def evaluate(
     }
 
 
-def loss_logits(
-    model: PreTrainedModel, inputs: torch.Tensor, columns: Sequence[int]
-) -> torch.Tensor:
-    """``(n, len(columns), vocabulary)`` logits at the columns that carry loss, and only there."""
-    if lean.supports(model):
-        return lean.logits_at(model, inputs, columns)
-    hidden = model.base_model(inputs, use_cache=False).last_hidden_state
-    return model.get_output_embeddings()(lean.pick(hidden, columns))
-
-
 def produce(
-    model: PreTrainedModel, inputs: torch.Tensor, labels: torch.Tensor, columns: Sequence[int]
+    architecture: Architecture,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    columns: Sequence[int],
 ) -> torch.Tensor:
     """Greedy tokens at the loss columns, each read back in place of the true one.
 
@@ -113,7 +106,7 @@ def produce(
     inputs = inputs.clone()
     produced = torch.empty_like(labels)
     for j, column in enumerate(columns):
-        logits = loss_logits(model, inputs[:, : column + 1], [column])
+        logits = architecture.logits_at(inputs[:, : column + 1], [column])
         produced[:, j] = logits[:, 0].argmax(-1)
         if column + 1 < inputs.shape[1]:
             own = labels[:, j] != NO_LOSS  # elsewhere the next token is still given
@@ -139,11 +132,10 @@ def generate(
     model: PreTrainedModel, prompts: torch.Tensor, new_tokens: int, end: int
 ) -> torch.Tensor:
     """``(n, new_tokens)`` greedy continuations; everything from the end token on is ``end``."""
-    model.eval()
-    sequence = prompts
+    architecture, sequence = architecture_of(model.eval()), prompts
     finished = torch.zeros(len(prompts), dtype=torch.bool, device=prompts.device)
     for _ in range(new_tokens):
-        logits = loss_logits(model, sequence, [sequence.shape[1] - 1])
+        logits = architecture.logits_at(sequence, [sequence.shape[1] - 1])
         token = logits[:, 0].argmax(-1).masked_fill(finished, end)
         finished |= token == end
         sequence = torch.cat([sequence, token[:, None]], dim=1)

@@ -27,7 +27,7 @@ def check(device: torch.device, world: int, precision: str) -> None:
         (precision != "fp16", "precision bf16 or fp32, but it is fp16"),
     ):
         if not wanted:
-            raise InputError(f"cuda_graphs needs {given}; leave it away")
+            raise InputError(f"`cuda_graphs` needs {given}; omit it")
 
 
 class GraphedStep:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,13 +15,12 @@ from transformers import PreTrainedModel
 
 import simpletransformers
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import graphs
+from simpletransformers.seq2seq import architectures, graphs
 from simpletransformers.seq2seq.architecture import (
-    MODEL_TYPES,
-    SWITCHES,
-    build_config,
+    Blueprint,
     build_model,
     load_model,
+    quiet,
     unique_state,
 )
 from simpletransformers.seq2seq.args import Seq2SeqArgs
@@ -73,8 +72,7 @@ class Seq2SeqModel:
         init_weights: bool = False,
         device: str = "auto",
     ) -> None:
-        if model_type not in MODEL_TYPES:
-            raise InputError(f"`model_type` {model_type} is not one of {', '.join(MODEL_TYPES)}")
+        architectures.find(model_type)  # refuses unknown names
         self.device = choose_device(device)
         folder = Path(model_name)
         if not init_weights and not (folder / "config.json").is_file():
@@ -95,13 +93,7 @@ class Seq2SeqModel:
             self.model = self._fresh(model_type, str(model_name))
         else:
             self.tokenizer = load_tokenizer(folder)
-            with _quiet():
-                self.model = load_model(folder, self._attention())
-        self.model.to(self.device)
-
-    def _attention(self) -> str:
-        # For a handful of tokens on a CPU, plain matrix products beat the fused kernel.
-        return "eager" if self.device.type == "cpu" else "sdpa"
+            self.model = load_model(folder, self.device)
 
     def _fresh(self, model_type: str, name: str) -> PreTrainedModel:
         size = name.rsplit("/", 1)[-1]
@@ -126,19 +118,22 @@ class Seq2SeqModel:
         rows = args.pad_vocab_to or -(-tokens // 8) * 8
         if rows < tokens:
             raise InputError(f"`pad_vocab_to` {rows} is less than the {tokens} tokens there are")
-        dropout = 0.0 if args.no_dropout else 0.1
-        config = build_config(
-            model_type,
-            {"n_layer": n_layer, "n_head": n_head, "n_embd": n_embd, "n_inner": args.n_inner},
-            dropout=dropout,
-            vocab_size=rows,
-            bos_token_id=self.tokenizer.eos_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
-            pad_token_id=self.tokenizer.pad_token_id,
+        plan = Blueprint(
+            n_layer,
+            n_head,
+            n_embd,
+            args.n_inner,
+            dropout=0.0 if args.no_dropout else 0.1,
+            switches=[name for name in architectures.switches() if getattr(args, name)],
+            tokens={
+                "vocab_size": rows,
+                "bos_token_id": self.tokenizer.eos_token_id,
+                "eos_token_id": self.tokenizer.eos_token_id,
+                "pad_token_id": self.tokenizer.pad_token_id,
+            },
         )
         torch.manual_seed(args.manual_seed)
-        switches = [name for name in SWITCHES if getattr(args, name)]
-        return build_model(config, switches, self._attention())
+        return build_model(model_type, plan, self.device)
 
     # ------------------------------------------------------------------------------------ training
 
@@ -249,7 +244,7 @@ class Seq2SeqModel:
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration, tokenizer and ``model_args.json``."""
         folder = Path(folder)
-        with _quiet():
+        with quiet():
             self.model.save_pretrained(folder, state_dict=unique_state(self.model))
         save_tokenizer(self.tokenizer, folder)
         self.args.save(folder)
@@ -296,15 +291,3 @@ class Seq2SeqModel:
                     text = "".join(self.tokenizer.convert_ids_to_tokens(row))
                     outputs[i] = prompts[i] + text + self.tokenizer.eos_token
         return outputs
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers draws a progress bar for each file that it reads or writes; we draw our own."""
-    enabled = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            transformers.utils.logging.enable_progress_bar()

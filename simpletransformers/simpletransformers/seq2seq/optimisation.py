@@ -55,7 +55,7 @@ def precision_of(args: Seq2SeqArgs, device: torch.device) -> str:
     """``args.precision`` with ``auto`` resolved. ``InputError`` for fp16 without a GPU."""
     if args.precision == "fp16" and device.type != "cuda":
         raise InputError(
-            f"precision fp16 needs a GPU, but the device is {device}; use bf16 or fp32"
+            f"`precision` fp16 needs a GPU, but the device is {device}; use bf16 or fp32"
         )
     if args.precision != "auto":
         return args.precision

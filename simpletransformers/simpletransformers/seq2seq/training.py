@@ -19,7 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import graphs, lean
+from simpletransformers.seq2seq import graphs
+from simpletransformers.seq2seq.architecture import architecture_of
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import (
     Ranks,
@@ -27,7 +28,7 @@ from simpletransformers.seq2seq.distributed import (
     set_random_state,
 )
 from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs
-from simpletransformers.seq2seq.evaluation import evaluate, loss_logits
+from simpletransformers.seq2seq.evaluation import evaluate
 from simpletransformers.seq2seq.optimisation import (
     autocast,
     build_optimizer,
@@ -65,10 +66,11 @@ class Objective(torch.nn.Module):
     def __init__(self, model: PreTrainedModel, columns: Sequence[int]) -> None:
         super().__init__()
         self.model = model
+        self.architecture = architecture_of(model)
         self.columns = tuple(columns)
 
     def forward(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        logits = loss_logits(self.model, inputs, self.columns)
+        logits = self.architecture.logits_at(inputs, self.columns)
         return functional.cross_entropy(
             logits.flatten(0, 1).float(), labels.flatten(), ignore_index=NO_LOSS, reduction="sum"
         )
@@ -256,9 +258,8 @@ class Trainer:
     def _share_of_peak(self) -> float | None:
         """The share of the devices' peak that an item a second takes; None if not known."""
         peak = peak_of(self.ranks.device, precision_of(self.args, self.ranks.device))
-        if peak is None or not lean.supports(self.model):
-            return None
-        return lean.flops(self.model.config, self.data.columns) / (peak * self.ranks.world)
+        flops = architecture_of(self.model).flops(self.data.columns)
+        return None if peak is None or flops is None else flops / (peak * self.ranks.world)
 
     def _items_per_second(self, step: int) -> float:
         """Items a second since this process began, evaluations and checkpoints included."""

@@ -1,0 +1,145 @@
+"""The model that is analysed: a checkpoint, and the data set's tokens in its own ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel
+
+from coverage_principle.data import Codec, read_json
+from coverage_principle.errors import InputError
+from simpletransformers.seq2seq import architectures
+from simpletransformers.seq2seq.architecture import Blockwise, architecture_of, load_model
+from simpletransformers.seq2seq.distributed import choose_device
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A number that is read off the scores of a token.
+
+    ``of(logits, own, log_normaliser)`` gives it for m tokens of n states, (n, m): ``logits`` are
+    the data set's (n, vocabulary), ``own`` those of the tokens (n, m), and ``log_normaliser()`` is
+    (n, 1), the log of the sum of exp(logit) over ALL outputs of the model.
+    """
+
+    about: str
+    dtype: type[np.generic]
+    of: Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]
+
+
+READOUTS: dict[str, Readout] = {
+    "rank": Readout(
+        "the number of data-set tokens with a strictly greater logit, so 0 is best",
+        np.int32,
+        # Counting is enough; no sort is needed.
+        lambda logits, own, _: (logits[:, None, :] > own[:, :, None]).sum(dim=-1),
+    ),
+    "logit": Readout("the token's logit", np.float32, lambda _logits, own, _: own),
+    "prob": Readout(
+        "the token's probability, a softmax over all outputs",
+        np.float32,
+        lambda _logits, own, log_normaliser: (own - log_normaliser()).exp(),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode, without gradients, that reads the data set's own ids.
+
+    ``token_ids`` is ``(vocabulary,)`` int64 on the model's device: the checkpoint's id of each
+    token of the data set's vocabulary, which need not be the data set's own id.
+    """
+
+    model: PreTrainedModel
+    token_ids: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.token_ids.device
+
+    @property
+    def num_layers(self) -> int:
+        return self.model.config.num_hidden_layers
+
+    @cached_property
+    def network(self) -> Blockwise:
+        """The model run part by part; ``RuntimeError`` if that does not give its own output."""
+        network = architecture_of(self.model)
+        slots = min(4, self.model.config.max_position_embeddings)
+        network.check(self.encode(np.arange(2 * slots).reshape(2, slots) % len(self.token_ids)))
+        return network
+
+    def encode(self, rows) -> Tensor:
+        """Data-set ids (integer array of any shape) as the checkpoint's ids, on its device."""
+        return self.token_ids[torch.as_tensor(rows, dtype=torch.int64, device=self.device)]
+
+    @torch.no_grad()
+    def run(
+        self, rows: np.ndarray, keep: Collection[tuple[str, int]]
+    ) -> dict[tuple[str, int], Tensor]:
+        """States of inputs (n, tokens) by (stream, layer), as ``Blockwise.run`` names them."""
+        return self.network.run(self.encode(rows), keep)
+
+    @torch.no_grad()
+    def logits(self, state: Tensor) -> Tensor:
+        """Logits of the data set's tokens (n, vocabulary) from final residual states (n, width)."""
+        # Only the rows of the data set's tokens: with GPT-2's vocabulary that is 1 in 1000.
+        return self.network.logits(state, self.token_ids)
+
+    @torch.no_grad()
+    def read(self, state: Tensor, tokens: Tensor, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """The named ``READOUTS`` of data-set ``tokens`` (n, m) off final states: each (n, m)."""
+        logits = self.logits(state)
+        own = logits.gather(1, tokens)
+        found = {
+            name: READOUTS[name].of(
+                logits, own, lambda: self.network.log_normaliser(state)[:, None]
+            )
+            for name in names
+        }
+        return {name: values.cpu().numpy() for name, values in found.items()}
+
+
+def open_checkpoint(
+    checkpoint: Path, codec: Codec, device: torch.device | str = "cpu"
+) -> LoadedModel:
+    """Load a checkpoint in float32 and translate the data set's vocabulary into its ids.
+
+    ``device`` is auto, cpu, cuda, cuda:N or mps. ``InputError`` if the folder has no model in
+    safetensors of a type that can be analysed, or its tokenizer lacks a token of the data set.
+    """
+    config, device = read_json(checkpoint / "config.json"), choose_device(str(device))
+    types = architectures.names()
+    analysed = [name for name in types if issubclass(architectures.find(name), Blockwise)]
+    if config.get("model_type") not in analysed:
+        needed = " or ".join(analysed)
+        raise InputError(
+            f"{checkpoint} holds a {config.get('model_type')} model; {needed} is needed"
+        )
+    tokens = _token_ids(checkpoint, codec, config["vocab_size"])
+    model = load_model(checkpoint, device).eval().requires_grad_(False)
+    return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))
+
+
+def _token_ids(checkpoint: Path, codec: Codec, vocab_size: int) -> list[int]:
+    if not any((checkpoint / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise InputError(f"{checkpoint} has no tokenizer (tokenizer.json or vocab.json)")
+    try:
+        known = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True).get_vocab()
+    except (OSError, ValueError) as error:
+        raise InputError(f"the tokenizer of {checkpoint} cannot be loaded: {error}") from error
+    missing = [token for token in codec.vocabulary if known.get(token, vocab_size) >= vocab_size]
+    if missing:
+        raise InputError(
+            f"the tokenizer of {checkpoint} lacks {len(missing)} of the data set's "
+            f"{len(codec.vocabulary)} tokens (such as {missing[0]}): it belongs to another data "
+            "set, or its files are incomplete"
+        )
+    return [known[token] for token in codec.vocabulary]

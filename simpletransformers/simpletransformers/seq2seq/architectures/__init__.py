@@ -1,0 +1,49 @@
+"""The types of model that there are: one file of this folder each, and what other code registers.
+
+A type's file holds all that is particular to it, as a subclass of ``architecture.Architecture``
+that it calls ``ARCHITECTURE``. ``names`` imports none of them, so that a command can offer them at
+once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+from simpletransformers.errors import InputError
+
+if TYPE_CHECKING:
+    from simpletransformers.seq2seq.architecture import Architecture
+
+_registered: dict[str, type[Architecture]] = {}
+
+
+def names() -> tuple[str, ...]:
+    """The types that can be trained: those of this folder, then the registered ones."""
+    return (*sorted(file.name for file in pkgutil.iter_modules(__path__)), *_registered)
+
+
+def register(name: str, architecture: type[Architecture]) -> None:
+    """Offer a type of model from outside this package.
+
+    ``name`` is the ``model_type`` of its configuration, by which the auto classes of transformers
+    know it. ``ValueError`` if there is one of that name.
+    """
+    if name in names():
+        raise ValueError(f"there is a model type {name} already")
+    _registered[name] = architecture
+
+
+def find(name: object) -> type[Architecture]:
+    """The architecture of a type; ``InputError`` if there is none."""
+    if name not in names():
+        raise InputError(f"`model_type` {name} is not offered; it is one of {', '.join(names())}")
+    if name in _registered:
+        return _registered[name]
+    return importlib.import_module(f"{__name__}.{name}").ARCHITECTURE
+
+
+def switches() -> dict[str, str]:
+    """Every switch that changes an architecture, with the type that it is for."""
+    return {switch: name for name in names() for switch in find(name).switches}

@@ -1,0 +1,178 @@
+"""GPT-2: its sizes, its switches, and its blocks run by hand.
+
+The hand-written blocks compute what ``GPT2LMHeadModel`` computes, from the same parameters, on any
+part of a sequence. Neither masks nor caches of transformers are used, whose form changes from
+release to release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoConfig, GPT2LMHeadModel, PretrainedConfig
+
+from simpletransformers.errors import InputError
+from simpletransformers.seq2seq.architecture import Blockwise, Blueprint, pick
+
+#: Activations that are GPT-2's tanh approximation of GELU, which torch has as one fused kernel.
+_TANH_GELU = {"gelu_new", "gelu_pytorch_tanh"}
+
+
+class _Nothing(torch.nn.Module):
+    """In the place of an MLP: adds nothing to the residual stream."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.zeros_like(hidden)
+
+
+class GPT2(Blockwise):
+    """Switches have the semantics of the GrokkedTransformer fork (Wang et al., 2024)."""
+
+    switches = {
+        "no_ln": "no layer norms at all",
+        "no_mlp": "blocks of attention alone",
+        "share_mlp": "one MLP, with its layer norm, for all blocks",
+        "add_recurrence": "the whole stack of blocks twice, with the same weights",
+    }
+
+    def __init__(self, model: GPT2LMHeadModel) -> None:
+        super().__init__(model)
+        config, self._body = model.config, model.transformer
+        scale = (self.width // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
+        by_layer = config.scale_attn_by_inverse_layer_idx
+        self._scales = [scale / (i + 1 if by_layer else 1) for i in range(self.layers)]
+        places = torch.arange(config.n_positions, device=model.device)
+        self._causal = places[:, None] >= places  # made once: every mask is a view of it
+
+    @classmethod
+    def config(cls, plan: Blueprint) -> PretrainedConfig:
+        if {"no_mlp", "share_mlp"} <= set(plan.switches):
+            raise InputError("`no_mlp` leaves no MLP to share; omit one of `no_mlp`, `share_mlp`")
+        return AutoConfig.for_model(
+            "gpt2",
+            # With recurrence the second half repeats the first.
+            n_layer=plan.n_layer * (2 if "add_recurrence" in plan.switches else 1),
+            n_head=plan.n_head,
+            n_embd=plan.n_embd,
+            n_inner=plan.n_inner,
+            activation_function="gelu_pytorch_tanh",
+            resid_pdrop=plan.dropout,
+            embd_pdrop=plan.dropout,
+            attn_pdrop=plan.dropout,
+            **plan.tokens,
+        )
+
+    @classmethod
+    def switch(cls, model: GPT2LMHeadModel, switches: set[str]) -> None:
+        blocks = model.transformer.h
+        if "add_recurrence" in switches:
+            half = len(blocks) // 2
+            for first, second in zip(blocks[:half], blocks[half:], strict=True):
+                _tie(first, second)
+        for block in blocks:
+            if "share_mlp" in switches:
+                _tie(blocks[0].mlp, block.mlp)
+                _tie(blocks[0].ln_2, block.ln_2)
+            if "no_mlp" in switches:
+                block.mlp, block.ln_2 = _Nothing(), torch.nn.Identity()
+            if "no_ln" in switches:
+                block.ln_1, block.ln_2 = torch.nn.Identity(), torch.nn.Identity()
+        if "no_ln" in switches:
+            model.transformer.ln_f = torch.nn.Identity()
+
+    def flops(self, columns: Sequence[int]) -> int:
+        """What is really multiplied: two for a multiply-add of a matrix product, three passes."""
+        config, width = self.model.config, self.width
+        without = getattr(config, "architecture_switches", None) or ()
+        inner = 0 if "no_mlp" in without else config.n_inner or 4 * width
+        length, wanted = max(columns) + 1, len(columns)
+
+        def block(queries: int) -> int:
+            keys_and_values = length * 2 * width**2
+            of_queries = queries * (2 * width**2 + 2 * width * inner)
+            return keys_and_values + of_queries + 2 * queries * length * width
+
+        output = wanted * width * config.vocab_size
+        return 3 * 2 * ((self.layers - 1) * block(length) + block(wanted) + output)
+
+    # -------------------------------------------------------------------------------- its parts
+
+    def embedding(self, ids: Tensor) -> Tensor:
+        return functional.embedding(ids, self._body.wte.weight)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self._body.drop(self.embedding(ids) + self._body.wpe.weight[: ids.shape[1]])
+
+    def mix(self, index, state, earlier=None, wanted=None):
+        block = self._body.h[index]
+        attention, normed = block.attn, block.ln_1(state)
+        (rows, given, width), heads = state.shape, self.model.config.n_head
+        if wanted is None:
+            parts = _linear(attention.c_attn, normed).split(width, dim=-1)
+        else:
+            weight, bias = attention.c_attn.weight, attention.c_attn.bias
+            query = pick(normed, wanted) @ weight[:, :width] + bias[:width]
+            parts = query, *(normed @ weight[:, width:] + bias[width:]).split(width, dim=-1)
+        query, key, value = (
+            part.view(rows, -1, heads, width // heads).transpose(1, 2) for part in parts
+        )
+        if earlier is not None:
+            copies = rows // len(earlier[0])
+            key, value = (
+                torch.cat([past.repeat(copies, 1, 1, 1), own], dim=2)
+                for past, own in zip(earlier, (key, value), strict=True)
+            )
+        mask, there = None, key.shape[2]
+        if query.shape[2] > 1 or wanted not in (None, [given - 1]):  # the last one sees all
+            mask = self._causal[there - given : there, :there]
+            mask = mask if wanted is None else pick(mask, wanted, dim=0)
+        mixed = _attend(attention, query, key, value, mask, self._scales[index])
+        added = _linear(attention.c_proj, mixed.transpose(1, 2).reshape(rows, -1, width))
+        return attention.resid_dropout(added), (key, value)
+
+    def mlp(self, index: int, middle: Tensor) -> Tensor:
+        block = self._body.h[index]
+        mlp, normed = block.mlp, block.ln_2(middle)
+        if isinstance(mlp, _Nothing) or self.model.config.activation_function not in _TANH_GELU:
+            return mlp(normed)
+        inner = functional.gelu(_linear(mlp.c_fc, normed), approximate="tanh")
+        return mlp.dropout(_linear(mlp.c_proj, inner))
+
+    def norm(self, state: Tensor) -> Tensor:
+        return self._body.ln_f(state)
+
+
+def _attend(attention, query, key, value, mask: Tensor | None, scale: float) -> Tensor:
+    """Softmax attention: ``(rows, heads, queries, size)``."""
+    dropout = attention.attn_dropout
+    if query.is_cuda or not query.requires_grad:
+        rate = dropout.p if attention.training else 0.0
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=rate, scale=scale
+        )
+    # To train on a handful of tokens on a CPU, plain products beat the fused kernel.
+    scores = (query @ key.transpose(-1, -2)) * scale
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return dropout(scores.softmax(-1)) @ value
+
+
+def _linear(layer: torch.nn.Module, hidden: Tensor) -> Tensor:
+    """A ``Conv1D`` of transformers, whose weight is (inputs, outputs)."""
+    flat = torch.addmm(layer.bias, hidden.reshape(-1, hidden.shape[-1]), layer.weight)
+    return flat.view(*hidden.shape[:-1], -1)
+
+
+def _tie(first: torch.nn.Module, second: torch.nn.Module) -> None:
+    """Give ``second`` the parameters of ``first``; the modules stay two, each with its hooks."""
+    if first is second:
+        return
+    for name, parameter in first.named_parameters():
+        path, _, attribute = name.rpartition(".")
+        setattr(second.get_submodule(path), attribute, parameter)
+
+
+ARCHITECTURE = GPT2
