@@ -68,7 +68,7 @@ def trace_times(count: int, slot: int, about: str) -> list[str]:
 
     import numpy as np
 
-    from coverage_principle.circuits import trace
+    from coverage_principle.circuits import patch_runs
 
     loaded, rng = random_model(8), np.random.default_rng(0)
     originals = rng.integers(0, 50, size=(count, 3))
@@ -76,9 +76,9 @@ def trace_times(count: int, slot: int, about: str) -> list[str]:
     # States differ from the changed slot on; cells before it are the original's by causality.
     sources[:, slot] = (originals[:, slot] + 7) % 50
     answers = rng.integers(0, 50, size=(count, 2))
-    trace(loaded, originals[:64], sources[:64], answers[:64, None], probabilities=True)
+    patch_runs(loaded, originals[:64], sources[:64], answers[:64, None], probabilities=True)
     started = time.perf_counter()
-    (ours,) = trace(loaded, originals, sources, answers[:, None], probabilities=True)
+    (ours,) = patch_runs(loaded, originals, sources, answers[:, None], probabilities=True)
     middle = time.perf_counter()
     plain = plain_trace(loaded, originals, sources, answers)
     ended = time.perf_counter()

@@ -157,7 +157,9 @@ def test_own_states_change_nothing_and_all_of_the_sources_states_give_its_output
 @pytest.mark.parametrize("readout", ["rank", "logit", "prob"])
 def test_trace_equals_one_forward_a_cell(loaded, pairs, readout):
     originals, sources, answers = pairs
-    (found,) = circuits.trace(loaded, originals, sources, answers, probabilities=True, batch_size=4)
+    (found,) = circuits.patch_runs(
+        loaded, originals, sources, answers, probabilities=True, batch_size=4
+    )
     model, ids, answers = loaded.model, loaded.token_ids.tolist(), answers[:, 0]
 
     def read(logits, sample):
@@ -185,7 +187,7 @@ def test_trace_equals_one_forward_a_cell(loaded, pairs, readout):
 
 
 def test_trace_of_the_slot_before_the_changed_one_does_nothing(loaded, pairs):
-    (found,) = circuits.trace(loaded, *pairs)
+    (found,) = circuits.patch_runs(loaded, *pairs)
     assert found.layers == tuple(range(1, loaded.num_layers + 1))
     before, source, after = (side["logit"] for side in (found.before, found.source, found.after))
     np.testing.assert_array_equal(after[:, 0], np.broadcast_to(before, after[:, 0].shape))
@@ -227,7 +229,7 @@ def made_up_trace(readout, rng, n=60, layers=3):
 def test_rank_summary_counts_as_published():
     trace = made_up_trace("rank", np.random.default_rng(1))
     members = np.arange(0, 60, 2)
-    summary = circuits.summarise(trace, members, ("x1", "x2", "x3"), seed=0)
+    summary = circuits.summarise_trace(trace, members, ("x1", "x2", "x3"), seed=0)
     assert len(summary["cells"]) == 9
     for cell in summary["cells"]:
         after = trace.after["rank"][cell["layer"] - 1, cell["position"]]
@@ -257,7 +259,9 @@ def test_rank_summary_counts_as_published():
 
 def test_prob_summary_is_the_published_mean_of_ratios():
     trace = made_up_trace("prob", np.random.default_rng(2))
-    summary = circuits.summarise(trace, np.arange(60), ("x1", "x2", "x3"), metric="prob", seed=0)
+    summary = circuits.summarise_trace(
+        trace, np.arange(60), ("x1", "x2", "x3"), metric="prob", seed=0
+    )
     cells = {(c["layer"], c["position"]): c for c in summary["cells"]}
     for position in range(3):
         # The published script looks at layers below L only.
@@ -284,7 +288,7 @@ def test_prob_summary_is_the_published_mean_of_ratios():
 def test_a_subset_without_samples_has_no_rate():
     trace = made_up_trace("rank", np.random.default_rng(3))
     trace.source["rank"][:, 1] = 4
-    summary = circuits.summarise(trace, np.arange(60), ("x1", "x2", "x3"), seed=0)
+    summary = circuits.summarise_trace(trace, np.arange(60), ("x1", "x2", "x3"), seed=0)
     empty = summary["cells"][0]["both_correct"]
     assert empty["n"] == 0
     assert empty["both"] == {"count": 0, "rate": None, "interval": None}

@@ -7,11 +7,16 @@ that carries b changes nothing; what changes is specific to the fragment.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from coverage_principle.circuits.counterfactuals import Counterfactuals
+from coverage_principle.circuits.analysis import Progress, Subject
+from coverage_principle.circuits.bootstrap import Bootstrap
+from coverage_principle.circuits.counterfactuals import Counterfactuals, plan_of
+from coverage_principle.circuits.items import grouping_of
 from coverage_principle.circuits.patching import Trace
-from coverage_principle.circuits.tracing import bootstrap, count_of, listed
+from coverage_principle.circuits.settings import InterchangeSettings
 from coverage_principle.data import Dataset, evaluate
 from coverage_principle.data.space import encode_rows
 from coverage_principle.errors import InputError
@@ -27,6 +32,49 @@ SPLIT_PAIRS = (
 )
 
 
+def run_interchange(
+    settings: InterchangeSettings, *, progress: Progress = lambda *_: None
+) -> tuple[Path, dict]:
+    """Same-bridge interchange of a run's checkpoints, for every published pair of splits.
+
+    Writes ``<save_dir>/<run>_residual_same_<value>.json`` and returns its path and content.
+    """
+    subject = Subject.find(settings)
+    dataset = subject.dataset
+    grouping = grouping_of(dataset.graph, settings.group_by)
+    splits = subject.splits(grouping)
+    test, plans = dataset.test.inputs, {}
+    for first, second in SPLIT_PAIRS:
+        rows, donors = splits[first].rows, test[splits[second].rows]
+        drawn = draw_interchange(dataset, grouping.name, test[rows], donors, seed=settings.seed)
+        if len(drawn.rows):
+            name = f"{first}-{second}"
+            split = {name: splits[first]}
+            plans[name] = plan_of(dataset, rows, {name: np.arange(len(rows))}, split, drawn)
+    if not plans:
+        raise InputError(f"{dataset.name}: no two test items have the same {grouping.name}")
+    summaries: dict[str, dict] = {checkpoint.name: {} for checkpoint in subject.checkpoints}
+    num_layers = 0
+    for name, plan in plans.items():
+        for checkpoint, loaded, traces in subject.patched(plan, progress):
+            num_layers = loaded.num_layers
+            summaries[checkpoint][name] = summarise_interchange(
+                traces[-1], plan.slots, seed=settings.seed
+            )
+    results = subject.results(
+        stream="residual",
+        family={
+            "name": f"same_{grouping.name}",
+            "holds": grouping.name,
+            "changes": list(grouping.fragment),
+        },
+        num_layers=num_layers,
+        splits={name: plan.report[name] for name, plan in plans.items()},
+        checkpoints=summaries,
+    )
+    return subject.write(f"{subject.path.name}_residual_same_{grouping.name}", results), results
+
+
 def draw_interchange(
     dataset: Dataset, value: str, originals: np.ndarray, donors: np.ndarray, *, seed: int
 ) -> Counterfactuals:
@@ -40,7 +88,7 @@ def draw_interchange(
     graph, tables = dataset.graph, dataset.tables()
     if value not in graph.bridges:
         raise InputError(
-            f"--group_by {value} is no intermediate value of task {graph.name}; "
+            f"`group_by` {value} is no intermediate value of task {graph.name}; "
             f"it has {', '.join(graph.bridges) or 'none'}"
         )
     columns = list(graph.fragment_positions(value))
@@ -98,26 +146,13 @@ def summarise_interchange(trace: Trace, slots: tuple[str, ...], *, seed: int) ->
         for j, position in enumerate(trace.positions):
             cell = {"layer": layer, "position": position, "slot": slots[position]}
             for name, chosen in (("unfiltered", np.ones_like(right)), ("original_correct", right)):
-                rank, shift = after[i, j, chosen], logit[i, j, chosen]
-                columns = np.stack(
-                    [rank != before[chosen], rank == 0, rank - before[chosen], shift], axis=1
-                ).astype(np.float64)
-                ends = bootstrap(columns, rng)
-                means = columns.mean(axis=0) if len(columns) else None
-                cell[name] = {"n": len(columns)} | {
-                    "rank_changed": count_of(columns[:, 0], ends[0]),
-                    "answer_kept": count_of(columns[:, 1], ends[1]),
-                    "rank_shift": {
-                        "mean": None if means is None else float(means[2]),
-                        "interval": listed(ends[2]),
-                    },
-                    "logit_shift": {
-                        "mean": None if means is None else float(means[3]),
-                        "interval": listed(ends[3]),
-                    },
-                }
+                rank, old = after[i, j, chosen], before[chosen]
+                sample = Bootstrap(len(rank), rng)
+                changed, kept = sample.counts(np.stack([rank != old, rank == 0]))
+                shifts = np.stack([rank - old, logit[i, j, chosen]]).astype(np.float64)
+                by_rank, by_logit = sample.means(shifts)
+                cell[name] = {"n": len(rank), "rank_changed": changed, "answer_kept": kept}
+                cell[name] |= {"rank_shift": by_rank, "logit_shift": by_logit}
             cells.append(cell)
-    return {
-        "samples": {"n": len(right), "original_correct": int(right.sum())},
-        "cells": cells,
-    }
+    samples = {"n": len(right), "original_correct": int(right.sum())}
+    return {"samples": samples, "cells": cells}

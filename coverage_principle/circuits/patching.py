@@ -160,7 +160,7 @@ class Trace:
 
 
 @torch.no_grad()
-def trace(
+def patch_runs(
     loaded: LoadedModel,
     originals: np.ndarray,
     sources: np.ndarray,

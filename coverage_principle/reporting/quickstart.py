@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from coverage_principle.circuits import IICG, METRICS
 from coverage_principle.data import read_json, write_json, write_text
 from coverage_principle.reporting import findings, html
-from coverage_principle.reporting.circuit_figures import (
-    iicg_cells,
-    iicg_panels,
-    tracing_cells,
-    tracing_panels,
-)
+from coverage_principle.reporting.circuit_figures import heat_maps, split_cells
 from coverage_principle.reporting.coverage_figures import k_sweep_curve
 from coverage_principle.reporting.training_figures import (
     accuracy_by_k,
@@ -247,14 +243,12 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
     finals = {title: run["accuracy"] for title, run in runs.items()}
     types = sorted({g for groups in finals.values() for g in groups if "/" not in g})
     cells = {
-        f"{title}, {about}": iicg_cells(run["clustering"], split)
+        f"{title}, {about}": split_cells(run["clustering"], split)
         for title, run in runs.items()
         for split, about in _SPLITS.items()
     }
     traced = {
-        f"{title}, {_SPLITS['id_test']}": tracing_cells(
-            run["tracing"], list(run["tracing"]["checkpoints"])[-1], "id_test"
-        )
+        f"{title}, {_SPLITS['id_test']}": _traced(run["tracing"])["cells"]
         for title, run in runs.items()
     }
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
@@ -268,6 +262,8 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
             k_cutoff_curves(histories, folder / "accuracy_by_k_over_training", chance=chance),
             k_cutoff_bars(finals, folder / "accuracy_by_k", chance=chance),
         ]
-    figures["clustering"] = [iicg_panels(cells, folder / "iicg")]
-    figures["tracing"] = [tracing_panels(traced, folder / "tracing")]
+    figures["clustering"] = [heat_maps(cells, folder / "iicg", IICG)]
+    figures["tracing"] = [
+        heat_maps(traced, folder / "tracing", METRICS["rank"].shown, subset="published")
+    ]
     return {name: [written[0] for written in drawn] for name, drawn in figures.items()}
