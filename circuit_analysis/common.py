@@ -23,6 +23,8 @@ def analysis_parser(
     parser.add_argument(
         "--base_dir", dest="data_dir", default=argparse.SUPPRESS, help="the same as --data_dir"
     )
+    if "k_groups" in omit:
+        return parser
     groups = parser.add_mutually_exclusive_group(required=grouping)
     add_settings(groups, settings, only=("k_groups",))
     groups.add_argument(

@@ -12,8 +12,8 @@ from coverage_principle.circuits import RANK_CHANGED, InterchangeSettings
 from coverage_principle.cli import run, settings_from
 
 
-def build_parser(description: str = __doc__, **options):
-    return analysis_parser(description, InterchangeSettings, **options)
+def build_parser(description: str = __doc__, omit=("k_groups",), **options):
+    return analysis_parser(description, InterchangeSettings, omit=omit, **options)
 
 
 def main(arguments, folder: str = "interchange", **fixed) -> None:

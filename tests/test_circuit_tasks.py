@@ -319,6 +319,19 @@ def test_the_coverage_command_and_the_commands_that_read_its_files(run_command, 
         finished = run_command(script, *three("id_test"), "--output_dir", out, "--overwrite")
         assert finished.returncode == 0, finished.stderr
         assert read_json(out / "range_samples_layer2.json")["bridgings"]["id_train"]
+    # The general command does what each of them does.
+    finished = run_command(
+        "circuit_analysis/measure.py",
+        *three("id_test_covered_low_cutoff"),
+        "--output_dir",
+        tmp_path / "general" / "(2,1)",
+        "--by_cutoff",
+        "--range_samples",
+    )
+    assert finished.returncode == 0, finished.stderr
+    general = tmp_path / "general" / "(2,1)" / "low_cutoff"
+    assert read_json(general / "metrics_results.json") == low
+    assert (general / "range_samples_layer2.json").exists()
     # Our own vectors file in place of the three.
     own = base / "checkpoint-10" / "vectors.npz"
     out = tmp_path / "own" / "(2,1)"
@@ -401,10 +414,13 @@ def test_general_commands_take_a_task_of_ones_own(run_command, worlds, tmp_path)
     for script, flags in (
         ("cluster.py", ("--ckpt", run / "final_checkpoint", "--group_by", "b2", "b2,x4")),
         ("lens.py", ("--model_dir", run, "--layer_pos_pairs", "[(1,3)]")),
+        ("interchange.py", ("--model_dir", run, "--group_by", "b2", "--step_list", "10")),
     ):
         finished = run_command(f"circuit_analysis/{script}", *flags, "--save_dir", tmp_path)
         assert finished.returncode == 0, finished.stderr
     assert list(tmp_path.rglob("*_by_b2_against_b2,x4.pdf"))
+    same = read_json(tmp_path / f"{run.name}_residual_same_b2.json")
+    assert same["family"]["holds"] == "b2" and list(same["checkpoints"]) == ["checkpoint-10"]
 
 
 # ------------------------------------------------------------------------------ bridges written

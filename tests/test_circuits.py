@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from coverage_principle import circuits
-from coverage_principle.circuits import items, states, tracing
+from coverage_principle.circuits import items, states
 from coverage_principle.circuits.states import Site, Tap
 from coverage_principle.data import load_dataset
 from coverage_principle.errors import InputError
@@ -298,7 +298,7 @@ def test_a_subset_without_samples_has_no_rate():
 def test_bootstrap_interval_of_a_mean_is_about_two_standard_errors():
     rng = np.random.default_rng(0)
     values = rng.normal(5, 1, size=(400, 2))
-    intervals = tracing.bootstrap(values, rng)
+    intervals = np.array(circuits.Bootstrap(400, rng).intervals(values.T))
     half = (intervals[:, 1] - intervals[:, 0]) / 2
     np.testing.assert_allclose(half, 1.96 * values.std(axis=0) / 20, rtol=0.15)
 

@@ -57,6 +57,8 @@ class Subject:
     @classmethod
     def find(cls, settings: RunAnalysisSettings | ClusterSettings) -> Subject:
         """What the settings name; ``InputError`` for what does not exist or is of another task."""
+        if settings.save_dir is None:
+            raise InputError("`save_dir` must be given")
         if isinstance(settings, ClusterSettings):
             checkpoints = [find_checkpoint(settings.ckpt)]
             path = checkpoints[0].parent
@@ -96,30 +98,26 @@ class Subject:
             yield checkpoint.name, self.load(checkpoint), _counter(progress, checkpoint.name, total)
 
     def patched(
-        self, plan: Plan, progress: Progress, **options
+        self, plan: Plan, progress: Progress, *, stream="residual", pairs=None, probabilities=False
     ) -> Iterator[tuple[str, LoadedModel, list[Trace]]]:
-        """Each checkpoint's name, model, and what patching did, by emitted value.
-
-        ``options`` are settings of tracing: ``stream``, ``pairs``, ``probabilities``.
-        """
-        stream, pairs = options.get("stream", "residual"), options.pop("pairs", None)
+        """Each checkpoint's name, model, and what patching did, by emitted value."""
         for name, loaded, report in self.models(len(plan.rows), progress):
             there = range(1) if stream == "embedding" else range(1, loaded.num_layers + 1)
             layers, positions = chosen_sites(pairs, there, plan.originals.shape[1])
-            options |= {"batch_size": self.settings.batch_size, "progress": report}
+            options = {"stream": stream, "layers": layers, "positions": positions}
+            options |= {"probabilities": probabilities, "batch_size": self.settings.batch_size}
             inputs = (plan.originals, plan.sources, plan.wanted)
-            traces = patch_runs(loaded, *inputs, layers=layers, positions=positions, **options)
-            yield name, loaded, traces
+            yield name, loaded, patch_runs(loaded, *inputs, progress=report, **options)
 
     def results(self, **content: object) -> dict:
         """A result file's content in the frame that all of them have."""
-        settings = {key: getattr(self.settings, key, None) for key in _RECORDED}
+        recorded = [name for name in _RECORDED if hasattr(self.settings, name)]
         return {
             "format_version": 1,
             "run": self.path.name,
             "dataset": {"name": self.dataset.name, "path": relative_to_root(self.dataset.path)},
             **content,
-            "settings": {k: v for k, v in settings.items() if hasattr(self.settings, k)},
+            "settings": {name: getattr(self.settings, name) for name in recorded},
             "versions": {
                 "coverage_principle": coverage_principle.__version__,
                 "torch": torch.__version__,

@@ -94,34 +94,29 @@ def draw_interchange(
     columns = list(graph.fragment_positions(value))
     shared = [p for p in columns if graph.inputs[p] in graph.ambiguous_slots]
 
-    def keys(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def keys(inputs: np.ndarray) -> list[tuple[int, int]]:
+        """What a donor must have in common with an original, and its fragment."""
         held = np.concatenate(
             [evaluate(graph, tables, inputs)[value][:, None], inputs[:, shared]], axis=1
         )
-        return (
-            encode_rows(held, dataset.num_tokens),
-            encode_rows(inputs[:, columns], dataset.num_tokens),
-        )
+        parts = (held, inputs[:, columns])
+        coded = (encode_rows(part, dataset.num_tokens).tolist() for part in parts)
+        return list(zip(*coded, strict=True))
 
-    held, fragments = keys(donors)
-    _, first = np.unique(fragments, return_index=True)
-    first = first[np.lexsort((fragments[first], held[first]))]
-    held, fragments = held[first], fragments[first]
-    count = len(originals)
-    mine, own = keys(originals)
-    low, high = np.searchsorted(held, mine, "left"), np.searchsorted(held, mine, "right")
-    place = low + np.array(
-        [np.searchsorted(fragments[a:b], f) for a, b, f in zip(low, high, own, strict=True)],
-        dtype=np.int64,
-    )
-    inside = place < high
-    inside[inside] = fragments[place[inside]] == own[inside]
-    candidates = high - low - inside
-    chosen = np.full(count, -1, dtype=np.int64)
-    for row in np.flatnonzero(candidates > 0):
-        rng = np.random.default_rng([seed, *originals[row].tolist()])
-        drawn = low[row] + rng.integers(candidates[row])
-        chosen[row] = first[drawn + (inside[row] and drawn >= place[row])]
+    places: dict[tuple[int, int], int] = {}
+    for place, key in enumerate(keys(donors)):
+        places.setdefault(key, place)  # the first donor of each fragment
+    groups: dict[int, list[tuple[int, int]]] = {}
+    for key in sorted(places):
+        groups.setdefault(key[0], []).append(key)
+    chosen = np.full(len(originals), -1, dtype=np.int64)
+    candidates = np.zeros(len(originals), dtype=np.int64)
+    for row, own in enumerate(keys(originals)):
+        others = [key for key in groups.get(own[0], ()) if key != own]
+        candidates[row] = len(others)
+        if others:
+            rng = np.random.default_rng([seed, *originals[row].tolist()])
+            chosen[row] = places[others[rng.integers(len(others))]]
     rows = np.flatnonzero(chosen >= 0)
     inputs = originals[rows].copy()
     inputs[:, columns] = donors[chosen[rows]][:, columns]

@@ -111,22 +111,12 @@ def write_dedup_files(
             content: dict[str, list] = {}
             for row in np.flatnonzero(arrays[f"member/{name}"]):
                 record = dataset.test.records[arrays["test_rows"][row]]
-                state = {
-                    "layer": site.layer,
-                    "position": site.position,
-                    "post_attention": None,
-                    "post_mlp": arrays[f"state/{site.key}"][row].tolist(),
-                }
-                key = str(arrays["groups"][row])
-                content.setdefault(key, []).append(
-                    {
-                        "input_text": record["input_text"],
-                        "target_text": record["target_text"],
-                        "identified_target": key,
-                        "type": record["type"],
-                        "hidden_states": [state],
-                    }
-                )
+                key, vector = str(arrays["groups"][row]), arrays[f"state/{site.key}"][row].tolist()
+                state = {"layer": site.layer, "position": site.position}
+                state |= {"post_attention": None, "post_mlp": vector}
+                texts = {text: record[text] for text in ("input_text", "target_text", "type")}
+                entry = {**texts, "identified_target": key, "hidden_states": [state]}
+                content.setdefault(key, []).append(entry)
             if name in groups:
                 levels = _LEVELS.get(len(groups))
                 level = levels[groups.index(name)] if levels else name.split("=")[1]
@@ -227,18 +217,14 @@ def cosine_report(
         unit = unit_vectors(np.asarray(part.vectors, dtype=np.float64))
         count, total = len(unit), unit.sum(axis=0)
         pairs = count * (count - 1)
+        counts = cosine_histograms(part.vectors, part.groups) if count else {}
         report[name] = {
             "within_sim": found["within"],
             "between_sim": found["between_centroid"],
             "between_allvec_sim": found["between_all"],
             "all_sim": float((total @ total - (unit * unit).sum()) / pairs) if pairs else None,
             **found,
-            "histograms": {
-                key: values.tolist()
-                for key, values in cosine_histograms(part.vectors, part.groups).items()
-            }
-            if count
-            else {},
+            "histograms": {key: values.tolist() for key, values in counts.items()},
         }
     centres = {name: _centroids(part) for name, part in parts.items()}
     train, test, ood = (centres[name] for name in THREE)

@@ -142,8 +142,13 @@ def _logit(cells) -> dict[str, list[dict]]:
 
 
 #: A ratio can be far off 0..1 for a few samples; it must not eat up the colour scale.
-_RATIO = {"limits": (0.0, 1.0), "widest": (-1.0, 2.0)}
+_RATIO = {"widest": (-1.0, 2.0)}
 _PERCENT = {"scale": 100, "printed": ".1f", "drawn": ".0f", "limits": (0, 100)}
+_MOVED = "relative change of p(t')", "relative change of p({}')"
+_SHARE = (
+    "shift of logit(t') - logit(t)\n(share of source run's)",
+    "share of the source run's logit shift to {}'",
+)
 
 METRICS: dict[str, Metric] = {
     "rank": Metric(
@@ -154,13 +159,7 @@ METRICS: dict[str, Metric] = {
     "prob": Metric(
         "how far p(t') moves",
         _prob,
-        Shown(
-            "relative_change",
-            "mean",
-            "relative change of p(t')",
-            "relative change of p({}')",
-            **_RATIO,
-        ),
+        Shown("relative_change", "mean", *_MOVED, **_RATIO),
         probabilities=True,
         usable=lambda samples: abs(_gain(samples)) >= SMALLEST_CHANGE,
         dropped=_prob_dropped,
@@ -169,13 +168,7 @@ METRICS: dict[str, Metric] = {
     "logit": Metric(
         "how far logit(t') - logit(t) moves",
         _logit,
-        Shown(
-            "logit_shift_share",
-            "mean",
-            "shift of logit(t') - logit(t)\n(share of source run's)",
-            "share of the source run's logit shift to {}'",
-            **_RATIO,
-        ),
+        Shown("logit_shift_share", "mean", *_SHARE, **_RATIO),
     ),
 }
 

@@ -101,14 +101,10 @@ class TraceSettings(RunAnalysisSettings, SiteSettings):
 
     metric: str = setting("rank", "what is measured", flag="metric_type")
     family: str | None = setting(
-        None,
-        "which counterfactuals, such as diff_f2; list shows those of the task; "
-        "the first if not given",
+        None, "which counterfactuals, such as diff_f2; list shows them; the first if not given"
     )
     stream: str = setting(
-        "residual",
-        "stream to patch: residual, post_attention, post_mlp or embedding",
-        flag="mode",
+        "residual", "stream to patch: residual, post_attention, post_mlp or embedding", flag="mode"
     )
     out_of_domain: bool = setting(
         False, "also trace items whose own bridge call is unseen", flag="ood"
@@ -163,7 +159,7 @@ class ClusterSettings(SiteSettings):
         False, "also write the published (layer,position)/step/*_dedup.json"
     )
     pca: bool = setting(
-        False, "draw principal components of each --layer_pos_pairs, or of id_test's IICG peak"
+        False, "draw principal components of each of the given pairs, or of id_test's IICG peak"
     )
     overwrite: bool = setting(False, "replace results that are there")
     label: str | None = None
@@ -185,9 +181,7 @@ class ComponentSettings(Settings):
         "pca", "how vectors are projected; tsne needs scikit-learn", choices=("pca", "tsne")
     )
     pca_scope: str = setting(
-        "global",
-        "project all vectors, or only those that are drawn",
-        choices=("global", "local"),
+        "global", "project all vectors, or only those drawn", choices=("global", "local")
     )
     pca_m: int = setting(5, "groups to colour", parse=positive)
     pca_n: int = setting(20, "smallest group to colour", parse=positive)
@@ -216,7 +210,7 @@ class MeasureSettings(ComponentSettings):
     save_plots: bool = setting(False, "draw histograms of cosines")
     pca_vis: bool = setting(False, "draw principal components")
     draw_only: bool = setting(
-        False, "measure nothing: draw what is in --output_dir, with principal components"
+        False, "measure nothing: draw results that are there, with principal components"
     )
 
 

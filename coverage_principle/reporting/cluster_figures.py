@@ -160,19 +160,14 @@ def component_figures(
     coordinates, axes = _project(everything, settings)
     cuts = np.cumsum([len(part.vectors) for part in parts.values()])[:-1]
     places = dict(zip(parts, np.split(coordinates, cuts), strict=True))
-    data = {
-        "coloured_groups": chosen,
-        "axes": axes,
-        "points": {
-            title: [
-                {"group": group, "input_text": text, "coordinates": where.tolist()}
-                for group, text, where in zip(
-                    part.groups.tolist(), part.texts, places[title].round(5), strict=True
-                )
-            ]
-            for title, part in parts.items()
-        },
-    }
+    points = {}
+    for title, part in parts.items():
+        where = places[title].round(5).tolist()
+        points[title] = [
+            {"group": group, "input_text": text, "coordinates": own}
+            for group, text, own in zip(part.groups.tolist(), part.texts, where, strict=True)
+        ]
+    data = {"coloured_groups": chosen, "axes": axes, "points": points}
     write_json(path.with_suffix(".json"), data)
     written = [path.with_suffix(".json")]
     drawing = (parts, places, chosen, axes, value, path)
@@ -220,9 +215,8 @@ def _few(part: Vectors, chosen: Sequence[str], members: int, rng) -> Vectors:
 
 
 def _flat(parts, places, chosen, axes, value: str, path: Path) -> list[Path]:
-    figure, panels = new_figure(
-        3.2 * len(parts) + 1.0, 3.4, 1, len(parts), squeeze=False, sharex=True, sharey=True
-    )
+    size, grid = (3.2 * len(parts) + 1.0, 3.4), {"sharex": True, "sharey": True, "squeeze": False}
+    figure, panels = new_figure(*size, 1, len(parts), **grid)
     for axis, (title, part) in zip(panels[0], parts.items(), strict=True):
         where = places[title]
         grey = ~np.isin(part.groups, chosen)
@@ -252,38 +246,22 @@ def _solid(parts, places, chosen, axes, value: str, path: Path) -> Path:
             own = ~np.isin(part.groups, chosen) if group is None else part.groups == group
             if not own.any():
                 continue
-            texts = [part.texts[i] for i in np.flatnonzero(own)]
-            traces.append(
-                plotly.Scatter3d(
-                    x=places[title][own, 0],
-                    y=places[title][own, 1],
-                    z=places[title][own, 2],
-                    mode="markers",
-                    hovertext=texts,
-                    hoverinfo="text",
-                    legendgroup=title,
-                    legendgrouptitle={"text": title},
-                    name="others" if group is None else f"{value} = {group}",
-                    marker={
-                        "size": 2 if group is None else 4,
-                        "symbol": symbols[split % 5],
-                        "color": _OTHERS if group is None else _colour(number - 1),
-                    },
-                )
-            )
-    names = dict(zip(("xaxis", "yaxis", "zaxis"), axes, strict=True))
-    figure = plotly.Figure(
-        traces,
-        {
-            "title": {"text": f"Principal components by {value}"},
-            "template": "plotly_white",
-            "scene": {
-                **{name: {"title": {"text": text}} for name, text in names.items()},
-                "camera": {"eye": {"x": 1.7, "y": 1.7, "z": 1.2}},  # so far off that names fit in
-            },
-            "margin": {"l": 0, "r": 0, "t": 60, "b": 0},
-        },
-    )
+            x, y, z = places[title][own].T
+            marker = {"size": 2, "symbol": symbols[split % 5], "color": _OTHERS}
+            if group is not None:
+                marker |= {"size": 4, "color": _colour(number - 1)}
+            point = {"mode": "markers", "marker": marker, "hoverinfo": "text"}
+            point["hovertext"] = [part.texts[i] for i in np.flatnonzero(own)]
+            point |= {"legendgroup": title, "legendgrouptitle": {"text": title}}
+            point["name"] = "others" if group is None else f"{value} = {group}"
+            traces.append(plotly.Scatter3d(x=x, y=y, z=z, **point))
+    scene = {
+        f"{axis}axis": {"title": {"text": text}} for axis, text in zip("xyz", axes, strict=True)
+    }
+    scene["camera"] = {"eye": {"x": 1.7, "y": 1.7, "z": 1.2}}  # so far off that names fit in
+    layout = {"title": {"text": f"Principal components by {value}"}, "scene": scene}
+    layout |= {"template": "plotly_white", "margin": {"l": 0, "r": 0, "t": 60, "b": 0}}
+    figure = plotly.Figure(traces, layout)
     page = path.with_suffix(".html")
     # The library is put into the page: it opens offline, on any machine.
     write_text(page, figure.to_html(include_plotlyjs=True, default_height="96vh"))

@@ -1,4 +1,4 @@
-"""A published command: what it is stands in circuit_analysis/published.py."""
+"""Causal tracing of a 3-hop model that writes its bridges: b1, b2 and t where it emits them."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from circuit_analysis.published import command
 
-build_parser, start = command(__file__)
+build_parser, start = command(__file__, __doc__)
 
 if __name__ == "__main__":
     start()
