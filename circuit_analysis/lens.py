@@ -7,39 +7,38 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import circuit_parser, numbered_pairs, run_flags
-from circuit_analysis.lenses import lens_command
-from coverage_principle.cli import run
+from circuit_analysis.common import analysis_parser, choice_of, print_grid, run_analysis
+from coverage_principle.circuits import LENS_READOUTS, LensSettings
+from coverage_principle.cli import run, settings_from
 
 
-def build_parser():
-    parser = circuit_parser(__doc__)
-    run_flags(parser)
-    add = parser.add_argument
-    add(
-        "--group_by",
-        default="1",
-        help="one item is used for each fragment of this value; a name or a function's number",
-    )
-    add(
-        "--layer_pos_pairs",
-        type=numbered_pairs,
-        default="all",
-        help='"[(3,1)]": layer 3, second token; or all',
-    )
-    add("--no_dedup", action="store_true", help="all items, not one for each fragment")
-    return parser
+def build_parser(description: str = __doc__, **options):
+    readout = choice_of(LENS_READOUTS)
+    readout["help"] = f"what is printed and drawn; all are written. {readout['help']}"
+    return analysis_parser(description, LensSettings, readout=readout, **options)
 
 
-def main(arguments) -> None:
-    key = arguments.group_by
-    lens_command(
-        arguments,
-        "lens",
-        group_by=int(key) if key.isdecimal() else key,
-        pairs=arguments.layer_pos_pairs,
-        every_item=arguments.no_dedup,
-    )
+def main(arguments, folder: str = "lens", **fixed) -> None:
+    """Read, draw and print; ``fixed`` are settings that a published path decides."""
+    from coverage_principle.circuits import run_lens
+    from coverage_principle.paths import relative_to_root
+    from coverage_principle.reporting.circuit_figures import lens_heatmap
+
+    settings = settings_from(LensSettings, arguments, **fixed)
+    file, results = run_analysis(run_lens, settings, results=f"logit-lens_results/{folder}")
+    shown = LENS_READOUTS[settings.readout].shown
+    for checkpoint, splits in results["checkpoints"].items():
+        for split, cells in splits.items():
+            for value in results["values"]:
+                own = [c for c in cells if c["value"] == value]
+                if own and own[0]["n"]:
+                    unit = shown.unit.format(value)
+                    print_grid(f"{checkpoint}, {split}: {unit}, n = {own[0]['n']:,}", own, shown)
+    for split, about in results["splits"].items():
+        if about["used"]:
+            name = f"{file.stem}_{split.replace('/', '_')}.png"
+            lens_heatmap(results, file.with_name(name), split=split, readout=settings.readout)
+    print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it")
 
 
 if __name__ == "__main__":

@@ -10,63 +10,59 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import circuit_parser, numbered_pairs, run_flags
-from circuit_analysis.tracing import trace_command
-from coverage_principle.cli import run
+from circuit_analysis.common import (
+    analysis_parser,
+    choice_of,
+    print_grid,
+    print_reasons,
+    run_analysis,
+)
+from coverage_principle.circuits import METRICS, TraceSettings
+from coverage_principle.cli import run, settings_from
 
 
-def build_parser():
-    parser = circuit_parser(__doc__.split("\n")[0])
-    run_flags(parser)
-    add = parser.add_argument
-    add(
-        "--family",
-        default=None,
-        help="which counterfactuals, such as diff_f2; list shows those of the task; "
-        "the first if not given",
-    )
-    add(
-        "--metric_type",
-        choices=("rank", "prob", "logit"),
-        default="rank",
-        help="rank: how often t' comes to the top; prob: how far p(t') moves; "
-        "logit: how far logit(t') - logit(t) moves",
-    )
-    add(
-        "--mode",
-        default="residual",
-        help="stream to patch: residual, post_attention, post_mlp or embedding",
-    )
-    add(
-        "--layer_pos_pairs",
-        type=numbered_pairs,
-        default="all",
-        help='"[(3,1)]": layer 3, second token; or all',
-    )
-    add("--ood", action="store_true", help="also trace items whose own bridge call is unseen")
-    add("--no_dedup", action="store_true", help="all items, not one for each fragment")
-    return parser
+def build_parser(description: str = __doc__, **options):
+    return analysis_parser(description, TraceSettings, metric=choice_of(METRICS), **options)
 
 
-def main(arguments) -> None:
-    if arguments.family == "list":
-        from coverage_principle.circuits import families, find_dataset, find_run
-        from coverage_principle.data import load_dataset
-
-        dataset = load_dataset(find_dataset(find_run(arguments.model_dir), arguments.data_dir))
-        for name, family in families(dataset.graph).items():
-            held = f", {', '.join(family.held)} kept" if family.held else ""
-            print(f"{name}: ({family.title}), {family.slot} is changed{held}")
-        return
-    trace_command(
-        arguments,
-        "trace",
-        family=arguments.family,
-        stream=arguments.mode,
-        pairs=arguments.layer_pos_pairs,
-        out_of_domain=arguments.ood,
-        every_item=arguments.no_dedup,
+def main(arguments, folder: str = "trace", **fixed) -> None:
+    """Trace, draw and print; ``fixed`` are settings that a published path decides."""
+    from coverage_principle.circuits import run_trace
+    from coverage_principle.paths import relative_to_root
+    from coverage_principle.reporting.circuit_figures import (
+        emitted_parts,
+        tracing_curves,
+        tracing_heatmap,
     )
+
+    settings = settings_from(TraceSettings, arguments, **fixed)
+    if settings.family == "list":
+        return list_families(settings)
+    file, results = run_analysis(run_trace, settings, results=f"tracing_results/{folder}")
+    tracing_heatmap(results, file)
+    if len(results["checkpoints"]) > 1:
+        tracing_curves(results, file.with_name(f"{file.stem}_over_training.png"))
+    print_reasons(results["splits"])
+    shown = METRICS[settings.metric].shown
+    for checkpoint, splits in results["checkpoints"].items():
+        for split, summary in splits.items():
+            for value, part in emitted_parts(results, summary).items():
+                if part["samples"]["n"]:
+                    title = f"{checkpoint}, {split}: {shown.unit.format(value)}"
+                    print_grid(title, part["cells"], shown, "published")
+    print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it")
+    return None
+
+
+def list_families(settings: TraceSettings) -> None:
+    """Print the families of counterfactuals of the run's task."""
+    from coverage_principle.circuits import families, find_dataset, find_run
+    from coverage_principle.data import load_dataset
+
+    dataset = load_dataset(find_dataset(find_run(settings.model_dir), settings.data_dir))
+    for name, family in families(dataset.graph).items():
+        held = f", {', '.join(family.held)} kept" if family.held else ""
+        print(f"{name}: ({family.title}), {family.slot} is changed{held}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from circuit_analysis import lens as lens_command
+from circuit_analysis import trace as trace_command
+from circuit_analysis.published import PUBLISHED
 from coverage_principle import circuits
 from coverage_principle.data import load_dataset, read_json, sha256, write_json
 from coverage_principle.errors import InputError
@@ -184,19 +187,21 @@ def test_the_published_collapse_command_from_its_own_folder(run_command, run_dir
     assert metrics["splits"]["ood"]["types"] == ["type_1", "type_3"]
 
 
-def test_collapse_does_not_replace_results_unasked(run_dir, tmp_path):
+def test_clustering_does_not_replace_results_unasked(run_dir, tmp_path):
     """Called as the command calls it."""
-    checkpoint = run_dir / "final_checkpoint"
-    first, _ = circuits.collapse_run(checkpoint, tmp_path, pairs=[(1, 1)], device="cpu")
+
+    def cluster(save_dir=tmp_path, **settings):
+        given = {"ckpt": run_dir / "final_checkpoint", "save_dir": save_dir, "device": "cpu"}
+        return circuits.run_cluster(circuits.ClusterSettings(**given, **settings))
+
+    first, _ = cluster(pairs=[(1, 1)])
     before = (first / "metrics.json").read_text()
-    with pytest.raises(InputError, match="metrics.json exists already; give --overwrite"):
-        circuits.collapse_run(checkpoint, tmp_path, device="cpu")
+    with pytest.raises(InputError, match="metrics.json exists already; give `overwrite`"):
+        cluster()
     assert (first / "metrics.json").read_text() == before
-    circuits.collapse_run(checkpoint, tmp_path, pairs=[(1, 1)], device="cpu", overwrite=True)
+    cluster(pairs=[(1, 1)], overwrite=True)
     assert (first / "metrics.json").read_text() == before  # the same seed, the same bytes
-    circuits.collapse_run(
-        checkpoint, tmp_path / "bare", pairs=[(1, 1)], device="cpu", vectors="none"
-    )
+    cluster(tmp_path / "bare", pairs=[(1, 1)], vectors="none")
     assert [path.name for path in (tmp_path / "bare").rglob("*.*") if path.is_file()] == [
         "metrics.json"
     ]
@@ -229,21 +234,25 @@ def test_layer_pos_pairs_are_data(run_command, refused, pairs, tmp_path):
     [
         ({"pairs": [(3, 1)]}, r"\(3,1\) .* layers 0 to 2 and positions 0 to 3"),
         ({"pairs": [(1, 4)]}, r"\(1,4\) .* positions 0 to 3"),
-        ({"group_by": "b,q"}, "--group_by b,q: .* x1, x2, x3, b, t"),
+        ({"group_by": "b,q"}, "`group_by` b,q: .* x1, x2, x3, b, t"),
         ({"pairs": [(1, 1), ("logit", 1)]}, "cannot be mixed"),
-        ({"vectors": "csv"}, "--vectors csv .* npz, safetensors, none"),
+        ({"vectors": "csv"}, "`vectors` csv .* npz, safetensors, none"),
         ({"k_groups": "7,9+"}, r"no type_0 item has a k-cutoff in 7 or 9\+ \(there are: 0, 1"),
-        ({"stream": "attention"}, "`mode` attention .* residual, .* post_mlp"),
-        ({"group_by": 3}, "--atomic_idx 3 .* f1, f2"),
+        ({"stream": "attention"}, "`stream` attention .* residual, .* post_mlp"),
+        ({"group_by": "3"}, "`group_by` 3 .* f1, f2"),
         ({"device": "tpu9"}, "`device` tpu9"),
         ({"device": "cuda:99"}, "`device` cuda:99"),
         ({"k_groups": "3-1"}, "'3-1' .* 1-2,3,4"),
         ({"data_dir": "/"}, "`data_dir` / is no data set"),
     ],
 )
-def test_collapse_refusals(run_dir, tmp_path, options, words):
+def test_clustering_refusals(run_dir, tmp_path, options, words):
     with pytest.raises(InputError, match=words):
-        circuits.collapse_run(run_dir / "final_checkpoint", tmp_path, **options)
+        circuits.run_cluster(
+            circuits.ClusterSettings(
+                ckpt=run_dir / "final_checkpoint", save_dir=tmp_path, **options
+            )
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -338,14 +347,16 @@ def test_counterfactuals_are_the_same_for_one_checkpoint_and_fewer_items(
 
 
 def test_tracing_by_probability_and_with_groups_of_k(run_dir, dataset_dir, tmp_path):
-    file, results = circuits.trace_run(
-        run_dir,
-        tmp_path,
-        step_list=["final_checkpoint"],
-        metric="prob",
-        k_groups="1,2-3",
-        data_dir=dataset_dir.parent,
-        device="cpu",
+    file, results = circuits.run_trace(
+        circuits.TraceSettings(
+            model_dir=run_dir,
+            save_dir=tmp_path,
+            step_list=["final_checkpoint"],
+            metric="prob",
+            k_groups="1,2-3",
+            data_dir=dataset_dir.parent,
+            device="cpu",
+        )
     )
     assert read_json(tmp_path / f"{run_dir.name}_residual_diff_f1_prob.json") == results
     assert circuit_figures.tracing_heatmap(results, file) == [
@@ -363,14 +374,20 @@ def test_tracing_by_probability_and_with_groups_of_k(run_dir, dataset_dir, tmp_p
 def test_tracing_refusals(run_command, refused, run_dir, tmp_path):
     for flags in (("--metric_type", "cosine"), ("--batch_size", "0"), ("--max_items", "x")):
         refused(run_command(TRACE, "--model_dir", run_dir, *flags), flags[0], status=2)
+
+    def trace(model_dir, **settings):
+        circuits.run_trace(
+            circuits.TraceSettings(model_dir=model_dir, save_dir=tmp_path, **settings)
+        )
+
     with pytest.raises(InputError, match="has no checkpoint-7, final; it has checkpoint-20, "):
-        circuits.trace_run(run_dir, tmp_path, step_list=["7", "final"])
+        trace(run_dir, step_list=["7", "final"])
     with pytest.raises(InputError, match="give the folder above it"):
-        circuits.trace_run(run_dir / "checkpoint-20", tmp_path)
+        trace(run_dir / "checkpoint-20")
     with pytest.raises(InputError, match="holds no checkpoint-STEP"):
-        circuits.trace_run(tmp_path, tmp_path)
-    with pytest.raises(InputError, match="--metric_type cosine"):
-        circuits.trace_run(run_dir, tmp_path, metric="cosine")
+        trace(tmp_path)
+    with pytest.raises(InputError, match="`metric` cosine is not one of rank, prob, logit"):
+        trace(run_dir, metric="cosine")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -474,8 +491,8 @@ def test_figures_place_layers_upwards_and_name_the_final_norm(collapsed, dataset
     metrics = read_json(
         Path(save) / "residual" / dataset_dir.name / "f1" / "final_checkpoint" / "metrics.json"
     )
-    cells = circuit_figures.iicg_cells(metrics, "id_test")
-    names, slots, values = circuit_figures._grid(cells)
+    cells = circuit_figures.split_cells(metrics, "id_test")
+    names, slots, values = circuit_figures._grid(cells, circuits.IICG, None)
     assert names == ["1", "2", "2\nafter ln_f"] and slots == ["x1", "x2", "x3"]
     first = next(c for c in metrics["cells"] if c["split"] == "id_test" and c["slot"] == "x2")
     assert values[0, 1] == first["iicg"]
@@ -483,14 +500,77 @@ def test_figures_place_layers_upwards_and_name_the_final_norm(collapsed, dataset
 
 def test_figures_of_several_runs_and_of_cells_without_a_value(traced, tmp_path):
     results = read_json(traced[0])
-    cells = circuit_figures.tracing_cells(results, "checkpoint-20", "id_test", "both_correct")
-    empty = [circuit_figures.HeatCell(1, 0, "x1", None)]
-    written = circuit_figures.tracing_panels(
-        {"N = 200": cells, "none": empty}, tmp_path / "a.b.png"
+    cells = results["checkpoints"]["checkpoint-20"]["id_test"]["cells"]
+    empty = {"layer": 1, "position": 0, "slot": "x1", "both_correct": {"both": {"rate": None}}}
+    shown = circuits.METRICS["rank"].shown
+    written = circuit_figures.heat_maps(
+        {"N = 200": cells, "none": [empty]}, tmp_path / "a.b.png", shown, subset="both_correct"
     )
     assert [path.name for path in written] == ["a.b.png", "a.b.pdf"]
     with pytest.raises(InputError, match="nothing to draw"):
-        circuit_figures.iicg_panels({}, tmp_path / "c")
+        circuit_figures.heat_maps({}, tmp_path / "c", circuits.IICG)
+
+
+# ------------------------------------------------------------------- metrics and published paths
+
+
+def test_a_metric_is_one_entry_that_commands_files_and_figures_read(
+    run_dir, tmp_path, monkeypatch, capsys
+):
+    """The example of circuits/metrics.py, put in from outside, through the command."""
+    entry = circuits.Metric(
+        help="how many ranks t' comes up",
+        measure=lambda cells: {"climb": cells.means(cells.before["rank"][:, 1] - cells.ranks[1])},
+        shown=circuits.Shown(
+            "climb", "mean", "ranks that t' comes up", "ranks up of {}'", limits=(0, 10)
+        ),
+    )
+    monkeypatch.setitem(circuits.METRICS, "climb", entry)
+    parser = trace_command.build_parser()
+    assert "climb: how many ranks t' comes up" in " ".join(parser.format_help().split())
+    flags = ["--model_dir", str(run_dir), "--save_dir", str(tmp_path), "--metric_type", "climb"]
+    trace_command.main(parser.parse_args(flags))
+    assert "final_checkpoint, id_test: ranks up of t'" in capsys.readouterr().out
+    name = f"{run_dir.name}_residual_diff_f1_climb"
+    assert {f"{name}.png", f"{name}_over_training.pdf"} <= {p.name for p in tmp_path.iterdir()}
+    results, raw = read_json(tmp_path / f"{name}.json"), np.load(tmp_path / f"{name}.npz")
+    cell = results["checkpoints"]["checkpoint-20"]["id_test"]["cells"][-1]
+    member = raw["member/id_test"]
+    climb = raw["checkpoint-20/t/rank/before"] - raw["checkpoint-20/t/rank/after"][-1, -1]
+    assert cell["unfiltered"]["climb"]["mean"] == pytest.approx(climb[member, 1].mean())
+    low, high = cell["unfiltered"]["climb"]["interval"]
+    assert low <= cell["unfiltered"]["climb"]["mean"] <= high
+
+
+def test_a_lens_readout_is_one_entry(run_dir, tmp_path, monkeypatch, capsys):
+    entry = circuits.LensReadout(
+        "share of items among the first two",
+        lambda ranks, _probs: ranks < 2,
+        circuits.Shown("second", None, "among the first two", "share of {} among the first two"),
+        interval="second_interval",
+    )
+    monkeypatch.setitem(circuits.LENS_READOUTS, "second", entry)
+    flags = ["--model_dir", str(run_dir), "--save_dir", str(tmp_path), "--readout", "second"]
+    lens_command.main(lens_command.build_parser().parse_args(flags))
+    assert "id_test: share of b among the first two, n = " in capsys.readouterr().out
+    cell = read_json(tmp_path / f"{run_dir.name}.json")["checkpoints"]["checkpoint-20"]["id_test"]
+    raw = np.load(tmp_path / f"{run_dir.name}.npz")
+    ranks = raw["checkpoint-20/rank"][0, 0, raw["member/id_test"], 0]
+    assert cell[0]["second"] == pytest.approx((ranks < 2).mean())
+    assert cell[0]["second_interval"][0] <= cell[0]["second"] <= cell[0]["second_interval"][1]
+
+
+def test_every_published_path_is_a_stub_over_the_table():
+    folder = ROOT / "circuit_analysis"
+    stubs = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
+        if "circuit_analysis.published" in path.read_text(encoding="utf-8")
+    }
+    assert stubs == set(PUBLISHED)
+    general = {"trace.py", "cluster.py", "lens.py", "interchange.py", "measure.py"}
+    modules = {path.name for path in folder.glob("*.py")} - stubs
+    assert modules == {*general, "common.py", "published.py"}
 
 
 def test_every_published_flag_is_there(run_command):

@@ -319,6 +319,19 @@ def test_the_coverage_command_and_the_commands_that_read_its_files(run_command, 
         finished = run_command(script, *three("id_test"), "--output_dir", out, "--overwrite")
         assert finished.returncode == 0, finished.stderr
         assert read_json(out / "range_samples_layer2.json")["bridgings"]["id_train"]
+    # The general command does what each of them does.
+    finished = run_command(
+        "circuit_analysis/measure.py",
+        *three("id_test_covered_low_cutoff"),
+        "--output_dir",
+        tmp_path / "general" / "(2,1)",
+        "--by_cutoff",
+        "--range_samples",
+    )
+    assert finished.returncode == 0, finished.stderr
+    general = tmp_path / "general" / "(2,1)" / "low_cutoff"
+    assert read_json(general / "metrics_results.json") == low
+    assert (general / "range_samples_layer2.json").exists()
     # Our own vectors file in place of the three.
     own = base / "checkpoint-10" / "vectors.npz"
     out = tmp_path / "own" / "(2,1)"
@@ -401,10 +414,13 @@ def test_general_commands_take_a_task_of_ones_own(run_command, worlds, tmp_path)
     for script, flags in (
         ("cluster.py", ("--ckpt", run / "final_checkpoint", "--group_by", "b2", "b2,x4")),
         ("lens.py", ("--model_dir", run, "--layer_pos_pairs", "[(1,3)]")),
+        ("interchange.py", ("--model_dir", run, "--group_by", "b2", "--step_list", "10")),
     ):
         finished = run_command(f"circuit_analysis/{script}", *flags, "--save_dir", tmp_path)
         assert finished.returncode == 0, finished.stderr
     assert list(tmp_path.rglob("*_by_b2_against_b2,x4.pdf"))
+    same = read_json(tmp_path / f"{run.name}_residual_same_b2.json")
+    assert same["family"]["holds"] == "b2" and list(same["checkpoints"]) == ["checkpoint-10"]
 
 
 # ------------------------------------------------------------------------------ bridges written
@@ -419,7 +435,7 @@ def test_a_model_that_writes_bridges_is_read_where_it_emits_them(worlds):
     splits = circuits.item_splits(
         dataset, circuits.grouping_of(dataset.graph, "b2"), out_of_domain=False, max_items=4
     )
-    plan = circuits.plan_tracing(dataset, family, splits, seed=0)
+    plan = circuits.plan_trace(dataset, family, splits, seed=0)
     traces = circuits.patch_runs(loaded, plan.originals, plan.sources, plan.wanted, batch_size=3)
     ids = loaded.token_ids.tolist()
     for sample in range(len(plan.rows)):
@@ -463,7 +479,7 @@ def test_families_of_path_ambiguity_come_from_the_graph():
     assert (found["diff_f1"].slot, found["diff_f1"].held) == ("x1", ())
     assert found["diff_f2"].slot == "x3" or found["diff_f2"].held == ("b1",)
     assert "keep_b1_change_x2" in found and "change_b2_and_x3" in found
-    with pytest.raises(InputError, match="--family f9 does not exist: .* diff_f1, diff_f2"):
+    with pytest.raises(InputError, match="`family` f9 does not exist: .* diff_f1, diff_f2"):
         circuits.family_of(diamond, "f9")
 
 
@@ -528,14 +544,15 @@ def test_components_without_vectors_are_refused_before_the_work(
 
 def test_the_right_answer_of_an_empty_family_is_a_sentence(worlds, tmp_path):
     run, _ = worlds("twohop")
-    with pytest.raises(InputError, match="`mode` logit cannot be patched"):
-        circuits.trace_run(run, tmp_path, stream="logit", device="cpu")
+    given = {"model_dir": run, "save_dir": tmp_path, "device": "cpu"}
+    with pytest.raises(InputError, match="`stream` logit cannot be patched"):
+        circuits.run_trace(circuits.TraceSettings(**given, stream="logit"))
     with pytest.raises(InputError, match=r"\(9,1\) does not exist: there are layers 1 to 2"):
-        circuits.trace_run(run, tmp_path, pairs=[(9, 1)], device="cpu")
+        circuits.run_trace(circuits.TraceSettings(**given, pairs=[(9, 1)]))
     with pytest.raises(InputError, match=r"\(3,0\) does not exist: there are layers 0 to 2"):
-        circuits.lens_run(run, tmp_path, pairs=[(3, 0)], device="cpu")
+        circuits.run_lens(circuits.LensSettings(**given, pairs=[(3, 0)]))
     with pytest.raises(InputError, match="is no intermediate value of task twohop"):
-        circuits.interchange_run(run, tmp_path, value="t", device="cpu")
+        circuits.run_interchange(circuits.InterchangeSettings(**given, group_by="t"))
     with pytest.raises(InputError, match="must name the site once"):
         circuits.site_in("results/here")
 

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from coverage_principle import circuits
-from coverage_principle.circuits import items, tracing
+from coverage_principle.circuits import items
 from coverage_principle.circuits.states import Site
 from coverage_principle.data import load_dataset
 from coverage_principle.errors import InputError
@@ -248,7 +248,7 @@ def made_up_trace(readout, rng, n=60, layers=3):
 def test_rank_summary_counts_as_published():
     trace = made_up_trace("rank", np.random.default_rng(1))
     members = np.arange(0, 60, 2)
-    summary = circuits.summarise(trace, members, ("x1", "x2", "x3"), seed=0)
+    summary = circuits.summarise_trace(trace, members, ("x1", "x2", "x3"), seed=0)
     assert len(summary["cells"]) == 9
     for cell in summary["cells"]:
         after = trace.after["rank"][cell["layer"] - 1, cell["position"]]
@@ -278,7 +278,9 @@ def test_rank_summary_counts_as_published():
 
 def test_prob_summary_is_the_published_mean_of_ratios():
     trace = made_up_trace("prob", np.random.default_rng(2))
-    summary = circuits.summarise(trace, np.arange(60), ("x1", "x2", "x3"), metric="prob", seed=0)
+    summary = circuits.summarise_trace(
+        trace, np.arange(60), ("x1", "x2", "x3"), metric="prob", seed=0
+    )
     cells = {(c["layer"], c["position"]): c for c in summary["cells"]}
     for position in range(3):
         # The published script looks at layers below L only.
@@ -305,7 +307,7 @@ def test_prob_summary_is_the_published_mean_of_ratios():
 def test_a_subset_without_samples_has_no_rate():
     trace = made_up_trace("rank", np.random.default_rng(3))
     trace.source["rank"][:, 1] = 4
-    summary = circuits.summarise(trace, np.arange(60), ("x1", "x2", "x3"), seed=0)
+    summary = circuits.summarise_trace(trace, np.arange(60), ("x1", "x2", "x3"), seed=0)
     empty = summary["cells"][0]["both_correct"]
     assert empty["n"] == 0
     assert empty["both"] == {"count": 0, "rate": None, "interval": None}
@@ -315,7 +317,7 @@ def test_a_subset_without_samples_has_no_rate():
 def test_bootstrap_interval_of_a_mean_is_about_two_standard_errors():
     rng = np.random.default_rng(0)
     values = rng.normal(5, 1, size=(400, 2))
-    intervals = tracing.bootstrap(values, rng)
+    intervals = np.array(circuits.Bootstrap(400, rng).intervals(values.T))
     half = (intervals[:, 1] - intervals[:, 0]) / 2
     np.testing.assert_allclose(half, 1.96 * values.std(axis=0) / 20, rtol=0.15)
 

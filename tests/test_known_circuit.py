@@ -27,7 +27,7 @@ def plan(dataset):
     splits = circuits.item_splits(
         dataset, circuits.grouping_of(dataset.graph, "b"), out_of_domain=False
     )
-    return circuits.plan_tracing(dataset, circuits.diff_family(dataset.graph, 0), splits, seed=0)
+    return circuits.plan_trace(dataset, circuits.diff_family(dataset.graph, 0), splits, seed=0)
 
 
 def rates(loaded, plan, stream):
@@ -35,7 +35,7 @@ def rates(loaded, plan, stream):
     (trace,) = circuits.patch_runs(
         loaded, plan.originals, plan.sources, plan.wanted, stream=stream, batch_size=50
     )
-    summary = circuits.summarise(trace, np.arange(len(plan.rows)), plan.slots, seed=0)
+    summary = circuits.summarise_trace(trace, np.arange(len(plan.rows)), plan.slots, seed=0)
     assert summary["samples"]["both_correct"] == len(plan.rows) > 20
     return {
         (cell["layer"], cell["position"]): cell["published"]["changed_first"]["rate"]
@@ -101,7 +101,7 @@ def test_the_lens_finds_where_bridge_and_answer_appear(loaded, dataset, plan):
     read = circuits.read_lens(
         loaded, circuits.sequences(dataset, rows), wanted, layers=layers, positions=positions
     )
-    found = circuits.summarise_lens(read, np.arange(len(rows)), ("b", "t"), seed=0)
+    found = circuits.summarise_lens(read, np.arange(len(rows)), seed=0)
     bridge = {(layer, p) for layer in layers for p in positions if found[layer, p, 0]["prob"] > 0.9}
     answer = {(layer, p) for layer in layers for p in positions if found[layer, p, 1]["prob"] > 0.9}
     assert bridge == {(layer, 1) for layer in range(2, 5)}

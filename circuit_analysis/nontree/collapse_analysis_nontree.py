@@ -1,29 +1,13 @@
 """Cosine clustering of hidden states in the non-tree task: by b, or by b and x2 (IICG)."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from circuit_analysis.clustering import cluster_command, cluster_parser
-from coverage_principle.cli import positive, run
+from circuit_analysis.published import command
 
-#: The published numbers of the groupings; any other number is that of a function.
-KEYS = {1: "b", 2: "t", 3: "x2", 4: "b,x2", 5: "b,x1"}
-
-
-def build_parser():
-    parser = cluster_parser(__doc__)
-    parser.add_argument("--atomic_idx", type=positive, default=1, help=f"group by: {KEYS}")
-    return parser
-
-
-def main(arguments) -> None:
-    number = arguments.atomic_idx
-    cluster_command(arguments, KEYS.get(number, number), f"f{number}", task="nontree")
-
+build_parser, start = command(__file__, __doc__)
 
 if __name__ == "__main__":
-    run(build_parser(), main)
+    start()

@@ -1,27 +1,28 @@
-"""What a trained model does inside: states, clustering, counterfactuals, patching, logit lens."""
+"""What a trained model does inside: tracing, clustering, lens, interchange, and what they share."""
 
 from simpletransformers.lazy import exports
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "bootstrap": "Bootstrap",
         "checkpoints": "find_checkpoint find_dataset find_run list_checkpoints",
-        "collapse": "cluster_states",
-        "counterfactuals": "Counterfactuals Family diff_family draw_counterfactuals families "
+        "cluster": "cluster_states run_cluster",
+        "counterfactuals": "Counterfactuals Family Plan diff_family draw_counterfactuals families "
         "family_of",
-        "grouping": "Grouping grouping_of layout_of sequences",
-        "interchange": "draw_interchange summarise_interchange",
-        "items": "ItemSplit KGroup item_splits k_groups_of",
-        "lens": "read_lens summarise_lens",
+        "interchange": "draw_interchange run_interchange summarise_interchange",
+        "items": "Grouping ItemSplit KGroup grouping_of item_splits k_groups_of layout_of "
+        "sequences",
+        "lens": "read_lens run_lens summarise_lens",
+        "measure": "BINS Measured Vectors cosine_histograms cosine_report cosine_text "
+        "principal_components range_samples read_three read_vectors run_measure site_in",
+        "metrics": "ANSWER_KEPT IICG LENS_READOUTS METRICS RANK_CHANGED LensReadout Metric Shown",
         "models": "LoadedModel READOUTS choose_device open_checkpoint",
         "patching": "PATCHED Trace patch_runs",
-        "projection": "BINS cosine_histograms principal_components",
-        "published": "Vectors cosine_report cosine_text range_samples read_three read_vectors "
-        "site_in",
-        "runs": "VECTOR_FORMATS collapse_run",
+        "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "
+        "MeasureSettings TraceSettings",
         "similarity": "measure_similarity",
         "states": "STREAMS Site collect_states collect_streams sites_of",
-        "tracing": "Plan plan_tracing summarise",
-        "tracing_runs": "interchange_run lens_run trace_run",
+        "trace": "plan_trace run_trace summarise_trace",
     },
 )

@@ -15,10 +15,13 @@ need not be a training item.) Which families a task has follows from its graph:
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from coverage_principle.circuits.items import ItemSplit, Layout, layout_of
 from coverage_principle.data import Dataset, evaluate
 from coverage_principle.data.tables import call_arguments, seen_calls
 from coverage_principle.errors import InputError
@@ -91,7 +94,7 @@ def family_of(graph: TaskGraph, name: str) -> Family:
     there = families(graph)
     if name not in there:
         raise InputError(
-            f"--family {name} does not exist: task {graph.name} has {', '.join(there) or 'none'}"
+            f"`family` {name} does not exist: task {graph.name} has {', '.join(there) or 'none'}"
         )
     return there[name]
 
@@ -217,3 +220,82 @@ def _stages(dataset: Dataset, family: Family, block: np.ndarray, seen: list[np.n
         if index != own:
             yield f"no such {slot} leads to a seen call of {function.name}", is_seen(index)
     yield f"no such {slot} changes {graph.answer}", differs(graph.answer)
+
+
+# ----------------------------------------------------------------------- what is patched
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is traced; the same for every checkpoint.
+
+    For n samples: ``rows`` (n,) their places in the test split, ``originals`` and ``sources``
+    (n, prompt tokens) and ``wanted`` (n, values, 2), the values (w, w') that the two runs should
+    emit after the prompt, all data-set ids. ``layout`` names tokens and values. ``members`` maps
+    each split to its samples; ``report`` says for each split how many items there were and why some
+    are not traced.
+    """
+
+    layout: Layout
+    rows: np.ndarray
+    originals: np.ndarray
+    sources: np.ndarray
+    wanted: np.ndarray
+    members: dict[str, np.ndarray]
+    report: dict[str, dict]
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """Names of the prompt's positions."""
+        return self.layout.names[: self.layout.prompt]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a result's file of arrays holds of the plan."""
+        fixed = {name: getattr(self, name) for name in ("originals", "sources", "wanted")}
+        members = {f"member/{name}": members for name, members in self.members.items()}
+        return {"test_rows": self.rows, **fixed, **members}
+
+
+def plan_of(
+    dataset: Dataset,
+    rows: np.ndarray,
+    places: Mapping[str, np.ndarray],
+    splits: Mapping[str, ItemSplit],
+    drawn: Counterfactuals,
+) -> Plan:
+    """The plan of test items ``rows`` with counterfactuals drawn for them in this order."""
+    layout = layout_of(dataset)
+    kept = drawn.rows
+    if len(kept) == 0:
+        reasons = "; ".join(f"{n} times: {why}" for why, n in Counter(drawn.reasons).items())
+        raise InputError(
+            f"{dataset.name}: no test item has a counterfactual ({reasons or 'there are no items'})"
+        )
+    members, report = {}, {}
+    for name, split in splits.items():
+        mine = places[name]
+        traced = mine[drawn.reasons[mine] == ""]
+        members[name] = np.searchsorted(kept, traced)
+        report[name] = {
+            "types": list(split.types),
+            "items": split.available,
+            "distinct_fragments": len(split.rows),
+            "no_counterfactual": dict(Counter(drawn.reasons[mine]) - Counter({"": len(mine)})),
+            "traced": len(traced),
+            "mean_candidates": float(drawn.candidates[traced].mean()) if len(traced) else None,
+        }
+    inputs = dataset.test.inputs[rows[kept]]
+    filler = dataset.test.targets[rows[kept]][:, : layout.prompt - layout.inputs]
+    both = []
+    for given in (inputs, drawn.inputs):
+        values = evaluate(dataset.graph, dataset.tables(), given)
+        both.append(np.stack([values[name] for name in layout.emitted], axis=1))
+    return Plan(
+        layout,
+        rows[kept],
+        np.concatenate([inputs, filler], axis=1),
+        np.concatenate([drawn.inputs, filler], axis=1),
+        np.stack(both, axis=2).astype(np.int32),
+        members,
+        report,
+    )

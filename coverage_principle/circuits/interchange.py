@@ -7,11 +7,16 @@ that carries b changes nothing; what changes is specific to the fragment.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from coverage_principle.circuits.counterfactuals import Counterfactuals
+from coverage_principle.circuits.analysis import Progress, Subject
+from coverage_principle.circuits.bootstrap import Bootstrap
+from coverage_principle.circuits.counterfactuals import Counterfactuals, plan_of
+from coverage_principle.circuits.items import grouping_of
 from coverage_principle.circuits.patching import Trace
-from coverage_principle.circuits.tracing import bootstrap, count_of, listed
+from coverage_principle.circuits.settings import InterchangeSettings
 from coverage_principle.data import Dataset, evaluate
 from coverage_principle.data.space import encode_rows
 from coverage_principle.errors import InputError
@@ -27,6 +32,49 @@ SPLIT_PAIRS = (
 )
 
 
+def run_interchange(
+    settings: InterchangeSettings, *, progress: Progress = lambda *_: None
+) -> tuple[Path, dict]:
+    """Same-bridge interchange of a run's checkpoints, for every published pair of splits.
+
+    Writes ``<save_dir>/<run>_residual_same_<value>.json`` and returns its path and content.
+    """
+    subject = Subject.find(settings)
+    dataset = subject.dataset
+    grouping = grouping_of(dataset.graph, settings.group_by)
+    splits = subject.splits(grouping)
+    test, plans = dataset.test.inputs, {}
+    for first, second in SPLIT_PAIRS:
+        rows, donors = splits[first].rows, test[splits[second].rows]
+        drawn = draw_interchange(dataset, grouping.name, test[rows], donors, seed=settings.seed)
+        if len(drawn.rows):
+            name = f"{first}-{second}"
+            split = {name: splits[first]}
+            plans[name] = plan_of(dataset, rows, {name: np.arange(len(rows))}, split, drawn)
+    if not plans:
+        raise InputError(f"{dataset.name}: no two test items have the same {grouping.name}")
+    summaries: dict[str, dict] = {checkpoint.name: {} for checkpoint in subject.checkpoints}
+    num_layers = 0
+    for name, plan in plans.items():
+        for checkpoint, loaded, traces in subject.patched(plan, progress):
+            num_layers = loaded.num_layers
+            summaries[checkpoint][name] = summarise_interchange(
+                traces[-1], plan.slots, seed=settings.seed
+            )
+    results = subject.results(
+        stream="residual",
+        family={
+            "name": f"same_{grouping.name}",
+            "holds": grouping.name,
+            "changes": list(grouping.fragment),
+        },
+        num_layers=num_layers,
+        splits={name: plan.report[name] for name, plan in plans.items()},
+        checkpoints=summaries,
+    )
+    return subject.write(f"{subject.path.name}_residual_same_{grouping.name}", results), results
+
+
 def draw_interchange(
     dataset: Dataset, value: str, originals: np.ndarray, donors: np.ndarray, *, seed: int
 ) -> Counterfactuals:
@@ -40,40 +88,35 @@ def draw_interchange(
     graph, tables = dataset.graph, dataset.tables()
     if value not in graph.bridges:
         raise InputError(
-            f"--group_by {value} is no intermediate value of task {graph.name}; "
+            f"`group_by` {value} is no intermediate value of task {graph.name}; "
             f"it has {', '.join(graph.bridges) or 'none'}"
         )
     columns = list(graph.fragment_positions(value))
     shared = [p for p in columns if graph.inputs[p] in graph.ambiguous_slots]
 
-    def keys(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def keys(inputs: np.ndarray) -> list[tuple[int, int]]:
+        """What a donor must have in common with an original, and its fragment."""
         held = np.concatenate(
             [evaluate(graph, tables, inputs)[value][:, None], inputs[:, shared]], axis=1
         )
-        return (
-            encode_rows(held, dataset.num_tokens),
-            encode_rows(inputs[:, columns], dataset.num_tokens),
-        )
+        parts = (held, inputs[:, columns])
+        coded = (encode_rows(part, dataset.num_tokens).tolist() for part in parts)
+        return list(zip(*coded, strict=True))
 
-    held, fragments = keys(donors)
-    _, first = np.unique(fragments, return_index=True)
-    first = first[np.lexsort((fragments[first], held[first]))]
-    held, fragments = held[first], fragments[first]
-    count = len(originals)
-    mine, own = keys(originals)
-    low, high = np.searchsorted(held, mine, "left"), np.searchsorted(held, mine, "right")
-    place = low + np.array(
-        [np.searchsorted(fragments[a:b], f) for a, b, f in zip(low, high, own, strict=True)],
-        dtype=np.int64,
-    )
-    inside = place < high
-    inside[inside] = fragments[place[inside]] == own[inside]
-    candidates = high - low - inside
-    chosen = np.full(count, -1, dtype=np.int64)
-    for row in np.flatnonzero(candidates > 0):
-        rng = np.random.default_rng([seed, *originals[row].tolist()])
-        drawn = low[row] + rng.integers(candidates[row])
-        chosen[row] = first[drawn + (inside[row] and drawn >= place[row])]
+    places: dict[tuple[int, int], int] = {}
+    for place, key in enumerate(keys(donors)):
+        places.setdefault(key, place)  # the first donor of each fragment
+    groups: dict[int, list[tuple[int, int]]] = {}
+    for key in sorted(places):
+        groups.setdefault(key[0], []).append(key)
+    chosen = np.full(len(originals), -1, dtype=np.int64)
+    candidates = np.zeros(len(originals), dtype=np.int64)
+    for row, own in enumerate(keys(originals)):
+        others = [key for key in groups.get(own[0], ()) if key != own]
+        candidates[row] = len(others)
+        if others:
+            rng = np.random.default_rng([seed, *originals[row].tolist()])
+            chosen[row] = places[others[rng.integers(len(others))]]
     rows = np.flatnonzero(chosen >= 0)
     inputs = originals[rows].copy()
     inputs[:, columns] = donors[chosen[rows]][:, columns]
@@ -98,26 +141,13 @@ def summarise_interchange(trace: Trace, slots: tuple[str, ...], *, seed: int) ->
         for j, position in enumerate(trace.positions):
             cell = {"layer": layer, "position": position, "slot": slots[position]}
             for name, chosen in (("unfiltered", np.ones_like(right)), ("original_correct", right)):
-                rank, shift = after[i, j, chosen], logit[i, j, chosen]
-                columns = np.stack(
-                    [rank != before[chosen], rank == 0, rank - before[chosen], shift], axis=1
-                ).astype(np.float64)
-                ends = bootstrap(columns, rng)
-                means = columns.mean(axis=0) if len(columns) else None
-                cell[name] = {"n": len(columns)} | {
-                    "rank_changed": count_of(columns[:, 0], ends[0]),
-                    "answer_kept": count_of(columns[:, 1], ends[1]),
-                    "rank_shift": {
-                        "mean": None if means is None else float(means[2]),
-                        "interval": listed(ends[2]),
-                    },
-                    "logit_shift": {
-                        "mean": None if means is None else float(means[3]),
-                        "interval": listed(ends[3]),
-                    },
-                }
+                rank, old = after[i, j, chosen], before[chosen]
+                sample = Bootstrap(len(rank), rng)
+                changed, kept = sample.counts(np.stack([rank != old, rank == 0]))
+                shifts = np.stack([rank - old, logit[i, j, chosen]]).astype(np.float64)
+                by_rank, by_logit = sample.means(shifts)
+                cell[name] = {"n": len(rank), "rank_changed": changed, "answer_kept": kept}
+                cell[name] |= {"rank_shift": by_rank, "logit_shift": by_logit}
             cells.append(cell)
-    return {
-        "samples": {"n": len(right), "original_correct": int(right.sum())},
-        "cells": cells,
-    }
+    samples = {"n": len(right), "original_correct": int(right.sum())}
+    return {"samples": samples, "cells": cells}

@@ -1,18 +1,84 @@
 """Logit lens: what each hidden state would answer if the model stopped there.
 
 The final layer norm is applied exactly once, to the residual stream of every layer, the last one
-included (the published script normed the last layer twice), and then the output matrix.
+included (the published script normed the last layer twice), and then the output matrix. The numbers
+that are read off are the entries of ``metrics.LENS_READOUTS``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from coverage_principle.circuits.analysis import Progress, Subject, chosen_sites
+from coverage_principle.circuits.bootstrap import Bootstrap
+from coverage_principle.circuits.items import grouping_of, layout_of, sequences, union_of
+from coverage_principle.circuits.metrics import LENS_READOUTS
 from coverage_principle.circuits.models import READOUTS, LoadedModel
-from coverage_principle.circuits.tracing import bootstrap, listed
+from coverage_principle.circuits.settings import LensSettings
+from coverage_principle.data import evaluate
+from coverage_principle.errors import InputError
+
+
+def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) -> tuple[Path, dict]:
+    """Logit lens of a run's checkpoints: every bridge and the answer, at every layer and position.
+
+    One item is used for each fragment of ``group_by``. Writes ``<save_dir>/<run>.json`` (last) and
+    ``.npz`` and returns the JSON file's path and its content.
+    """
+    subject = Subject.find(settings)
+    dataset, graph = subject.dataset, subject.dataset.graph
+    splits = subject.splits(grouping_of(graph, settings.group_by))
+    rows, places = union_of(splits)
+    if len(rows) == 0:
+        raise InputError(f"{dataset.path / 'test.json'} has no items")
+    names, values = layout_of(dataset).names, (*graph.bridges, graph.answer)
+    known = evaluate(graph, dataset.tables(), dataset.test.inputs[rows])
+    wanted = np.stack([known[value] for value in values], axis=1)
+    if (wanted < 0).any():
+        raise InputError(f"{dataset.path}: the atomic facts do not give every value of test items")
+    arrays = {"test_rows": rows, "wanted": wanted}
+    arrays |= {f"member/{name}": place for name, place in places.items()}
+    summaries: dict[str, dict] = {}
+    num_layers = 0
+    for checkpoint, loaded, report in subject.models(len(rows), progress):
+        num_layers = loaded.num_layers
+        layers, positions = chosen_sites(settings.pairs, range(num_layers + 1), len(names) - 1)
+        read = read_lens(
+            loaded,
+            sequences(dataset, rows),
+            wanted,
+            layers=layers,
+            positions=positions,
+            batch_size=settings.batch_size,
+            progress=report,
+        )
+        summaries[checkpoint] = {
+            split: [
+                {"layer": layer, "position": position, "slot": names[position], "value": value}
+                | found[i, j, k]
+                for found in [summarise_lens(read, place, seed=settings.seed)]
+                for i, layer in enumerate(layers)
+                for j, position in enumerate(positions)
+                for k, value in enumerate(values)
+                if settings.pairs is None or (layer, position) in settings.pairs
+            ]
+            for split, place in places.items()
+        }
+        arrays |= {f"{checkpoint}/{name}": found for name, found in read.items()}
+    results = subject.results(
+        values=list(values),
+        num_layers=num_layers,
+        splits={
+            name: {"types": list(s.types), "items": s.available, "used": len(s.rows)}
+            for name, s in splits.items()
+        },
+        checkpoints=summaries,
+    )
+    return subject.write(subject.path.name, results, arrays), results
 
 
 def read_lens(
@@ -48,44 +114,25 @@ def read_lens(
     return found
 
 
-def summarise_lens(
-    read: Mapping[str, np.ndarray],
-    members: np.ndarray,
-    names: Sequence[str],
-    *,
-    seed: int,
-) -> np.ndarray:
-    """Statistics of each layer, position and value over the items ``members``.
+def summarise_lens(read: Mapping[str, np.ndarray], members: np.ndarray, *, seed: int) -> np.ndarray:
+    """The numbers of each layer, position and value over the items ``members``.
 
-    An object array (layers, positions, values) of dictionaries: ``n``; ``mean_rank`` (as
-    published), ``median_rank``; ``first`` (share ranked first); ``reciprocal_rank``, the mean of
-    1 / (rank + 1), with ``interval``; ``prob`` and ``prob_interval``. Intervals are 95 % percentile
-    bootstrap over items. Without items everything but ``n`` is None.
+    An object array (layers, positions, values) of dictionaries: ``n`` and every entry of
+    ``LENS_READOUTS``, with a 95 % percentile bootstrap interval over items where it has one.
+    Without items everything but ``n`` is None.
     """
     ranks, probs = read["rank"][:, :, members], read["prob"][:, :, members]
-    rng = np.random.default_rng(seed)
-    result = np.empty((*ranks.shape[:2], len(names)), dtype=object)
-    count = len(members)
-    reciprocal = np.moveaxis(1 / (ranks + 1.0), 2, 0)
-    ends = bootstrap(
-        np.concatenate(
-            [part.reshape(count, result.size) for part in (reciprocal, np.moveaxis(probs, 2, 0))],
-            axis=1,
-        ),
-        rng,
-    )
-    ends = ends.reshape(2, *result.shape, 2)
+    count, (layers, positions, _, values) = len(members), ranks.shape
+    result = np.empty((layers, positions, values), dtype=object)
     for place in np.ndindex(*result.shape):
-        rank = ranks[place[0], place[1], :, place[2]]
-        prob = probs[place[0], place[1], :, place[2]]
-        result[place] = {
-            "n": count,
-            "mean_rank": float(rank.mean()) if count else None,
-            "median_rank": float(np.median(rank)) if count else None,
-            "first": float((rank == 0).mean()) if count else None,
-            "reciprocal_rank": float((1 / (rank + 1)).mean()) if count else None,
-            "interval": listed(ends[0][place]),
-            "prob": float(prob.mean()) if count else None,
-            "prob_interval": listed(ends[1][place]),
-        }
+        result[place] = {"n": count}
+    bootstrap = Bootstrap(count, np.random.default_rng(seed))
+    for name, readout in LENS_READOUTS.items():
+        items = np.moveaxis(readout.of_items(ranks, probs), 2, -1).reshape(result.size, count)
+        ends = bootstrap.intervals(items) if readout.interval else [None] * result.size
+        for cell, own, interval in zip(result.flat, items, ends, strict=True):
+            middle = np.median if readout.median else np.mean
+            cell[name] = float(middle(own)) if count else None
+            if readout.interval:
+                cell[readout.interval] = interval
     return result

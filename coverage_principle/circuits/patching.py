@@ -113,7 +113,7 @@ def patch_runs(
     be patched.
     """
     if stream not in PATCHED:
-        raise InputError(f"`mode` {stream} cannot be patched; give {', '.join(PATCHED)}")
+        raise InputError(f"`stream` {stream} cannot be patched; give {', '.join(PATCHED)}")
     count, tokens = originals.shape
     there = (0,) if stream == "embedding" else tuple(range(1, loaded.num_layers + 1))
     layers = there if layers is None else tuple(layers)

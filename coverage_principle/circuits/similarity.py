@@ -133,15 +133,8 @@ def _baseline(found: float | None, permuted: np.ndarray) -> dict | None:
     }
 
 
-_STATISTICS = (
-    "within",
-    "between_all",
-    "within_balanced",
-    "between_balanced",
-    "iicg",
-    "iicg_balanced",
-    "between_centroid",
-)
+_PAIRED = ("within", "between_all", "within_balanced", "between_balanced")
+_STATISTICS = (*_PAIRED, "iicg", "iicg_balanced", "between_centroid")
 
 
 def _means(sums: GroupSums, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -93,7 +93,7 @@ def sites_of(
     layer or position that does not exist.
     """
     if stream not in STREAMS:
-        raise InputError(f"`mode` {stream} is not one of {', '.join(STREAMS)}")
+        raise InputError(f"`stream` {stream} is not one of {', '.join(STREAMS)}")
     layers = STREAMS[stream].layers(num_layers)
     if pairs is None:
         chosen = [layer for layer in layers if layer > 0] or list(layers)
@@ -106,7 +106,7 @@ def sites_of(
     for layer, position in pairs:
         if layer not in layers or not 0 <= position < num_positions:
             raise InputError(
-                f"`layer_pos_pairs` ({layer},{position}) does not exist: `mode` {stream} of this "
+                f"`pairs` ({layer},{position}) does not exist: `stream` {stream} of this "
                 f"model has layers {layers[0]} to {layers[-1]} and positions 0 to "
                 f"{num_positions - 1}"
             )

@@ -1,182 +1,84 @@
-"""Heat maps over layers and positions: cosine clustering (IICG) and causal tracing.
+"""Figures of the circuit analyses: one heat map over layers and positions, one curve over training.
 
-Each draws a panel for every split of one result file, or any panels that a caller names, so that
-several runs can stand side by side: ``iicg_panels({"N = 1,600": iicg_cells(metrics, "id_test")},
-path)``. Layers go upwards, positions to the right, and every cell shows its number.
+Each analysis gives panels: titles, and the cells of its result file. ``heat_maps`` draws any panels
+that a caller names, so that several runs can stand side by side; what is shown of a cell, and how,
+is an entry of ``circuits.metrics``:
+
+    heat_maps({"N = 1,600": split_cells(metrics, "id_test")}, path, IICG)
+
+Layers go upwards, positions to the right, and every cell shows its number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 
+from coverage_principle.circuits import ANSWER_KEPT, IICG, LENS_READOUTS, METRICS, Shown
 from coverage_principle.errors import InputError
-from coverage_principle.reporting.style import SEQUENTIAL, new_figure, save_figure
+from coverage_principle.reporting.style import PALETTE, SEQUENTIAL, new_figure, save_figure
 
-#: The number that a tracing heat map shows of a cell, for each metric: (effect, field, label).
-_TRACING = {
-    "rank": ("both", "rate", "samples moved to t' (%)"),
-    "prob": ("relative_change", "mean", "relative change of p(t')"),
-    "logit": (
-        "logit_shift_share",
-        "mean",
-        "shift of logit(t') - logit(t)\n(share of source run's)",
-    ),
-}
-#: The same for a lens, by statistic.
-_LENS = {
-    "reciprocal_rank": "mean reciprocal rank",
-    "prob": "mean probability",
-    "first": "ranked first (share of items)",
-}
+MARKERS = "osD^vP*X"
 _CELL_WIDTH, _CELL_HEIGHT = 0.62, 0.42
 
-
-@dataclass(frozen=True)
-class HeatCell:
-    """One cell of a heat map; ``value`` is None where nothing could be measured."""
-
-    layer: int
-    position: int
-    slot: str
-    value: float | None
-    after_ln_f: bool = False
-
-    @property
-    def row(self) -> tuple[int, bool]:
-        return self.layer, self.after_ln_f
+Panels = Mapping[str, Sequence[Mapping]]
 
 
-# ----------------------------------------------------------------------------------------- IICG
+# ----------------------------------------------------------------------------- panels of a result
 
 
-def iicg_cells(metrics: Mapping, split: str, statistic: str = "iicg") -> list[HeatCell]:
-    """The cells of one split of a ``metrics.json``; ``statistic`` is any number it holds."""
-    return [
-        HeatCell(c["layer"], c["position"], c["slot"], c[statistic], c["after_ln_f"])
-        for c in metrics["cells"]
-        if c["split"] == split
-    ]
+def split_cells(metrics: Mapping, split: str) -> list[Mapping]:
+    """The cells of one split of a ``metrics.json``."""
+    return [cell for cell in metrics["cells"] if cell["split"] == split]
 
 
-def iicg_heatmap(metrics: Mapping, path: str | Path, *, statistic: str = "iicg") -> list[Path]:
+def iicg_heatmap(metrics: Mapping, path: str | Path) -> list[Path]:
     """A panel for each split of one ``metrics.json``; returns the files written."""
-    panels = {
-        f"{split}\n{about['vectors']:,} vectors, {about['groups']} groups": iicg_cells(
-            metrics, split, statistic
+    panels = _split_panels(metrics)
+    label = f"IICG by {metrics['grouped_by']['value']} (difference of cosines)"
+    return heat_maps(panels, path, replace(IICG, label=label))
+
+
+def iicg_comparison(metrics: Mapping[str, Mapping], path: str | Path) -> list[Path]:
+    """Several groupings of one checkpoint, a row each, split by split: b against (b, x2)."""
+    panels: dict[str, Sequence[Mapping]] = {}
+    for value, found in metrics.items():
+        panels |= {f"by ({value})\n{title}": c for title, c in _split_panels(found).items()}
+    return heat_maps(panels, path, IICG, per_row=-(-len(panels) // len(metrics)))
+
+
+def _split_panels(metrics: Mapping) -> dict[str, list[Mapping]]:
+    return {
+        f"{split}\n{about['vectors']:,} vectors, {about['groups']} groups": (
+            split_cells(metrics, split)
         )
         for split, about in metrics["splits"].items()
         if about["vectors"]
     }
-    return iicg_panels(panels, path, label=_iicg_label(metrics["grouped_by"]["value"]))
 
 
-def _iicg_label(value: str) -> str:
-    return f"IICG by {value} (difference of cosines)"
-
-
-def iicg_comparison(
-    metrics: Mapping[str, Mapping], path: str | Path, *, statistic: str = "iicg"
-) -> list[Path]:
-    """Several groupings of one checkpoint, a row each, split by split: b against (b, x2)."""
-    panels = {
-        f"by ({value})\n{split}\n{about['vectors']:,} vectors, {about['groups']} groups": (
-            iicg_cells(found, split, statistic)
-        )
-        for value, found in metrics.items()
-        for split in found["splits"]
-        if (about := found["splits"][split])["vectors"]
-    }
-    return iicg_panels(panels, path, per_row=-(-len(panels) // len(metrics)))
-
-
-def iicg_panels(
-    panels: Mapping[str, Sequence[HeatCell]],
-    path: str | Path,
-    *,
-    label: str = "IICG (difference of cosines)",
-    per_row: int | None = None,
-) -> list[Path]:
-    """A panel for each title, on one colour scale; ``per_row`` of them side by side, or all."""
-    values = [c.value for cells in panels.values() for c in cells if c.value is not None]
-    # A fixed floor keeps noise around zero from filling the whole colour scale.
-    limits = min([0.0, *values]), max([0.2, *values])
-    return _draw(panels, path, label, limits, "{:.2f}".format, per_row)
-
-
-# -------------------------------------------------------------------------------------- tracing
-
-
-def tracing_effect(metric: str) -> tuple[str, str, str]:
-    """What figures show of a metric: the effect's key, its number, and the axis label."""
-    return _TRACING[metric]
-
-
-def tracing_cells(
-    results: Mapping,
-    checkpoint: str,
-    split: str,
-    subset: str = "published",
-    bridge: str | None = None,
-) -> list[HeatCell]:
-    """The cells of one checkpoint and split of a tracing result; rates in percent.
-
-    ``bridge`` names a bridge that the model writes, in place of the answer.
-    """
-    effect, field, _ = _TRACING[results["metric"]]
-    scale = 100 if results["metric"] == "rank" else 1
-    cells = []
-    summary = results["checkpoints"][checkpoint][split]
-    for cell in (summary if bridge is None else summary["bridges"][bridge])["cells"]:
-        value = cell[subset][effect][field]
-        value = None if value is None else scale * value
-        cells.append(HeatCell(cell["layer"], cell["position"], cell["slot"], value))
-    return cells
+def emitted_parts(results: Mapping, summary: Mapping) -> dict[str, Mapping]:
+    """The summaries of what a traced model emits, by value: its bridges, if any, and the answer."""
+    return {**summary.get("bridges", {}), results["emitted"][-1]: summary}
 
 
 def tracing_heatmap(
-    results: Mapping,
-    path: str | Path,
-    *,
-    checkpoint: str | None = None,
-    subset: str = "published",
+    results: Mapping, path: str | Path, *, checkpoint: str | None = None, subset: str = "published"
 ) -> list[Path]:
     """A panel for each split of one checkpoint (the last by default); returns the files."""
-    checkpoint = checkpoint or list(results["checkpoints"])[-1]
     panels = {}
-    for split, summary in results["checkpoints"][checkpoint].items():
-        emitted = {"": (None, summary)}
-        bridges = summary.get("bridges", {})
-        if bridges:  # what the model writes, one after the other
-            emitted = {f"{name} of ": (name, part) for name, part in bridges.items()}
-            emitted[f"{results['emitted'][-1]} of "] = (None, summary)
-        for about, (bridge, part) in emitted.items():
-            total = part["samples"]["n"]
+    for split, summary in _of_checkpoint(results, checkpoint).items():
+        parts = emitted_parts(results, summary)
+        for value, part in parts.items():
+            total, about = part["samples"]["n"], f"{value} of " if len(parts) > 1 else ""
             if total:
                 n = max(cell[subset]["n"] for cell in part["cells"])
-                title = f"{about}{split}\n{n:,} of {total:,} samples"
-                panels[title] = tracing_cells(results, checkpoint, split, subset, bridge)
-    return tracing_panels(panels, path, metric=results["metric"])
-
-
-def tracing_panels(
-    panels: Mapping[str, Sequence[HeatCell]], path: str | Path, *, metric: str = "rank"
-) -> list[Path]:
-    """A panel for each title, on one colour scale: 0 to 100 %, or about 0 to 1 for ``prob``."""
-    _, _, label = _TRACING[metric]
-    if metric == "rank":
-        return _draw(panels, path, label, (0, 100), "{:.0f}".format)
-    # A ratio can be far off 0..1 for a few samples; it must not eat up the colour scale.
-    values = [c.value for cells in panels.values() for c in cells if c.value is not None]
-    limits = max(-1.0, min([0.0, *values])), min(2.0, max([1.0, *values]))
-    return _draw(panels, path, label, limits, "{:.2f}".format)
-
-
-# ----------------------------------------------------------------------------------------- lens
+                panels[f"{about}{split}\n{n:,} of {total:,} samples"] = part["cells"]
+    return heat_maps(panels, path, METRICS[results["metric"]].shown, subset=subset)
 
 
 def lens_heatmap(
@@ -185,49 +87,54 @@ def lens_heatmap(
     *,
     checkpoint: str | None = None,
     split: str = "id_test",
-    statistic: str = "reciprocal_rank",
+    readout: str = "reciprocal_rank",
 ) -> list[Path]:
     """A panel for each bridge and the answer, of one checkpoint (the last by default)."""
-    checkpoint = checkpoint or list(results["checkpoints"])[-1]
-    panels: dict[str, list[HeatCell]] = {value: [] for value in results["values"]}
-    count = 0
-    for cell in results["checkpoints"][checkpoint][split]:
-        count = cell["n"]
-        panels[cell["value"]].append(
-            HeatCell(cell["layer"], cell["position"], cell["slot"], cell[statistic])
-        )
-    if not count:
+    cells = _of_checkpoint(results, checkpoint)[split]
+    if not cells or not cells[-1]["n"]:
         raise InputError(f"no item of {split} to draw in {path}")
-    titled = {f"{value}\n{count:,} items, {split}": cells for value, cells in panels.items()}
-    return _draw(titled, path, _LENS[statistic], (0, 1), "{:.2f}".format)
+    panels = {
+        f"{value}\n{cells[-1]['n']:,} items, {split}": [c for c in cells if c["value"] == value]
+        for value in results["values"]
+    }
+    return heat_maps(panels, path, LENS_READOUTS[readout].shown)
 
 
 def interchange_heatmap(
     results: Mapping, path: str | Path, *, checkpoint: str | None = None
 ) -> list[Path]:
     """How often t stays first, a panel for each pair of splits; samples answered right only."""
-    checkpoint = checkpoint or list(results["checkpoints"])[-1]
-    panels = {}
-    for pair, summary in results["checkpoints"][checkpoint].items():
-        right = summary["samples"]["original_correct"]
-        if right:
-            cells = []
-            for c in summary["cells"]:
-                rate = 100 * c["original_correct"]["answer_kept"]["rate"]
-                cells.append(HeatCell(c["layer"], c["position"], c["slot"], rate))
-            title = f"{pair.replace('-', ' takes from ')}\n{right:,} samples"
-            panels[title] = cells
-    return _draw(panels, path, "answer kept (%)", (0, 100), "{:.0f}".format)
+    panels = {
+        f"{pair.replace('-', ' takes from ')}\n{right:,} samples": summary["cells"]
+        for pair, summary in _of_checkpoint(results, checkpoint).items()
+        if (right := summary["samples"]["original_correct"])
+    }
+    return heat_maps(panels, path, ANSWER_KEPT, subset="original_correct")
+
+
+def _of_checkpoint(results: Mapping, checkpoint: str | None) -> Mapping:
+    return results["checkpoints"][checkpoint or list(results["checkpoints"])[-1]]
 
 
 # -------------------------------------------------------------------------------------- drawing
 
 
-def _draw(panels, path, label, limits, show, per_row: int | None = None) -> list[Path]:
-    """Panels side by side, each with its own rows and columns; layers are named once if equal."""
+def heat_maps(
+    panels: Panels,
+    path: str | Path,
+    shown: Shown,
+    *,
+    subset: str | None = None,
+    per_row: int | None = None,
+) -> list[Path]:
+    """A panel for each title, on one colour scale; ``per_row`` of them side by side, or all.
+
+    Each panel has its own rows and columns; layers are named once if they are equal. ``subset`` is
+    that of the cells' samples, for tracing and interchange. Returns the files written.
+    """
     if not panels:
         raise InputError(f"nothing to draw in {path}")
-    grids = [_grid(cells) for cells in panels.values()]
+    grids = [_grid(cells, shown, subset) for cells in panels.values()]
     columns = max(len(slots) for _, slots, _ in grids)
     rows = max(len(names) for names, _, _ in grids)
     across = min(per_row or len(panels), len(panels))
@@ -237,7 +144,8 @@ def _draw(panels, path, label, limits, show, per_row: int | None = None) -> list
         width, max(rows * _CELL_HEIGHT + 1.5, 2.6) * down, down, across, squeeze=False
     )
     colours = matplotlib.colormaps[SEQUENTIAL]
-    norm = matplotlib.colors.Normalize(*limits)
+    drawn = [value for _, _, values in grids for value in values[~np.isnan(values)]]
+    norm = matplotlib.colors.Normalize(*shown.span(drawn))
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     used = axes.flat[: len(panels)]
@@ -249,7 +157,7 @@ def _draw(panels, path, label, limits, show, per_row: int | None = None) -> list
             values, origin="lower", cmap=colours, norm=norm, aspect="auto", interpolation="nearest"
         )
         for (row, column), value in np.ndenumerate(values):
-            text = "-" if np.isnan(value) else _without_minus_zero(show(value))
+            text = "-" if np.isnan(value) else _without_minus_zero(format(value, shown.drawn))
             colour = "black" if np.isnan(value) else _readable_on(colours(norm(value)))
             axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         axis.set_xticks(range(len(slots)), slots)
@@ -267,21 +175,29 @@ def _draw(panels, path, label, limits, show, per_row: int | None = None) -> list
             spine.set_visible(False)
     for first in axes[:, 0]:
         first.set_ylabel("layer")
-    figure.colorbar(image, ax=axes.ravel().tolist(), label=label)
+    figure.colorbar(image, ax=axes.ravel().tolist(), label=shown.label)
     return save_figure(figure, path)
 
 
-def _grid(cells: Sequence[HeatCell]) -> tuple[list[str], list[str], np.ndarray]:
+def _grid(
+    cells: Sequence[Mapping], shown: Shown, subset: str | None
+) -> tuple[list[str], list[str], np.ndarray]:
     """Row names (layers, upwards), column names (slots), values with nan where there is none."""
-    layers = sorted({cell.row for cell in cells})
-    positions = sorted({(cell.position, cell.slot) for cell in cells})
-    values = np.full((len(layers), len(positions)), np.nan)
+    rows = sorted({_row(cell) for cell in cells})
+    positions = sorted({(cell["position"], cell["slot"]) for cell in cells})
+    values = np.full((len(rows), len(positions)), np.nan)
     for cell in cells:
-        if cell.value is not None:
-            place = layers.index(cell.row), positions.index((cell.position, cell.slot))
-            values[place] = cell.value
-    names = [f"{layer}\nafter ln_f" if normed else str(layer) for layer, normed in layers]
+        value = shown.value(cell, subset)
+        if value is not None:
+            values[rows.index(_row(cell)), positions.index((cell["position"], cell["slot"]))] = (
+                value
+            )
+    names = [f"{layer}\nafter ln_f" if normed else str(layer) for layer, normed in rows]
     return names, [slot for _, slot in positions], values
+
+
+def _row(cell: Mapping) -> tuple[int, bool]:
+    return cell["layer"], cell.get("after_ln_f", False)
 
 
 def _readable_on(background: tuple[float, ...]) -> str:
@@ -292,3 +208,71 @@ def _readable_on(background: tuple[float, ...]) -> str:
 
 def _without_minus_zero(text: str) -> str:
     return text.removeprefix("-") if not text.strip("-0.") else text
+
+
+# -------------------------------------------------------------------------------- over training
+
+
+def tracing_curves(results: Mapping, path: str | Path, *, subset: str = "published") -> list[Path]:
+    """A panel for each split; a line for each position, at its strongest layer below the last.
+
+    The layer is chosen by the last checkpoint and named in the legend, so that a line is about one
+    cell throughout. Bands are the bootstrap intervals. ``InputError`` for fewer than two
+    checkpoints.
+    """
+    checkpoints, shown = results["checkpoints"], METRICS[results["metric"]].shown
+    if len(checkpoints) < 2:
+        raise InputError(f"a curve over training needs two checkpoints; {path} would have one")
+    last = _of_checkpoint(results, None)
+    splits = [name for name, part in last.items() if part["samples"]["n"]]
+    size = 2.9 * len(splits) + 1.6, 3.2
+    figure, axes = new_figure(*size, 1, len(splits), squeeze=False, sharey=True)
+    for axis, split in zip(axes[0], splits, strict=True):
+        best = _strongest(last[split]["cells"], results["num_layers"], shown, subset)
+        for number, (slot, layer) in enumerate(best.items()):
+            points = []
+            for name, step in _steps(list(checkpoints)).items():
+                cells = checkpoints[name][split]["cells"]
+                cell = next(c for c in cells if (c["layer"], c["slot"]) == (layer, slot))
+                value = shown.value(cell, subset)
+                if value is not None:
+                    ends = shown.part(cell, subset)["interval"]
+                    ends = (value, value) if ends is None else [shown.scale * e for e in ends]
+                    points.append((step, value, *ends))
+            if not points:
+                continue
+            x, y, low, high = zip(*points, strict=True)
+            colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+            style = {"color": colour, "marker": marker, "markersize": 4}
+            axis.plot(x, y, label=f"{slot}, layer {layer}", **style)
+            axis.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        axis.set_title(f"{split}\n{last[split]['samples']['n']:,} samples", fontsize=10)
+        axis.set_xlabel("training step")
+        axis.legend(fontsize=8)
+    if shown.widest is None:  # the numbers have fixed ends
+        room = 0.02 * (shown.limits[1] - shown.limits[0])
+        axes[0][0].set_ylim(shown.limits[0] - room, shown.limits[1] + room)
+    axes[0][0].set_ylabel(shown.label)
+    return save_figure(figure, path)
+
+
+def _strongest(
+    cells: Sequence[Mapping], last_layer: int, shown: Shown, subset: str
+) -> dict[str, int]:
+    """For each position's name the layer of its largest effect, below layer L if there is one."""
+    best: dict[str, tuple[float, int]] = {}
+    for cell in cells:
+        if cell["layer"] == last_layer > 1:
+            continue
+        value = shown.value(cell, subset)
+        entry = (-1.0 if value is None else value, cell["layer"])
+        best[cell["slot"]] = max(best.get(cell["slot"], entry), entry)
+    return {slot: layer for slot, (_, layer) in best.items()}
+
+
+def _steps(names: list[str]) -> dict[str, int]:
+    """The step of each checkpoint; the final one, whose name has none, goes after the others."""
+    numbered = {n: int(n.rsplit("-", 1)[1]) for n in names if n.rsplit("-", 1)[-1].isdigit()}
+    highest = max(numbered.values(), default=0)
+    gap = max(1, highest // max(1, len(numbered)))
+    return {name: numbered.get(name, highest + gap) for name in names}

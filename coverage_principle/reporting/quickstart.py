@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from coverage_principle.circuits import IICG, METRICS
 from coverage_principle.data import read_json, write_json, write_text
 from coverage_principle.reporting import findings, html
-from coverage_principle.reporting.circuit_figures import (
-    iicg_cells,
-    iicg_panels,
-    tracing_cells,
-    tracing_panels,
-)
+from coverage_principle.reporting.circuit_figures import heat_maps, split_cells
 from coverage_principle.reporting.coverage_figures import k_sweep_curve
 from coverage_principle.reporting.training_figures import accuracy_by_k, accuracy_figures
 from simpletransformers.seq2seq.run_folder import RunFolder
@@ -239,22 +235,21 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
     runs = {f"N = {int(size):,}": run for size, run in summary["sizes"].items()}
     histories = {title: run["history"] for title, run in runs.items()}
     cells = {
-        f"{title}, {about}": iicg_cells(run["clustering"], split)
+        f"{title}, {about}": split_cells(run["clustering"], split)
         for title, run in runs.items()
         for split, about in _SPLITS.items()
     }
     traced = {
-        f"{title}, {_SPLITS['id_test']}": tracing_cells(
-            run["tracing"], list(run["tracing"]["checkpoints"])[-1], "id_test"
-        )
+        f"{title}, {_SPLITS['id_test']}": _traced(run["tracing"])["cells"]
         for title, run in runs.items()
     }
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
     by_type, *by_k = accuracy_figures(histories, folder, chance=summary["chance"])
+    shown = METRICS["rank"].shown
     return {
         "k_sweep": [k_sweep_curve(sweeps, folder / "k_sweep")[0]],
         "types": [by_type],
         "k_cutoff": by_k,
-        "clustering": [iicg_panels(cells, folder / "iicg")[0]],
-        "tracing": [tracing_panels(traced, folder / "tracing")[0]],
+        "clustering": [heat_maps(cells, folder / "iicg", IICG)[0]],
+        "tracing": [heat_maps(traced, folder / "tracing", shown, subset="published")[0]],
     }

@@ -1,33 +1,13 @@
 """Causal tracing of a model that writes the bridge: b and t are read where it emits them."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from circuit_analysis.common import circuit_parser, run_flags
-from circuit_analysis.tracing import trace_command
-from coverage_principle.cli import run
+from circuit_analysis.published import command
 
-
-def build_parser():
-    parser = circuit_parser(__doc__)
-    run_flags(parser)
-    parser.add_argument(
-        "--metric_type",
-        choices=("rank", "prob", "logit"),
-        default="rank",
-        help="rank: how often t' comes to the top; prob: how far p(t') moves; "
-        "logit: how far logit(t') - logit(t) moves",
-    )
-    return parser
-
-
-def main(arguments) -> None:
-    trace_command(arguments, "2-hop_cot", task="twohop")
-
+build_parser, start = command(__file__, __doc__)
 
 if __name__ == "__main__":
-    run(build_parser(), main)
+    start()

@@ -1,23 +1,13 @@
 """Cosine statistics of three files of vectors of the 3-hop task, as text, with sampled pairs."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from circuit_analysis.measuring import measure_command, vectors_parser
-from coverage_principle.cli import run
+from circuit_analysis.published import command
 
-
-def build_parser():
-    return vectors_parser(__doc__, pictures=True, members=20, groups=5)
-
-
-def main(arguments) -> None:
-    measure_command(arguments, samples=True)
-
+build_parser, start = command(__file__, __doc__)
 
 if __name__ == "__main__":
-    run(build_parser(), main)
+    start()

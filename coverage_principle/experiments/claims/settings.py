@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coverage_principle.presets import SCALES
 from simpletransformers.settings import Settings, setting
 
 
@@ -15,7 +16,7 @@ class ClaimSettings(Settings):
         "cpu",
         "tiny: only shows that it runs; cpu: minutes on a laptop; gpu: hours on one GPU; paper: as "
         "published",
-        choices=("tiny", "cpu", "gpu", "paper"),
+        choices=SCALES,
     )
     output_dir: str | None = setting(
         None,

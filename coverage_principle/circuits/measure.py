@@ -1,8 +1,8 @@
-"""The published files of vectors (``*_dedup.json``), and the published statistics of three of them.
+"""Measuring files of vectors: the published statistics of three of them, and what figures show.
 
-The published pipeline writes a JSON file of vectors for every (layer, position) and split, and a
-second command measures three such files. Ours measures while it extracts; these files are for those
-who have some, or have tools that read them.
+The published pipeline writes a JSON file of vectors (``*_dedup.json``) for every (layer, position)
+and split, and a second command measures three such files. Ours measures while it extracts; these
+files are for those who have some, or have tools that read them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.circuits.projection import BINS, cosine_histograms
+from coverage_principle.circuits.settings import MeasureSettings
 from coverage_principle.circuits.similarity import measure_similarity, unit_vectors
 from coverage_principle.circuits.states import Site
-from coverage_principle.data import Dataset, read_json, write_json
+from coverage_principle.data import Dataset, read_json, write_json, write_text
 from coverage_principle.errors import InputError
 
+#: Edges of the histograms' bins.
+BINS = np.linspace(-1, 1, 101)
 _SITE = re.compile(r"\((\d+|logit|prob),\s*(\d+)\)")
 #: The three files of a measurement, by the names of our splits.
 THREE = {"id_train": "ID Train", "id_test": "ID Test", "ood": "OOD"}
-#: Levels of ``--detailed_grouping`` by their number of groups.
+#: Levels of the published detailed grouping by their number of groups.
 _LEVELS = {2: ("low_cutoff", "high_cutoff"), 3: ("low_cutoff", "mid_cutoff", "high_cutoff")}
 
 
@@ -35,6 +37,55 @@ class Vectors:
     vectors: np.ndarray
     groups: np.ndarray
     texts: list[str]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Three files of vectors: the ``(layer, position)`` that they are of, where results go, the
+    vectors by split, and the ``cosine_report``."""
+
+    site: tuple[str, str]
+    folder: Path
+    parts: dict[str, Vectors]
+    report: dict[str, dict]
+
+
+def run_measure(settings: MeasureSettings) -> Measured:
+    """Measure three files of vectors and write ``metrics_results.json`` (last) and the text file.
+
+    With ``range_samples`` also ``range_samples_layerL.json``; with ``draw_only`` nothing is
+    measured or written, and the report is read. ``InputError`` for what does not exist, and for
+    results that are there and not to be replaced.
+    """
+    site = site_in(settings.output_dir)
+    files = {split: getattr(settings, f"{split}_file") for split in THREE}
+    parts = read_three(files, site)
+    folder = Path(settings.output_dir)
+    if settings.by_cutoff:  # low_cutoff of id_test_covered_low_cutoff_dedup.json
+        stem = Path(settings.id_test_file).stem.removesuffix("_dedup")
+        folder = folder / stem.removeprefix("id_test_covered_")
+    target = folder / "metrics_results.json"
+    if settings.draw_only:
+        if not target.exists():
+            raise InputError(
+                f"`output_dir` {folder} has no metrics_results.json; run measure_cossim.py with "
+                "the same files and folder first"
+            )
+        return Measured(site, folder, parts, read_json(target))
+    if target.exists() and not settings.overwrite:
+        raise InputError(f"{target} exists already; give `overwrite` or another `output_dir`")
+    report = cosine_report(parts, permutations=settings.permutations, seed=settings.seed)
+    measured, layer = Measured(site, folder, parts, report), site[0]
+    write_text(folder / f"similarity_metrics_layer{layer}.txt", cosine_text(measured))
+    if settings.range_samples:
+        groups, seed = settings.num_random_groups, settings.seed
+        meta = {"layer": layer, "position": site[1], "seed": seed}
+        found = {
+            name: range_samples(part, groups=groups, seed=seed) for name, part in parts.items()
+        }
+        write_json(folder / f"range_samples_layer{layer}.json", {"meta": meta, "bridgings": found})
+    write_json(target, report)
+    return measured
 
 
 def write_dedup_files(
@@ -60,22 +111,12 @@ def write_dedup_files(
             content: dict[str, list] = {}
             for row in np.flatnonzero(arrays[f"member/{name}"]):
                 record = dataset.test.records[arrays["test_rows"][row]]
-                state = {
-                    "layer": site.layer,
-                    "position": site.position,
-                    "post_attention": None,
-                    "post_mlp": arrays[f"state/{site.key}"][row].tolist(),
-                }
-                key = str(arrays["groups"][row])
-                content.setdefault(key, []).append(
-                    {
-                        "input_text": record["input_text"],
-                        "target_text": record["target_text"],
-                        "identified_target": key,
-                        "type": record["type"],
-                        "hidden_states": [state],
-                    }
-                )
+                key, vector = str(arrays["groups"][row]), arrays[f"state/{site.key}"][row].tolist()
+                state = {"layer": site.layer, "position": site.position}
+                state |= {"post_attention": None, "post_mlp": vector}
+                texts = {text: record[text] for text in ("input_text", "target_text", "type")}
+                entry = {**texts, "identified_target": key, "hidden_states": [state]}
+                content.setdefault(key, []).append(entry)
             if name in groups:
                 levels = _LEVELS.get(len(groups))
                 level = levels[groups.index(name)] if levels else name.split("=")[1]
@@ -88,21 +129,21 @@ def site_in(text: str | Path) -> tuple[str, str]:
     found = _SITE.findall(str(text))
     if len(found) != 1:
         raise InputError(
-            f"--output_dir {text} must name the site once, such as results/(3,1)/final_checkpoint"
+            f"`output_dir` {text} must name the site once, such as results/(3,1)/final_checkpoint"
         )
     return found[0]
 
 
-def read_vectors(file: str | Path, split: str, site: tuple[str, str], flag: str) -> Vectors:
+def read_vectors(file: str | Path, split: str, site: tuple[str, str], name: str) -> Vectors:
     """Vectors of a ``*_dedup.json``, or of ``split`` and ``site`` in a ``vectors.npz`` of ours.
 
-    ``InputError`` names ``flag``, the file and what is missing in it.
+    ``InputError`` names the setting ``name``, the file and what is missing in it.
     """
     file = Path(file)
     if not file.is_file():
-        raise InputError(f"{flag} {file} does not exist or is a folder")
+        raise InputError(f"`{name}` {file} does not exist or is a folder")
     if file.suffix == ".npz":
-        return _from_arrays(file, split, site, flag)
+        return _from_arrays(file, split, site, name)
     content = read_json(file)
     vectors, groups, texts = [], [], []
     try:
@@ -116,17 +157,19 @@ def read_vectors(file: str | Path, split: str, site: tuple[str, str], flag: str)
         stacked = np.array(vectors, dtype=np.float32).reshape(len(vectors), -1)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{flag} {file} is no file of vectors (groups of records with hidden_states): {error}"
+            f"`{name}` {file} is no file of vectors (groups of records with hidden_states): {error}"
         ) from error
     return Vectors(stacked, np.array(groups, dtype=str), texts)
 
 
-def read_three(
-    id_train_file: str | Path, id_test_file: str | Path, ood_file: str | Path, site: tuple[str, str]
-) -> dict[str, Vectors]:
-    """The three files of a measurement; a ``vectors.npz`` of ours may stand for all three."""
-    files = {"id_train": id_train_file, "id_test": id_test_file, "ood": ood_file}
-    parts = {name: read_vectors(file, name, site, f"--{name}_file") for name, file in files.items()}
+def read_three(files: Mapping[str, str | Path], site: tuple[str, str]) -> dict[str, Vectors]:
+    """Vectors of the splits ``id_train``, ``id_test`` and ``ood``, from a file for each.
+
+    One ``vectors.npz`` of ours may stand for all three.
+    """
+    parts = {
+        split: read_vectors(file, split, site, f"{split}_file") for split, file in files.items()
+    }
     widths = {part.vectors.shape[1] for part in parts.values() if len(part.vectors)}
     if len(widths) > 1:
         raise InputError(
@@ -136,18 +179,18 @@ def read_three(
     return parts
 
 
-def _from_arrays(file: Path, split: str, site: tuple[str, str], flag: str) -> Vectors:
+def _from_arrays(file: Path, split: str, site: tuple[str, str], name: str) -> Vectors:
     with np.load(file, allow_pickle=False) as arrays:
         keys = [key for key in arrays.files if key.startswith("state/")]
         layer, position = site
         wanted = [f"state/layer{layer}_ln_f_pos{position}", f"state/layer{layer}_pos{position}"]
         if not layer.isdigit():
             wanted = [key for key in keys if key.endswith(f"_pos{position}")]
-        key = next((name for name in wanted if name in keys), None)
+        key = next((key for key in wanted if key in keys), None)
         members = [name for name in arrays.files if name.startswith("member/")]
         if key is None or f"member/{split}" not in members:
             raise InputError(
-                f"{flag} {file} has no ({layer},{position}) of {split}; it has "
+                f"`{name}` {file} has no ({layer},{position}) of {split}; it has "
                 f"{', '.join(k.removeprefix('state/') for k in keys)} of "
                 f"{', '.join(m.removeprefix('member/') for m in members)}"
             )
@@ -174,18 +217,14 @@ def cosine_report(
         unit = unit_vectors(np.asarray(part.vectors, dtype=np.float64))
         count, total = len(unit), unit.sum(axis=0)
         pairs = count * (count - 1)
+        counts = cosine_histograms(part.vectors, part.groups) if count else {}
         report[name] = {
             "within_sim": found["within"],
             "between_sim": found["between_centroid"],
             "between_allvec_sim": found["between_all"],
             "all_sim": float((total @ total - (unit * unit).sum()) / pairs) if pairs else None,
             **found,
-            "histograms": {
-                key: values.tolist()
-                for key, values in cosine_histograms(part.vectors, part.groups).items()
-            }
-            if count
-            else {},
+            "histograms": {key: values.tolist() for key, values in counts.items()},
         }
     centres = {name: _centroids(part) for name, part in parts.items()}
     train, test, ood = (centres[name] for name in THREE)
@@ -200,13 +239,14 @@ def cosine_report(
     return report
 
 
-def cosine_text(report: Mapping[str, Mapping], title: str) -> str:
+def cosine_text(measured: Measured) -> str:
     """The published text file: four decimals, a section for each split."""
+    report, (layer, position) = measured.report, measured.site
 
     def show(value: float | None) -> str:
         return "n/a" if value is None else f"{value:.4f}"
 
-    lines = [title]
+    lines = [f"Layer {layer}, position {position}"]
     names = {
         "within_sim": "Within-group similarity",
         "between_sim": "Between-group similarity (centroids)",
@@ -274,3 +314,62 @@ def _cosines(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[float]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if len(values) else None
+
+
+# ------------------------------------------------------------------------- what figures show
+
+
+def principal_components(vectors: np.ndarray, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates ``(n, count)`` on the first principal components, and their variance shares.
+
+    Components that the vectors do not have are zero. Signs are fixed: the largest loading of each
+    component is positive, so the same vectors give the same picture everywhere.
+    """
+    vectors = np.asarray(vectors, dtype=np.float64)
+    centred = vectors - vectors.mean(axis=0)
+    variances, axes = np.linalg.eigh(centred.T @ centred)
+    order = np.argsort(variances)[::-1][:count]
+    axes = axes[:, order]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    coordinates = np.zeros((len(vectors), count))
+    coordinates[:, : axes.shape[1]] = centred @ axes
+    shares = np.zeros(count)
+    total = variances.sum()
+    if total > 0:
+        shares[: len(order)] = np.clip(variances[order], 0, None) / total
+    return coordinates, shares
+
+
+def cosine_histograms(
+    vectors: np.ndarray, groups: np.ndarray, *, rows_at_once: int = 1024
+) -> Mapping[str, np.ndarray]:
+    """How many pairs have a cosine in each bin of ``BINS``; (100,) int64 each.
+
+    ``within`` (pairs inside a group), ``between_all`` (pairs of different groups) and
+    ``between_centroid`` (pairs of group means). Every pair is counted, but only ``rows_at_once``
+    rows of cosines are held.
+    """
+    labels, index = np.unique(groups, return_inverse=True)
+    centroids = np.stack([vectors[index == i].mean(axis=0) for i in range(len(labels))])
+    within, everything = _histograms(vectors, index, rows_at_once)
+    _, centres = _histograms(centroids, np.arange(len(labels)), rows_at_once)
+    return {
+        "within": within,
+        "between_all": everything - within,
+        "between_centroid": centres,
+    }
+
+
+def _histograms(vectors, index, rows_at_once) -> tuple[np.ndarray, np.ndarray]:
+    """Histograms over unordered pairs: of the same index, and of all."""
+    unit = unit_vectors(np.asarray(vectors, dtype=np.float32))
+    same, every = (np.zeros(len(BINS) - 1, dtype=np.int64) for _ in range(2))
+    for begin in range(0, len(unit), rows_at_once):
+        block = unit[begin : begin + rows_at_once]
+        cosines = block @ unit[begin:].T
+        upper = np.triu(np.ones(cosines.shape, dtype=bool), k=1)
+        places = np.clip(((cosines + 1) * (len(every) / 2)).astype(np.int64), 0, len(every) - 1)
+        every += np.bincount(places[upper], minlength=len(every))
+        alike = upper & (index[begin : begin + rows_at_once, None] == index[None, begin:])
+        same += np.bincount(places[alike], minlength=len(every))
+    return same, every

@@ -1,0 +1,131 @@
+"""The published commands: one table from their paths to an analysis and what they fix of it.
+
+The files at those paths are stubs that call ``command``; their docstrings describe them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coverage_principle.cli import positive, run
+
+_TWO, _THREE = "hierarchical/2-hop", "hierarchical/3-hop"
+#: The one task that the analyses of models in a folder take.
+_TASKS = {_TWO: "twohop", _THREE: "threehop", "nontree": "nontree", "parallel": "parallel2hop"}
+#: Settings of the general commands that the published ones do not have.
+_WITHOUT = {
+    "trace": ("family", "stream", "pairs", "out_of_domain", "every_item"),
+    "lens": ("group_by", "pairs", "every_item"),
+    "cluster": ("group_by",),
+    "interchange": (),
+    "measure": ("by_cutoff", "range_samples", "draw_only"),
+}
+_PICTURES = ("save_plots", "num_random_groups", "pca_vis", "reduce_dim", "reduce_method")
+_PICTURES += ("pca_scope", "pca_m", "pca_n")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published command: the ``analysis`` (a module beside this one), and what is special to it.
+
+    ``folder`` is that of its results. ``numbers`` are those of ``--atomic_idx``: families when
+    tracing, which must be given; groupings when clustering, where any other number is that of a
+    function. With ``grouping``, k-cutoff groups must be given. ``fixed`` are settings that the path
+    decides, ``defaults`` those whose defaults differ, ``omit`` those that it does not have, and
+    ``flags`` are flags that mean nothing any more.
+    """
+
+    analysis: str
+    folder: str | None = None
+    numbers: Mapping[int, str] | None = None
+    grouping: bool = False
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    omit: tuple[str, ...] = ()
+    flags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_B1_B2 = {1: "diff_f1", 2: "diff_f2"}
+_NONTREE = {1: "diff_f1", 4: "keep_b_change_x2", 5: "change_b_and_x2"}
+_SAMPLED = {"range_samples": True}
+
+PUBLISHED: dict[str, Published] = {
+    f"{_TWO}/causal_tracing_2-hop.py": Published("trace", "2-hop"),
+    f"{_TWO}/causal_tracing_2-hop_coverage.py": Published("trace", "2-hop", grouping=True),
+    f"{_TWO}/causal_tracing_2-hop_cot.py": Published("trace", "2-hop_cot"),
+    f"{_THREE}/causal_tracing_3-hop.py": Published("trace", "3-hop", _B1_B2),
+    f"{_THREE}/causal_tracing_diff_b_composition_3-hop_cot.py": Published(
+        "trace", "3-hop_cot", _B1_B2
+    ),
+    "nontree/causal_tracing_nontree.py": Published("trace", "nontree", _NONTREE),
+    "parallel/causal_tracing_parallel_2-hop.py": Published("trace", "parallel_2-hop", _B1_B2),
+    f"{_TWO}/causal_tracing_same_b_composition_2-hop_residual.py": Published(
+        "interchange", "2-hop"
+    ),
+    f"{_TWO}/logit-lens_2-hop.py": Published(
+        "lens", "2-hop", flags={"--metric_type": ("rank", "prob")}
+    ),
+    f"{_TWO}/collapse_analysis_2-hop.py": Published("cluster", numbers={4: "b,x2"}),
+    f"{_TWO}/collapse_analysis_2-hop_coverage.py": Published(
+        "cluster", numbers={4: "b,x2"}, grouping=True
+    ),
+    f"{_THREE}/collapse_analysis_3-hop.py": Published("cluster", numbers={4: "x3,b2", 5: "b1,b2"}),
+    "nontree/collapse_analysis_nontree.py": Published(
+        "cluster", numbers={1: "b", 2: "t", 3: "x2", 4: "b,x2", 5: "b,x1"}
+    ),
+    "parallel/collapse_analysis_parallel_2-hop.py": Published(
+        "cluster", numbers={1: "b1", 2: "b2", 3: "t"}
+    ),
+    "measure_cossim.py": Published("measure", omit=_PICTURES),
+    "measure_cossim_coverage.py": Published("measure", omit=_PICTURES, fixed={"by_cutoff": True}),
+    "plotting_collapse.py": Published("measure", fixed={"draw_only": True}),
+    f"{_THREE}/measure_metrics_3-hop.py": Published("measure", fixed=_SAMPLED),
+    "nontree/measure_metrics.py": Published(
+        "measure", fixed=_SAMPLED, defaults={"pca_m": 3, "pca_n": 3}
+    ),
+    "parallel/measure_metrics.py": Published("measure", fixed=_SAMPLED),
+}
+
+
+def command(file: str, about: str) -> tuple[Callable, Callable]:
+    """``build_parser`` and a function that runs the command, for the stub at ``file``."""
+    path = Path(file).resolve().relative_to(Path(__file__).resolve().parent)
+    published = PUBLISHED[path.as_posix()]
+    module = importlib.import_module(f"circuit_analysis.{published.analysis}")
+    tracing = published.analysis == "trace"
+
+    def build_parser():
+        options = {"grouping": True} if published.grouping else {}
+        omit = (*_WITHOUT[published.analysis], *published.omit)
+        parser = module.build_parser(about, omit=omit, **options, **published.defaults)
+        if published.numbers is not None:
+            names = ", ".join(f"{number}: {name}" for number, name in published.numbers.items())
+            if tracing:
+                number = {"dest": "family", "type": int, "choices": tuple(published.numbers)}
+                number |= {"required": True, "help": f"counterfactuals, {names}"}
+            else:
+                number = {"dest": "group_by", "type": positive, "default": 1, "metavar": "N"}
+                number["help"] = f"group by, {names}; else a function's number (default: 1)"
+            parser.add_argument("--atomic_idx", **number)
+        for flag, choices in published.flags.items():
+            about_flag = "kept from the published command; all are measured"
+            parser.add_argument(flag, choices=choices, help=about_flag)
+        return parser
+
+    def main(arguments) -> None:
+        fixed = dict(published.fixed)
+        if published.analysis != "measure":
+            fixed["task"] = _TASKS[path.parent.as_posix()]
+        if published.folder is not None:
+            fixed["folder"] = published.folder
+        if published.numbers is not None:
+            given = arguments.family if tracing else arguments.group_by
+            name = published.numbers.get(given, str(given))
+            fixed["label"] = f"diff_f{given}" if tracing else f"f{given}"
+            fixed["family" if tracing else "group_by"] = name
+        module.main(arguments, **fixed)
+
+    return build_parser, lambda: run(build_parser(), main)

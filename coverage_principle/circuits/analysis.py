@@ -1,0 +1,157 @@
+"""What all analyses of a trained model share: its run and items, runs of its checkpoints, results.
+
+The files that analyses write are described in docs/circuit_analysis.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+import coverage_principle
+from coverage_principle.circuits.checkpoints import (
+    find_checkpoint,
+    find_dataset,
+    find_run,
+    list_checkpoints,
+)
+from coverage_principle.circuits.counterfactuals import Plan
+from coverage_principle.circuits.items import Grouping, ItemSplit, item_splits, k_groups_of
+from coverage_principle.circuits.models import LoadedModel, choose_device, open_checkpoint
+from coverage_principle.circuits.patching import Trace, patch_runs
+from coverage_principle.circuits.settings import (
+    AnalysisSettings,
+    ClusterSettings,
+    RunAnalysisSettings,
+)
+from coverage_principle.data import Dataset, load_dataset, write_arrays, write_json
+from coverage_principle.errors import InputError
+from coverage_principle.paths import relative_to_root
+
+#: Is called with a checkpoint's name, and how many of how many items are done.
+Progress = Callable[[str, int, int], object]
+#: Settings that a result file records, where the analysis has them.
+_RECORDED = ("seed", "k_groups", "max_items", "every_item", "permutations")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is analysed: the run's folder, the checkpoints asked for, its data set, the device."""
+
+    settings: AnalysisSettings
+    path: Path
+    checkpoints: list[Path]
+    dataset: Dataset
+    device: torch.device
+
+    @classmethod
+    def find(cls, settings: RunAnalysisSettings | ClusterSettings) -> Subject:
+        """What the settings name; ``InputError`` for what does not exist or is of another task."""
+        if settings.save_dir is None:
+            raise InputError("`save_dir` must be given")
+        if isinstance(settings, ClusterSettings):
+            checkpoints = [find_checkpoint(settings.ckpt)]
+            path = checkpoints[0].parent
+        else:
+            path = find_run(settings.model_dir)
+            checkpoints = list_checkpoints(path, settings.step_list)
+        dataset = load_dataset(find_dataset(path, settings.data_dir))
+        if settings.task not in (None, dataset.graph.name):
+            raise InputError(
+                f"this command is for the task {settings.task}, but {dataset.name} holds "
+                f"{dataset.graph.name}; circuit_analysis/trace.py, cluster.py and lens.py take any "
+                "task"
+            )
+        return cls(settings, path, checkpoints, dataset, choose_device(settings.device))
+
+    def splits(self, grouping: Grouping, *, out_of_domain: bool = True) -> dict[str, ItemSplit]:
+        """The items to look at; with ``every_item`` not only the first of each fragment."""
+        groups, cutoffs = k_groups_of(self.dataset, self.settings.k_groups)
+        return item_splits(
+            self.dataset,
+            grouping,
+            k_groups=groups,
+            cutoffs=cutoffs,
+            out_of_domain=out_of_domain,
+            max_items=self.settings.max_items,
+            every_item=getattr(self.settings, "every_item", False),
+        )
+
+    def load(self, checkpoint: Path) -> LoadedModel:
+        return open_checkpoint(checkpoint, self.dataset.codec, self.device)
+
+    def models(
+        self, total: int, progress: Progress
+    ) -> Iterator[tuple[str, LoadedModel, Callable[[int], None]]]:
+        """Each checkpoint's name, model, and what is to be called with items as they are done."""
+        for checkpoint in self.checkpoints:
+            yield checkpoint.name, self.load(checkpoint), _counter(progress, checkpoint.name, total)
+
+    def patched(
+        self, plan: Plan, progress: Progress, *, stream="residual", pairs=None, probabilities=False
+    ) -> Iterator[tuple[str, LoadedModel, list[Trace]]]:
+        """Each checkpoint's name, model, and what patching did, by emitted value."""
+        for name, loaded, report in self.models(len(plan.rows), progress):
+            there = range(1) if stream == "embedding" else range(1, loaded.num_layers + 1)
+            layers, positions = chosen_sites(pairs, there, plan.originals.shape[1])
+            options = {"stream": stream, "layers": layers, "positions": positions}
+            options |= {"probabilities": probabilities, "batch_size": self.settings.batch_size}
+            inputs = (plan.originals, plan.sources, plan.wanted)
+            yield name, loaded, patch_runs(loaded, *inputs, progress=report, **options)
+
+    def results(self, **content: object) -> dict:
+        """A result file's content in the frame that all of them have."""
+        recorded = [name for name in _RECORDED if hasattr(self.settings, name)]
+        return {
+            "format_version": 1,
+            "run": self.path.name,
+            "dataset": {"name": self.dataset.name, "path": relative_to_root(self.dataset.path)},
+            **content,
+            "settings": {name: getattr(self.settings, name) for name in recorded},
+            "versions": {
+                "coverage_principle": coverage_principle.__version__,
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+        }
+
+    def write(
+        self, name: str, results: Mapping, arrays: Mapping[str, np.ndarray] | None = None
+    ) -> Path:
+        """Write ``<save_dir>/<name>.npz`` and, last, ``.json``; returns the latter's path."""
+        file = Path(self.settings.save_dir) / f"{name}.json"
+        if arrays is not None:
+            write_arrays(file.with_name(f"{name}.npz"), arrays)
+        write_json(file, results)
+        return file
+
+
+def chosen_sites(
+    pairs: Sequence[tuple[int, int]] | None, layers: Sequence[int], positions: int
+) -> tuple[list[int], list[int]]:
+    """The layers and positions that ``pairs`` name, or all; ``InputError`` if one is not there."""
+    if pairs is None:
+        return list(layers), list(range(positions))
+    for layer, position in pairs:
+        if layer not in layers or not 0 <= position < positions:
+            raise InputError(
+                f"`pairs` ({layer},{position}) does not exist: there are layers "
+                f"{layers[0]} to {layers[-1]} and positions 0 to {positions - 1}"
+            )
+    return sorted({layer for layer, _ in pairs}), sorted({position for _, position in pairs})
+
+
+def _counter(progress: Progress, name: str, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(name, done, total)
+
+    return report

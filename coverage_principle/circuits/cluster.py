@@ -1,0 +1,161 @@
+"""Cosine clustering (IICG): do states with the same value of the computation come together?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from coverage_principle.circuits.analysis import Subject, write_arrays
+from coverage_principle.circuits.checkpoints import LoadedModel
+from coverage_principle.circuits.items import (
+    Grouping,
+    ItemSplit,
+    grouping_of,
+    layout_of,
+    sequences,
+    union_of,
+)
+from coverage_principle.circuits.measure import write_dedup_files
+from coverage_principle.circuits.settings import ClusterSettings
+from coverage_principle.circuits.similarity import measure_similarity
+from coverage_principle.circuits.states import Site, collect_states, sites_of
+from coverage_principle.data import Dataset, write_json
+from coverage_principle.errors import InputError
+from coverage_principle.paths import relative_to_root
+
+Pairs = Sequence[tuple[int | str, int]] | None
+
+
+def run_cluster(
+    settings: ClusterSettings, *, progress: Callable[[int], object] = lambda _done: None
+) -> tuple[Path, dict]:
+    """Cosine clustering of one checkpoint, written to files.
+
+    Writes ``metrics.json`` (last) and ``vectors.npz`` or ``.safetensors`` to
+    ``<save_dir>/<stream>/<data set>/<label>/<checkpoint>/`` and returns that folder and the
+    metrics; ``label`` is ``f1`` or the keys if not given. With ``published_files`` also the
+    published JSON files of every site (``write_dedup_files``). ``InputError`` for anything that
+    does not exist, and if there are results already and ``overwrite`` is false.
+    """
+    subject = Subject.find(settings)
+    (checkpoint,), dataset = subject.checkpoints, subject.dataset
+    grouping = grouping_of(dataset.graph, settings.group_by)
+    key = str(settings.group_by)
+    label = settings.label or (f"f{key}" if key.isdecimal() else grouping.name)
+    stream, pairs = _named_streams(settings.stream, settings.pairs)
+    parent = Path(settings.save_dir) / stream / dataset.name / label
+    folder = parent / checkpoint.name
+    splits = subject.splits(grouping)
+    if (folder / "metrics.json").exists() and not settings.overwrite:
+        raise InputError(
+            f"{folder / 'metrics.json'} exists already; give `overwrite` or another `save_dir`"
+        )
+    loaded = subject.load(checkpoint)
+    sites = _sites(stream, loaded.num_layers, layout_of(dataset).names, pairs)
+    cells, arrays = cluster_states(
+        loaded,
+        dataset,
+        sites,
+        splits,
+        grouping=grouping,
+        stream=stream,
+        batch_size=settings.batch_size,
+        permutations=settings.permutations,
+        seed=settings.seed,
+        progress=progress,
+    )
+    groups = {cell["split"]: cell["n_groups"] for cell in cells}
+    functions = [f.name for f in dataset.graph.functions if f.output in grouping.keys]
+    metrics = subject.results(
+        checkpoint=relative_to_root(checkpoint),
+        mode=stream,
+        grouped_by={
+            "function": ",".join(functions),
+            "value": grouping.name,
+            "fragment": list(grouping.fragment),
+        },
+        num_layers=loaded.num_layers,
+        splits={
+            name: {
+                "types": list(split.types),
+                "items": split.available,
+                "vectors": len(split.rows),
+                "groups": groups[name],
+            }
+            for name, split in splits.items()
+        },
+        cells=cells,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").unlink(missing_ok=True)  # never beside vectors of another run
+    if settings.vectors != "none":
+        write_arrays(folder / f"vectors.{settings.vectors}", arrays)
+    if settings.published_files:
+        write_dedup_files(parent, checkpoint.name, dataset, sites, list(splits), arrays)
+    write_json(folder / "metrics.json", metrics)
+    return folder, metrics
+
+
+def cluster_states(
+    loaded: LoadedModel,
+    dataset: Dataset,
+    sites: Sequence[Site],
+    splits: Mapping[str, ItemSplit],
+    *,
+    grouping: Grouping,
+    stream: str = "residual",
+    batch_size: int = 4096,
+    permutations: int = 0,
+    seed: int = 0,
+    progress: Callable[[int], object] = lambda _done: None,
+) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """Group the splits' items and measure every site.
+
+    The model is fed each item's whole target (teacher-forced), so positions after the inputs are
+    its bridges, filler or answer. Returns the cells, one for each site and split (``layer``,
+    ``after_ln_f``, ``position``, ``slot``, ``split`` and what ``measure_similarity`` returns), and
+    the arrays behind them: ``test_rows`` (n,), ``inputs`` (n, slots), ``groups`` (n,),
+    ``member/<split>`` (n,) bool, and ``state/<site key>`` (n, width). ``progress`` is called with 1
+    for each finished site.
+    """
+    rows, places = union_of(splits)
+    if len(rows) == 0:
+        raise InputError(f"{dataset.path / 'test.json'} has no items to group")
+    inputs = dataset.test.inputs[rows]
+    groups = grouping.codes(dataset, inputs)
+    names = layout_of(dataset).names
+    tokens = sequences(dataset, rows)
+    states = collect_states(loaded, tokens, sites, stream=stream, batch_size=batch_size)
+    cells = []
+    for site in sites:
+        for name, place in places.items():
+            rng, own = np.random.default_rng(seed), states[site][place]
+            cell = {"layer": site.layer, "after_ln_f": site.after_ln_f, "position": site.position}
+            cell |= {"slot": names[site.position], "split": name}
+            cell |= measure_similarity(own, groups[place], rng=rng, permutations=permutations)
+            cells.append(cell)
+        progress(1)
+    arrays = {"test_rows": rows, "inputs": inputs, "groups": groups}
+    for name, place in places.items():
+        arrays[f"member/{name}"] = np.isin(np.arange(len(rows)), place)
+    arrays |= {f"state/{site.key}": state for site, state in states.items()}
+    return cells, arrays
+
+
+def _named_streams(stream: str, pairs: Pairs) -> tuple[str, Pairs]:
+    """The published ``("logit", 2)`` as a stream of its own."""
+    named = {layer for layer, _ in pairs or () if isinstance(layer, str)}
+    if not named:
+        return stream, pairs
+    if len({str(layer) if layer in named else "a number" for layer, _ in pairs}) > 1:
+        raise InputError("`pairs`: logit, prob and numbered layers cannot be mixed")
+    return named.pop(), [("last", position) for _, position in pairs]
+
+
+def _sites(stream: str, num_layers: int, names: Sequence[str], pairs: Pairs) -> list[Site]:
+    if pairs is not None:
+        pairs = [(num_layers if layer == "last" else layer, place) for layer, place in pairs]
+    # All positions but the answer's own: what comes after it is only the end.
+    return sites_of(stream, num_layers, len(names), pairs, default_positions=len(names) - 1)

@@ -1,0 +1,216 @@
+"""Causal tracing: which (layer, position) carries a value, by patching and counting.
+
+A cell's effect is how often, or how far, the original run patched there moves from its own answer t
+to the counterfactual's t' (and for data with bridges in the target, from bridge b to b'). What is
+counted is one entry of ``metrics.METRICS``. Effects are reported over three subsets of the samples,
+side by side:
+
+- ``published``: those that the published filter of the metric keeps. Metrics ``rank`` and
+  ``logit``: the original run does not rank t' above t. Metric ``prob``: the source run gives t' at
+  least 1e-6 more than the original run, and no patch below layer L at this position gives it more
+  than the source run (which selects on the outcome).
+- ``unfiltered``: every sample (``prob``: every sample whose ratio is defined).
+- ``both_correct``: the model answers t in the original run and t' in the source run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from coverage_principle.circuits.analysis import Progress, Subject
+from coverage_principle.circuits.bootstrap import Bootstrap
+from coverage_principle.circuits.counterfactuals import (
+    Family,
+    Plan,
+    diff_family,
+    draw_counterfactuals,
+    family_of,
+    plan_of,
+)
+from coverage_principle.circuits.items import ItemSplit, grouping_of, union_of
+from coverage_principle.circuits.metrics import METRICS
+from coverage_principle.circuits.patching import Trace
+from coverage_principle.circuits.settings import TraceSettings
+from coverage_principle.data import Dataset
+
+SUBSETS = ("published", "unfiltered", "both_correct")
+
+
+def run_trace(
+    settings: TraceSettings, *, progress: Progress = lambda *_: None
+) -> tuple[Path, dict]:
+    """Causal tracing of a run's checkpoints, written to files.
+
+    Every checkpoint is given the same originals and counterfactuals. Writes
+    ``<save_dir>/<run>_<stream>_<label>_<metric>.json`` (last) and ``.npz`` and returns the JSON
+    file's path and its content; ``label`` is the family's name if not given. ``InputError`` for
+    anything that does not exist.
+    """
+    subject = Subject.find(settings)
+    graph = subject.dataset.graph
+    family = family_of(graph, settings.family) if settings.family else diff_family(graph, 0)
+    splits = subject.splits(grouping_of(graph, family.value), out_of_domain=settings.out_of_domain)
+    plan = plan_trace(subject.dataset, family, splits, seed=settings.seed)
+    summaries: dict[str, dict] = {}
+    arrays, num_layers = plan.arrays(), 0
+    options = {
+        "stream": settings.stream,
+        "pairs": settings.pairs,
+        "probabilities": METRICS[settings.metric].probabilities,
+    }
+    for checkpoint, loaded, traces in subject.patched(plan, progress, **options):
+        num_layers = loaded.num_layers
+        summaries[checkpoint] = {
+            name: _summary(plan, traces, members, settings)
+            for name, members in plan.members.items()
+        }
+        for value, found in zip(plan.layout.emitted, traces, strict=True):
+            for side in ("before", "source", "after"):
+                for readout, values in getattr(found, side).items():
+                    arrays[f"{checkpoint}/{value}/{readout}/{side}"] = values
+    results = subject.results(
+        stream=settings.stream,
+        family={
+            "name": family.name,
+            "title": family.title,
+            "changes": family.value,
+            "slot": family.slot,
+            "held": list(family.held),
+        },
+        metric=settings.metric,
+        num_layers=num_layers,
+        emitted=list(plan.layout.emitted),
+        splits=plan.report,
+        checkpoints=summaries,
+    )
+    label = settings.label or family.name
+    name = f"{subject.path.name}_{settings.stream}_{label}_{settings.metric}"
+    return subject.write(name, results, arrays), results
+
+
+def plan_trace(
+    dataset: Dataset, family: Family, splits: Mapping[str, ItemSplit], *, seed: int
+) -> Plan:
+    """Draw a counterfactual for every item of ``splits`` that has one.
+
+    ``InputError`` if none has. Prompts are inputs, and filler if the data set has some.
+    """
+    rows, places = union_of(splits)
+    drawn = draw_counterfactuals(dataset, family, dataset.test.inputs[rows], seed=seed)
+    return plan_of(dataset, rows, places, splits, drawn)
+
+
+def _summary(
+    plan: Plan, traces: Sequence[Trace], members: np.ndarray, settings: TraceSettings
+) -> dict:
+    """The answer's effects, and under ``bridges`` those of the bridges that the model writes."""
+    found = {}
+    for number, value in enumerate(plan.layout.emitted):
+        # A bridge that is the same in both runs cannot move from one to the other.
+        differs = plan.wanted[members, number, 0] != plan.wanted[members, number, 1]
+        found[value] = summarise_trace(
+            traces[number],
+            members[differs],
+            plan.slots,
+            metric=settings.metric,
+            seed=settings.seed,
+        )
+        if settings.pairs is not None:
+            found[value]["cells"] = [
+                c for c in found[value]["cells"] if (c["layer"], c["position"]) in settings.pairs
+            ]
+    answer = found.pop(plan.layout.emitted[-1])
+    return answer | {"bridges": found} if found else answer
+
+
+# ------------------------------------------------------------------------------------- summaries
+
+
+def summarise_trace(
+    trace: Trace, members: np.ndarray, slots: tuple[str, ...], *, metric: str = "rank", seed: int
+) -> dict:
+    """Effects of every cell over the samples ``members``.
+
+    ``metric`` is one of ``METRICS`` (some need a trace with probabilities). Returns ``samples``:
+    how many there are and how many of them the model answers right in the original and in the
+    source run; ``filtered_out``: by reason, what the published filter drops (at each position where
+    it depends on it); ``cells``: see docs/circuit_analysis.md. Intervals are 95 % percentile
+    bootstrap over samples, seeded with ``seed``.
+    """
+    samples, entry = Samples(trace, members), METRICS[metric]
+    shape = len(members), len(trace.positions)
+
+    def everywhere(mask: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(mask if mask.ndim == 2 else mask[:, None], shape)
+
+    usable = everywhere(entry.usable(samples) if entry.usable else np.ones(len(members), bool))
+    dropped = {why: everywhere(mask) for why, mask in entry.dropped(samples).items()}
+    subsets = {
+        "published": ~np.any([np.zeros(shape, bool), *dropped.values()], axis=0),
+        "unfiltered": usable,
+        "both_correct": usable & everywhere(samples.correct.all(axis=0)),
+    }
+    rng = np.random.default_rng(seed)
+    cells = {
+        (layer, position): {"layer": layer, "position": position, "slot": slots[position]}
+        for layer in trace.layers
+        for position in trace.positions
+    }
+    for place, position in enumerate(trace.positions):
+        for name in SUBSETS:
+            chosen = Cells(samples, place, subsets[name][:, place], rng)
+            # How far the logits move is measured with every metric.
+            effects = entry.measure(chosen) | METRICS["logit"].measure(chosen)
+            for i, layer in enumerate(trace.layers):
+                of_layer = {effect: found[i] for effect, found in effects.items()}
+                cells[layer, position][name] = {"n": chosen.n, **of_layer}
+    return {
+        "samples": {
+            "n": len(members),
+            "original_correct": int(samples.correct[0].sum()),
+            "source_correct": int(samples.correct[1].sum()),
+            "both_correct": int(samples.correct.all(axis=0).sum()),
+        },
+        "filtered_out": {
+            reason: {slots[p]: int(mask[:, i].sum()) for i, p in enumerate(trace.positions)}
+            for reason, mask in dropped.items()
+        },
+        "cells": list(cells.values()),
+    }
+
+
+class Samples:
+    """The samples of a trace that belong to one split, as a metric's filters see them.
+
+    ``before`` and ``source`` map each readout to (n, 2), ``after`` to (layers, positions, n, 2);
+    the last axis is the original's and the source's value. ``layers`` names the first axis;
+    ``correct`` (2, n) bool says whether the original and the source run give their own value.
+    """
+
+    def __init__(self, trace: Trace, members: np.ndarray) -> None:
+        self.layers = trace.layers
+        self.before = {name: values[members] for name, values in trace.before.items()}
+        self.source = {name: values[members] for name, values in trace.source.items()}
+        self.after = {name: values[:, :, members] for name, values in trace.after.items()}
+        self.correct = np.stack([trace.answers_original[members], trace.answers_source[members]])
+
+
+class Cells(Bootstrap):
+    """Some samples at one position, in all layers, as a metric measures them.
+
+    ``before`` and ``source`` map each readout to (n, 2), ``after`` to (layers, n, 2); ``ranks`` are
+    the ranks of t and t' after patching, (layers, n) each. ``counts``, ``means`` and ``ratios``
+    (of ``Bootstrap``) turn values (layers, n) into numbers with intervals, one for each layer.
+    """
+
+    def __init__(
+        self, samples: Samples, place: int, chosen: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        super().__init__(int(chosen.sum()), rng)
+        self.before = {name: values[chosen] for name, values in samples.before.items()}
+        self.source = {name: values[chosen] for name, values in samples.source.items()}
+        self.after = {name: values[:, place, chosen] for name, values in samples.after.items()}
+        self.ranks = np.moveaxis(self.after["rank"], -1, 0)
