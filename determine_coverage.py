@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
     from coverage_principle.paths import find_folder, repository_root
 
     settings = settings_from(CoverageSettings, arguments)
-    dataset = load_dataset(find_folder(arguments.data_dir, "--data_dir", also_in="data"))
+    dataset = load_dataset(find_folder(arguments.data_dir, "data_dir", also_in="data"))
     folder = Path(settings.output_dir or repository_root() / "k_sweep_results")
     if settings.suggest:
         suggest(dataset, settings, folder)

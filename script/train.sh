@@ -8,6 +8,7 @@
 # Flags after SEED override those below. Output:
 # CKPT_DIR/trained_checkpoints/NAME_wd-WEIGHT_DECAY_layer-LAYERS_head-HEADS_seed-SEED/
 set -euo pipefail
+case "${1:-}" in -h | --help) cd "$(dirname "${BASH_SOURCE[0]}")/.." && . script/setup_env.sh && show_help ;; esac
 
 usage="usage: bash script/train.sh NAME WEIGHT_DECAY LAYERS HEADS GPU SEED [more flags of main.py]"
 if [ "$#" -lt 6 ]; then

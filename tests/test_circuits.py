@@ -113,7 +113,7 @@ def test_sites_name_layer_L_before_and_after_the_final_norm():
     assert len(circuits.sites_of("residual", 2, 3, None)) == 9
     assert circuits.sites_of("logit", 2, 3, None) == [Site(2, p) for p in range(3)]
     for stream, pair in (("residual", (3, 0)), ("residual", (1, 3)), ("post_mlp", (0, 0))):
-        with pytest.raises(InputError, match="layer_pos_pairs"):
+        with pytest.raises(InputError, match="`pairs`"):
             circuits.sites_of(stream, 2, 3, [pair])
     with pytest.raises(InputError, match="`mode` attention"):
         circuits.sites_of("attention", 2, 3, None)

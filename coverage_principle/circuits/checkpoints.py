@@ -30,7 +30,7 @@ def find_checkpoint(given: str | Path) -> Path:
 
     ``InputError`` lists what is there if it does not exist or holds no model.
     """
-    folder = find_folder(given, "`ckpt`")
+    folder = find_folder(given, "ckpt")
     if not is_checkpoint(folder):
         held = ", ".join(path.name for path in RunFolder(folder).checkpoints())
         hint = f"it is a run that holds {held}" if held else "it has no config.json"
@@ -40,7 +40,7 @@ def find_checkpoint(given: str | Path) -> Path:
 
 def find_run(given: str | Path) -> Path:
     """The run folder that `model_dir` names; ``InputError`` if it holds no checkpoint."""
-    folder = find_folder(given, "`model_dir`")
+    folder = find_folder(given, "model_dir")
     if not RunFolder(folder).checkpoints():
         what = (
             "is a checkpoint, give the folder above it"
@@ -123,7 +123,7 @@ def _digest_or_none(file: Path) -> str | None:
 def _given_dataset(given: str | Path, name: str) -> Path | None:
     """What `data_dir` means; None, with a warning, if it does not exist."""
     try:
-        folder = find_folder(given, "`data_dir`")
+        folder = find_folder(given, "data_dir")
     except InputError:
         logger.warning("warning: `data_dir` %s does not exist; using the run's own data set", given)
         return None

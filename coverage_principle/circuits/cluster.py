@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from coverage_principle.circuits.analysis import Subject, write_arrays
-from coverage_principle.circuits.checkpoints import LoadedModel
 from coverage_principle.circuits.items import (
     Grouping,
     ItemSplit,
@@ -18,6 +17,7 @@ from coverage_principle.circuits.items import (
     union_of,
 )
 from coverage_principle.circuits.measure import write_dedup_files
+from coverage_principle.circuits.models import LoadedModel
 from coverage_principle.circuits.settings import ClusterSettings
 from coverage_principle.circuits.similarity import measure_similarity
 from coverage_principle.circuits.states import Site, collect_states, sites_of

@@ -64,10 +64,8 @@ def choose_device(request: str = "auto") -> torch.device:
         "mps": int(torch.backends.mps.is_available()),
     }
     if (device.index or 0) >= there[device.type]:
-        raise InputError(
-            f"`device` {device} was asked for, but torch sees {there[device.type]} of its kind; "
-            "use cpu or auto"
-        )
+        seen = "no GPU" if not there[device.type] else f"{there[device.type]} of its kind"
+        raise InputError(f"`device` {device} was asked for, but torch sees {seen}; use cpu")
     return device
 
 
