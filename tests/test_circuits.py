@@ -115,7 +115,7 @@ def test_sites_name_layer_L_before_and_after_the_final_norm():
     for stream, pair in (("residual", (3, 0)), ("residual", (1, 3)), ("post_mlp", (0, 0))):
         with pytest.raises(InputError, match="`pairs`"):
             circuits.sites_of(stream, 2, 3, [pair])
-    with pytest.raises(InputError, match="`mode` attention"):
+    with pytest.raises(InputError, match="`stream` attention"):
         circuits.sites_of("attention", 2, 3, None)
 
 
