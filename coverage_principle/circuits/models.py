@@ -72,7 +72,7 @@ class LoadedModel:
     def network(self) -> Blockwise:
         """The model run part by part; ``RuntimeError`` if that does not give its own output."""
         network = architecture_of(self.model)
-        slots = min(4, self.model.config.max_position_embeddings)
+        slots = min(4, getattr(self.model.config, "max_position_embeddings", 4))
         network.check(self.encode(np.arange(2 * slots).reshape(2, slots) % len(self.token_ids)))
         return network
 
