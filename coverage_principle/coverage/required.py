@@ -201,9 +201,6 @@ def _made(
     return made
 
 
-# ----------------------------------------------------------------------------------------- search
-
-
 def smallest_amount(
     reached: Callable[[int], bool],
     start: int,

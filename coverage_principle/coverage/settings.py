@@ -36,7 +36,7 @@ class CoverageSettings(Settings):
 
     min_evidence: int = setting(
         1,
-        "k: shared contexts that make two fragments equivalent",
+        "k: shared contexts that make fragments equivalent",
         at_least=1,
         metavar="K",
         parse=positive,
@@ -46,23 +46,20 @@ class CoverageSettings(Settings):
     )
     max_k: int | None = setting(
         None,
-        "last k of the sweep (default: the largest that covers anything, 20 at least)",
+        "last k (default: the largest that covers anything, 20 at least)",
         at_least=1,
         metavar="K",
         parse=positive,
     )
     ground_truth: bool = setting(
         False,
-        "only the fragment of the task's first function, and only pairs for which that "
-        "function's real table gives the same value",
+        "only fragments of the task's first function, and only pairs with equal true values",
     )
     visualise: bool = setting(
         False, "draw the substitution graph at `min_evidence`: interactive HTML and PNG"
     )
     export_graph: str | None = setting(
-        None,
-        "write the substitution graph at `min_evidence`, with every edge, for Gephi or networkx",
-        metavar="FILE.graphml",
+        None, "write that graph, with every edge, for Gephi or networkx", metavar="FILE.graphml"
     )
     scope: str = setting(
         "dataset",
@@ -72,8 +69,7 @@ class CoverageSettings(Settings):
     )
     fragments: str | None = setting(
         None,
-        "slot sets whose fragments may be substituted: contiguous, or such as 1,2 or 1,2;2,3 "
-        "(default: all)",
+        "slot sets to substitute: contiguous, or such as 1,2;2,3 (default: all)",
         metavar="SETS",
     )
     explain: str | None = setting(
