@@ -11,11 +11,10 @@ __getattr__, __dir__, __all__ = exports(
         "evidence": "Observations consistent_pairs observe parse_slot_sets slot_sets",
         "explanation": "Explanation explain explanation_lines",
         "required": "in_domain_coverage required_amounts smallest_amount",
-        "required_settings": "SearchSettings",
         "results": "result_name write_annotated write_graph write_sweep",
         "scopes": "EVERY_K SCOPES DatasetScope DomainScope Scope",
         "selection": "Selection count_tested select suggest",
-        "settings": "CoverageSettings",
+        "settings": "CoverageSettings SearchSettings",
         "summary": "sweep_lines type_lines warnings",
     },
 )

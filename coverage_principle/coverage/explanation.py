@@ -99,9 +99,6 @@ def explain(coverage: Coverage, item: Sequence[int], *, most: int = 3) -> Explan
     return Explanation(item, answer, cutoff, steps, lacking, seen)
 
 
-# ------------------------------------------------------------------------------- chains, evidence
-
-
 def _chain(coverage: Coverage, item: Item, k: int) -> list[Step]:
     """The steps of a shortest chain from ``item`` to a training item at ``k``."""
     scope = coverage.scope
@@ -217,9 +214,6 @@ def _lacking(coverage: Coverage, item: Item, answer: int | None, k: int) -> list
     return sorted(found, key=lambda near: (near.pair.disagreeing, -near.pair.agreeing))
 
 
-# -------------------------------------------------------------------------------------- sentences
-
-
 def explanation_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
     """The explanation in sentences, for a terminal."""
     decode = coverage.dataset.codec.decode
@@ -247,11 +241,17 @@ def _step_lines(coverage: Coverage, step: Step, number: int, explanation: Explan
         + (" (a training item)" if last else ""),
     ]
     rest = [name for i, name in enumerate(names) if i not in positions]
+    chance = f", by chance: their true {' and '.join(step.slot_set.determined)} differ"
     for pair in step.pairs:
+        shared = [
+            " ".join(f"{name}={value}" for name, value in zip(rest, context, strict=True))
+            + f" -> {answer}"
+            for context, answer in pair.shared
+        ]
         lines.append(
             f"     {_values(pair.first)} ~ {_values(pair.second)}: equal answers in all "
-            f"{_counted(pair.agreeing, 'context')} that they share ({_contexts(rest, pair)})"
-            + _chance(step.slot_set, pair)
+            f"{_counted(pair.agreeing, 'context')} that they share ({', '.join(shared)})"
+            + (chance if pair.by_chance else "")
         )
     return lines
 
@@ -285,20 +285,6 @@ def _lacking_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _chance(slot_set: SlotSet, pair: Pair) -> str:
-    if not pair.by_chance:
-        return ""
-    return f", by chance: their true {' and '.join(slot_set.determined)} differ"
-
-
-def _contexts(names: Sequence[str], pair: Pair) -> str:
-    return ", ".join(
-        " ".join(f"{name}={value}" for name, value in zip(names, context, strict=True))
-        + f" -> {answer}"
-        for context, answer in pair.shared
-    )
 
 
 def _values(values: Sequence[object]) -> str:

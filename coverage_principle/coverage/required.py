@@ -19,7 +19,7 @@ import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
 from coverage_principle.coverage.evidence import observe
-from coverage_principle.coverage.required_settings import SearchSettings
+from coverage_principle.coverage.settings import SearchSettings
 from coverage_principle.data import (
     CompositionSpace,
     WorldSettings,
@@ -199,9 +199,6 @@ def _made(
     for function, mask in zip(graph.functions, seen, strict=True):
         made &= mask[call_arguments(function, values)]
     return made
-
-
-# ----------------------------------------------------------------------------------------- search
 
 
 def smallest_amount(

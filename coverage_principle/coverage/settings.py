@@ -1,11 +1,11 @@
-"""The settings of ``determine_coverage.py``; its flags follow from them."""
+"""What coverage, and the search for required data, are asked for; the flags follow from it."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
 
-from coverage_principle.cli import positive
+from coverage_principle.cli import integers, positive
 from coverage_principle.errors import InputError
 from simpletransformers.settings import Settings, setting
 
@@ -36,7 +36,7 @@ class CoverageSettings(Settings):
 
     min_evidence: int = setting(
         1,
-        "k: shared contexts that make two fragments equivalent",
+        "k: shared contexts that make fragments equivalent",
         at_least=1,
         metavar="K",
         parse=positive,
@@ -46,23 +46,20 @@ class CoverageSettings(Settings):
     )
     max_k: int | None = setting(
         None,
-        "last k of the sweep (default: the largest that covers anything, 20 at least)",
+        "last k (default: the largest that covers anything, 20 at least)",
         at_least=1,
         metavar="K",
         parse=positive,
     )
     ground_truth: bool = setting(
         False,
-        "only the fragment of the task's first function, and only pairs for which that "
-        "function's real table gives the same value",
+        "only fragments of the task's first function, and only pairs with equal true values",
     )
     visualise: bool = setting(
         False, "draw the substitution graph at `min_evidence`: interactive HTML and PNG"
     )
     export_graph: str | None = setting(
-        None,
-        "write the substitution graph at `min_evidence`, with every edge, for Gephi or networkx",
-        metavar="FILE.graphml",
+        None, "write that graph, with every edge, for Gephi or networkx", metavar="FILE.graphml"
     )
     scope: str = setting(
         "dataset",
@@ -72,8 +69,7 @@ class CoverageSettings(Settings):
     )
     fragments: str | None = setting(
         None,
-        "slot sets whose fragments may be substituted: contiguous, or such as 1,2 or 1,2;2,3 "
-        "(default: all)",
+        "slot sets to substitute: contiguous, or such as 1,2;2,3 (default: all)",
         metavar="SETS",
     )
     explain: str | None = setting(
@@ -114,3 +110,39 @@ class CoverageSettings(Settings):
 
 #: The defaults: the dataset scope at every k, all fragments.
 EVERYTHING = CoverageSettings()
+
+
+@dataclass(frozen=True)
+class SearchSettings(Settings):
+    """Worlds, and what of their unseen in-domain items must be covered."""
+
+    num_tokens: tuple[int, ...] = setting(
+        (30, 50, 70, 100),
+        "|X|, several separated by commas",
+        at_least=2,
+        parse=integers(2),
+        metavar="LIST",
+    )
+    k: tuple[int, ...] = setting(
+        (1, 2, 3, 4), "evidence thresholds", at_least=1, parse=integers(1), metavar="LIST"
+    )
+    seeds: tuple[int, ...] = setting(
+        (42, 43, 44), "a world for each", at_least=0, parse=integers(0), metavar="LIST"
+    )
+    share: float = setting(0.99, "of the unseen in-domain items that must be covered")
+    value: str | None = setting(
+        None,
+        "intermediate value whose fragments may be substituted (default: that of the task's first "
+        "function)",
+    )
+    default_seen_ratio: float = setting(
+        0.7, "share of each function's facts that training may use", at_least=0, at_most=1
+    )
+    function_family: str = setting("random", "as for the generators")
+    tolerance: float = setting(0.005, "relative width at which the bisection stops")
+
+    def check(self) -> None:
+        super().check()
+        for name in ("share", "tolerance"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"`{name}` {getattr(self, name)} is not between 0 and 1")

@@ -37,14 +37,9 @@ def k_sweep_curve(
     figure, axis = new_figure(4.8, 3.2)
     for i, (name, curve) in enumerate(curves.items()):
         points = [(k, percent) for k, percent in sorted(curve.items()) if k <= last + 1]
-        axis.plot(
-            *zip(*points, strict=True),
-            color=PALETTE[i % len(PALETTE)],
-            marker=MARKERS[i % len(MARKERS)],
-            markersize=4,
-            label=name,
-            clip_on=False,
-        )
+        colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
+        style = {"color": colour, "marker": marker, "markersize": 4, "clip_on": False}
+        axis.plot(*zip(*points, strict=True), label=name, **style)
     axis.set_xlabel("k (evidence that a substitution needs)")
     axis.set_ylabel("type_0 items covered (%)")
     axis.set_ylim(0, 102)

@@ -119,15 +119,14 @@ def _lay_out(component: np.ndarray, edges: np.ndarray, kinds: np.ndarray) -> _La
     centres = np.zeros((len(sizes), 2))
     labels: list[tuple[float, float, str]] = []
     y = 0.0
-    for text, section in (
-        (
-            "components with training items, all their test items covered: {:,}",
-            (sizes > 1) & trained,
-        ),
-        ("components of test items only, not covered: {:,}", (sizes > 1) & ~trained),
-        ("training items joined to nothing: {:,}", (sizes == 1) & trained),
-        ("test items joined to nothing, not covered: {:,}", (sizes == 1) & ~trained),
-    ):
+    joined = sizes > 1
+    sections = {
+        "components with training items, all their test items covered: {:,}": joined & trained,
+        "components of test items only, not covered: {:,}": joined & ~trained,
+        "training items joined to nothing: {:,}": ~joined & trained,
+        "test items joined to nothing, not covered: {:,}": ~joined & ~trained,
+    }
+    for text, section in sections.items():
         if section.any():
             y -= 0.05 * width
             labels.append((0.0, y + 0.008 * width, text.format(int(section.sum()))))
@@ -179,69 +178,36 @@ def _page(
     lines = [np.hstack([ends[:, :, axis], gaps]).ravel() for axis in (0, 1)]
     # In pixels: items keep apart when the whole drawing fills a window, and stay visible.
     size = float(np.clip(800 / (np.ptp(layout.positions[:, 0]) + 2), 4.5, 9))
-    traces = [
-        plotly.Scattergl(
-            x=lines[0].round(2),
-            y=lines[1].round(2),
-            mode="lines",
-            name="substitution",
-            line={"color": "#bbbbbb", "width": 1},
-            hoverinfo="skip",
-        )
-    ]
+    x, y = (line.round(2) for line in lines)
+    style = {"line": {"color": "#bbbbbb", "width": 1}, "hoverinfo": "skip"}
+    traces = [plotly.Scattergl(x=x, y=y, mode="lines", name="substitution", **style)]
     for kind, (name, colour, symbol, _) in enumerate(_KINDS):
         # A trace for each k-cutoff, so that the slider can show and hide them. The legend entry is
         # that of the largest, which the slider hides last.
         present = np.unique(cutoffs[kinds == kind])
         for cutoff in present:
             of_cutoff = np.flatnonzero((kinds == kind) & (cutoffs == cutoff))
-            places = layout.positions[of_cutoff].round(2)
-            traces.append(
-                plotly.Scattergl(
-                    x=places[:, 0],
-                    y=places[:, 1],
-                    mode="markers",
-                    legendgroup=name,
-                    name=f"{name} ({(kinds == kind).sum():,})",
-                    showlegend=bool(cutoff == present[-1]),
-                    marker={"color": colour, "symbol": symbol, "size": size},
-                    text=hover[of_cutoff],
-                    hovertemplate="%{text}<extra></extra>",
-                    meta=int(cutoff),
-                )
-            )
-    hidden = {"visible": False}
-    figure = plotly.Figure(
-        traces,
-        {
-            "title": {"text": title},
-            "template": "plotly_white",
-            "dragmode": "pan",
-            "legend": {
-                "itemsizing": "constant",
-                "orientation": "h",
-                "x": 1,
-                "xanchor": "right",
-                "y": 1,
-                "yanchor": "bottom",
-            },
-            "margin": {"l": 20, "r": 20, "t": 70, "b": 20},
-            "sliders": [_slider(traces)],
-            "xaxis": hidden,
-            "yaxis": {**hidden, "scaleanchor": "x"},
-            "annotations": [
-                {
-                    "x": x,
-                    "y": y,
-                    "text": text,
-                    "showarrow": False,
-                    "xanchor": "left",
-                    "yanchor": "bottom",
-                }
-                for x, y, text in layout.labels
-            ],
-        },
-    )
+            x, y = layout.positions[of_cutoff].round(2).T
+            legend = {"name": f"{name} ({(kinds == kind).sum():,})", "legendgroup": name}
+            legend["showlegend"] = bool(cutoff == present[-1])
+            marker = {"color": colour, "symbol": symbol, "size": size}
+            pointed = {"text": hover[of_cutoff], "hovertemplate": "%{text}<extra></extra>"}
+            style = {"mode": "markers", "marker": marker, "meta": int(cutoff), **legend, **pointed}
+            traces.append(plotly.Scattergl(x=x, y=y, **style))
+    hidden, top_right = {"visible": False}, {"x": 1, "xanchor": "right", "y": 1}
+    at = {"showarrow": False, "xanchor": "left", "yanchor": "bottom"}
+    look = {
+        "title": {"text": title},
+        "template": "plotly_white",
+        "dragmode": "pan",
+        "legend": {"itemsizing": "constant", "orientation": "h", "yanchor": "bottom", **top_right},
+        "margin": {"l": 20, "r": 20, "t": 70, "b": 20},
+        "sliders": [_slider(traces)],
+        "xaxis": hidden,
+        "yaxis": {**hidden, "scaleanchor": "x"},
+        "annotations": [{"x": x, "y": y, "text": text, **at} for x, y, text in layout.labels],
+    }
+    figure = plotly.Figure(traces, look)
     config = {"scrollZoom": True, "displaylogo": False, "responsive": True}
     page = figure.to_html(include_plotlyjs=True, config=config, default_height="100vh")
     return page.replace("<body>", '<body style="margin: 0">')
@@ -249,27 +215,14 @@ def _page(
 
 def _slider(traces: list) -> dict:
     """A slider that hides the test items of a k-cutoff below the chosen one."""
-    shown = [[t.meta is None or t.meta >= least for t in traces] for least in range(_last(traces))]
-    steps = [
-        {
-            "label": "all" if least == 0 else f"k-cutoff \u2265 {least}",
-            "method": "restyle",
-            "args": [{"visible": visible}],
-        }
-        for least, visible in enumerate(shown)
-    ]
-    return {
-        "steps": steps,
-        "currentvalue": {"prefix": "test items shown: "},
-        "len": 0.5,
-        "x": 0.25,
-        "pad": {"t": 10},
-    }
-
-
-def _last(traces: list) -> int:
-    """One more than the largest k-cutoff of a test item."""
-    return 1 + max((t.meta for t in traces if t.meta not in (None, EVERY_K)), default=0)
+    last = max((t.meta for t in traces if t.meta not in (None, EVERY_K)), default=0)
+    steps = []
+    for least in range(last + 1):
+        visible = [t.meta is None or t.meta >= least for t in traces]
+        label = "all" if least == 0 else f"k-cutoff \u2265 {least}"
+        steps.append({"label": label, "method": "restyle", "args": [{"visible": visible}]})
+    place = {"len": 0.5, "x": 0.25, "pad": {"t": 10}}
+    return {"steps": steps, "currentvalue": {"prefix": "test items shown: "}, **place}
 
 
 def _picture(layout: _Layout, kinds: np.ndarray, title: str, path: Path) -> list[Path]:
@@ -283,23 +236,15 @@ def _picture(layout: _Layout, kinds: np.ndarray, title: str, path: Path) -> list
     for kind, (name, colour, _, marker) in enumerate(_KINDS):
         of_kind = kinds == kind
         if of_kind.any():
-            axis.scatter(
-                *places[of_kind].T,
-                s=diameter**2,
-                c=colour,
-                marker=marker,
-                linewidths=0,
-                label=f"{name} ({of_kind.sum():,})",
-                zorder=2,
-            )
+            style = {"s": diameter**2, "c": colour, "marker": marker, "linewidths": 0, "zorder": 2}
+            axis.scatter(*places[of_kind].T, label=f"{name} ({of_kind.sum():,})", **style)
     for x, y, text in layout.labels:
         axis.text(x, y, text, fontsize=9, va="bottom")
     axis.set_title(title)
     axis.set_aspect("equal")
     axis.axis("off")
-    legend = axis.legend(
-        loc="upper center", bbox_to_anchor=(0.5, 0), ncols=len(_KINDS), frameon=False
-    )
+    where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+    legend = axis.legend(ncols=len(_KINDS), frameon=False, **where)
     for handle in legend.legend_handles:
         handle.set_sizes([36])
     return save_figure(figure, path, formats=("png",))
