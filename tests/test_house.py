@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import networkx as nx
 import pytest
 
 from tests.conftest import ROOT
@@ -68,6 +69,21 @@ def test_library_modules_respect_the_layers(path):
         if parts[0] == "simpletransformers" and wing in WINGS[: WINGS.index("circuits")]:
             assert len(parts) == 2 and parts[1] in LIGHT, f"{path.name} imports {name}"
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports inside functions count as well."""
+    graph = nx.DiGraph()
+    for path in [*LIBRARY, *(ROOT / "simpletransformers" / "simpletransformers").rglob("*.py")]:
+        own = path.relative_to(ROOT).with_suffix("").parts
+        own = own[1:] if own[0] == "simpletransformers" else own
+        name = ".".join(own).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                graph.add_edges_from((name, other) for other in names if other != name)
+    assert graph.number_of_nodes() > 100
+    assert not [circle for circle in nx.strongly_connected_components(graph) if len(circle) > 1]
 
 
 def test_what_the_ground_gives_to_all_needs_the_standard_library_only():

@@ -6,8 +6,8 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "commands": "start_command stop_command",
-        "execution": "Interrupted Workplace execute",
-        "launchers": "LocalLauncher Progress make_launcher",
+        "execution": "Progress Interrupted Workplace execute",
+        "launchers": "LocalLauncher make_launcher",
         "ledger": "Ledger",
         "settings": "LauncherSettings RunSettings StageCommand",
         "slurm": "SlurmLauncher",

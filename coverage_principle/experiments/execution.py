@@ -34,6 +34,15 @@ class StageFailed(Exception):
 
 
 @dataclass
+class Progress:
+    """A run in progress: since when (``time.monotonic``), and the stage it is at."""
+
+    run: RunSettings
+    started: float
+    stage: str = "waiting"
+
+
+@dataclass
 class Workplace:
     """Where and how runs are carried out.
 

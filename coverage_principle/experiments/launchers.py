@@ -11,23 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.execution import Workplace, execute
+from coverage_principle.experiments.execution import Progress, Workplace, execute
 from coverage_principle.experiments.settings import LauncherSettings, RunSettings, StageCommand
 
 Report = Callable[[RunSettings, StageCommand, bool], None]
-
-
-@dataclass
-class Progress:
-    """A run in progress: since when (``time.monotonic``), and the stage it is at."""
-
-    run: RunSettings
-    started: float
-    stage: str = "waiting"
 
 
 def make_launcher(settings: LauncherSettings, root: Path, report: Report | None = None):

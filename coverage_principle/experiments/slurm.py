@@ -23,8 +23,13 @@ from pathlib import Path
 from coverage_principle.data import read_json, write_json
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.commands import stop_command
-from coverage_principle.experiments.execution import RESULT, Interrupted, Workplace, execute
-from coverage_principle.experiments.launchers import Progress
+from coverage_principle.experiments.execution import (
+    RESULT,
+    Interrupted,
+    Progress,
+    Workplace,
+    execute,
+)
 from coverage_principle.experiments.settings import RunSettings
 
 #: How often the scheduler is asked; results are seen at once, as files.

@@ -8,8 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from coverage_principle.data import read_json, write_json
-from coverage_principle.experiments.execution import NOTES, RESULT, Workplace, noted
-from coverage_principle.experiments.launchers import Progress
+from coverage_principle.experiments.execution import NOTES, RESULT, Progress, Workplace, noted
 from coverage_principle.experiments.ledger import Ledger
 from coverage_principle.experiments.settings import RunSettings, StageCommand
 from coverage_principle.experiments.stages import STAGES, Stage, dataset_in

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING
 
 from simpletransformers.errors import InputError
 
-if TYPE_CHECKING:
-    from simpletransformers.seq2seq.architecture import Architecture
-
-_registered: dict[str, type[Architecture]] = {}
+#: Subclasses of ``architecture.Architecture`` by the name of their type.
+_registered: dict[str, type] = {}
 
 
 def names() -> tuple[str, ...]:
@@ -24,7 +21,7 @@ def names() -> tuple[str, ...]:
     return (*sorted(file.name for file in pkgutil.iter_modules(__path__)), *_registered)
 
 
-def register(name: str, architecture: type[Architecture]) -> None:
+def register(name: str, architecture: type) -> None:
     """Offer a type of model from outside this package.
 
     ``name`` is the ``model_type`` of its configuration, by which the auto classes of transformers
@@ -35,8 +32,8 @@ def register(name: str, architecture: type[Architecture]) -> None:
     _registered[name] = architecture
 
 
-def find(name: object) -> type[Architecture]:
-    """The architecture of a type; ``InputError`` if there is none."""
+def find(name: object) -> type:
+    """The ``Architecture`` of a type; ``InputError`` if there is none."""
     if name not in names():
         raise InputError(f"`model_type` {name} is not offered; it is one of {', '.join(names())}")
     if name in _registered:
