@@ -10,27 +10,17 @@ import argparse
 import statistics
 import time
 
-import numpy as np
 from common import Figures, output_flag
 
 from coverage_principle.cli import command_parser, run
-from coverage_principle.coverage import in_domain_coverage, required_amounts, select
-from coverage_principle.coverage.required import GrowingWorld
-from coverage_principle.data import WorldSettings
-from coverage_principle.tasks import TASKS
 
 SHARE = 0.99
 #: |X|, N and k.
 CASES = (
-    (50, 5000, 2),
-    (50, 5000, 3),
-    (50, 10_000, 2),
-    (50, 10_000, 3),
-    (50, 10_000, 4),
-    (100, 40_000, 2),
-    (100, 40_000, 3),
+    *((50, 5000, 2), (50, 5000, 3), (50, 10_000, 2), (50, 10_000, 3), (50, 10_000, 4)),
+    *((100, 40_000, 2), (100, 40_000, 3)),
 )
-HEADER = (
+HEADER = [
     "tokens",
     "N",
     "k",
@@ -39,11 +29,18 @@ HEADER = (
     "more items, random",
     "ratio",
     "s",
-)
+]
 
 
 def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[float, int, int]:
     """Share covered at ``start`` items; items to add until SHARE, chosen and at random."""
+    import numpy as np
+
+    from coverage_principle.coverage import in_domain_coverage, required_amounts, select
+    from coverage_principle.coverage.required import GrowingWorld
+    from coverage_principle.data import WorldSettings
+    from coverage_principle.tasks import TASKS
+
     world = GrowingWorld(TASKS["twohop"], WorldSettings(num_tokens, 1, seed=seed))
     train = world.train(start)
 

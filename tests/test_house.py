@@ -39,6 +39,7 @@ COMMANDS = sorted(
         *(ROOT / "dataset_generation").glob("*.py"),
         *(ROOT / "circuit_analysis").rglob("*.py"),
         *(ROOT / "script").rglob("*.py"),
+        *(ROOT / "benchmarks").glob("*.py"),
     ]
     if re.search("argparse|__main__", path.read_text(encoding="utf-8"))
 )
