@@ -50,7 +50,7 @@ REFUSED = (
 
 @dataclass(frozen=True)
 class JobSettings(Settings):
-    """What is done, with which data and model, and who is told of it."""
+    """What is done, with which data and model, and where it is reported."""
 
     data_dir: str = setting(help="data set: a path, or a name in data/")
     output_dir: str | None = setting(None, "the run's folder; needed with `do_train`")

@@ -13,15 +13,11 @@ import argparse
 
 from common import Figures, measure, output_flag
 
-from coverage_principle.cli import run
+from coverage_principle.cli import command_parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__)
     add = parser.add_argument
     add("--items", type=int, default=2000, help="items to trace (default: 2000)")
     add("--vectors", type=int, default=10_000, help="vectors to cluster (default: 10000)")

@@ -11,6 +11,7 @@ evaluating the test set and writing a checkpoint.
 from __future__ import annotations
 
 import argparse
+import shlex
 import statistics
 import tempfile
 import time
@@ -19,17 +20,13 @@ from pathlib import Path
 
 from common import Figures, describe_machine, measure, output_flag
 
-from coverage_principle.cli import positive, run
+from coverage_principle.cli import command_parser, positive, run
 
 TOKENS = 20
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__)
     add = parser.add_argument
     add("--batch", type=positive, default=512, help="items of a step (default: 512)")
     add("--steps", type=positive, default=30, help="steps of a measurement (default: 30)")
@@ -47,45 +44,31 @@ def main(arguments: argparse.Namespace) -> None:
     rows = torch.randint(0, TOKENS, (arguments.batch * 4, 4))
     with tempfile.TemporaryDirectory() as folder:
         ways = {
-            "published": (
-                reference_step(rows, arguments.batch, 50_312, 10, fused=False),
-                arguments.published_steps,
-            ),
-            "plain": (reference_step(rows, arguments.batch, 24, 4, fused=True), arguments.steps),
-            "ours, fp32": (
-                our_trainer(rows, arguments.batch, "fp32", Path(folder)).step,
-                arguments.steps,
-            ),
-            "ours, bf16": (
-                our_trainer(rows, arguments.batch, "bf16", Path(folder)).step,
-                arguments.steps,
-            ),
+            "published": reference_step(rows, arguments.batch, 50_312, 10, fused=False),
+            "plain": reference_step(rows, arguments.batch, 24, 4, fused=True),
+            "ours, fp32": our_trainer(rows, arguments.batch, "fp32", Path(folder)).step,
+            "ours, bf16": our_trainer(rows, arguments.batch, "bf16", Path(folder)).step,
         }
+        counts = {name: arguments.steps for name in ways} | {"published": arguments.published_steps}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _, (step, _) in ways.items():
+        for step in ways.values():
             step()  # warm up
         for _ in range(arguments.rounds):
-            for name, (step, count) in ways.items():
+            for name, step in ways.items():
                 began = time.perf_counter()
-                for _ in range(count):
+                for _ in range(counts[name]):
                     step()
-                seconds[name].append((time.perf_counter() - began) / count)
+                seconds[name].append((time.perf_counter() - began) / counts[name])
     middle = {name: statistics.median(runs) for name, runs in seconds.items()}
     machine = f"{describe_machine()}, torch {torch.__version__}, transformers "
     machine += f"{transformers.__version__}, {torch.get_num_threads()} threads"
     figures = Figures("docs/training.md", machine)
-    figures.add(
-        ["a step", "ms", "than published", "than plain"],
-        [
-            [
-                name,
-                f"{1e3 * s:,.1f}",
-                f"{middle['published'] / s:.1f}x",
-                f"{middle['plain'] / s:.2f}x",
-            ]
-            for name, s in middle.items()
-        ],
-    )
+    published, plain = middle["published"], middle["plain"]
+    table = [
+        [name, f"{1e3 * s:,.1f}", f"{published / s:.1f}x", f"{plain / s:.2f}x"]
+        for name, s in middle.items()
+    ]
+    figures.add(["a step", "ms", "than published", "than plain"], table)
     started = start_up(arguments.rounds)
     figures.add(["start-up", "s"], [[name, f"{s:.2f}"] for name, s in started.items()])
     figures.write(arguments.output)
@@ -94,30 +77,11 @@ def main(arguments: argparse.Namespace) -> None:
 def start_up(rounds: int) -> dict[str, float]:
     """Median seconds of whole processes, a warm file cache supposed."""
     with tempfile.TemporaryDirectory() as folder:
-        one_step = [
-            "main.py",
-            "--data_dir",
-            "data/twohop.20.1500.diff-f12.inf",
-            "--output_dir",
-            folder,
-            "--model_name_or_path",
-            "gpt2",
-            "--init_weights",
-            "--do_train",
-            "--n_layer",
-            "2",
-            "--n_head",
-            "4",
-            "--n_embd",
-            "128",
-            "--train_batch_size",
-            "512",
-            "--max_steps",
-            "1",
-            "--device",
-            "cpu",
-            "--overwrite_output_dir",
-        ]
+        one_step = shlex.split(
+            f"main.py --data_dir data/twohop.20.1500.diff-f12.inf --output_dir {folder} --do_train "
+            "--init_weights --n_layer 2 --n_head 4 --n_embd 128 --train_batch_size 512 "
+            "--max_steps 1 --device cpu --overwrite_output_dir"
+        )
         ways = {"main.py --help": ["main.py", "--help"], "a run of one step": one_step}
         return {
             name: statistics.median(measure(command)[0] for _ in range(rounds))
@@ -133,15 +97,8 @@ def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: boo
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    config = GPT2Config(
-        vocab_size=vocabulary,
-        n_layer=2,
-        n_head=4,
-        n_embd=128,
-        bos_token_id=TOKENS,
-        eos_token_id=TOKENS,
-    )
-    model = GPT2LMHeadModel(config).train()
+    tokens = {"vocab_size": vocabulary, "bos_token_id": TOKENS, "eos_token_id": TOKENS}
+    model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=128, **tokens)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=8e-4, weight_decay=0.1, fused=fused)
     padding = torch.full((len(rows), length - 4), TOKENS)
     inputs = torch.cat([rows, padding], dim=1)
@@ -195,48 +152,33 @@ class OurSteps:
         return (time.perf_counter() - began) / steps
 
 
+#: Settings of a training in all benchmarks.
+COMMON = {"learning_rate": 8e-4, "weight_decay": 0.1}
+
+
+def new_model(vocabulary: list[str], sizes: tuple[int, int, int], device: str, **args: object):
+    """A GPT-2 of so many layers, heads and dimensions; ``args`` are fields of ``Seq2SeqArgs``."""
+    from simpletransformers.seq2seq import Seq2SeqModel
+
+    args |= dict(zip(("n_layer", "n_head", "n_embd"), sizes, strict=True))
+    return Seq2SeqModel("gpt2", "gpt2", {**COMMON, **args}, vocabulary, True, device)
+
+
 def our_trainer(
-    rows,
-    batch: int,
-    precision: str,
-    folder: Path,
-    *,
-    device: str = "cpu",
-    sizes: tuple[int, int, int] = (2, 4, 128),
-    tokens: int = TOKENS,
-    pad_vocab_to: int | None = None,
-    **options: bool,
+    rows, batch: int, precision: str, folder: Path, sizes=(2, 4, 128), device="cpu", **options
 ) -> OurSteps:
     """The Trainer on 2-hop rows ``(n, 4)``; ``sizes`` are layers, heads and dimensions.
 
     ``options`` are further fields of ``Seq2SeqArgs``.
     """
-    from simpletransformers.seq2seq import Seq2SeqModel, graphs
+    from simpletransformers.seq2seq import graphs
     from simpletransformers.seq2seq.distributed import Ranks
     from simpletransformers.seq2seq.encoding import encode_pairs
     from simpletransformers.seq2seq.training import Trainer
 
-    names = [*(f"<t_{i}>" for i in range(tokens)), "</a>"]
-    layers, heads, width = sizes
-    model = Seq2SeqModel(
-        "gpt2",
-        "gpt2",
-        new_tokens=names,
-        init_weights=True,
-        device=device,
-        args={
-            "n_layer": layers,
-            "n_head": heads,
-            "n_embd": width,
-            "train_batch_size": batch,
-            "learning_rate": 8e-4,
-            "weight_decay": 0.1,
-            "max_steps": 10**6,
-            "precision": precision,
-            "pad_vocab_to": pad_vocab_to,
-            **options,
-        },
-    )
+    names = [*(f"<t_{i}>" for i in range(int(rows.max()) + 1)), "</a>"]
+    options |= {"train_batch_size": batch, "max_steps": 10**6, "precision": precision}
+    model = new_model(names, sizes, device, **options)
     texts = [["".join(names[i] for i in row[:n]) for n in (3, 4)] for row in rows.tolist()]
     records = [{"input_text": a, "target_text": b + "</a>"} for a, b in texts]
     data = encode_pairs(records, model.tokenizer)

@@ -4,7 +4,7 @@ Steps: the published configuration (8 layers, 12 heads, 768 dimensions, dropout 
 50 tokens) at a global batch of 4,096 and 16,384 in bf16 and fp32, with and without torch.compile,
 with the data's vocabulary and with 50,312 rows; and the 2-layer model of 128 dimensions at 4,096,
 also as a CUDA graph. MFU counts what is really multiplied (``flops``) against the device's
-dense 16-bit peak; it is left away where that is not known.
+dense 16-bit peak; it is omitted where that is not known.
 
 Curves: accuracy against steps of the 2-hop task with 50 tokens and 20,000 items, bf16 against fp32
 and the data's vocabulary against 50,312 rows, with a second seed for the noise. Their model is
@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 
 from common import describe_machine, measure
-from training import our_trainer
+from training import new_model, our_trainer
 
-from coverage_principle.cli import positive, run, table
+from coverage_principle.cli import command_parser, positive, run, table
 
 PUBLISHED, SMALL = (8, 12, 768), (2, 4, 128)
 
@@ -43,14 +43,7 @@ CASES = (
 #: Last of all, as a recording that fails can leave the device unusable for what comes after it.
 RECORDED = (
     ("small, batch 4,096, bf16, CUDA graph", SMALL, 4096, "bf16", None, {"cuda_graphs": True}),
-    (
-        "published, batch 4,096, bf16, CUDA graph",
-        PUBLISHED,
-        4096,
-        "bf16",
-        None,
-        {"cuda_graphs": True},
-    ),
+    ("published, 4,096, bf16, CUDA graph", PUBLISHED, 4096, "bf16", None, {"cuda_graphs": True}),
 )
 
 #: name, precision, rows of vocabulary, seed
@@ -63,11 +56,7 @@ CURVES = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser(__doc__)
     add = parser.add_argument
     add("--device", default="cuda", help="cuda, cuda:N, or cpu to try the command out")
     add("--steps", type=positive, default=100, help="steps of a measurement (default: 100)")
@@ -80,18 +69,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=("LAYERS", "HEADS", "DIMS"),
         help="the curves' model (default: 4 6 384)",
     )
-    add(
-        "--minutes",
-        type=float,
-        default=8.5,
-        help="of all together; curves are cut to keep to it (default: 8.5)",
-    )
+    about = "of all together; curves are cut to keep to it (default: 8.5)"
+    add("--minutes", type=float, default=8.5, help=about)
     add("--quick", action="store_true", help="tiny models and batches, not worth reading")
-    add(
-        "--output",
-        default=None,
-        help="write the figures to this JSON file, and the curves to .png and .pdf beside it",
-    )
+    about = "write the figures to this JSON file, and the curves to .png and .pdf beside it"
+    add("--output", default=None, help=about)
     return parser
 
 
@@ -115,12 +97,8 @@ def main(arguments: argparse.Namespace) -> None:
     print(table(["curve", "steps", *groups(next(iter(curves.values())))], rows))
     if arguments.output:
         file = Path(arguments.output)
-        content = {
-            "machine": machine,
-            "cases": figures,
-            "curves": curves,
-            "curve_sizes": list(arguments.curve_sizes),
-        }
+        content = {"machine": machine, "cases": figures, "curves": curves}
+        content["curve_sizes"] = list(arguments.curve_sizes)
         file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         draw(curves, file)
 
@@ -139,17 +117,9 @@ def step_figures(case: tuple, arguments: argparse.Namespace) -> dict:
     found = {"case": name, "batch": batch, "seconds_per_step": None, "mfu": None}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            ours = our_trainer(
-                data,
-                batch,
-                precision,
-                Path(folder),
-                device=arguments.device,
-                sizes=sizes,
-                tokens=50,
-                pad_vocab_to=vocabulary,
-                **options,
-            )
+            options = {"pad_vocab_to": vocabulary, **options}
+            where = (Path(folder), sizes, arguments.device)
+            ours = our_trainer(data, batch, precision, *where, **options)
             ours.seconds(1 if arguments.quick else 10)  # warm up, compile, record
             found["seconds_per_step"] = seconds = ours.seconds(arguments.steps)
     except (RuntimeError, ValueError) as error:  # one case that cannot be must not cost the others
@@ -162,12 +132,8 @@ def shown(figure: dict) -> list[str]:
     if "failed" in figure:
         return [figure["case"], figure["failed"], "", ""]
     seconds, mfu = figure["seconds_per_step"], figure["mfu"]
-    return [
-        figure["case"],
-        f"{1e3 * seconds:.2f}",
-        f"{1 / seconds:,.0f}",
-        "" if mfu is None else f"{mfu:.1%}",
-    ]
+    share = "" if mfu is None else f"{mfu:.1%}"
+    return [figure["case"], f"{1e3 * seconds:.2f}", f"{1 / seconds:,.0f}", share]
 
 
 class TimeIsOver(Exception):
@@ -181,59 +147,27 @@ def accuracy_curves(arguments: argparse.Namespace, end: float) -> dict[str, list
     tokens, items = (10, 200) if arguments.quick else (50, 20_000)
     curves: dict[str, list[dict]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        measure(
-            [
-                "dataset_generation/twohop.py",
-                "--num_tokens",
-                str(tokens),
-                "--max_train_data_num",
-                str(items),
-                "--output_dir",
-                folder,
-            ]
-        )
+        command = f"dataset_generation/twohop.py --num_tokens {tokens} --max_train_data_num {items}"
+        measure([*command.split(), "--output_dir", folder])
         dataset = load_dataset(next(Path(folder).iterdir()))
         for number, (name, precision, vocabulary, seed) in enumerate(CURVES):
             left = end - time.monotonic()
             # The last curve, in fp32, is several times slower than the others.
             share = left * (0.2 if number < len(CURVES) - 1 else 0.9)
-            curves[name] = curve(
-                dataset,
-                Path(folder) / f"run{number}",
-                arguments,
-                share,
-                {"precision": precision, "pad_vocab_to": vocabulary, "manual_seed": seed},
-            )
+            settings = {"precision": precision, "pad_vocab_to": vocabulary, "manual_seed": seed}
+            run_folder = Path(folder) / f"run{number}"
+            curves[name] = curve(dataset, run_folder, arguments, share, settings)
     return curves
 
 
 def curve(dataset, folder: Path, arguments, seconds: float, settings: dict) -> list[dict]:
-    from simpletransformers.seq2seq import Seq2SeqModel
-
-    layers, heads, width = (1, 2, 16) if arguments.quick else arguments.curve_sizes
-    model = Seq2SeqModel(
-        "gpt2",
-        "gpt2",
-        new_tokens=dataset.codec.vocabulary,
-        init_weights=True,
-        device=arguments.device,
-        args={
-            "n_layer": layers,
-            "n_head": heads,
-            "n_embd": width,
-            "train_batch_size": 4096,
-            "learning_rate": 8e-4,
-            "weight_decay": 0.1,
-            "warmup_steps": 2000,
-            "scheduler": "constant_schedule_with_warmup",
-            "max_steps": arguments.curve_steps,
-            "evaluate_during_training": True,
-            "logging_steps": 50,
-            "group_by": ("type",),
-            "evaluate_during_training_steps": 1 if arguments.quick else 100,
-            **settings,
-        },
-    )
+    every = 1 if arguments.quick else 100
+    args = {"train_batch_size": 4096, "max_steps": arguments.curve_steps, "warmup_steps": 2000}
+    args |= {"scheduler": "constant_schedule_with_warmup", "group_by": ("type",)}
+    args |= {"evaluate_during_training": True, "evaluate_during_training_steps": every}
+    sizes = (1, 2, 16) if arguments.quick else tuple(arguments.curve_sizes)
+    args |= {"logging_steps": 50, **settings}
+    model = new_model(dataset.codec.vocabulary, sizes, arguments.device, **args)
     points, end = [], time.monotonic() + seconds
 
     def report(event: dict) -> None:
