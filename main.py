@@ -85,30 +85,16 @@ class JobSettings(Settings):
 
     def check(self) -> None:
         super().check()
-        for wrong, sentence in (
-            (
-                not (self.do_train or self.do_eval or self.do_predict),
-                "there is nothing to do; give `do_train`, `do_eval` or `do_predict`",
-            ),
-            (
-                self.test_types and self.custom_test,
-                "`test_types` chooses from the test set; omit it with `custom_test`",
-            ),
-            (
-                self.do_train and self.output_dir is None,
-                "`do_train` needs `output_dir`, the folder of the run",
-            ),
-            (
-                self.do_predict and not (self.prediction_dir or self.output_dir),
-                "`do_predict` needs `prediction_dir`, or `output_dir`",
-            ),
-            (
-                not (self.model_name_or_path or self.init_weights),
-                "`model_name_or_path` must name a checkpoint; for a new model give `init_weights`",
-            ),
-        ):
-            if wrong:
-                raise InputError(sentence)
+        if not (self.do_train or self.do_eval or self.do_predict):
+            raise InputError("there is nothing to do; give `do_train`, `do_eval` or `do_predict`")
+        if self.test_types and self.custom_test:
+            raise InputError("`test_types` chooses from the test set; omit it with `custom_test`")
+        if self.do_train and self.output_dir is None:
+            raise InputError("`do_train` needs `output_dir`, the folder of the run")
+        if self.do_predict and not (self.prediction_dir or self.output_dir):
+            raise InputError("`do_predict` needs `prediction_dir`, or `output_dir`")
+        if not (self.model_name_or_path or self.init_weights):
+            raise InputError("give `model_name_or_path`, a checkpoint, or `init_weights`")
 
     def check_rules(self, records: RecordSettings) -> bool:
         """Whether a stop rule is asked for; ``InputError`` if nothing could follow it."""
@@ -138,12 +124,8 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         add_settings(parser.add_argument_group(title), settings)
     other = parser.add_argument_group("flags of the published code")
-    other.add_argument(
-        *("--fp16",),
-        **{"dest": "precision", "action": "store_const", "const": "fp16"},
-        default=argparse.SUPPRESS,
-        help="--precision fp16",
-    )
+    half = {"dest": "precision", "action": "store_const", "const": "fp16"}
+    other.add_argument("--fp16", **half, default=argparse.SUPPRESS, help="--precision fp16")
     for flag, reason in WITHOUT_EFFECT.items():
         other.add_argument(flag, default=None, help=f"no effect: {reason}")
     for flag in REFUSED:

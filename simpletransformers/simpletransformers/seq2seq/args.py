@@ -36,24 +36,13 @@ class ArchitectureSettings(Settings):
 
     n_layer: int | None = setting(None, "layers, if not the size's own", at_least=1, on_card=True)
     n_head: int | None = setting(None, "heads, if not the size's own", at_least=1, on_card=True)
-    n_embd: int | None = setting(
-        None, "hidden dimensions, if not the size's own", at_least=1, on_card=True
-    )
-    n_inner: int | None = setting(
-        None, "MLP dimensions, if not 4 * n_embd", at_least=1, on_card=True
-    )
+    n_embd: int | None = setting(None, "width, if not the size's own", at_least=1, on_card=True)
+    n_inner: int | None = setting(None, "MLP width, if not 4 * n_embd", at_least=1, on_card=True)
     no_dropout: bool = setting(False, "dropout 0 instead of 0.1", on_card=True)
-    no_ln: bool = setting(False, "no layer norms at all", on_card=True, switch=True)
-    no_mlp: bool = setting(False, "blocks of attention alone", on_card=True, switch=True)
-    share_mlp: bool = setting(
-        False, "one MLP with its norm for all blocks", on_card=True, switch=True
-    )
-    add_recurrence: bool = setting(
-        False,
-        "the whole stack of blocks twice, with the same weights",
-        on_card=True,
-        switch=True,
-    )
+    no_ln: bool = setting(False, "no layer norms at all", on_card=True)
+    no_mlp: bool = setting(False, "blocks of attention alone", on_card=True)
+    share_mlp: bool = setting(False, "one MLP with its norm for all blocks", on_card=True)
+    add_recurrence: bool = setting(False, "all blocks twice, with the same weights", on_card=True)
     pad_vocab_to: int | None = setting(
         None, "rows of the embedding, 50312 as published; else the next multiple of 8", at_least=1
     )
@@ -67,14 +56,10 @@ class TrainingSettings(Settings):
     together, or the whole training set if that is smaller.
     """
 
-    train_batch_size: int = setting(
-        16, "items of a step, over all processes", at_least=1, on_card=True
-    )
+    train_batch_size: int = setting(16, "items of a step, over all ranks", at_least=1, on_card=True)
     gradient_accumulation_steps: int = setting(1, "multiplies the batch", at_least=1, on_card=True)
     micro_batch_size: int | None = setting(
-        None,
-        "items of one forward pass of a process, if not what fits in memory",
-        at_least=1,
+        None, "items of one forward pass of a process, if not what fits in memory", at_least=1
     )
     learning_rate: float = setting(4e-5, "peak of the schedule", at_least=0, on_card=True)
     weight_decay: float = setting(0.01, "not applied to biases and norms", at_least=0, on_card=True)
@@ -111,61 +96,42 @@ class RecordSettings(Settings):
     """When a run is evaluated, what it writes down and keeps, and when it ends early.
 
     Checkpoints are weights and tokenizer only; what a continuation needs lies in ``resume_state/``.
+    A run may be continued with other values of all of these.
     """
 
-    evaluate_during_training: bool = setting(
-        False, "every `evaluate_during_training_steps`", may_differ=True
-    )
+    evaluate_during_training: bool = setting(False, "every `evaluate_during_training_steps`")
     evaluate_during_training_steps: int = setting(
-        25, "steps between evaluations", flag="eval_steps", at_least=0, may_differ=True
+        25, "steps between evaluations", flag="eval_steps", at_least=0
     )
-    eval_batch_size: int = setting(4096, "items of one forward pass", at_least=1, may_differ=True)
-    logging_steps: int = setting(10, "steps between log entries", at_least=1, may_differ=True)
+    eval_batch_size: int = setting(4096, "items of one forward pass", at_least=1)
+    logging_steps: int = setting(10, "steps between log entries", at_least=1)
     save_steps: int = setting(
-        0,
-        "a checkpoint every so many steps; 0: none",
-        flag="save_step",
-        at_least=0,
-        may_differ=True,
+        0, "a checkpoint every so many steps; 0: none", flag="save_step", at_least=0
     )
-    save_step_dense: int = setting(0, "up to this step ...", may_differ=True)
-    save_step_dense_interval: int = setting(
-        2000, "... save every so many steps", at_least=1, may_differ=True
-    )
+    save_step_dense: int = setting(0, "up to this step ...")
+    save_step_dense_interval: int = setting(2000, "... save every so many steps", at_least=1)
     save_fine_step_list: tuple[int, ...] = setting(
-        (), "save every step in the 1,000 from each of these", may_differ=True
+        (), "save every step in the 1,000 from each of these"
     )
     save_log_spaced: int = setting(
-        0,
-        "N checkpoints for each factor of ten in steps",
-        at_least=0,
-        metavar="N",
-        may_differ=True,
+        0, "N checkpoints for each factor of ten in steps", at_least=0, metavar="N"
     )
-    keep: int = setting(
-        0, "only the last so many `save_steps` checkpoints; 0: all", at_least=0, may_differ=True
-    )
+    keep: int = setting(0, "only the last so many `save_steps` checkpoints; 0: all", at_least=0)
     stop_when: str | None = setting(
         None,
         'stop once an evaluation of the validation split reaches "type_0>=0.99"',
         metavar="RULE",
-        may_differ=True,
     )
     patience_epochs_after_fit: float = setting(
         0,
         "stop so long after train_inferred >= 0.99 (published: 100); 0: never",
         at_least=0,
         metavar="EPOCHS",
-        may_differ=True,
     )
-    resume_state_minutes: float = setting(
-        10, "keep what `resume` needs this often", at_least=0, may_differ=True
-    )
-    resume: bool = setting(False, "go on where the run stopped, if it was started", may_differ=True)
+    resume_state_minutes: float = setting(10, "keep what `resume` needs this often", at_least=0)
+    resume: bool = setting(False, "go on where the run stopped, if it was started")
     overwrite_output_dir: bool = setting(
-        False,
-        "replace a run that is there; with `resume`, if it has other settings",
-        may_differ=True,
+        False, "replace a run that is there; with `resume`, if it has other settings"
     )
 
 
@@ -204,5 +170,5 @@ class Seq2SeqArgs(RecordSettings, TrainingSettings, ArchitectureSettings):
         return {
             name: getattr(self, name)
             for name, (_, spec) in fields_of(type(self)).items()
-            if not spec.notes.get("may_differ")
+            if name not in fields_of(RecordSettings) and not spec.notes.get("may_differ")
         }
