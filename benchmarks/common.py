@@ -34,13 +34,19 @@ print(json.dumps([seconds, usage.ru_maxrss, os.waitstatus_to_exitcode(status)]))
 """
 
 
-def benchmark_parser(doc: str, amounts: Mapping[str, tuple[int, str]]) -> argparse.ArgumentParser:
-    """A parser with ``--output`` and a flag for each amount: its default and its help text."""
+def benchmark_parser(
+    doc: str, amounts: Mapping[str, tuple[int, str]], more: str = ""
+) -> argparse.ArgumentParser:
+    """A parser with ``--output`` and a flag for each amount: its default and its help text.
+
+    ``more`` says what else ``--output`` writes.
+    """
     parser = command_parser(doc)
     for flag, (default, about) in amounts.items():
         about = f"{about} (default: {default})"
         parser.add_argument(flag, type=positive, default=default, help=about)
-    parser.add_argument("--output", help="write the figures to this JSON file")
+    about = "write the figures to this JSON file" + (f", {more}" if more else "")
+    parser.add_argument("--output", help=about)
     return parser
 
 
