@@ -82,16 +82,19 @@ def measure(*command: object) -> tuple[float, float]:
 
 
 def show_tables(
-    page: str, tables: Iterable[list[dict[str, str]]], output: str | None, machine: str = ""
+    page: str, tables: Iterable[Iterable[dict[str, str]]], output: str | None, machine: str = ""
 ) -> None:
-    """Print tables of rows ``{column: cell}`` as they come; write them to ``output``, if given."""
+    """Print tables of rows ``{column: cell}`` as they come; write them to ``output``, if given.
+
+    The machine is printed first: a table that is a generator is measured after it.
+    """
     words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
     if "--output" in words:  # where the figures are written is no part of how they came about
         del words[words.index("--output") : words.index("--output") + 2]
     content: dict = {"command": " ".join(words), "machine": machine or describe_machine()}
     content |= {"page": page, "tables": []}
     print(content["machine"], flush=True)
-    for rows in tables:
+    for rows in map(list, tables):
         kept = {"header": list(rows[0]), "rows": [list(row.values()) for row in rows]}
         print(f"\n{table(**kept)}", flush=True)
         content["tables"].append(kept)

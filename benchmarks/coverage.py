@@ -10,7 +10,6 @@ fragments that meet there, in millions of multiply-adds.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -36,10 +35,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    with contextlib.ExitStack() as stack:
-        base = Path(arguments.data or stack.enter_context(tempfile.TemporaryDirectory()))
-        rows = [time_world(world, base, arguments.repeats) for world in arguments.worlds]
-    show_tables("docs/coverage.md", [rows], arguments.output)
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(arguments.data or folder)
+        table = (time_world(world, base, arguments.repeats) for world in arguments.worlds)
+        show_tables("docs/coverage.md", [table], arguments.output)
 
 
 def time_world(world: str, base: Path, repeats: int) -> dict[str, str]:

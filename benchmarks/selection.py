@@ -57,8 +57,8 @@ def compare(num_tokens: int, start: int, k: int, seeds: int) -> dict[str, str]:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    rows = [compare(*case, k, arguments.seeds) for *case, ks in CASES for k in ks]
-    show_tables("docs/coverage.md", [rows], arguments.output)
+    table = (compare(*case, k, arguments.seeds) for *case, ks in CASES for k in ks)
+    show_tables("docs/coverage.md", [table], arguments.output)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from coverage_principle.cli import run
+from coverage_principle.cli import command_parser, run
 from coverage_principle.data import write_json
 from coverage_principle.errors import InputError
 from coverage_principle.paths import repository_root
@@ -26,6 +26,9 @@ _NAME = "twohop.50.10000.diff-f12.inf"
 _COVERAGE = f"python determine_coverage.py --data_dir data/{_NAME}"
 _QUICKSTART = "results/quickstart/runs/419ebd407491/model"
 _REQUIRED = "python script/required_data.py --num_tokens"
+
+_CIRCUITS = "circuit_analysis/hierarchical/2-hop"
+_SEEDS, _HUNDRED = (",".join(map(str, seeds)) for seeds in (range(42, 52), range(100)))
 
 #: The page that shows the output, the folder that the command runs in, and the command.
 EXAMPLES = (
@@ -40,26 +43,22 @@ EXAMPLES = (
     ("docs/coverage.md", ".", f"{_COVERAGE} --min_evidence 2 --scope domain"),
     ("docs/coverage.md", ".", f'{_COVERAGE} --explain "<t_42><t_21><t_19>"'),
     ("docs/coverage.md", ".", f"{_COVERAGE} --min_evidence 3 --suggest 500"),
+    ("docs/required_data.md", ".", f"{_REQUIRED} 50,70,100,150,200 --seeds {_SEEDS}"),
     (
         "docs/required_data.md",
         ".",
-        f"{_REQUIRED} 50,70,100,150,200 --seeds {','.join(map(str, range(42, 52)))}",
-    ),
-    (
-        "docs/required_data.md",
-        ".",
-        f"{_REQUIRED} 50 --seeds {','.join(map(str, range(100)))} --output_dir results/hundred",
+        f"{_REQUIRED} 50 --seeds {_HUNDRED} --output_dir results/hundred",
     ),
     (None, ".", "bash script/quickstart.sh --no-install"),
     (
         "README.md",
-        "circuit_analysis/hierarchical/2-hop",
+        _CIRCUITS,
         f"python collapse_analysis_2-hop.py --ckpt {_QUICKSTART}/final_checkpoint "
         "--layer_pos_pairs all --save_dir ./results/cosine_analysis --atomic_idx 1 --mode residual",
     ),
     (
         "README.md",
-        "circuit_analysis/hierarchical/2-hop",
+        _CIRCUITS,
         f"python causal_tracing_2-hop.py --model_dir {_QUICKSTART} --step_list final_checkpoint "
         "--metric_type rank",
     ),
@@ -74,12 +73,6 @@ KEPT = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-
-
 def main(_: argparse.Namespace) -> None:
     root = repository_root()
     with tempfile.TemporaryDirectory() as folder:
@@ -90,9 +83,8 @@ def main(_: argparse.Namespace) -> None:
             print(f"$ {command}", flush=True)
             output = printed(command, clone / where, clone)
             if page is not None:
-                records.append(
-                    {"page": page, "folder": where, "command": command, "output": output}
-                )
+                record = {"page": page, "folder": where, "command": command}
+                records.append(record | {"output": output})
         for source, target in KEPT.items():
             shutil.copy(clone / source, root / target)
     write_json(FILE, records)
@@ -102,18 +94,13 @@ def main(_: argparse.Namespace) -> None:
 def printed(command: str, folder: Path, clone: Path) -> list[str]:
     """The lines that a command prints; what it says on the error stream is passed through."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    finished = subprocess.run(
-        shlex.split(command),
-        cwd=folder,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(clone)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(clone)}
+    options = {"cwd": folder, "env": env, "stdout": subprocess.PIPE, "text": True}
+    finished = subprocess.run(shlex.split(command), check=False, **options)
     if finished.returncode:
         raise InputError(f"{command} ended with exit code {finished.returncode}")
     return [line.rstrip() for line in finished.stdout.splitlines()]
 
 
 if __name__ == "__main__":
-    run(build_parser(), main)
+    run(command_parser(__doc__), main)
