@@ -91,33 +91,29 @@ def plain_trace(loaded, originals, sources, answers):
     import torch
 
     model = loaded.model
-    ids, donors = loaded.encode(originals), loaded.encode(sources)
-    wanted = loaded.encode(answers)
+    ids, wanted = loaded.encode(originals), loaded.encode(answers)
     found = np.zeros((loaded.num_layers, 3, len(originals), 2), dtype=np.float32)
-    blocks, final = model.transformer.h, []
+    readers = [*model.transformer.h[1:], model.transformer.ln_f]  # each reads a block's output
     with torch.no_grad():
-        hook = blocks[-1].register_forward_hook(lambda _m, _a, out: final.append(tensor_of(out)))
-        states = model(donors, output_hidden_states=True, use_cache=False).hidden_states
-        hook.remove()
-        # The last of transformers' states is normalised: the hook has the block's own.
-        for layer, donor in enumerate([*states[1:-1], *final]):
+        donors: list = []
+        hooks = [r.register_forward_pre_hook(lambda _, a: donors.append(a[0])) for r in readers]
+        model(loaded.encode(sources), use_cache=False)
+        for hook in hooks:
+            hook.remove()
+        for layer, reader in enumerate(readers):
             for position in range(3):
-                hook = blocks[layer].register_forward_hook(replacer(donor, position))
+                hook = reader.register_forward_pre_hook(replacer(donors[layer], position))
                 logits = model(ids, use_cache=False).logits[:, -1]
                 hook.remove()
                 found[layer, position] = logits.softmax(-1).gather(1, wanted).numpy()
     return found
 
 
-def tensor_of(output):
-    return output[0] if isinstance(output, tuple) else output
-
-
 def replacer(donor, position: int):
-    def replace(_module, _arguments, output):
-        state = tensor_of(output).clone()
+    def replace(_module, arguments):
+        state = arguments[0].clone()
         state[:, position] = donor[:, position]
-        return (state, *output[1:]) if isinstance(output, tuple) else state
+        return (state, *arguments[1:])
 
     return replace
 

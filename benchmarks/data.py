@@ -22,25 +22,24 @@ GROWTH = (10_000, 100_000, 1_000_000)
 
 
 def main(arguments: argparse.Namespace) -> None:
-    show_tables("data/README.md", tables(), arguments.output)
+    show_tables("data/README.md", [map(whole, CASES), growth()], arguments.output)
 
 
-def tables() -> Iterator[list[dict[str, str]]]:
-    rows = []
-    for name, case in CASES.items():
-        seconds, peak = generate(*case)
-        cells = {"seconds": f"{seconds:.1f}", "peak memory": f"{peak:,.0f} MiB"}
-        rows.append({"data set, as a whole process": name} | cells)
-    yield rows
-    rows, before, earlier = [], 0, 0.0
+def whole(name: str) -> dict[str, str]:
+    seconds, peak = generate(*CASES[name])
+    cells = {"seconds": f"{seconds:.1f}", "peak memory": f"{peak:,.0f} MiB"}
+    return {"data set, as a whole process": name, **cells}
+
+
+def growth() -> Iterator[dict[str, str]]:
+    before, earlier = 0, 0.0
     for size in GROWTH:
         seconds, _ = generate("threehop", 200, size)
         # Start-up, tables and test items are in the first row.
         further = f"{1e6 * (seconds - earlier) / (size - before):.1f}" if before else "-"
         cells = {"seconds": f"{seconds:.1f}", "microseconds a further item": further}
-        rows.append({"N (3-hop, 200 tokens)": f"{size:,}"} | cells)
+        yield {"N (3-hop, 200 tokens)": f"{size:,}", **cells}
         before, earlier = size, seconds
-    yield rows
 
 
 def generate(name: str, tokens: int, size: int) -> tuple[float, float]:

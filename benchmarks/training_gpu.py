@@ -122,9 +122,9 @@ def step_figures(
 
 
 def shown(figure: dict) -> list[str]:
-    if "failed" in figure:
-        return [figure["case"], figure["failed"], "", ""]
     seconds, mfu = figure["seconds_per_step"], figure["mfu"]
+    if seconds is None:
+        return [figure["case"], figure["failed"], "", ""]
     share = "" if mfu is None else f"{mfu:.1%}"
     return [figure["case"], f"{1e3 * seconds:.2f}", f"{1 / seconds:,.0f}", share]
 
