@@ -10,40 +10,43 @@ clusters them. Both ways' numbers are compared before any time is shown.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
-from common import Figures, measure, output_flag
+from common import benchmark_parser, measure, show_tables, timed
 
 from coverage_principle.cli import command_parser, run
 
+AMOUNTS = {
+    "--items": (2000, "items to trace"),
+    "--vectors": (10_000, "vectors to cluster"),
+    "--states": (20_000, "items to take states of"),
+}
+
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    add = parser.add_argument
-    add("--items", type=int, default=2000, help="items to trace (default: 2000)")
-    add("--vectors", type=int, default=10_000, help="vectors to cluster (default: 10000)")
-    add("--states", type=int, default=20_000, help="items to take states of (default: 20000)")
-    output_flag(parser)
-    add("--memory_only", action="store_true", help="take the states and leave (used by itself)")
+    parser = benchmark_parser(__doc__, AMOUNTS)
+    about = "take the states and leave (used by itself)"
+    parser.add_argument("--memory_only", action="store_true", help=about)
     return parser
 
 
 def main(arguments: argparse.Namespace) -> None:
     if arguments.memory_only:
         take_states(arguments.states)
-        return
-    figures = Figures("docs/circuit_analysis.md")
-    rows = [
+    else:
+        show_tables("docs/circuit_analysis.md", tables(arguments), arguments.output)
+
+
+def tables(arguments: argparse.Namespace) -> Iterator[list[dict[str, str]]]:
+    yield [
         trace_times(arguments.items, 1, "x2 changes, as in diff_f1"),
         trace_times(arguments.items, 0, "x1 changes, the slowest case"),
         cluster_times(arguments.vectors),
     ]
-    command = ["benchmarks/circuits.py", "--memory_only", "--states", str(arguments.states)]
-    seconds, peak = measure(command)
-    header = ("task", "plain (s)", "here (s)", "times faster", "largest difference")
-    figures.add(header, rows)
-    states = f"states of {arguments.states:,} items at all layers and positions, clustered"
-    figures.add(("task", "here (s)", "MiB at most"), [[states, f"{seconds:.1f}", f"{peak:,.0f}"]])
-    figures.write(arguments.output)
+    count = arguments.states
+    seconds, peak = measure("benchmarks/circuits.py", "--memory_only", "--states", count)
+    task = f"states of {count:,} items at all layers and positions, clustered"
+    yield [{"task": task, "here (s)": f"{seconds:.1f}", "MiB at most": f"{peak:,.0f}"}]
 
 
 def random_model(layers: int):
@@ -59,9 +62,7 @@ def random_model(layers: int):
     return LoadedModel(model, torch.arange(51))
 
 
-def trace_times(count: int, slot: int, about: str) -> list[str]:
-    import time
-
+def trace_times(count: int, slot: int, about: str) -> dict[str, str]:
     import numpy as np
 
     from coverage_principle.circuits import patch_runs
@@ -72,14 +73,16 @@ def trace_times(count: int, slot: int, about: str) -> list[str]:
     # States differ from the changed slot on; cells before it are the original's by causality.
     sources[:, slot] = (originals[:, slot] + 7) % 50
     answers = rng.integers(0, 50, size=(count, 2))
-    patch_runs(loaded, originals[:64], sources[:64], answers[:64, None], probabilities=True)
-    started = time.perf_counter()
-    (ours,) = patch_runs(loaded, originals, sources, answers[:, None], probabilities=True)
-    middle = time.perf_counter()
-    plain = plain_trace(loaded, originals, sources, answers)
-    ended = time.perf_counter()
-    worst = float(np.abs(plain - ours.after["prob"]).max())
-    return row(f"tracing {count:,} items, {about}", ended - middle, middle - started, worst, 1e-5)
+
+    def ours(n: int):
+        changes = originals[:n], sources[:n], answers[:n, None]
+        return patch_runs(loaded, *changes, probabilities=True)[0].after["prob"]
+
+    ours(64)  # warm up
+    found, seconds = timed(ours, count)
+    wanted, plain = timed(plain_trace, loaded, originals, sources, answers)
+    worst = float(np.abs(wanted - found).max())
+    return row(f"tracing {count:,} items, {about}", plain, seconds, worst, 1e-5)
 
 
 def plain_trace(loaded, originals, sources, answers):
@@ -88,43 +91,34 @@ def plain_trace(loaded, originals, sources, answers):
     import torch
 
     model = loaded.model
-    ids, donors = loaded.encode(originals), loaded.encode(sources)
-    wanted = loaded.encode(answers)
+    ids, wanted = loaded.encode(originals), loaded.encode(answers)
     found = np.zeros((loaded.num_layers, 3, len(originals), 2), dtype=np.float32)
+    readers = [*model.transformer.h[1:], model.transformer.ln_f]  # each reads a block's output
     with torch.no_grad():
-        states = model(donors, output_hidden_states=True, use_cache=False).hidden_states
-        final = []
-        block = model.transformer.h[-1]
-        hook = block.register_forward_hook(lambda _m, _a, out: final.append(tensor_of(out)))
-        model(donors, use_cache=False)
-        hook.remove()
-        for layer in range(1, loaded.num_layers + 1):
-            donor = final[0] if layer == loaded.num_layers else states[layer]
+        donors: list = []
+        hooks = [r.register_forward_pre_hook(lambda _, a: donors.append(a[0])) for r in readers]
+        model(loaded.encode(sources), use_cache=False)
+        for hook in hooks:
+            hook.remove()
+        for layer, reader in enumerate(readers):
             for position in range(3):
-                block = model.transformer.h[layer - 1]
-                hook = block.register_forward_hook(replacer(donor, position))
+                hook = reader.register_forward_pre_hook(replacer(donors[layer], position))
                 logits = model(ids, use_cache=False).logits[:, -1]
                 hook.remove()
-                found[layer - 1, position] = logits.softmax(-1).gather(1, wanted).numpy()
+                found[layer, position] = logits.softmax(-1).gather(1, wanted).numpy()
     return found
 
 
-def tensor_of(output):
-    return output[0] if isinstance(output, tuple) else output
-
-
 def replacer(donor, position: int):
-    def replace(_module, _arguments, output):
-        state = tensor_of(output).clone()
+    def replace(_module, arguments):
+        state = arguments[0].clone()
         state[:, position] = donor[:, position]
-        return (state, *output[1:]) if isinstance(output, tuple) else state
+        return (state, *arguments[1:])
 
     return replace
 
 
-def cluster_times(count: int) -> list[str]:
-    import time
-
+def cluster_times(count: int) -> dict[str, str]:
     import numpy as np
 
     from coverage_principle.circuits import measure_similarity
@@ -133,25 +127,35 @@ def cluster_times(count: int) -> list[str]:
     groups = rng.integers(0, 50, size=count)
     vectors = rng.normal(size=(count, 768)) + rng.normal(size=(50, 768))[groups]
     vectors = vectors.astype(np.float32)
-    started = time.perf_counter()
-    ours = measure_similarity(vectors, groups)
-    middle = time.perf_counter()
+    found, seconds = timed(measure_similarity, vectors, groups)
+    wanted, plain = timed(plain_iicg, vectors, groups)
+    worst = abs(wanted - found["iicg"])
+    return row(f"clustering {count:,} vectors", plain, seconds, worst, 1e-6)
+
+
+def plain_iicg(vectors, groups) -> float:
+    """Mean cosine within groups minus that between groups, from the matrix of all pairs."""
+    import numpy as np
+
     unit = vectors.astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     cosines = unit @ unit.T
     above = np.triu(np.ones(cosines.shape, dtype=bool), k=1)
     same = groups[:, None] == groups[None, :]
-    plain = cosines[above & same].mean() - cosines[above & ~same].mean()
-    ended = time.perf_counter()
-    worst = abs(float(plain) - ours["iicg"])
-    return row(f"clustering {count:,} vectors", ended - middle, middle - started, worst, 1e-6)
+    return float(cosines[above & same].mean() - cosines[above & ~same].mean())
 
 
-def row(name: str, plain: float, ours: float, worst: float, allowed: float) -> list[str]:
+def row(name: str, plain: float, ours: float, worst: float, allowed: float) -> dict[str, str]:
     """A row of the table; ``RuntimeError`` if the two ways do not agree."""
     if worst > allowed:
         raise RuntimeError(f"{name}: the two ways differ by {worst}, more than {allowed}")
-    return [name, f"{plain:.2f}", f"{ours:.3f}", f"{plain / ours:.1f}", f"{worst:.1e}"]
+    return {
+        "task": name,
+        "plain (s)": f"{plain:.2f}",
+        "here (s)": f"{ours:.3f}",
+        "times faster": f"{plain / ours:.1f}",
+        "largest difference": f"{worst:.1e}",
+    }
 
 
 def take_states(count: int) -> None:

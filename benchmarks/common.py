@@ -1,4 +1,4 @@
-"""What the benchmarks share: a command as a whole process, the machine in words, the figures kept.
+"""The frame of the benchmarks: flags, ways that take turns, whole processes, tables that are kept.
 
 Figures that a page shows are committed as ``docs/results/*_cpu.json``; ``tests/test_docs.py`` looks
 for every row of them on the page.
@@ -12,11 +12,15 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from coverage_principle.cli import command_parser, positive, table
 
 ROOT = Path(__file__).resolve().parent.parent
-
 
 #: Starts a command and prints what it took. A process begins with the peak memory of the one that
 #: started it, so this small one stands between a benchmark, which may be large, and the command.
@@ -30,67 +34,82 @@ print(json.dumps([seconds, usage.ru_maxrss, os.waitstatus_to_exitcode(status)]))
 """
 
 
-def measure(command: list[str], *, env: dict[str, str] | None = None) -> tuple[float, float]:
+def benchmark_parser(
+    doc: str, amounts: Mapping[str, tuple[int, str]], more: str = ""
+) -> argparse.ArgumentParser:
+    """A parser with ``--output`` and a flag for each amount: its default and its help text.
+
+    ``more`` says what else ``--output`` writes.
+    """
+    parser = command_parser(doc)
+    for flag, (default, about) in amounts.items():
+        about = f"{about} (default: {default})"
+        parser.add_argument(flag, type=positive, default=default, help=about)
+    about = "write the figures to this JSON file" + (f", {more}" if more else "")
+    parser.add_argument("--output", help=about)
+    return parser
+
+
+def timed(function: Callable, *arguments: object) -> tuple[Any, float]:
+    """What a call returns, and its seconds."""
+    began = time.perf_counter()
+    return function(*arguments), time.perf_counter() - began
+
+
+def take_turns(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list]:
+    """What each way returns, ``rounds`` times; the ways take turns, so that all meet the same."""
+    found: dict[str, list] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            found[name].append(way())
+    return found
+
+
+def measure(*command: object) -> tuple[float, float]:
     """Run ``python command`` from the repository root: seconds, peak memory in MiB.
 
     ``RuntimeError`` with its messages if it fails.
     """
+    words = [str(word) for word in command]
+    starter = [sys.executable, "-c", _MEASURE, sys.executable]
     measured = subprocess.run(
-        [sys.executable, "-c", _MEASURE, sys.executable, *command],
-        cwd=ROOT,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        check=True,
+        [*starter, *words], cwd=ROOT, capture_output=True, text=True, check=True
     )
     seconds, peak, code = json.loads(measured.stdout)
     if code:
-        raise RuntimeError(f"{' '.join(command)} failed: {measured.stderr}")
-    kilobytes = peak / (1024 if sys.platform == "darwin" else 1)
-    return seconds, kilobytes / 1024
+        raise RuntimeError(f"{' '.join(words)} failed: {measured.stderr}")
+    return seconds, peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
-def output_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--output``, the JSON file that ``Figures.write`` writes."""
-    parser.add_argument("--output", default=None, help="write the figures to this JSON file")
+def show_tables(
+    page: str, tables: Iterable[Iterable[dict[str, str]]], output: str | None, machine: str = ""
+) -> None:
+    """Print tables of rows ``{column: cell}`` as they come; write them to ``output``, if given.
+
+    The machine is printed first: a table that is a generator is measured after it.
+    """
+    words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    if "--output" in words:  # where the figures are written is no part of how they came about
+        del words[words.index("--output") : words.index("--output") + 2]
+    content: dict = {"command": " ".join(words), "machine": machine or describe_machine()}
+    content |= {"page": page, "tables": []}
+    print(content["machine"], flush=True)
+    for rows in map(list, tables):
+        kept = {"header": list(rows[0]), "rows": [list(row.values()) for row in rows]}
+        print(f"\n{table(**kept)}", flush=True)
+        content["tables"].append(kept)
+    if output:
+        write_figures(output, content)
 
 
-class Figures:
-    """Tables of text, printed as they come and kept for a page of the documentation."""
-
-    def __init__(self, page: str, machine: str | None = None) -> None:
-        words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
-        if "--output" in words:  # where the figures are written is no part of how they came about
-            del words[words.index("--output") : words.index("--output") + 2]
-        self.content: dict = {
-            "command": " ".join(words),
-            "machine": machine or describe_machine(),
-            "page": page,
-            "tables": [],
-        }
-        print(self.content["machine"], flush=True)
-
-    def add(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table and keep it."""
-        from coverage_principle.cli import table
-
-        print(f"\n{table(header, rows)}", flush=True)
-        self.content["tables"].append({"header": list(header), "rows": [list(r) for r in rows]})
-
-    def write(self, output: str | None) -> None:
-        """Write what was kept, if a file was asked for."""
-        if output:
-            text = json.dumps(self.content, indent=2) + "\n"
-            Path(output).write_text(text, encoding="utf-8")
+def write_figures(output: str, content: dict) -> None:
+    Path(output).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def describe_machine() -> str:
-    """Processor, cores and versions, as text."""
-    import numpy
-
+def describe_machine(*packages: str) -> str:
+    """Processor, cores and versions, those of ``packages`` too, as text."""
     from coverage_principle.experiments.claims.base import processor
 
-    return (
-        f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"numpy {numpy.__version__}"
-    )
+    versions = [f"{name} {version(name)}" for name in ("numpy", *packages)]
+    cores = f"{os.cpu_count()} cores"
+    return ", ".join([processor(), cores, f"Python {platform.python_version()}", *versions])

@@ -10,114 +10,84 @@ fragments that meet there, in millions of multiply-adds.
 from __future__ import annotations
 
 import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+from statistics import median
 
-from common import Figures, measure, output_flag
+from common import benchmark_parser, measure, show_tables, take_turns
 
-from coverage_principle.cli import command_parser, run
+from coverage_principle.cli import run
 
 DEFAULT = (
-    "twohop:50:10000",
-    "twohop:50:40000",
-    "twohop:100:100000",
-    "twohop:200:100000",
-    "twohop:200:400000",
-    "nontree:50:50000",
-    "parallel2hop:50:60000",
-    "threehop:50:200000",
-    "fivehop:50:600000",
-)
-HEADER = (
-    "data set",
-    "items",
-    "pair work (10^6)",
-    "one k (s)",
-    "k-sweep (s)",
-    "ratio",
-    "MiB",
-    "domain scope (s)",
-    "domain MiB",
+    "twohop:50:10000 twohop:50:40000 twohop:100:100000 twohop:200:100000 twohop:200:400000 "
+    "nontree:50:50000 parallel2hop:50:60000 threehop:50:200000 fivehop:50:600000"
 )
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    add = parser.add_argument
-    add(
-        "--worlds",
-        nargs="+",
-        default=DEFAULT,
-        metavar="TASK:TOKENS:TRAIN",
-        help=f"data sets to generate and time (default: {' '.join(DEFAULT)})",
-    )
-    add("--repeats", type=int, default=3, help="runs of each (default: 3)")
-    output_flag(parser)
-    add("--data", default=None, help="folder that keeps the data sets (default: a temporary one)")
+    parser = benchmark_parser(__doc__, {"--repeats": (3, "runs of each")})
+    about = f"data sets to generate and time (default: {DEFAULT})"
+    shape = {"nargs": "+", "metavar": "TASK:TOKENS:TRAIN"}
+    parser.add_argument("--worlds", default=DEFAULT.split(), help=about, **shape)
+    parser.add_argument("--data", help="folder that keeps the data sets (default: a temporary one)")
     return parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    import contextlib
-    import tempfile
-    from pathlib import Path
-    from statistics import median
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(arguments.data or folder)
+        table = (time_world(world, base, arguments.repeats) for world in arguments.worlds)
+        show_tables("docs/coverage.md", [table], arguments.output)
 
+
+def time_world(world: str, base: Path, repeats: int) -> dict[str, str]:
     from coverage_principle.coverage.scopes import MOST_INPUTS
     from coverage_principle.data import load_dataset
 
-    figures = Figures("docs/coverage.md")
-    rows = []
-    with contextlib.ExitStack() as stack:
-        base = Path(arguments.data or stack.enter_context(tempfile.TemporaryDirectory()))
-        for world in arguments.worlds:
-            folder, size = generate(world, base)
-            command = ["determine_coverage.py", "--data_dir", str(folder)]
-            command += ["--output_dir", str(base / "results")]
-            dataset = load_dataset(folder)
-            kinds = {"one": [], "sweep": ["--k_sweep"]}
-            if dataset.num_tokens ** len(dataset.graph.inputs) <= MOST_INPUTS:
-                kinds["domain"] = ["--k_sweep", "--scope", "domain"]
-            seconds, memory = {}, {}
-            for name, flags in kinds.items():
-                runs = [measure([*command, *flags]) for _ in range(arguments.repeats)]
-                seconds[name] = median(s for s, _ in runs)
-                memory[name] = max(peak for _, peak in runs)
-            domain = ["-", "-"]
-            if "domain" in kinds:
-                domain = [f"{seconds['domain']:.2f}", f"{memory['domain']:,.0f}"]
-            work = pair_work(dataset) / 1e6
-            row = [world, f"{size:,}", f"{work:,.0f}" if work >= 1 else f"{work:.1f}"]
-            row += [f"{seconds['one']:.2f}", f"{seconds['sweep']:.2f}"]
-            row += [f"{seconds['sweep'] / seconds['one']:.2f}"]
-            rows.append([*row, f"{max(memory['one'], memory['sweep']):,.0f}", *domain])
-            print(f"{world} done", flush=True)
-    figures.add(HEADER, rows)
-    figures.write(arguments.output)
+    folder, size = generate(world, base)
+    dataset = load_dataset(folder)
+    kinds = {"one": [], "sweep": ["--k_sweep"]}
+    if dataset.num_tokens ** len(dataset.graph.inputs) <= MOST_INPUTS:
+        kinds["domain"] = ["--k_sweep", "--scope", "domain"]
+    command = ("determine_coverage.py", "--data_dir", folder, "--output_dir", base / "results")
+    ways = {name: partial(measure, *command, *flags) for name, flags in kinds.items()}
+    runs = take_turns(ways, repeats)
+    seconds = {name: median(s for s, _ in found) for name, found in runs.items()}
+    memory = {name: max(peak for _, peak in found) for name, found in runs.items()}
+    work = pair_work(dataset) / 1e6
+    print(f"{world} done", flush=True)
+    return {
+        "data set": world,
+        "items": f"{size:,}",
+        "pair work (10^6)": f"{work:,.0f}" if work >= 1 else f"{work:.1f}",
+        "one k (s)": f"{seconds['one']:.2f}",
+        "k-sweep (s)": f"{seconds['sweep']:.2f}",
+        "ratio": f"{seconds['sweep'] / seconds['one']:.2f}",
+        "MiB": f"{max(memory['one'], memory['sweep']):,.0f}",
+        "domain scope (s)": f"{seconds['domain']:.2f}" if "domain" in kinds else "-",
+        "domain MiB": f"{memory['domain']:,.0f}" if "domain" in kinds else "-",
+    }
 
 
-def generate(world: str, base):
+def generate(world: str, base: Path) -> tuple[Path, int]:
     """The folder of a data set ``task:tokens:train``, made unless it is there, and its size."""
-    from coverage_principle.data import (
-        FormatSettings,
-        WorldSettings,
-        dataset_files,
-        generate_world,
-        write_dataset,
-    )
+    from coverage_principle import data
     from coverage_principle.errors import InputError
     from coverage_principle.tasks import TASKS
 
     try:
         task, tokens, train = world.split(":")
-        graph, settings = TASKS[task], WorldSettings(int(tokens), int(train))
+        graph, settings = TASKS[task], data.WorldSettings(int(tokens), int(train))
     except (KeyError, ValueError) as error:
         raise InputError(
-            f"`worlds` {world} is not TASK:TOKENS:TRAIN, such as {DEFAULT[0]}; tasks are "
+            f"`worlds` {world} is not TASK:TOKENS:TRAIN, such as twohop:50:10000; tasks are "
             f"{', '.join(TASKS)}"
         ) from error
     folder = base / f"{task}.{tokens}.{train}.benchmark"
     if not folder.exists():
-        files = dataset_files(generate_world(graph, settings), FormatSettings())
-        write_dataset(folder, *files, overwrite=False)
+        files = data.dataset_files(data.generate_world(graph, settings), data.FormatSettings())
+        data.write_dataset(folder, *files, overwrite=False)
     return folder, settings.max_train_data_num
 
 

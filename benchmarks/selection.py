@@ -8,28 +8,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 
-from common import Figures, output_flag
+from common import benchmark_parser, show_tables, timed
 
-from coverage_principle.cli import command_parser, run
+from coverage_principle.cli import run
 
 SHARE = 0.99
-#: |X|, N and k.
-CASES = (
-    *((50, 5000, 2), (50, 5000, 3), (50, 10_000, 2), (50, 10_000, 3), (50, 10_000, 4)),
-    *((100, 40_000, 2), (100, 40_000, 3)),
-)
-HEADER = [
-    "tokens",
-    "N",
-    "k",
-    "covered at N",
-    "more items, chosen",
-    "more items, random",
-    "ratio",
-    "s",
-]
+#: |X|, N, and the k to count for.
+CASES = ((50, 5000, (2, 3)), (50, 10_000, (2, 3, 4)), (100, 40_000, (2, 3)))
 
 
 def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[float, int, int]:
@@ -54,25 +40,26 @@ def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[f
     return count(start).share(k), chosen, at_random - start
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="worlds averaged over (default: 5)")
-    output_flag(parser)
-    return parser
+def compare(num_tokens: int, start: int, k: int, seeds: int) -> dict[str, str]:
+    runs = [timed(chosen_and_random, num_tokens, start, k, seed) for seed in range(seeds)]
+    found = zip(*(result for result, _ in runs), strict=True)
+    share, chosen, at_random = (statistics.mean(column) for column in found)
+    return {
+        "tokens": f"{num_tokens}",
+        "N": f"{start:,}",
+        "k": f"{k}",
+        "covered at N": f"{share:.1%}",
+        "more items, chosen": f"{chosen:,.0f}",
+        "more items, random": f"{at_random:,.0f}",
+        "ratio": f"{at_random / chosen:.1f}",
+        "s": f"{statistics.mean(seconds for _, seconds in runs):.1f}",
+    }
 
 
 def main(arguments: argparse.Namespace) -> None:
-    figures, rows = Figures("docs/coverage.md"), []
-    for num_tokens, start, k in CASES:
-        began = time.perf_counter()
-        runs = [chosen_and_random(num_tokens, start, k, seed) for seed in range(arguments.seeds)]
-        seconds = (time.perf_counter() - began) / arguments.seeds
-        share, chosen, at_random = (statistics.mean(column) for column in zip(*runs, strict=True))
-        row = [f"{num_tokens}", f"{start:,}", f"{k}", f"{share:.1%}", f"{chosen:,.0f}"]
-        rows.append([*row, f"{at_random:,.0f}", f"{at_random / chosen:.1f}", f"{seconds:.1f}"])
-    figures.add(HEADER, rows)
-    figures.write(arguments.output)
+    table = (compare(*case, k, arguments.seeds) for *case, ks in CASES for k in ks)
+    show_tables("docs/coverage.md", [table], arguments.output)
 
 
 if __name__ == "__main__":
-    run(build_parser(), main)
+    run(benchmark_parser(__doc__, {"--seeds": (5, "worlds averaged over")}), main)

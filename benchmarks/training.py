@@ -11,82 +11,92 @@ evaluating the test set and writing a checkpoint.
 from __future__ import annotations
 
 import argparse
-import shlex
+import itertools
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from common import Figures, describe_machine, measure, output_flag
+from common import benchmark_parser, describe_machine, measure, show_tables, take_turns, timed
 
-from coverage_principle.cli import command_parser, positive, run
+from coverage_principle.cli import run
 
-TOKENS = 20
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    add = parser.add_argument
-    add("--batch", type=positive, default=512, help="items of a step (default: 512)")
-    add("--steps", type=positive, default=30, help="steps of a measurement (default: 30)")
-    add("--published_steps", type=positive, default=3, help="of the published way (default: 3)")
-    add("--rounds", type=positive, default=5, help="measurements of each, interleaved (default: 5)")
-    output_flag(parser)
-    return parser
+TOKENS, SMALL = 20, (2, 4, 128)
+AMOUNTS = {
+    "--batch": (512, "items of a step"),
+    "--steps": (30, "steps of a measurement"),
+    "--published_steps": (3, "of the published way"),
+    "--rounds": (5, "measurements of each, interleaved"),
+}
+ONE_STEP = (
+    "main.py --data_dir data/twohop.20.1500.diff-f12.inf --model_name_or_path gpt2 --init_weights "
+    "--do_train --n_layer 2 --n_head 4 --n_embd 128 --train_batch_size 512 --max_steps 1 "
+    "--device cpu --overwrite_output_dir --output_dir"
+)
 
 
 def main(arguments: argparse.Namespace) -> None:
     import torch
-    import transformers
 
     torch.manual_seed(0)
-    rows = torch.randint(0, TOKENS, (arguments.batch * 4, 4))
-    with tempfile.TemporaryDirectory() as folder:
-        ways = {
-            "published": reference_step(rows, arguments.batch, 50_312, 10, fused=False),
-            "plain": reference_step(rows, arguments.batch, 24, 4, fused=True),
-            "ours, fp32": our_trainer(rows, arguments.batch, "fp32", Path(folder)).step,
-            "ours, bf16": our_trainer(rows, arguments.batch, "bf16", Path(folder)).step,
+    machine = f"{describe_machine('torch', 'transformers')}, {torch.get_num_threads()} threads"
+    show_tables("docs/training.md", tables(arguments), arguments.output, machine)
+
+
+def tables(arguments: argparse.Namespace) -> Iterator[list[dict[str, str]]]:
+    import torch
+
+    batch, rounds = arguments.batch, arguments.rounds
+    rows = torch.randint(0, TOKENS, (batch * 4, 4))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        steps = {
+            "published": reference_step(rows, batch, 50_312, 10, fused=False),
+            "plain": reference_step(rows, batch, 24, 4, fused=True),
+            "ours, fp32": our_step(rows, folder, train_batch_size=batch, precision="fp32")[0],
+            "ours, bf16": our_step(rows, folder, train_batch_size=batch, precision="bf16")[0],
         }
-        counts = {name: arguments.steps for name in ways} | {"published": arguments.published_steps}
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for step in ways.values():
+        for step in steps.values():
             step()  # warm up
-        for _ in range(arguments.rounds):
-            for name, step in ways.items():
-                began = time.perf_counter()
-                for _ in range(counts[name]):
-                    step()
-                seconds[name].append((time.perf_counter() - began) / counts[name])
-    middle = {name: statistics.median(runs) for name, runs in seconds.items()}
-    machine = f"{describe_machine()}, torch {torch.__version__}, transformers "
-    machine += f"{transformers.__version__}, {torch.get_num_threads()} threads"
-    figures = Figures("docs/training.md", machine)
-    published, plain = middle["published"], middle["plain"]
-    table = [
-        [name, f"{1e3 * s:,.1f}", f"{published / s:.1f}x", f"{plain / s:.2f}x"]
-        for name, s in middle.items()
-    ]
-    figures.add(["a step", "ms", "than published", "than plain"], table)
-    started = start_up(arguments.rounds)
-    figures.add(["start-up", "s"], [[name, f"{s:.2f}"] for name, s in started.items()])
-    figures.write(arguments.output)
-
-
-def start_up(rounds: int) -> dict[str, float]:
-    """Median seconds of whole processes, a warm file cache supposed."""
-    with tempfile.TemporaryDirectory() as folder:
-        one_step = shlex.split(
-            f"main.py --data_dir data/twohop.20.1500.diff-f12.inf --output_dir {folder} --do_train "
-            "--init_weights --n_layer 2 --n_head 4 --n_embd 128 --train_batch_size 512 "
-            "--max_steps 1 --device cpu --overwrite_output_dir"
-        )
-        ways = {"main.py --help": ["main.py", "--help"], "a run of one step": one_step}
-        return {
-            name: statistics.median(measure(command)[0] for _ in range(rounds))
-            for name, command in ways.items()
+        counts = dict.fromkeys(steps, arguments.steps) | {"published": arguments.published_steps}
+        ways = {name: partial(seconds_of, step, counts[name]) for name, step in steps.items()}
+        seconds = medians(ways, rounds)
+    yield [
+        {
+            "a step": name,
+            "ms": f"{1e3 * s:,.1f}",
+            "than published": f"{seconds['published'] / s:.1f}x",
+            "than plain": f"{seconds['plain'] / s:.2f}x",
         }
+        for name, s in seconds.items()
+    ]
+    with tempfile.TemporaryDirectory() as folder:  # a warm file cache supposed
+        commands = {
+            "main.py --help": ("main.py", "--help"),
+            "a run of one step": (*ONE_STEP.split(), folder),
+        }
+        ways = {name: lambda c=command: measure(*c)[0] for name, command in commands.items()}
+        seconds = medians(ways, rounds)
+    yield [{"start-up": name, "s": f"{s:.2f}"} for name, s in seconds.items()]
+
+
+def medians(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    return {name: statistics.median(runs) for name, runs in take_turns(ways, rounds).items()}
+
+
+def seconds_of(step: Callable, count: int, device: str = "cpu") -> float:
+    """Seconds a step, over so many; waits for the device at both ends."""
+    import torch
+
+    def steps() -> None:
+        for _ in range(count):
+            step()
+        wait()
+
+    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
+    wait()
+    return timed(steps)[1] / count
 
 
 def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: bool) -> Callable:
@@ -97,8 +107,9 @@ def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: boo
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    tokens = {"vocab_size": vocabulary, "bos_token_id": TOKENS, "eos_token_id": TOKENS}
-    model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=128, **tokens)).train()
+    special = {"bos_token_id": TOKENS, "eos_token_id": TOKENS}
+    config = GPT2Config(vocab_size=vocabulary, **sizes_of(*SMALL), **special)
+    model = GPT2LMHeadModel(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=8e-4, weight_decay=0.1, fused=fused)
     padding = torch.full((len(rows), length - 4), TOKENS)
     inputs = torch.cat([rows, padding], dim=1)
@@ -106,12 +117,11 @@ def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: boo
     labels[:, 3] = inputs[:, 3]
     mask = torch.ones_like(inputs)
     mask[:, 4:] = 0
-    place = 0
+    places = itertools.cycle(range(0, len(rows), batch))
 
     def step() -> None:
-        nonlocal place
+        place = next(places)
         part = slice(place, place + batch)
-        place = (place + batch) % len(rows)
         loss = model(inputs[part], attention_mask=mask[part], labels=labels[part]).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -121,73 +131,45 @@ def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: boo
     return step
 
 
-class OurSteps:
-    """The Trainer's own steps, one at a time; ``flops`` are those of a step."""
-
-    def __init__(self, trainer, device) -> None:
-        from simpletransformers.seq2seq.architecture import architecture_of
-
-        self._trainer, self._number, self._device = trainer, 0, device
-        rows = trainer.order.batch
-        self.flops = rows * architecture_of(trainer.model).flops(trainer.data.columns)
-        trainer.model.train()
-
-    def step(self) -> None:
-        self._trainer._step(self._number)
-        self._number += 1
-
-    def seconds(self, steps: int) -> float:
-        """Seconds a step, over so many; waits for the device at both ends."""
-        import torch
-
-        def wait() -> None:
-            if self._device.type == "cuda":
-                torch.cuda.synchronize()
-
-        wait()
-        began = time.perf_counter()
-        for _ in range(steps):
-            self.step()
-        wait()
-        return (time.perf_counter() - began) / steps
-
-
-#: Settings of a training in all benchmarks.
-COMMON = {"learning_rate": 8e-4, "weight_decay": 0.1}
-
-
-def new_model(vocabulary: list[str], sizes: tuple[int, int, int], device: str, **args: object):
-    """A GPT-2 of so many layers, heads and dimensions; ``args`` are fields of ``Seq2SeqArgs``."""
-    from simpletransformers.seq2seq import Seq2SeqModel
-
-    args |= dict(zip(("n_layer", "n_head", "n_embd"), sizes, strict=True))
-    return Seq2SeqModel("gpt2", "gpt2", {**COMMON, **args}, vocabulary, True, device)
-
-
-def our_trainer(
-    rows, batch: int, precision: str, folder: Path, sizes=(2, 4, 128), device="cpu", **options
-) -> OurSteps:
-    """The Trainer on 2-hop rows ``(n, 4)``; ``sizes`` are layers, heads and dimensions.
-
-    ``options`` are further fields of ``Seq2SeqArgs``.
-    """
+def our_step(rows, folder: Path, *, device: str = "cpu", tokens: int = TOKENS, **settings):
+    """A step of the Trainer on 2-hop rows ``(n, 4)`` of ``tokens`` tokens, and its flops."""
     from simpletransformers.seq2seq import graphs
+    from simpletransformers.seq2seq.architecture import architecture_of
     from simpletransformers.seq2seq.distributed import Ranks
     from simpletransformers.seq2seq.encoding import encode_pairs
     from simpletransformers.seq2seq.training import Trainer
 
-    names = [*(f"<t_{i}>" for i in range(int(rows.max()) + 1)), "</a>"]
-    options |= {"train_batch_size": batch, "max_steps": 10**6, "precision": precision}
-    model = new_model(names, sizes, device, **options)
-    texts = [["".join(names[i] for i in row[:n]) for n in (3, 4)] for row in rows.tolist()]
-    records = [{"input_text": a, "target_text": b + "</a>"} for a, b in texts]
+    names = [*(f"<t_{i}>" for i in range(tokens)), "</a>"]
+    model = new_model(names, device, max_steps=10**6, **settings)
+    texts = ["".join(names[i] for i in row[:3]) for row in rows.tolist()]
+    answers = [names[i] for i in rows[:, 3].tolist()]
+    records = [
+        {"input_text": text, "target_text": f"{text}{answer}</a>"}
+        for text, answer in zip(texts, answers, strict=True)
+    ]
+    if model.args.cuda_graphs:
+        graphs.check(model.device, 1, model.args.precision)
     data = encode_pairs(records, model.tokenizer)
     ranks = Ranks(0, 1, model.device)
-    if model.args.cuda_graphs:
-        graphs.check(model.device, 1, precision)
     trainer = Trainer(model.model, data, model.args, ranks, folder, model.save)
-    return OurSteps(trainer, model.device)
+    trainer.model.train()
+    flops = trainer.order.batch * architecture_of(trainer.model).flops(data.columns)
+    numbers = itertools.count()
+    return lambda: trainer._step(next(numbers)), flops
+
+
+def new_model(names: list[str], device: str, *, sizes: tuple[int, int, int] = SMALL, **settings):
+    """A random GPT-2 of these tokens; ``settings`` are further fields of ``Seq2SeqArgs``."""
+    from simpletransformers.seq2seq import Seq2SeqModel
+
+    args = {**sizes_of(*sizes), "learning_rate": 8e-4, "weight_decay": 0.1, **settings}
+    options = {"new_tokens": names, "init_weights": True, "device": device}
+    return Seq2SeqModel("gpt2", "gpt2", args=args, **options)
+
+
+def sizes_of(layers: int, heads: int, width: int) -> dict[str, int]:
+    return {"n_layer": layers, "n_head": heads, "n_embd": width}
 
 
 if __name__ == "__main__":
-    run(build_parser(), main)
+    run(benchmark_parser(__doc__, AMOUNTS), main)

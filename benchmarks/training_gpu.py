@@ -4,7 +4,7 @@ Steps: the published configuration (8 layers, 12 heads, 768 dimensions, dropout 
 50 tokens) at a global batch of 4,096 and 16,384 in bf16 and fp32, with and without torch.compile,
 with the data's vocabulary and with 50,312 rows; and the 2-layer model of 128 dimensions at 4,096,
 also as a CUDA graph. MFU counts what is really multiplied (``flops``) against the device's
-dense 16-bit peak; it is omitted where that is not known.
+dense 16-bit peak; it is left out where that is not known.
 
 Curves: accuracy against steps of the 2-hop task with 50 tokens and 20,000 items, bf16 against fp32
 and the data's vocabulary against 50,312 rows, with a second seed for the noise. Their model is
@@ -16,64 +16,56 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import tempfile
 import time
 from pathlib import Path
 
-from common import describe_machine, measure
-from training import new_model, our_trainer
+from common import benchmark_parser, describe_machine, measure, write_figures
+from training import SMALL, new_model, our_step, seconds_of
 
 from coverage_principle.cli import command_parser, positive, run, table
 
-PUBLISHED, SMALL = (8, 12, 768), (2, 4, 128)
+PUBLISHED, TINY = (8, 12, 768), (1, 2, 16)
 
-#: name, sizes, batch, precision, rows of vocabulary (None: the data's), what else is asked for
+#: name, sizes, batch, precision, what else is asked for
 CASES = (
-    ("published, batch 4,096, bf16", PUBLISHED, 4096, "bf16", None, {}),
-    ("the same, compiled", PUBLISHED, 4096, "bf16", None, {"compile": True}),
-    ("the same, 50,312 rows", PUBLISHED, 4096, "bf16", 50_312, {}),
-    ("published, batch 4,096, fp32", PUBLISHED, 4096, "fp32", None, {}),
-    ("published, batch 16,384, bf16", PUBLISHED, 16_384, "bf16", None, {}),
-    ("the same, compiled", PUBLISHED, 16_384, "bf16", None, {"compile": True}),
-    ("small, batch 4,096, bf16", SMALL, 4096, "bf16", None, {}),
-    ("small, batch 4,096, bf16, compiled", SMALL, 4096, "bf16", None, {"compile": True}),
-    ("small, batch 4,096, fp32", SMALL, 4096, "fp32", None, {}),
+    ("published, batch 4,096, bf16", PUBLISHED, 4096, "bf16", {}),
+    ("the same, compiled", PUBLISHED, 4096, "bf16", {"compile": True}),
+    ("the same, 50,312 rows", PUBLISHED, 4096, "bf16", {"pad_vocab_to": 50_312}),
+    ("published, batch 4,096, fp32", PUBLISHED, 4096, "fp32", {}),
+    ("published, batch 16,384, bf16", PUBLISHED, 16_384, "bf16", {}),
+    ("the same, compiled", PUBLISHED, 16_384, "bf16", {"compile": True}),
+    ("small, batch 4,096, bf16", SMALL, 4096, "bf16", {}),
+    ("small, batch 4,096, bf16, compiled", SMALL, 4096, "bf16", {"compile": True}),
+    ("small, batch 4,096, fp32", SMALL, 4096, "fp32", {}),
 )
 #: Last of all, as a recording that fails can leave the device unusable for what comes after it.
 RECORDED = (
-    ("small, batch 4,096, bf16, CUDA graph", SMALL, 4096, "bf16", None, {"cuda_graphs": True}),
-    ("published, 4,096, bf16, CUDA graph", PUBLISHED, 4096, "bf16", None, {"cuda_graphs": True}),
+    ("small, batch 4,096, bf16, CUDA graph", SMALL, 4096, "bf16", {"cuda_graphs": True}),
+    ("published, batch 4,096, bf16, CUDA graph", PUBLISHED, 4096, "bf16", {"cuda_graphs": True}),
 )
-
-#: name, precision, rows of vocabulary, seed
-CURVES = (
-    ("bf16", "bf16", None, 42),
-    ("bf16, another seed", "bf16", None, 43),
-    ("bf16, 50,312 rows", "bf16", 50_312, 42),
-    ("fp32", "fp32", None, 42),
-)
+CURVES = {
+    "bf16": {"precision": "bf16", "manual_seed": 42},
+    "bf16, another seed": {"precision": "bf16", "manual_seed": 43},
+    "bf16, 50,312 rows": {"precision": "bf16", "manual_seed": 42, "pad_vocab_to": 50_312},
+    "fp32": {"precision": "fp32", "manual_seed": 42},
+}
+AMOUNTS = {
+    "--steps": (100, "steps of a measurement"),
+    "--curve_steps": (10_000, "steps of a curve"),
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
+    parser = benchmark_parser(__doc__, AMOUNTS, "and the curves to .png and .pdf beside it")
     add = parser.add_argument
     add("--device", default="cuda", help="cuda, cuda:N, or cpu to try the command out")
-    add("--steps", type=positive, default=100, help="steps of a measurement (default: 100)")
-    add("--curve_steps", type=positive, default=10_000, help="steps of a curve (default: 10000)")
-    add(
-        "--curve_sizes",
-        type=positive,
-        nargs=3,
-        default=(4, 6, 384),
-        metavar=("LAYERS", "HEADS", "DIMS"),
-        help="the curves' model (default: 4 6 384)",
-    )
+    sizes = {"type": positive, "nargs": 3, "metavar": ("LAYERS", "HEADS", "DIMS")}
+    about = "the curves' model (default: 4 6 384)"
+    add("--curve_sizes", default=(4, 6, 384), help=about, **sizes)
     about = "of all together; curves are cut to keep to it (default: 8.5)"
     add("--minutes", type=float, default=8.5, help=about)
     add("--quick", action="store_true", help="tiny models and batches, not worth reading")
-    about = "write the figures to this JSON file, and the curves to .png and .pdf beside it"
-    add("--output", default=None, help=about)
     return parser
 
 
@@ -84,54 +76,55 @@ def main(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     cuda = torch.device(arguments.device).type == "cuda"
     name = torch.cuda.get_device_name(arguments.device) if cuda else "CPU"
-    machine = f"{name}; {describe_machine()}, torch {torch.__version__}"
-    print(machine)
-    figures = [step_figures(case, arguments) for case in CASES]
+    content: dict = {"machine": f"{name}; {describe_machine('torch')}"}
+    print(content["machine"])
+    cases = [step_figures(*case, arguments) for case in CASES]
     curves = accuracy_curves(arguments, end)
-    figures += [step_figures(case, arguments) for case in RECORDED]
-    print(table(["case", "ms a step", "steps/s", "MFU"], [shown(figure) for figure in figures]))
+    cases += [step_figures(*case, arguments) for case in RECORDED]
+    print(table(["case", "ms a step", "steps/s", "MFU"], [shown(figure) for figure in cases]))
+    last = {name: points[-1] for name, points in curves.items()}
+    groups = list(last["bf16"]["eval"])
     rows = [
-        [name, f"{points[-1]['step']:,}", *(f"{points[-1]['eval'][g]:.4f}" for g in groups(points))]
-        for name, points in curves.items()
+        [name, f"{point['step']:,}", *(f"{point['eval'][group]:.4f}" for group in groups)]
+        for name, point in last.items()
     ]
-    print(table(["curve", "steps", *groups(next(iter(curves.values())))], rows))
+    print(table(["curve", "steps", *groups], rows))
     if arguments.output:
-        file = Path(arguments.output)
-        content = {"machine": machine, "cases": figures, "curves": curves}
-        content["curve_sizes"] = list(arguments.curve_sizes)
-        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        draw(curves, file)
+        content |= {"cases": cases, "curves": curves, "curve_sizes": list(arguments.curve_sizes)}
+        write_figures(arguments.output, content)
+        draw(curves, Path(arguments.output))
 
 
-def step_figures(case: tuple, arguments: argparse.Namespace) -> dict:
+def step_figures(
+    case: str, sizes: tuple, batch: int, precision: str, options: dict, arguments
+) -> dict:
     """Seconds of a step and MFU; ``failed`` says why there are none."""
     import torch
 
     from simpletransformers.seq2seq.optimisation import peak_of
 
-    name, sizes, batch, precision, vocabulary, options = case
+    device, items, warm_up = arguments.device, 40_000, 10
     if arguments.quick:
-        sizes, batch = (1, 2, 16), 16
+        sizes, batch, items, warm_up = TINY, 16, 64, 1
         options = {key: value for key, value in options.items() if key != "compile"}
-    data = torch.randint(0, 50, (64 if arguments.quick else 40_000, 4))
-    found = {"case": name, "batch": batch, "seconds_per_step": None, "mfu": None}
+    data = torch.randint(0, 50, (items, 4))
+    settings = {"sizes": sizes, "train_batch_size": batch, "precision": precision, **options}
+    found = {"case": case, "batch": batch, "seconds_per_step": None, "mfu": None}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            options = {"pad_vocab_to": vocabulary, **options}
-            where = (Path(folder), sizes, arguments.device)
-            ours = our_trainer(data, batch, precision, *where, **options)
-            ours.seconds(1 if arguments.quick else 10)  # warm up, compile, record
-            found["seconds_per_step"] = seconds = ours.seconds(arguments.steps)
+            step, flops = our_step(data, Path(folder), device=device, tokens=50, **settings)
+            seconds_of(step, warm_up, device)  # compiles and records, too
+            found["seconds_per_step"] = seconds = seconds_of(step, arguments.steps, device)
     except (RuntimeError, ValueError) as error:  # one case that cannot be must not cost the others
         return found | {"failed": (str(error).splitlines() or [type(error).__name__])[0]}
-    peak = peak_of(torch.device(arguments.device), precision)
-    return found | {"mfu": ours.flops / seconds / peak if peak else None}
+    peak = peak_of(torch.device(device), precision)
+    return found | {"mfu": flops / seconds / peak if peak else None}
 
 
 def shown(figure: dict) -> list[str]:
-    if "failed" in figure:
-        return [figure["case"], figure["failed"], "", ""]
     seconds, mfu = figure["seconds_per_step"], figure["mfu"]
+    if seconds is None:
+        return [figure["case"], figure["failed"], "", ""]
     share = "" if mfu is None else f"{mfu:.1%}"
     return [figure["case"], f"{1e3 * seconds:.2f}", f"{1 / seconds:,.0f}", share]
 
@@ -145,29 +138,33 @@ def accuracy_curves(arguments: argparse.Namespace, end: float) -> dict[str, list
     from coverage_principle.data import load_dataset
 
     tokens, items = (10, 200) if arguments.quick else (50, 20_000)
+    sizes = ("--num_tokens", tokens, "--max_train_data_num", items)
     curves: dict[str, list[dict]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        command = f"dataset_generation/twohop.py --num_tokens {tokens} --max_train_data_num {items}"
-        measure([*command.split(), "--output_dir", folder])
+        measure("dataset_generation/twohop.py", *sizes, "--output_dir", folder)
         dataset = load_dataset(next(Path(folder).iterdir()))
-        for number, (name, precision, vocabulary, seed) in enumerate(CURVES):
-            left = end - time.monotonic()
+        for number, (name, settings) in enumerate(CURVES.items()):
             # The last curve, in fp32, is several times slower than the others.
-            share = left * (0.2 if number < len(CURVES) - 1 else 0.9)
-            settings = {"precision": precision, "pad_vocab_to": vocabulary, "manual_seed": seed}
+            share = (end - time.monotonic()) * (0.2 if number < len(CURVES) - 1 else 0.9)
             run_folder = Path(folder) / f"run{number}"
             curves[name] = curve(dataset, run_folder, arguments, share, settings)
     return curves
 
 
 def curve(dataset, folder: Path, arguments, seconds: float, settings: dict) -> list[dict]:
-    every = 1 if arguments.quick else 100
-    args = {"train_batch_size": 4096, "max_steps": arguments.curve_steps, "warmup_steps": 2000}
-    args |= {"scheduler": "constant_schedule_with_warmup", "group_by": ("type",)}
-    args |= {"evaluate_during_training": True, "evaluate_during_training_steps": every}
-    sizes = (1, 2, 16) if arguments.quick else tuple(arguments.curve_sizes)
-    args |= {"logging_steps": 50, **settings}
-    model = new_model(dataset.codec.vocabulary, sizes, arguments.device, **args)
+    settings = {
+        "train_batch_size": 4096,
+        "warmup_steps": 2000,
+        "scheduler": "constant_schedule_with_warmup",
+        "max_steps": arguments.curve_steps,
+        "evaluate_during_training": True,
+        "logging_steps": 50,
+        "group_by": ("type",),
+        "evaluate_during_training_steps": 1 if arguments.quick else 100,
+        "sizes": TINY if arguments.quick else arguments.curve_sizes,
+        **settings,
+    }
+    model = new_model(dataset.codec.vocabulary, arguments.device, **settings)
     points, end = [], time.monotonic() + seconds
 
     def report(event: dict) -> None:
@@ -180,10 +177,6 @@ def curve(dataset, folder: Path, arguments, seconds: float, settings: dict) -> l
     with contextlib.suppress(TimeIsOver):
         model.train_model(dataset.train.records, dataset.test.records, folder, report=report)
     return points
-
-
-def groups(points: list[dict]) -> list[str]:
-    return list(points[-1]["eval"])
 
 
 def draw(curves: dict[str, list[dict]], file: Path) -> None:

@@ -1,12 +1,14 @@
-"""Run the commands whose output README and docs/ show, and keep what they print in outputs.json.
+"""Run the commands of docs/outputs.json again and keep there what they print, as the pages show it.
 
-They run in a clone of the last commit, in the order given here: minutes on two cores.
+They run in a clone of the last commit, in the file's order: minutes on two cores. To add one, add
+its page, the folder it runs in and the command to the file.
 `tests/test_docs.py` compares the pages with the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import shutil
@@ -15,56 +17,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from coverage_principle.cli import run
+from coverage_principle.cli import command_parser, run
 from coverage_principle.data import write_json
 from coverage_principle.errors import InputError
 from coverage_principle.paths import repository_root
 
 FILE = repository_root() / "docs" / "outputs.json"
 
-_NAME = "twohop.50.10000.diff-f12.inf"
-_COVERAGE = f"python determine_coverage.py --data_dir data/{_NAME}"
-_QUICKSTART = "results/quickstart/runs/419ebd407491/model"
-_REQUIRED = "python script/required_data.py --num_tokens"
-
-#: The page that shows the output, the folder that the command runs in, and the command.
-EXAMPLES = (
-    (
-        "README.md",
-        "dataset_generation",
-        "python twohop.py --num_tokens 50 --max_train_data_num 10000 --default_seen_ratio 0.7 "
-        "--test_size_for_type 2000 --seed 42",
-    ),
-    ("README.md", ".", f"{_COVERAGE}/ --min_evidence 1 --k_sweep"),
-    ("README.md", ".", f"bash script/train.sh {_NAME} 0.1 8 12 cpu 42 --max_steps 2"),
-    ("docs/coverage.md", ".", f"{_COVERAGE} --min_evidence 2 --scope domain"),
-    ("docs/coverage.md", ".", f'{_COVERAGE} --explain "<t_42><t_21><t_19>"'),
-    ("docs/coverage.md", ".", f"{_COVERAGE} --min_evidence 3 --suggest 500"),
-    (
-        "docs/required_data.md",
-        ".",
-        f"{_REQUIRED} 50,70,100,150,200 --seeds {','.join(map(str, range(42, 52)))}",
-    ),
-    (
-        "docs/required_data.md",
-        ".",
-        f"{_REQUIRED} 50 --seeds {','.join(map(str, range(100)))} --output_dir results/hundred",
-    ),
-    (None, ".", "bash script/quickstart.sh --no-install"),
-    (
-        "README.md",
-        "circuit_analysis/hierarchical/2-hop",
-        f"python collapse_analysis_2-hop.py --ckpt {_QUICKSTART}/final_checkpoint "
-        "--layer_pos_pairs all --save_dir ./results/cosine_analysis --atomic_idx 1 --mode residual",
-    ),
-    (
-        "README.md",
-        "circuit_analysis/hierarchical/2-hop",
-        f"python causal_tracing_2-hop.py --model_dir {_QUICKSTART} --step_list final_checkpoint "
-        "--metric_type rank",
-    ),
-    ("docs/circuit_analysis.md", ".", f"python circuit_analysis/lens.py --model_dir {_QUICKSTART}"),
-)
+#: Makes the runs that commands on ``results/quickstart`` read.
+QUICKSTART = "bash script/quickstart.sh --no-install"
 #: Files of the clone that pages show, and where they lie here.
 KEPT = {
     "results/required_data/required_twohop_b_seen-0.7.json": "docs/results/required_data",
@@ -74,25 +35,17 @@ KEPT = {
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-
-
 def main(_: argparse.Namespace) -> None:
     root = repository_root()
+    records = json.loads(FILE.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / root.name
         subprocess.run(["git", "clone", "--quiet", root, clone], check=True)
-        records = []
-        for page, where, command in EXAMPLES:
-            print(f"$ {command}", flush=True)
-            output = printed(command, clone / where, clone)
-            if page is not None:
-                records.append(
-                    {"page": page, "folder": where, "command": command, "output": output}
-                )
+        for record in records:
+            command = record["command"]
+            if "results/quickstart" in command and not (clone / "results/quickstart").exists():
+                printed(QUICKSTART, clone, clone)
+            record["output"] = printed(command, clone / record["folder"], clone)
         for source, target in KEPT.items():
             shutil.copy(clone / source, root / target)
     write_json(FILE, records)
@@ -101,19 +54,15 @@ def main(_: argparse.Namespace) -> None:
 
 def printed(command: str, folder: Path, clone: Path) -> list[str]:
     """The lines that a command prints; what it says on the error stream is passed through."""
+    print(f"$ {command}", flush=True)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    finished = subprocess.run(
-        shlex.split(command),
-        cwd=folder,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(clone)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(clone)}
+    options = {"cwd": folder, "env": env, "stdout": subprocess.PIPE, "text": True}
+    finished = subprocess.run(shlex.split(command), check=False, **options)
     if finished.returncode:
         raise InputError(f"{command} ended with exit code {finished.returncode}")
     return [line.rstrip() for line in finished.stdout.splitlines()]
 
 
 if __name__ == "__main__":
-    run(build_parser(), main)
+    run(command_parser(__doc__), main)
