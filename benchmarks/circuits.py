@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from common import benchmark_parser, measure, show_tables, timed
 
-from coverage_principle.cli import command_parser, run
+from coverage_principle.cli import run
 
 AMOUNTS = {
     "--items": (2000, "items to trace"),

@@ -23,7 +23,7 @@ from pathlib import Path
 from common import benchmark_parser, describe_machine, measure, write_figures
 from training import SMALL, new_model, our_step, seconds_of
 
-from coverage_principle.cli import command_parser, positive, run, table
+from coverage_principle.cli import positive, run, table
 
 PUBLISHED, TINY = (8, 12, 768), (1, 2, 16)
 
