@@ -43,8 +43,6 @@ def make_report(folder: Path) -> Path:
     return target
 
 
-# ------------------------------------------------------------------------------------------ a run
-
 _CAPTIONS = (
     "Answer accuracy by type over training. Dotted: chance.",
     "type_0 accuracy over training by k-cutoff, groups of at least 20 items.",
@@ -100,9 +98,6 @@ def _number(value: float | None) -> str:
 def _words(content: Mapping) -> dict[str, str]:
     """Nested settings by their dotted names, each value as text."""
     return {name: json.dumps(value) for name, value in dotted(content).items()}
-
-
-# ---------------------------------------------------------------------------------------- a sweep
 
 
 def _sweep_page(folder: Path) -> str:
@@ -174,9 +169,6 @@ def _settings(records: Sequence[Mapping]) -> tuple[list[list[str]], list[str]]:
     same = [[n, flat[0][n]] for n in names if len({one.get(n) for one in flat}) == 1]
     shared = {name for name, _ in same}
     return same, [name for name in names if name not in shared]
-
-
-# ----------------------------------------------------------------------------------- the quickstart
 
 
 def quickstart_report(sweep: Sweep, runs: Sequence[RunSettings], preset: str) -> tuple[dict, Path]:

@@ -41,9 +41,7 @@ class LauncherSettings(Settings):
         None, "runs at a time (default, local: one a GPU or core; slurm: 16)", parse=positive
     )
     gpus: str = setting(
-        "",
-        "local: GPUs to deal out, such as 0,1; with more jobs, runs share a GPU",
-        metavar="LIST",
+        "", "local: GPUs to deal out, such as 0,1; with more jobs, runs share a GPU", metavar="LIST"
     )
     slurm: tuple[str, ...] = setting(
         (),

@@ -33,9 +33,6 @@ def label_only(axis, label: str, *form: str, **style: object) -> None:
     axis.plot([], [], *form, label=label, **style)
 
 
-# -------------------------------------------------------------------------- accuracies over seeds
-
-
 def accuracy_axis(axis, title: str, chance: float, *, over: str = "step") -> None:
     """An axis of accuracies from 0 to 1 over training, or something else; chance is dotted."""
     axis.axhline(chance, color="grey", linewidth=1, linestyle=":", label="chance")
@@ -83,9 +80,6 @@ def bars_of_seeds(
                 axis.plot([place] * len(values), values, "k.", markersize=4)
     shown = [name.replace(", ", ",\n") for name in names]
     axis.set_xticks(range(len(shown)), shown, fontsize=8)
-
-
-# ------------------------------------------------------------------------------------- power laws
 
 
 def tokens_axis(axis, sizes: Iterable[int], title: str, ylabel: str) -> None:

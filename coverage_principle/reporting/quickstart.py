@@ -134,9 +134,6 @@ def _tracing_peak(run: Mapping) -> str:
     return f"{100 * rate:.0f} % (layer {layer}, {slot})"
 
 
-# ------------------------------------------------------------------------------------- the page
-
-
 def write_report(summary: Mapping, folder: Path) -> Path:
     """Draw the figures, write ``summary.json`` and the self-contained ``report.html``; its path."""
     figures = _draw(summary, folder / "figures")

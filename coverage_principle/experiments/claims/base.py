@@ -63,9 +63,6 @@ class Claim:
     draw: Callable[[Mapping, Path], list[Path]]
 
 
-# ------------------------------------------------------------------------------------------- runs
-
-
 def training(scale: str, **changes: object) -> dict[str, object]:
     """The training settings of a scale, with a claim's own on top."""
     if scale not in SCALES:
@@ -146,9 +143,6 @@ def tested(sweep: Sweep, run: RunSettings) -> tuple[Dataset, list[dict], np.ndar
     items = read_json(sweep.folder(run) / "all_items.json")
     correct = np.array([item["model_output"] == item["target_text"] for item in items])
     return load_dataset(sweep.dataset(run)), items, correct
-
-
-# ----------------------------------------------------------------------------------------- results
 
 
 def write_result(

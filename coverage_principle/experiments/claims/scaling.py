@@ -116,9 +116,6 @@ def first_guess(series: Series, size: int) -> float:
     return series.start * (size / series.sizes[0]) ** _GUESS
 
 
-# ----------------------------------------------------------------------------------------- search
-
-
 def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunSettings:
     """The training that tells whether ``amount`` items are enough."""
     data = {
@@ -235,9 +232,6 @@ def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, .
     return found
 
 
-# ------------------------------------------------------------------------------ words and tables
-
-
 def find(numbers: Mapping) -> list[str]:
     """The exponent of each series, what is left open, and what coverage alone asks for."""
     sentences = []
@@ -333,9 +327,6 @@ def tables(numbers: Mapping) -> list[Table]:
         )
         result.append(Table(title, ["task", "|X|", *(f"k = {k}" for k in first["k"])], rows))
     return result
-
-
-# ----------------------------------------------------------------------------------------- figure
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
