@@ -60,18 +60,8 @@ def start_command(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     argv = [str(repository_root() / script), *map(str, arguments)]
-    process = context.Process(
-        target=_be_command,
-        args=(
-            argv,
-            str(cwd or repository_root()),
-            dict(environment or {}),
-            threads,
-            out,
-            err or out,
-            lock,
-        ),
-    )
+    where = str(cwd or repository_root()), dict(environment or {}), threads, out, err or out, lock
+    process = context.Process(target=_be_command, args=(argv, *where))
     with _GUARD:
         process.start()
     return process

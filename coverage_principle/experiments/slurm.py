@@ -15,7 +15,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -223,7 +223,8 @@ class Job:
         except Interrupted:
             # After the end of its grace a preempted job is requeued, but not if it has left before.
             until = time.monotonic() + _END_S
-            while place.stop.is_set() and _in_slurm() and time.monotonic() < until:
+            in_slurm = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
+            while place.stop.is_set() and in_slurm and time.monotonic() < until:
                 time.sleep(1.0)
             raise
 
@@ -247,11 +248,8 @@ def queue() -> dict[str, str] | None:
     """
     command = ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i %T"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    return None if asked.returncode else _states(asked.stdout.splitlines())
-
-
-def _states(lines: Iterable[str]) -> dict[str, str]:
-    return {job: state.lower() for job, state in map(str.split, lines)}
+    lines = map(str.split, asked.stdout.splitlines())
+    return None if asked.returncode else {job: state.lower() for job, state in lines}
 
 
 def _value(given: object) -> object:
@@ -260,10 +258,6 @@ def _value(given: object) -> object:
         return json.loads(given) if isinstance(given, str) else given
     except json.JSONDecodeError:
         return given
-
-
-def _in_slurm() -> bool:
-    return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
 
 
 def _cores() -> int:

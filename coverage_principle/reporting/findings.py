@@ -57,11 +57,10 @@ def accuracy_against_k(size: int, table: Mapping[int, tuple[float, int]]) -> str
         f"from {low[1]:.2f} over items of k-cutoff {low[0]} to {high[1]:.2f} over items of "
         f"k-cutoff {high[0]} (Cochran-Armitage z = {z:.1f})"
     )
-    if z > _CLEAR_Z:
-        return f"With {size:,} training items, accuracy climbs with the k-cutoff, {ends}."
-    if z < -_CLEAR_Z:
-        return f"With {size:,} training items, accuracy FALLS with the k-cutoff, {ends}."
-    return f"With {size:,} training items, no clear trend over the k-cutoff: {ends}."
+    words = "no clear trend over the k-cutoff:"
+    if abs(z) > _CLEAR_Z:
+        words = f"accuracy {'climbs' if z > 0 else 'FALLS'} with the k-cutoff,"
+    return f"With {size:,} training items, {words} {ends}."
 
 
 def k_sweep(size: int, sweep: Mapping[str, Sequence[float]]) -> str:
@@ -69,9 +68,7 @@ def k_sweep(size: int, sweep: Mapping[str, Sequence[float]]) -> str:
     at = {int(k): percent for k, (_, percent) in sweep.items()}
     half = max((k for k, percent in at.items() if percent >= 50), default=0)
     text = f"With {size:,} training items, {at[1]:.0f} % of type_0 items are covered at k = 1"
-    if half > 1:
-        return text + f", and at least half of them up to k = {half}."
-    return text + "."
+    return text + (f", and at least half of them up to k = {half}." if half > 1 else ".")
 
 
 def clustering(size: int, cells: Sequence[Mapping], *, value: str) -> str:

@@ -48,9 +48,7 @@ def _numbers(outputs: Mapping[str, Path]) -> dict:
     metadata, history = read_json(outputs["metadata"]), RunFolder(outputs["model"]).evaluations()
     clusters, traces = read_json(outputs["cluster"]), read_json(outputs["trace"])
     return {
-        "data": {
-            key: metadata[key] for key in ("counts", "compositions", "primitives", "arguments")
-        },
+        "data": {k: metadata[k] for k in ("counts", "compositions", "primitives", "arguments")},
         "history": [{key: e[key] for key in ("step", "eval")} for e in history],
         "accuracy": history[-1]["eval"],
         "clustering": {
@@ -212,18 +210,15 @@ def _data_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     columns = []
     for run in summary["sizes"].values():
         data = run["data"]
-        columns.append(
-            {
-                "training items": f"{data['counts']['train']:,}",
-                "trainable compositions": f"{data['compositions']['trainable']:,}",
-            }
-            | {
-                f"facts of {one['name']} used in training": f"{one['seen_in_train']:,} of "
-                f"{one['facts']:,}"
-                for one in data["primitives"]
-            }
-            | {f"test items, {t}": f"{count:,}" for t, count in data["counts"]["test"].items()}
-        )
+        column = {
+            "training items": f"{data['counts']['train']:,}",
+            "trainable compositions": f"{data['compositions']['trainable']:,}",
+        }
+        for one in data["primitives"]:
+            used = f"{one['seen_in_train']:,} of {one['facts']:,}"
+            column[f"facts of {one['name']} used in training"] = used
+        tests = data["counts"]["test"].items()
+        columns.append(column | {f"test items, {kind}": f"{count:,}" for kind, count in tests})
     return _header(summary), [[row, *(c[row] for c in columns)] for row in columns[0]]
 
 

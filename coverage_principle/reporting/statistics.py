@@ -70,13 +70,9 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
 
     fit = stats.linregress(np.log(x), np.log(y))
     half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
-    return PowerLaw(
-        math.exp(fit.intercept),
-        float(fit.slope),
-        float(fit.slope) - half,
-        float(fit.slope) + half,
-        float(fit.rvalue) ** 2,
-    )
+    slope = float(fit.slope)
+    factor = math.exp(fit.intercept)
+    return PowerLaw(factor, slope, slope - half, slope + half, float(fit.rvalue) ** 2)
 
 
 def power_law_through(points: Sequence[tuple[float, float]]) -> dict[str, float] | None:
@@ -106,9 +102,8 @@ class Mean:
         return self.high is not None and self.high < 0
 
     def __str__(self) -> str:
-        if self.low is None:
-            return f"{self.mean:.2f}"
-        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
+        interval = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
+        return f"{self.mean:.2f}{interval}"
 
 
 def mean_of(values: Sequence[float]) -> Mean:

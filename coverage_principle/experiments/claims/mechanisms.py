@@ -48,15 +48,14 @@ SHARED = {
     "one function, one block twice": (_ONE, {**_TWICE, "n_layer": 1}),
 }
 
-PROPERTY_GROUPS = {
-    "inside": "type_0: both calls seen",
+_INSIDE = {"inside": "type_0: both calls seen"}
+PROPERTY_GROUPS = _INSIDE | {
     "f1_mirror": "f1 call unseen, its mirror seen",
     "f1_no_mirror": "f1 call unseen, mirror unseen",
     "f2_mirror": "f2 call unseen, its mirror seen",
     "f2_no_mirror": "f2 call unseen, mirror unseen",
 }
-SHARED_GROUPS = {
-    "inside": "type_0: both calls seen",
+SHARED_GROUPS = _INSIDE | {
     "f1_elsewhere": "f1 call unseen, but seen in hop 2",
     "f1_nowhere": "f1 call unseen in both hops",
     "f2_elsewhere": "f2 call unseen, but seen in hop 1",

@@ -74,12 +74,8 @@ _STARTS = {
 }
 #: The generator of a task where it has another name, and how tasks are called in figures.
 _SCRIPTS = {"parallel2hop": "parallel-twohop"}
-TITLES = {
-    "twohop": "2-hop",
-    "parallel2hop": "parallel 2-hop",
-    "threehop": "3-hop",
-    "fivehop": "5-hop",
-}
+TITLES = {"twohop": "2-hop", "parallel2hop": "parallel 2-hop"}
+TITLES |= {"threehop": "3-hop", "fivehop": "5-hop"}
 
 
 @dataclass(frozen=True)
@@ -118,12 +114,8 @@ def first_guess(series: Series, size: int) -> float:
 
 def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunSettings:
     """The training that tells whether ``amount`` items are enough."""
-    data = {
-        "num_tokens": size,
-        "max_train_data_num": amount,
-        "atomic_facts": "none",
-        "test_size_for_type": _TEST_SIZE,
-    }
+    data = {"num_tokens": size, "max_train_data_num": amount, "atomic_facts": "none"}
+    data |= {"test_size_for_type": _TEST_SIZE, **({"cot": True} if series.cot else {})}
     rule = {
         "stop_when": f"type_0:{series.score}>={ACCURACY}",
         "patience_epochs_after_fit": EPOCHS,
@@ -133,7 +125,7 @@ def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunS
     settings = {
         "task": _SCRIPTS.get(series.task, series.task),
         "seed": seed,
-        "data": {**data, "cot": True} if series.cot else data,
+        "data": data,
         "train": training(scale, **{**_TRAIN[scale], **series.train, **rule}),
     }
     label = f"{series.task}{' CoT' if series.cot else ''} |X|={size} N={amount} seed={seed}"
@@ -150,13 +142,9 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
         run = trial(series, scale, size, seed, amount)
         record = finished(sweep.submit(run), run.label)
         accuracy = record["scores"]["type_0"][series.score]
-        trials[amount] = {
-            "run": run.id,
-            "accuracy": accuracy,
-            "steps": record["steps"],
-            "epochs": record["epochs"],
-            "train_accuracy": record["scores"]["train_inferred"]["answer_accuracy"],
-        }
+        took = {name: record[name] for name in ("steps", "epochs")}
+        fitted = record["scores"]["train_inferred"]["answer_accuracy"]
+        trials[amount] = {"run": run.id, "accuracy": accuracy, **took, "train_accuracy": fitted}
         return accuracy >= ACCURACY
 
     start = round(first_guess(series, size))
@@ -170,9 +158,7 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
 def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) -> dict:
     """Every series at every size and seed, side by side as far as the launcher allows."""
     series, seeds = plan(scale), _SEEDS[scale]
-    wanted = [
-        (name, size, seed) for name in series for size in series[name].sizes for seed in seeds
-    ]
+    wanted = [(name, n, seed) for name, one in series.items() for n in one.sizes for seed in seeds]
     wanted.sort(key=lambda point: -point[1])  # at the end no long search is left alone
 
     def search(point: tuple[str, int, int]) -> dict:
