@@ -37,9 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=int, default=42, help="of data, initial weights and order (default: 42)")
     add(
-        "--output_dir",
-        default=None,
-        help="where everything goes (default: results/quickstart in the repository)",
+        "--output_dir", help="where everything goes (default: results/quickstart in the repository)"
     )
     return parser
 

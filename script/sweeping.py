@@ -110,11 +110,10 @@ def watch(sweep, work: Callable[[], object], news: queue.SimpleQueue | None = No
     last, ended = 0.0, False
     while not ended:
         ended = outcome.done()  # before the news is read, so that none is missed
-        if news is not None and not news.empty():
-            if screen:
-                screen.draw([])
-            while not news.empty():
-                print(news.get(), flush=True)
+        if screen and news is not None and not news.empty():
+            screen.draw([])
+        while news is not None and not news.empty():
+            print(news.get(), flush=True)
         if ended:
             break
         if screen:

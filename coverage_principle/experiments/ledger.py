@@ -64,8 +64,8 @@ class Ledger:
 
 def _flat(record: Mapping[str, object]) -> dict[str, object]:
     """One row: settings as ``data.num_tokens``, accuracies as ``answer_accuracy.type_0``."""
-    row = {key: record.get(key, "") for key in ("run", "label", "status", "stage", "error")}
     settings = record["settings"]
+    row = {key: record.get(key, "") for key in ("run", "label", "status", "stage", "error")}
     row["task"] = settings["task"]
     for section in ("data", "train"):
         for name, value in (settings[section] or {}).items():

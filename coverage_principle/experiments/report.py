@@ -67,14 +67,11 @@ def _run_page(folder: Path, model: RunFolder) -> str:
     blocks = [html.heading("Last evaluation"), html.table(["group", *names], rows, sortable=True)]
     blocks.append(html.heading("Over training"))
     blocks += [html.figure(path, [caption]) for path, caption in shown]
-    evaluations = [
-        [
-            f"{event['step']:,}",
-            _number(event["train_loss"]),
-            *(f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"]),
-        ]
-        for event in history
-    ]
+    evaluations = []
+    for event in history:
+        scores = (f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"])
+        loss = event["train_loss"]
+        evaluations.append([f"{event['step']:,}", "-" if loss is None else f"{loss:.4f}", *scores])
     blocks += [
         html.heading("Evaluations"),
         html.table(["step", "training loss", *types], evaluations, sortable=True),
@@ -84,15 +81,9 @@ def _run_page(folder: Path, model: RunFolder) -> str:
     for log in sorted((folder / "logs").glob("*.log")) if (folder / "logs").is_dir() else []:
         first = log.read_text(encoding="utf-8", errors="replace").splitlines()[:1]
         blocks.append(html.code(first))
-    lead = (
-        f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps, on "
-        f"{config['device']}."
-    )
+    size = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
+    lead = f"{size}, on {config['device']}."
     return html.page(f"Training run: {name}", lead, blocks)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _words(content: Mapping) -> dict[str, str]:

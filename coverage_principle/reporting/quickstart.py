@@ -30,16 +30,9 @@ def collect(
     files) and ``model`` (the folder of the training), ``k_sweeps`` to its coverage at each k.
     ``commands`` and ``seconds`` tell what was run and how long each stage took.
     """
-    summary = {
-        "settings": dict(settings),
-        "chance": 1 / settings["num_tokens"],
-        "commands": list(commands),
-        "seconds": dict(seconds),
-        "sizes": {
-            str(size): {"k_sweep": k_sweeps[size], **_numbers(outputs)}
-            for size, outputs in runs.items()
-        },
-    }
+    sizes = {str(n): {"k_sweep": k_sweeps[n], **_numbers(outputs)} for n, outputs in runs.items()}
+    summary = {"settings": dict(settings), "chance": 1 / settings["num_tokens"]}
+    summary |= {"commands": list(commands), "seconds": dict(seconds), "sizes": sizes}
     return {**summary, "findings": [s for group in _sentences(summary).values() for s in group]}
 
 
@@ -58,10 +51,7 @@ def _numbers(outputs: Mapping[str, Path]) -> dict:
         "tracing": {
             "metric": traces["metric"],
             "num_layers": traces["num_layers"],
-            "checkpoints": {
-                name: {"id_test": splits["id_test"]}
-                for name, splits in traces["checkpoints"].items()
-            },
+            "checkpoints": {n: {"id_test": s["id_test"]} for n, s in traces["checkpoints"].items()},
         },
     }
 
@@ -71,14 +61,13 @@ def _sentences(summary: Mapping) -> dict[str, list[str]]:
     shown: dict[str, list[str]] = {}
     for size, run in summary["sizes"].items():
         n, value, traced = int(size), run["clustering"]["value"], run["tracing"]
+        last = traced["num_layers"]
         for name, sentence in {
             "k_sweep": findings.k_sweep(n, run["k_sweep"]),
             "types": findings.generalisation(n, run["accuracy"], chance=summary["chance"]),
             "k_cutoff": findings.accuracy_against_k(n, accuracy_by_k(run["accuracy"])),
             "clustering": findings.clustering(n, run["clustering"]["cells"], value=value),
-            "tracing": findings.tracing(
-                n, _traced(traced), value=value, last_layer=traced["num_layers"]
-            ),
+            "tracing": findings.tracing(n, _traced(traced), value=value, last_layer=last),
         }.items():
             shown.setdefault(name, []).append(sentence)
     return shown
@@ -134,10 +123,8 @@ def _tracing_peak(run: Mapping) -> str:
 
 def write_report(summary: Mapping, folder: Path) -> Path:
     """Draw the figures, write ``summary.json`` and the self-contained ``report.html``; its path."""
-    figures = _draw(summary, folder / "figures")
-    shown = _sentences(summary)
+    figures, shown = _draw(summary, folder / "figures"), _sentences(summary)
     settings = summary["settings"]
-    header, rows = summary_table(summary)
     sizes = " and ".join(f"{int(size):,}" for size in summary["sizes"])
     lead = (
         f"A 2-hop task of {settings['num_tokens']} tokens, b = f1(x1, x2) and t = f2(b, x3), with "
@@ -146,7 +133,7 @@ def write_report(summary: Mapping, folder: Path) -> Path:
         f"each for {settings['max_steps']:,} steps of {settings['train_batch_size']} "
         f"(seed {settings['seed']}). Which unseen compositions does it answer, and how?"
     )
-    blocks = [html.table(header, rows)]
+    blocks = [html.table(*summary_table(summary))]
     if settings["preset"] == "tiny":
         blocks.append(
             html.text("The tiny preset only checks that everything runs: expect no effect in it.")
@@ -231,10 +218,8 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
         for title, run in runs.items()
         for split, about in _SPLITS.items()
     }
-    traced = {
-        f"{title}, {_SPLITS['id_test']}": _traced(run["tracing"])["cells"]
-        for title, run in runs.items()
-    }
+    tested = _SPLITS["id_test"]
+    traced = {f"{title}, {tested}": _traced(run["tracing"])["cells"] for title, run in runs.items()}
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
     by_type, *by_k = accuracy_figures(histories, folder, chance=summary["chance"])
     shown = METRICS["rank"].shown

@@ -110,15 +110,15 @@ def find(numbers: Mapping) -> list[str]:
         difference = mean_difference(found["k_cutoff"], found["neighbours"])
         if difference is None:
             continue
+        words = (
+            f"The difference between k-cutoff and counting neighbours is {difference}, not clear "
+            "over these seeds."
+        )
         if difference.above_zero:
-            sentences.append("The k-cutoff predicts clearly better than counting neighbours.")
+            words = "The k-cutoff predicts clearly better than counting neighbours."
         elif difference.below_zero:
-            sentences.append("Counting neighbours predicts clearly better than the k-cutoff.")
-        else:
-            sentences.append(
-                "The difference between k-cutoff and counting neighbours is "
-                f"{difference}, not clear over these seeds."
-            )
+            words = "Counting neighbours predicts clearly better than the k-cutoff."
+        sentences.append(words)
     return sentences
 
 

@@ -110,10 +110,9 @@ def measured(
     }
     futures = dict(zip(runs, sweep.submit_all(list(runs.values())), strict=True))
     records = {name: finished(future, "/".join(name)) for name, future in futures.items()}
-    found: dict[str, dict[str, dict]] = {}
+    found: dict[str, dict[str, dict]] = {name: {} for name in variants}
     for (name, seed), run in runs.items():
-        of_seed = {"run": run.id, **measure(run, records[name, seed])}
-        found.setdefault(name, {})[seed] = of_seed
+        found[name][seed] = {"run": run.id, **measure(run, records[name, seed])}
     return found
 
 
@@ -179,7 +178,7 @@ def write_result(
 
 def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
     """A result as Markdown: what was found, figure, tables, and how it was made."""
-    machine_words = ", ".join(str(value) for value in result["machine"].values())
+    machine_words = ", ".join(map(str, result["machine"].values()))
     package_words = ", ".join(f"{name} {v}" for name, v in result["versions"].items())
     lines = [f"# {result['title']}", "", f"*Published:* {result['published']}", ""]
     lines += [f"*Here (scale {result['scale']}):*", ""]
@@ -187,9 +186,8 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
     lines += [f"![{result['title']}]({figure})", ""]
     for table in tables:
         lines += [f"**{table.title}**", "", "| " + " | ".join(table.header) + " |"]
-        lines.append("|" + "---|" * len(table.header))
-        lines += ["| " + " | ".join(row) + " |" for row in table.rows]
-        lines.append("")
+        rows = ["| " + " | ".join(row) + " |" for row in table.rows]
+        lines += ["|" + "---|" * len(table.header), *rows, ""]
     lines.append(
         f"Made by `{result['command']}`: {result['runs']:,} runs, "
         f"{result['compute_seconds'] / 60:,.0f} minutes of computing on {machine_words} "

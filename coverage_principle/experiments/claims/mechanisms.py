@@ -147,9 +147,8 @@ def find(numbers: Mapping) -> list[str]:
             )
             found = _comparison(by_property, family, f"{hop}_mirror", f"{hop}_no_mirror", words)
             sentences += [found[1]] if found else []
-    random, modular = (
-        accuracies(by_property, family, "f1_no_mirror") for family in ("random", "modular")
-    )
+    families = ("random", "modular")
+    random, modular = (accuracies(by_property, family, "f1_no_mirror") for family in families)
     if random and modular:
         sentences.append(
             f"Where not even the mirror was seen, modular f1 gives {rate_of(modular)}, random f1 "

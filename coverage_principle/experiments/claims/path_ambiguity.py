@@ -20,12 +20,8 @@ PUBLISHED = (
 )
 
 SIZES = base.by_scale(180, 3000, 50000, 50000)
-TASKS_OF = {
-    "2-hop": ("twohop", False),
-    "non-tree": ("nontree", False),
-    "2-hop, CoT": ("twohop", True),
-    "non-tree, CoT": ("nontree", True),
-}
+TASKS_OF = {"2-hop": ("twohop", False), "non-tree": ("nontree", False)}
+TASKS_OF |= {f"{name}, CoT": (task, True) for name, (task, _) in TASKS_OF.items()}
 #: What states are grouped by, and where: at x3 no state holds the token x2 by itself, so it
 #: clusters by (b, x2) only if x2 was brought there.
 KEYS = ("b", "b,x2")
@@ -67,13 +63,8 @@ def _iicg(folder: Path, key: str) -> dict:
         metrics = read_json(file)
         if metrics["grouped_by"]["value"] != key:
             continue
-        inside = [
-            cell
-            for cell in metrics["cells"]
-            if cell["split"] == "id_test"
-            and not cell["after_ln_f"]
-            and cell["iicg_balanced"] is not None
-        ]
+        split = [c for c in metrics["cells"] if c["split"] == "id_test" and not c["after_ln_f"]]
+        inside = [cell for cell in split if cell["iicg_balanced"] is not None]
         here = [cell for cell in inside if cell["slot"] == SLOT]
         best = max(here, key=lambda cell: cell["iicg_balanced"])
         baseline = best["iicg_balanced_permuted"]
@@ -81,9 +72,7 @@ def _iicg(folder: Path, key: str) -> dict:
             "peak": best["iicg_balanced"],
             "layer": best["layer"],
             "permuted": baseline["mean"] if baseline else None,
-            "cells": {
-                f"layer {cell['layer']}, {cell['slot']}": cell["iicg_balanced"] for cell in inside
-            },
+            "cells": {f"layer {c['layer']}, {c['slot']}": c["iicg_balanced"] for c in inside},
         }
     raise InputError(f"{folder} holds no clustering by {key}")
 

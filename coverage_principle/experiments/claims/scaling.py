@@ -26,16 +26,13 @@ from coverage_principle.reporting.required_data import summarise
 from coverage_principle.reporting.statistics import power_law_through
 from coverage_principle.tasks import TASKS
 
-#: The rule of the published code: this accuracy on type_0, within so many epochs after the training
-#: items reached it.
+#: The published rule: this accuracy on type_0, within so many epochs after the training items' own.
 ACCURACY, EPOCHS = 0.99, 100
 #: The largest share of the trainable compositions that is tried: some must stay unseen.
 _MOST = 0.95
-#: By how much N changes until the required amount lies between two trials; at the scale cpu one
-#: bisection of such a stride is within the tolerance.
+#: By how much N changes until two trials enclose it; at cpu one bisection is then within tolerance.
 _STRIDE = 1.25
-#: From the smallest |X| on, searches begin at N that grows with this power of |X|: rather too low
-#: than too high, since trials that are too small are short.
+#: Searches begin at N that grows with this power of |X|: rather too low, as such trials are short.
 _GUESS = 2.0
 #: The share of items that coverage alone asks for, and at which k.
 _COVERED, _KS = 0.99, (1, 2, 3)
@@ -45,12 +42,8 @@ _TEST_SIZE = 300
 _TRAIN: dict[str, dict[str, object]] = {
     "tiny": {"max_steps": 200},
     "cpu": {
-        "train_batch_size": 128,
-        "learning_rate": 1.4e-3,
-        "weight_decay": 0.5,
-        "warmup_steps": 100,
-        "max_steps": 20000,
-        "eval_steps": 50,
+        **{"train_batch_size": 128, "learning_rate": 1.4e-3, "weight_decay": 0.5},
+        **{"warmup_steps": 100, "max_steps": 20000, "eval_steps": 50},
     },
     "gpu": {"train_batch_size": 2048, "max_steps": 20000, "eval_steps": 100, "warmup_steps": 500},
     "paper": {},
@@ -168,9 +161,7 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
         found = dict(zip(wanted, pool.map(search, wanted), strict=True))
     by_series = {}
     for name, one in series.items():
-        at = {
-            str(size): {str(seed): found[name, size, seed] for seed in seeds} for size in one.sizes
-        }
+        at = {str(n): {str(seed): found[name, n, seed] for seed in seeds} for n in one.sizes}
         fit = power_law_through(requirements(at))
         by_series[name] = {"published": one.published, "at": at, "fit": fit}
     return {
@@ -186,12 +177,8 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
 
 def requirements(at: Mapping[str, Mapping[str, Mapping]]) -> list[tuple[int, int]]:
     """``(|X|, required N)`` of every size and seed at which an N was enough."""
-    return [
-        (int(size), search["required"])
-        for size, seeds in at.items()
-        for search in seeds.values()
-        if search["required"]
-    ]
+    every = [(int(size), one["required"]) for size, seeds in at.items() for one in seeds.values()]
+    return [(size, required) for size, required in every if required]
 
 
 def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, ...]) -> dict:
@@ -275,18 +262,14 @@ def cut_off(numbers: Mapping) -> list[str]:
     """Trials whose training ended at its last step, so that N is not what they lacked."""
     sentences = []
     for name, series in numbers["series"].items():
-        failed = [
-            trial
-            for search in searches(series)
-            for trial in search["trials"].values()
-            if trial["accuracy"] < numbers["accuracy"]
-        ]
+        trials = [trial for search in searches(series) for trial in search["trials"].values()]
+        failed = [trial for trial in trials if trial["accuracy"] < numbers["accuracy"]]
         cut = sum(trial["steps"] >= numbers["max_steps"] for trial in failed)
         if cut:
             sentences.append(
                 f"{name}: {cut} of {len(failed)} trials that failed were cut off at step "
-                f"{numbers['max_steps']:,}, before the rule ended them; "
-                "longer training might have needed fewer items."
+                f"{numbers['max_steps']:,}, before the rule ended them; longer training might have "
+                "needed fewer items."
             )
     return sentences
 
