@@ -34,9 +34,8 @@ def make_report(folder: Path) -> Path:
     else:
         model = RunFolder(folder / "model" if (folder / "model").is_dir() else folder)
         if not model.settings():
-            raise InputError(
-                f"{folder} is neither a sweep (no {LEDGER}) nor a training run (no run_config.json)"
-            )
+            neither = f"neither a sweep (no {LEDGER}) nor a training run (no run_config.json)"
+            raise InputError(f"{folder} is {neither}")
         page = _run_page(folder, model)
     target = folder / PAGE
     write_text(target, page)
@@ -78,7 +77,7 @@ def _run_page(folder: Path, model: RunFolder) -> str:
         html.heading("Settings and environment"),
         html.table(["setting", "value"], list(_words(config).items())),
     ]
-    for log in sorted((folder / "logs").glob("*.log")) if (folder / "logs").is_dir() else []:
+    for log in sorted((folder / "logs").glob("*.log")):
         first = log.read_text(encoding="utf-8", errors="replace").splitlines()[:1]
         blocks.append(html.code(first))
     size = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
@@ -125,7 +124,7 @@ def _sweep_page(folder: Path) -> str:
 def _claim_blocks(claim: Mapping, folder: Path) -> list[str]:
     blocks = [html.heading(claim["title"]), html.text(f"Published: {claim['published']}")]
     blocks += [html.text(f"Here (scale {claim['scale']}):"), html.bullets(claim["findings"])]
-    blocks.append(html.figure(folder / "figure.png", [claim["title"]]))
+    blocks += [html.figure(folder / "figure.png", [claim["title"]])]
     for table in CLAIMS[claim["claim"]].tables(claim["numbers"]):
         blocks += [html.text(table.title), html.table(table.header, table.rows, sortable=True)]
     effort = f"{claim['runs']:,} runs, {claim['compute_seconds'] / 60:,.0f} minutes of computing"

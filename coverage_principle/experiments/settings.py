@@ -143,7 +143,7 @@ class RunSettings:
             stage
             for stage in STAGES.values()
             if shared in (None, stage.shared)
-            and (_section(sections, stage) is not None)
+            and _section(sections, stage) is not None
             and (stage.shared or self.train is not None)
         ]
 
@@ -170,9 +170,8 @@ class RunSettings:
             try:
                 command_parser(command.script).parse_args(command.arguments)
             except _Refused as refusal:
-                raise InputError(
-                    f"the settings of {command.name} are not those of {command.script}: {refusal}"
-                ) from None
+                where = f"{command.name} are not those of {command.script}"
+                raise InputError(f"the settings of {where}: {refusal}") from None
 
 
 class _Refused(Exception):
@@ -214,10 +213,8 @@ def flags(values: Flags) -> list[str]:
     for name, value in values.items():
         if value is None or value is False:
             continue
-        words.append(f"--{name}")
-        if value is not True:
-            many = isinstance(value, Sequence) and not isinstance(value, str)
-            words += map(str, value if many else [value])
+        many = isinstance(value, Sequence) and not isinstance(value, str)
+        words += [f"--{name}", *([] if value is True else map(str, value if many else [value]))]
     return words
 
 

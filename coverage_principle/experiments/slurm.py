@@ -68,9 +68,8 @@ class SlurmLauncher:
         self._root = Path(root).resolve()
         self._folder, self._known = self._root / "jobs" / "%j", self._root / "jobs" / "runs.json"
         self._local = cluster == "local"
-        self._executor = submitit.AutoExecutor(
-            folder=self._folder, cluster=cluster, slurm_max_num_timeout=_TURNS
-        )
+        own = {"cluster": cluster, "slurm_max_num_timeout": _TURNS}
+        self._executor = submitit.AutoExecutor(folder=self._folder, **own)
         try:
             self._executor.update_parameters(**self._parameters(jobs, options))
         # How submitit says that it does not know an option, or not its value.

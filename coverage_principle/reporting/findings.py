@@ -100,9 +100,8 @@ def clustering(size: int, cells: Sequence[Mapping], *, value: str) -> str:
 
 def peak(cells: Sequence[Mapping], split: str) -> Mapping | None:
     """The cell of a split with the largest IICG, without those after the final layer norm."""
-    found = [
-        c for c in cells if c["split"] == split and not c["after_ln_f"] and c["iicg"] is not None
-    ]
+    here = [c for c in cells if c["split"] == split and not c["after_ln_f"]]
+    found = [c for c in here if c["iicg"] is not None]
     return max(found, key=lambda c: c["iicg"], default=None)
 
 
@@ -179,7 +178,6 @@ def _pooled(levels, successes, totals):
             if sum(totals[j] for j in chosen) * 6 >= sum(totals):
                 break
         low, high = levels[min(chosen)], levels[max(chosen)]
-        name = str(low) if low == high else f"{low}-{high}"
         share = sum(successes[j] for j in chosen) / sum(totals[j] for j in chosen)
-        parts.append((name, share))
+        parts.append((str(low) if low == high else f"{low}-{high}", share))
     return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -129,9 +129,8 @@ def mean_difference(first: Sequence[float], second: Sequence[float]) -> Mean | N
 def rate_of(values: Sequence[float]) -> Mean:
     """``mean_of`` for shares: the interval is cut to [0, 1]."""
     found = mean_of(values)
-    if found.low is None:
-        return found
-    return Mean(found.mean, max(0.0, found.low), min(1.0, found.high), found.n)
+    cut = found.low is not None
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high)) if cut else found
 
 
 def auc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
