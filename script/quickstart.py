@@ -32,8 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--preset",
         choices=sorted(PRESETS),
         default="small",
-        help="small: shows the effects, two to four minutes on 2 cores; tiny: half a minute, shows "
-        "only that everything runs (default: small)",
+        help="small: shows the effects; tiny: only that everything runs (default: small)",
     )
     add("--seed", type=int, default=42, help="of data, initial weights and order (default: 42)")
     add(

@@ -36,8 +36,7 @@ def sweeping(
 ) -> Iterator:
     """A ``Sweep`` in ``root``; left in order: what runs is interrupted on an error or a signal.
 
-    ``arguments`` are those of ``launcher_flags``, or the settings themselves; ``report`` is a local
-    launcher's.
+    ``arguments`` are ``launcher_flags``'s or the settings; ``report`` is a local launcher's.
     """
     from coverage_principle.experiments import Sweep, make_launcher
 

@@ -40,8 +40,8 @@ class Workplace:
     """Where and how runs are carried out.
 
     ``root`` holds ``runs/ID/``, and in ``worlds/ID/`` the data sets and coverage that runs share.
-    ``environment`` is added to each command's.
-    ``threads`` limits torch in a command. Setting ``stop`` interrupts what is running.
+    ``environment`` is added to each command's, ``threads`` limits torch. Setting ``stop``
+    interrupts what is running.
     """
 
     root: Path

@@ -25,9 +25,8 @@ PAGE = "report.html"
 def make_report(folder: Path) -> Path:
     """Write ``report.html`` into a run's or a sweep's folder; its path.
 
-    A sweep holds ``results.jsonl`` and perhaps claims (folders with ``numbers.json``); a run holds
-    ``metrics.jsonl`` and ``run_config.json``, itself or in ``model/``. ``InputError`` if it is
-    neither.
+    A sweep holds ``results.jsonl`` and perhaps claims (folders with ``numbers.json``); a run, or
+    its ``model/``, ``metrics.jsonl`` and ``run_config.json``. ``InputError`` if it is neither.
     """
     if (folder / LEDGER).exists():
         page = _sweep_page(folder)
@@ -169,11 +168,9 @@ def quickstart_report(sweep: Sweep, runs: Sequence[RunSettings], preset: str) ->
     files, k_sweeps, commands, seconds = {}, {}, [], {}
     for run in runs:
         size = run.data["max_train_data_num"]
-        files[size] = {
-            "metadata": sweep.dataset(run) / "metadata.json",
-            "model": sweep.folder(run) / "model",
-            **{name: sweep.outputs(run, name)[0] for name in ("cluster", "trace")},
-        }
+        outputs = {name: sweep.outputs(run, name)[0] for name in ("cluster", "trace")}
+        model, metadata = sweep.folder(run) / "model", sweep.dataset(run) / "metadata.json"
+        files[size] = {"metadata": metadata, "model": model, **outputs}
         commands += [command.shown() for command in sweep.commands(run)]
         record = sweep.run(run)
         k_sweeps[size] = record["k_sweep"]

@@ -1,8 +1,7 @@
 """Sentences about a run, computed from its numbers.
 
-Each function states what the numbers show, and says so when they do not show it: an effect is only
-claimed where the intervals or the test behind it allow it. Accuracies come with their 95 % Wilson
-intervals.
+Each function states what the numbers show, or that they do not: an effect is only claimed where
+the intervals or the test behind it allow it. Accuracies have 95 % Wilson intervals.
 """
 
 from __future__ import annotations

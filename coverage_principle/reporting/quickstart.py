@@ -28,7 +28,6 @@ def collect(
 
     ``runs`` maps a training-set size to its outputs: ``metadata``, ``cluster``, ``trace`` (JSON
     files) and ``model`` (the folder of the training), ``k_sweeps`` to its coverage at each k.
-    ``commands`` and ``seconds`` tell what was run and how long each stage took.
     """
     sizes = {str(n): {"k_sweep": k_sweeps[n], **_numbers(outputs)} for n, outputs in runs.items()}
     summary = {"settings": dict(settings), "chance": 1 / settings["num_tokens"]}
@@ -143,8 +142,7 @@ def write_report(summary: Mapping, folder: Path) -> Path:
         blocks.append(html.heading(title))
         *before, last = figures[name] or [None]
         blocks += [html.figure(path, [_OVER_TRAINING]) for path in before]
-        if last is not None:
-            blocks.append(html.figure(last, shown[name]))
+        blocks += [] if last is None else [html.figure(last, shown[name])]
         blocks.append(html.text(reading))
     blocks += [
         html.heading("What was run"),

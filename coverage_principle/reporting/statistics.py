@@ -36,10 +36,8 @@ def trend_z(levels: Sequence[float], successes: Sequence[float], totals: Sequenc
         return 0.0
     rate = sum(successes) / n
     mean = sum(level * total for level, total in zip(levels, totals, strict=True)) / n
-    slope = sum(
-        (level - mean) * (good - total * rate)
-        for level, good, total in zip(levels, successes, totals, strict=True)
-    )
+    groups = list(zip(levels, successes, totals, strict=True))
+    slope = sum((level - mean) * (good - total * rate) for level, good, total in groups)
     spread = sum(t * (level - mean) ** 2 for level, t in zip(levels, totals, strict=True))
     variance = rate * (1 - rate) * spread
     return slope / math.sqrt(variance) if variance > 0 else 0.0

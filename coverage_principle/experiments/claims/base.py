@@ -49,8 +49,7 @@ class Claim:
 
     ``collect(sweep, scale)`` carries the runs out and returns JSON-ready numbers; from these alone
     ``findings`` computes sentences, ``tables`` tables, and ``draw(numbers, stem)`` figures (paths
-    with the PNG first). ``letter`` places the claim among the others; ``published`` says what the
-    paper reports, as far as it is known.
+    with the PNG first). ``letter`` orders the claims; ``published`` is what the paper reports.
     """
 
     letter: str
@@ -75,12 +74,8 @@ def one_run(scale: str, seed: int, size: int, label: str, **sections: Any) -> Ru
 
     ``sections`` are those of a run's settings; ``data`` and ``train`` go on top of the scale's own.
     """
-    data = {
-        "num_tokens": NUM_TOKENS[scale],
-        "max_train_data_num": size,
-        "test_size_for_type": TEST_SIZE[scale],
-        **sections.pop("data", {}),
-    }
+    data = {"num_tokens": NUM_TOKENS[scale], "max_train_data_num": size}
+    data |= {"test_size_for_type": TEST_SIZE[scale], **sections.pop("data", {})}
     train = training(scale, **sections.pop("train", {}))
     settings = {"task": "twohop", "seed": seed, "data": data, "train": train, **sections}
     return RunSettings.resolve(settings, f"{label} seed={seed}")
@@ -120,10 +115,8 @@ def finished(future: Future, name: str) -> dict:
     """The record of a run that is done; ``InputError`` if it failed."""
     record = future.result()
     if record["status"] != "done":
-        raise InputError(
-            f"run {record['run']} ({name}) failed at {record['stage']}: {record['error']}; run "
-            "again with `retry_failed` to try it once more"
-        )
+        failed = f"run {record['run']} ({name}) failed at {record['stage']}: {record['error']}"
+        raise InputError(f"{failed}; run again with `retry_failed` to try it once more")
     return record
 
 
@@ -152,19 +145,12 @@ def write_result(
     Files: ``numbers.json``, ``figure.png`` and ``.pdf``, ``table_*.csv``, ``README.md``.
     """
     records = [sweep.ledger.records[run] for run in sorted(_run_ids(numbers))]
-    result = {
-        "claim": claim.name,
-        "title": claim.title,
-        "published": claim.published,
-        "scale": scale,
-        "command": command,
-        "machine": machine(records),
-        "versions": versions(records),
-        "runs": len(records),
-        "compute_seconds": round(sum(sum(record["seconds"].values()) for record in records)),
-        "findings": claim.findings(numbers),
-        "numbers": numbers,
-    }
+    result = {"claim": claim.name, "title": claim.title, "published": claim.published}
+    result |= {"scale": scale, "command": command, "machine": machine(records)}
+    result |= {"versions": versions(records), "runs": len(records)}
+    seconds = sum(sum(record["seconds"].values()) for record in records)
+    result |= {"compute_seconds": round(seconds), "findings": claim.findings(numbers)}
+    result["numbers"] = numbers
     folder.mkdir(parents=True, exist_ok=True)
     figure, tables = claim.draw(numbers, folder / "figure")[0].name, claim.tables(numbers)
     for number, table in enumerate(tables, start=1):

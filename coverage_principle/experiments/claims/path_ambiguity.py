@@ -120,8 +120,8 @@ def tables(numbers: Mapping) -> list[base.Table]:
     for key in numbers["keys"]:
         header += [f"IICG at {SLOT} by ({key})", "layer (first seed)"]
     title = (
-        f"N = {numbers['size']:,}; means over seeds (95 % interval). With CoT, accuracy "
-        "is exact match of what the model writes by itself"
+        f"N = {numbers['size']:,}; means over seeds (95 % interval). With CoT, accuracy is exact "
+        "match of what the model writes by itself"
     )
     return [base.Table(title, header, rows)]
 
@@ -136,14 +136,12 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     plots.accuracy_axis(left, title, numbers["chance"])
     left.set_ylabel("answer accuracy, mean over seeds")
     left.legend(fontsize=7)
-    series = {
-        f"grouped by ({key})": [_peaks(seeds, key) for seeds in tasks.values()]
-        for key in numbers["keys"]
-    }
+    keys = numbers["keys"]
+    series = {f"grouped by ({k})": [_peaks(runs, k) for runs in tasks.values()] for k in keys}
     plots.bars_of_seeds(right, series, tasks, span=0.6)
     right.axhline(0, color="black", linewidth=0.8)
-    right.set_ylabel("IICG at x3, best layer, group-balanced")
-    right.set_title("do type_0 states cluster by b, or by (b, x2)?")
+    title = "do type_0 states cluster by b, or by (b, x2)?"
+    right.set(ylabel="IICG at x3, best layer, group-balanced", title=title)
     right.legend(fontsize=7)
     return style.save_figure(figure, stem)
 

@@ -115,12 +115,9 @@ def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunS
         "stop_on_test": True,
         "test_types": ["train_inferred", "type_0"],  # all that the rule reads
     }
-    settings = {
-        "task": _SCRIPTS.get(series.task, series.task),
-        "seed": seed,
-        "data": data,
-        "train": training(scale, **{**_TRAIN[scale], **series.train, **rule}),
-    }
+    train = training(scale, **{**_TRAIN[scale], **series.train, **rule})
+    task = _SCRIPTS.get(series.task, series.task)
+    settings = {"task": task, "seed": seed, "data": data, "train": train}
     label = f"{series.task}{' CoT' if series.cot else ''} |X|={size} N={amount} seed={seed}"
     return RunSettings.resolve(settings, label)
 
@@ -211,11 +208,10 @@ def find(numbers: Mapping) -> list[str]:
     for name, series in numbers["series"].items():
         fit, all_of_it = series["fit"], searches(series)
         missing = sum(search["required"] is None for search in all_of_it)
+        none = "no N below the number of compositions was enough"
         if fit is None:
-            sentences.append(
-                f"{name}: no exponent, since in {missing} of {len(all_of_it)} searches no N below "
-                "the number of compositions was enough."
-            )
+            searched = f"in {missing} of {len(all_of_it)} searches {none}"
+            sentences.append(f"{name}: no exponent, since {searched}.")
             continue
         words = (
             f"{name}: required N grows as |X|^{fit['exponent']:.2f} (95 % interval "
@@ -225,10 +221,7 @@ def find(numbers: Mapping) -> list[str]:
             where = "within" if fit["low"] <= published <= fit["high"] else "outside of"
             words += f"; the published {published:.2f} lies {where} it"
         if missing:
-            words += (
-                f"; left out: {missing} of {len(all_of_it)} searches, in which no N below the "
-                "number of compositions was enough"
-            )
+            words += f"; left out: {missing} of {len(all_of_it)} searches, in which {none}"
         sentences.append(words + ".")
     sentences += cut_off(numbers)
     for name, side in numbers["coverage"].items():
