@@ -44,7 +44,7 @@ def sweeping(
         raise KeyboardInterrupt
 
     settings = arguments
-    if not isinstance(arguments, LauncherSettings):
+    if not isinstance(settings, LauncherSettings):
         settings = settings_from(LauncherSettings, arguments)
     launcher = make_launcher(settings, root, report)
     before = signal.signal(signal.SIGTERM, interrupt)
