@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from coverage_principle.cli import run
+from coverage_principle.cli import command_parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "dir",
-        metavar="DIR",
-        help="a run's folder, as in CKPT_DIR/trained_checkpoints, or a sweep's, or "
-        "results/reproduce/SCALE",
+    parser = command_parser(__doc__)
+    about = (
+        "a run's folder, as in CKPT_DIR/trained_checkpoints, a sweep's, or results/reproduce/SCALE"
     )
+    parser.add_argument("dir", metavar="DIR", help=about)
     return parser
 
 

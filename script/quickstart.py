@@ -15,21 +15,13 @@ from sweeping import report_trouble, sweeping, watch
 from coverage_principle.cli import command_parser, run, table
 from coverage_principle.experiments import LauncherSettings
 
+_SMALL = {"eval_steps": 250}
+_TINY = {"n_embd": 32, "learning_rate": 1.2e-3, "weight_decay": 0.3, "eval_steps": 20}
 #: Sizes of the two training sets, flags of the data, and what differs from the claims' training
 #: of the scale in front.
 PRESETS = {
-    "small": (
-        "cpu",
-        (1600, 2500),
-        {"num_tokens": 20, "test_size_for_type": 2000},
-        {"eval_steps": 250},
-    ),
-    "tiny": (
-        "tiny",
-        (100, 160),
-        {"num_tokens": 8, "test_size_for_type": 200},
-        {"n_embd": 32, "learning_rate": 1.2e-3, "weight_decay": 0.3, "eval_steps": 20},
-    ),
+    "small": ("cpu", (1600, 2500), {"num_tokens": 20, "test_size_for_type": 2000}, _SMALL),
+    "tiny": ("tiny", (100, 160), {"num_tokens": 8, "test_size_for_type": 200}, _TINY),
 }
 
 
@@ -40,14 +32,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--preset",
         choices=sorted(PRESETS),
         default="small",
-        help="small: shows the effects, two to four minutes on 2 cores; tiny: half a minute, shows "
-        "only that everything runs (default: small)",
+        help="small: shows the effects; tiny: only that everything runs (default: small)",
     )
     add("--seed", type=int, default=42, help="of data, initial weights and order (default: 42)")
     add(
-        "--output_dir",
-        default=None,
-        help="where everything goes (default: results/quickstart in the repository)",
+        "--output_dir", help="where everything goes (default: results/quickstart in the repository)"
     )
     return parser
 

@@ -20,9 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__)
     parser.add_argument("spec", metavar="SPEC.json", help="base settings and a grid")
     parser.add_argument(
-        "--output_dir",
-        default=None,
-        help="the sweep's folder (default: results/sweeps/NAME in the repository)",
+        "--output_dir", help="the sweep's folder (default: results/sweeps/NAME in the repository)"
     )
     launcher_flags(parser, ("local", "slurm", "print"))
     return parser

@@ -36,8 +36,7 @@ def sweeping(
 ) -> Iterator:
     """A ``Sweep`` in ``root``; left in order: what runs is interrupted on an error or a signal.
 
-    ``arguments`` are those of ``launcher_flags``, or the settings themselves; ``report`` is a local
-    launcher's.
+    ``arguments`` are ``launcher_flags``'s or the settings; ``report`` is a local launcher's.
     """
     from coverage_principle.experiments import Sweep, make_launcher
 
@@ -45,7 +44,7 @@ def sweeping(
         raise KeyboardInterrupt
 
     settings = arguments
-    if not isinstance(arguments, LauncherSettings):
+    if not isinstance(settings, LauncherSettings):
         settings = settings_from(LauncherSettings, arguments)
     launcher = make_launcher(settings, root, report)
     before = signal.signal(signal.SIGTERM, interrupt)
@@ -110,11 +109,10 @@ def watch(sweep, work: Callable[[], object], news: queue.SimpleQueue | None = No
     last, ended = 0.0, False
     while not ended:
         ended = outcome.done()  # before the news is read, so that none is missed
-        if news is not None and not news.empty():
-            if screen:
-                screen.draw([])
-            while not news.empty():
-                print(news.get(), flush=True)
+        if screen and news is not None and not news.empty():
+            screen.draw([])
+        while news is not None and not news.empty():
+            print(news.get(), flush=True)
         if ended:
             break
         if screen:

@@ -60,18 +60,8 @@ def start_command(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     argv = [str(repository_root() / script), *map(str, arguments)]
-    process = context.Process(
-        target=_be_command,
-        args=(
-            argv,
-            str(cwd or repository_root()),
-            dict(environment or {}),
-            threads,
-            out,
-            err or out,
-            lock,
-        ),
-    )
+    where = str(cwd or repository_root()), dict(environment or {}), threads, out, err or out, lock
+    process = context.Process(target=_be_command, args=(argv, *where))
     with _GUARD:
         process.start()
     return process
@@ -80,9 +70,9 @@ def start_command(
 def has_ended(process: BaseProcess, seconds: float = 0.0) -> bool:
     """Wait so long for a process's end, at most; whether it has ended.
 
-    ``start`` and ``is_alive`` both collect the status of processes that have ended, and a status
-    can be collected only once: of two threads that do so together, one makes it 255. So threads
-    that start commands use this, and neither ``join`` nor ``is_alive``.
+    ``start`` and ``is_alive`` both collect statuses of ended processes, which can be done only
+    once: of two threads that do so together, one makes it 255. So threads that start commands use
+    this, and neither ``join`` nor ``is_alive``.
     """
     wait([process.sentinel], seconds)
     with _GUARD:
@@ -108,8 +98,7 @@ def _be_command(
     lock: Path | None,
 ) -> None:
     for stream, file in ((sys.stdout, out), (sys.stderr, err)):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(descriptor, stream.fileno())
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
     for number in (signal.SIGTERM, signal.SIGUSR1):  # not the server's any more
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)

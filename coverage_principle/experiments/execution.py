@@ -17,6 +17,8 @@ from coverage_principle.experiments.settings import RunSettings, StageCommand
 
 RESULT, NOTES, SETTINGS = "result.json", "stages.json", "settings.json"
 
+Report = Callable[[StageCommand, bool], None]
+
 #: How often a waiting thread looks whether it should stop.
 _LOOK_S = 0.25
 
@@ -47,8 +49,8 @@ class Workplace:
     """Where and how runs are carried out.
 
     ``root`` holds ``runs/ID/``, and in ``worlds/ID/`` the data sets and coverage that runs share.
-    ``environment`` is added to each command's.
-    ``threads`` limits torch in a command. Setting ``stop`` interrupts what is running.
+    ``environment`` is added to each command's, ``threads`` limits torch. Setting ``stop``
+    interrupts what is running.
     """
 
     root: Path
@@ -81,9 +83,7 @@ class Workplace:
             yield
 
 
-def execute(
-    run: RunSettings, place: Workplace, report: Callable[[StageCommand, bool], None] | None = None
-) -> dict:
+def execute(run: RunSettings, place: Workplace, report: Report | None = None) -> dict:
     """Do what of a run is not done yet; its record, also written to ``runs/ID/result.json``.
 
     ``report`` is called with each command as its turn comes, and whether it is done already. A
@@ -121,12 +121,7 @@ def noted(folder: Path) -> dict[str, float]:
     return read_json(file) if file.exists() else {}
 
 
-def _do(
-    command: StageCommand,
-    folder: Path,
-    place: Workplace,
-    report: Callable[[StageCommand, bool], None],
-) -> None:
+def _do(command: StageCommand, folder: Path, place: Workplace, report: Report) -> None:
     """Run one stage unless it is done; note that it is."""
     if place.stop.is_set():
         raise Interrupted
@@ -138,14 +133,8 @@ def _do(
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(f"$ {command.shown()}\n", encoding="utf-8")
     started = time.monotonic()
-    process = start_command(
-        command.script,
-        command.arguments,
-        out=log,
-        environment=place.environment,
-        threads=place.threads,
-        lock=folder / "lock",
-    )
+    how = {"out": log, "environment": place.environment, "threads": place.threads}
+    process = start_command(command.script, command.arguments, **how, lock=folder / "lock")
     while not has_ended(process, _LOOK_S):
         if place.stop.is_set():
             stop_command(process)

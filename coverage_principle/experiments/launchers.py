@@ -47,18 +47,12 @@ class LocalLauncher:
     """
 
     def __init__(
-        self,
-        root: Path,
-        jobs: int,
-        *,
-        gpus: Sequence[str] = (),
-        threads: int | None = None,
-        report: Report | None = None,
+        self, root: Path, jobs: int, *, gpus: Sequence[str] = (), report: Report | None = None
     ) -> None:
         if jobs < 1:
             raise InputError(f"`jobs` {jobs} is not at least 1")
         self._report = report or (lambda *_: None)
-        threads = threads or max(1, (os.cpu_count() or 1) // jobs)
+        threads = max(1, (os.cpu_count() or 1) // jobs)
         self._place = Workplace(Path(root).resolve(), threads=threads)
         self._free = [gpus[i % len(gpus)] if gpus else None for i in range(jobs)]
         self._guard = threading.Lock()

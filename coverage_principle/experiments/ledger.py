@@ -64,19 +64,16 @@ class Ledger:
 
 def _flat(record: Mapping[str, object]) -> dict[str, object]:
     """One row: settings as ``data.num_tokens``, accuracies as ``answer_accuracy.type_0``."""
-    row = {key: record.get(key, "") for key in ("run", "label", "status", "stage", "error")}
     settings = record["settings"]
+    row = {key: record.get(key, "") for key in ("run", "label", "status", "stage", "error")}
     row["task"] = settings["task"]
     for section in ("data", "train"):
-        for name, value in (settings[section] or {}).items():
-            row[f"{section}.{name}"] = value
-    for name in ("dataset", "steps", "epochs", "train_loss", "parameters"):
-        row[name] = record.get(name, "")
+        row |= {f"{section}.{name}": value for name, value in (settings[section] or {}).items()}
+    results = ("dataset", "steps", "epochs", "train_loss", "parameters")
+    row |= {name: record.get(name, "") for name in results}
     for group, scores in record.get("scores", {}).items():
-        row[f"n.{group}"] = scores["n"]
-        row[f"answer_accuracy.{group}"] = scores["answer_accuracy"]
-    for k, (covered, _) in (record.get("k_sweep") or {}).items():
-        if covered:
-            row[f"covered.{k}"] = covered
+        row |= {f"{name}.{group}": scores[name] for name in ("n", "answer_accuracy")}
+    sweep = (record.get("k_sweep") or {}).items()
+    row |= {f"covered.{k}": covered for k, (covered, _) in sweep if covered}
     row["seconds"] = round(sum(record["seconds"].values()), 1)
     return row

@@ -25,25 +25,21 @@ PAGE = "report.html"
 def make_report(folder: Path) -> Path:
     """Write ``report.html`` into a run's or a sweep's folder; its path.
 
-    A sweep holds ``results.jsonl`` and perhaps claims (folders with ``numbers.json``); a run holds
-    ``metrics.jsonl`` and ``run_config.json``, itself or in ``model/``. ``InputError`` if it is
-    neither.
+    A sweep holds ``results.jsonl`` and perhaps claims (folders with ``numbers.json``); a run, or
+    its ``model/``, ``metrics.jsonl`` and ``run_config.json``. ``InputError`` if it is neither.
     """
     if (folder / LEDGER).exists():
         page = _sweep_page(folder)
     else:
         model = RunFolder(folder / "model" if (folder / "model").is_dir() else folder)
         if not model.settings():
-            raise InputError(
-                f"{folder} is neither a sweep (no {LEDGER}) nor a training run (no run_config.json)"
-            )
+            neither = f"neither a sweep (no {LEDGER}) nor a training run (no run_config.json)"
+            raise InputError(f"{folder} is {neither}")
         page = _run_page(folder, model)
     target = folder / PAGE
     write_text(target, page)
     return target
 
-
-# ------------------------------------------------------------------------------------------ a run
 
 _CAPTIONS = (
     "Answer accuracy by type over training. Dotted: chance.",
@@ -69,40 +65,28 @@ def _run_page(folder: Path, model: RunFolder) -> str:
     blocks = [html.heading("Last evaluation"), html.table(["group", *names], rows, sortable=True)]
     blocks.append(html.heading("Over training"))
     blocks += [html.figure(path, [caption]) for path, caption in shown]
-    evaluations = [
-        [
-            f"{event['step']:,}",
-            _number(event["train_loss"]),
-            *(f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"]),
-        ]
-        for event in history
-    ]
+    evaluations = []
+    for event in history:
+        scores = (f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"])
+        loss = event["train_loss"]
+        evaluations.append([f"{event['step']:,}", "-" if loss is None else f"{loss:.4f}", *scores])
     blocks += [
         html.heading("Evaluations"),
         html.table(["step", "training loss", *types], evaluations, sortable=True),
         html.heading("Settings and environment"),
         html.table(["setting", "value"], list(_words(config).items())),
     ]
-    for log in sorted((folder / "logs").glob("*.log")) if (folder / "logs").is_dir() else []:
+    for log in sorted((folder / "logs").glob("*.log")):
         first = log.read_text(encoding="utf-8", errors="replace").splitlines()[:1]
         blocks.append(html.code(first))
-    lead = (
-        f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps, on "
-        f"{config['device']}."
-    )
+    size = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
+    lead = f"{size}, on {config['device']}."
     return html.page(f"Training run: {name}", lead, blocks)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _words(content: Mapping) -> dict[str, str]:
     """Nested settings by their dotted names, each value as text."""
     return {name: json.dumps(value) for name, value in dotted(content).items()}
-
-
-# ---------------------------------------------------------------------------------------- a sweep
 
 
 def _sweep_page(folder: Path) -> str:
@@ -139,7 +123,7 @@ def _sweep_page(folder: Path) -> str:
 def _claim_blocks(claim: Mapping, folder: Path) -> list[str]:
     blocks = [html.heading(claim["title"]), html.text(f"Published: {claim['published']}")]
     blocks += [html.text(f"Here (scale {claim['scale']}):"), html.bullets(claim["findings"])]
-    blocks.append(html.figure(folder / "figure.png", [claim["title"]]))
+    blocks += [html.figure(folder / "figure.png", [claim["title"]])]
     for table in CLAIMS[claim["claim"]].tables(claim["numbers"]):
         blocks += [html.text(table.title), html.table(table.header, table.rows, sortable=True)]
     effort = f"{claim['runs']:,} runs, {claim['compute_seconds'] / 60:,.0f} minutes of computing"
@@ -176,9 +160,6 @@ def _settings(records: Sequence[Mapping]) -> tuple[list[list[str]], list[str]]:
     return same, [name for name in names if name not in shared]
 
 
-# ----------------------------------------------------------------------------------- the quickstart
-
-
 def quickstart_report(sweep: Sweep, runs: Sequence[RunSettings], preset: str) -> tuple[dict, Path]:
     """``summary.json`` and the page of the quickstart's runs: what the summary holds, the page.
 
@@ -187,11 +168,9 @@ def quickstart_report(sweep: Sweep, runs: Sequence[RunSettings], preset: str) ->
     files, k_sweeps, commands, seconds = {}, {}, [], {}
     for run in runs:
         size = run.data["max_train_data_num"]
-        files[size] = {
-            "metadata": sweep.dataset(run) / "metadata.json",
-            "model": sweep.folder(run) / "model",
-            **{name: sweep.outputs(run, name)[0] for name in ("cluster", "trace")},
-        }
+        outputs = {name: sweep.outputs(run, name)[0] for name in ("cluster", "trace")}
+        model, metadata = sweep.folder(run) / "model", sweep.dataset(run) / "metadata.json"
+        files[size] = {"metadata": metadata, "model": model, **outputs}
         commands += [command.shown() for command in sweep.commands(run)]
         record = sweep.run(run)
         k_sweeps[size] = record["k_sweep"]

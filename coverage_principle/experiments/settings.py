@@ -34,27 +34,18 @@ class LauncherSettings(Settings):
 
     launcher: str = setting(
         "local",
-        "local: processes on this machine; slurm: job arrays of a cluster (needs submitit)",
+        "local: processes here; slurm: jobs of a cluster",
         choices=("local", "slurm", "print"),
     )
     jobs: int | None = setting(
         None, "runs at a time (default, local: one a GPU or core; slurm: 16)", parse=positive
     )
-    gpus: str = setting(
-        "",
-        "local: GPUs to deal out, such as 0,1; with more jobs, runs share a GPU",
-        metavar="LIST",
-    )
+    gpus: str = setting("", "local: GPUs to deal out, such as 0,1; runs may share", metavar="LIST")
     slurm: tuple[str, ...] = setting(
-        (),
-        "option of submitit for the jobs, such as slurm_partition=gpu, timeout_min=120, "
-        "slurm_gres=gpu:1; may be given several times",
-        metavar="KEY=VALUE",
+        (), "option of submitit, such as slurm_partition=gpu; repeatable", metavar="KEY=VALUE"
     )
     cluster: str = setting(
-        "slurm",
-        "local runs the jobs of slurm as processes here, to try it out",
-        choices=("slurm", "local"),
+        "slurm", "local runs the jobs of slurm here, to try it out", choices=("slurm", "local")
     )
     retry_failed: bool = setting(False, "also run what failed before")
 
@@ -101,11 +92,8 @@ class RunSettings:
         ``InputError`` names what is missing, unknown, or not for a spec to set.
         """
         known = {"task", "seed", *SECTIONS}
-        if unknown := sorted(set(settings) - known):
-            raise InputError(
-                f"settings hold {', '.join(map(repr, unknown))}; known are "
-                f"{', '.join(sorted(known))}"
-            )
+        if unknown := ", ".join(map(repr, sorted(set(settings) - known))):
+            raise InputError(f"settings hold {unknown}; known are {', '.join(sorted(known))}")
         task = generator_name(str(settings.get("task", "twohop")))
         scripts = (repository_root() / "dataset_generation").glob("*.py")
         generators = sorted(path.stem for path in scripts if path.stem != "common")
@@ -114,7 +102,11 @@ class RunSettings:
         sections = {name: settings.get(name) for name in SECTIONS}
         for name in ("data", "analyse"):
             sections[name] = sections[name] or {}
-        _check_analyse(sections["analyse"])
+        if not isinstance(sections["analyse"], Mapping):
+            raise InputError("analyse must be an object of commands, such as {'cluster': {}}")
+        for name in sections["analyse"]:
+            if name not in analyses():
+                raise InputError(f"analyse holds {name!r}; known are {', '.join(analyses())}")
         for stage in STAGES.values():
             _check_flags(stage, _section(sections, stage))
         if sections["train"] is None and (sections["analyse"] or sections["evaluate"] is not None):
@@ -151,7 +143,7 @@ class RunSettings:
             stage
             for stage in STAGES.values()
             if shared in (None, stage.shared)
-            and (_section(sections, stage) is not None)
+            and _section(sections, stage) is not None
             and (stage.shared or self.train is not None)
         ]
 
@@ -160,14 +152,8 @@ class RunSettings:
         sections, model = self.as_dict(), folder / "model"
         same = {k: v for k, v in (self.train or {}).items() if k in stage.as_in_train}
         own = flags({**stage.defaults, **same, **_section(sections, stage)})
-        places = {
-            "task": self.task,
-            "shared": shared,
-            "data": dataset_in(shared),
-            "folder": folder,
-            "model": model,
-            "final": model / "final_checkpoint",
-        }
+        places = {"task": self.task, "shared": shared, "data": dataset_in(shared), "folder": folder}
+        places |= {"model": model, "final": model / "final_checkpoint"}
         words: list[str] = []
         for word in stage.words.split():
             words += own if word == "{flags}" else [word.format_map(places)]
@@ -184,9 +170,8 @@ class RunSettings:
             try:
                 command_parser(command.script).parse_args(command.arguments)
             except _Refused as refusal:
-                raise InputError(
-                    f"the settings of {command.name} are not those of {command.script}: {refusal}"
-                ) from None
+                where = f"{command.name} are not those of {command.script}"
+                raise InputError(f"the settings of {where}: {refusal}") from None
 
 
 class _Refused(Exception):
@@ -228,10 +213,8 @@ def flags(values: Flags) -> list[str]:
     for name, value in values.items():
         if value is None or value is False:
             continue
-        words.append(f"--{name}")
-        if value is not True:
-            many = isinstance(value, Sequence) and not isinstance(value, str)
-            words += map(str, value if many else [value])
+        many = isinstance(value, Sequence) and not isinstance(value, str)
+        words += [f"--{name}", *([] if value is True else map(str, value if many else [value]))]
     return words
 
 
@@ -239,14 +222,6 @@ def _section(sections: Mapping[str, object], stage: Stage) -> object:
     """What settings say of a stage; None if it is left out."""
     content = sections[stage.section]
     return content.get(stage.name) if stage.section == "analyse" else content
-
-
-def _check_analyse(wanted: object) -> None:
-    if not isinstance(wanted, Mapping):
-        raise InputError("analyse must be an object of commands, such as {'cluster': {}}")
-    for name in wanted:
-        if name not in analyses():
-            raise InputError(f"analyse holds {name!r}; known are {', '.join(analyses())}")
 
 
 def _check_flags(stage: Stage, wanted: object) -> None:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +73,8 @@ class SlurmLauncher:
         self._root = Path(root).resolve()
         self._folder, self._known = self._root / "jobs" / "%j", self._root / "jobs" / "runs.json"
         self._local = cluster == "local"
-        self._executor = submitit.AutoExecutor(
-            folder=self._folder, cluster=cluster, slurm_max_num_timeout=_TURNS
-        )
+        own = {"cluster": cluster, "slurm_max_num_timeout": _TURNS}
+        self._executor = submitit.AutoExecutor(folder=self._folder, **own)
         try:
             self._executor.update_parameters(**self._parameters(jobs, options))
         # How submitit says that it does not know an option, or not its value.
@@ -228,7 +227,8 @@ class Job:
         except Interrupted:
             # After the end of its grace a preempted job is requeued, but not if it has left before.
             until = time.monotonic() + _END_S
-            while place.stop.is_set() and _in_slurm() and time.monotonic() < until:
+            in_slurm = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
+            while place.stop.is_set() and in_slurm and time.monotonic() < until:
                 time.sleep(1.0)
             raise
 
@@ -252,11 +252,8 @@ def queue() -> dict[str, str] | None:
     """
     command = ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i %T"]
     asked = subprocess.run(command, capture_output=True, text=True, check=False)
-    return None if asked.returncode else _states(asked.stdout.splitlines())
-
-
-def _states(lines: Iterable[str]) -> dict[str, str]:
-    return {job: state.lower() for job, state in map(str.split, lines)}
+    lines = map(str.split, asked.stdout.splitlines())
+    return None if asked.returncode else {job: state.lower() for job, state in lines}
 
 
 def _value(given: object) -> object:
@@ -267,15 +264,9 @@ def _value(given: object) -> object:
         return given
 
 
-def _in_slurm() -> bool:
-    return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
-
-
 def _cores() -> int:
     """The cores that this process may use, as the job asked for them."""
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         if os.environ.get(name, "").isdecimal():
             return int(os.environ[name])
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -39,9 +39,8 @@ def make_spec(content: Mapping[str, object], name: str, source: str = "the spec"
     """
     if not isinstance(content, dict) or (unknown := sorted(set(content) - _KEYS)):
         found = f"it has {', '.join(unknown)}" if isinstance(content, dict) else "it has not"
-        raise InputError(
-            f"{source} must be a JSON object with some of {', '.join(sorted(_KEYS))}; {found}"
-        )
+        keys = ", ".join(sorted(_KEYS))
+        raise InputError(f"{source} must be a JSON object with some of {keys}; {found}")
     grid = content.get("grid", {})
     for key, values in grid.items():
         if not isinstance(values, list) or not values:

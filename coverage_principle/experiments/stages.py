@@ -74,10 +74,8 @@ def _of_coverage(folder: Path) -> dict[str, object]:
     from coverage_principle.data import ANNOTATED, read_json
 
     sweeps = sorted((folder / "k_sweep_results").glob("*.json"))
-    return {
-        "k_sweep": read_json(sweeps[0]) if sweeps else None,
-        "annotated": (dataset_in(folder) / ANNOTATED).exists(),
-    }
+    annotated = (dataset_in(folder) / ANNOTATED).exists()
+    return {"k_sweep": read_json(sweeps[0]) if sweeps else None, "annotated": annotated}
 
 
 def _of_training(folder: Path) -> dict[str, object]:
@@ -86,9 +84,7 @@ def _of_training(folder: Path) -> dict[str, object]:
     run = RunFolder(folder / "model")
     last, settings = run.evaluations()[-1], run.settings()
     return {
-        "steps": last["step"],
-        "epochs": last["epoch"],
-        "train_loss": last["train_loss"],
+        **{"steps": last["step"], "epochs": last["epoch"], "train_loss": last["train_loss"]},
         "scores": last["eval"],
         **{key: settings[key] for key in ("parameters", "device", "versions")},
         **({"valid": last["valid"]} if "valid" in last else {}),
@@ -102,6 +98,7 @@ def _analysis(name: str, model: str, output: str = "*.json", **more: object) -> 
 
 
 _RUN = "--model_dir {model} --step_list final_checkpoint"
+_NEW_GPT2 = {"model_name_or_path": "gpt2", "init_weights": True, "add_tokens": True}
 
 #: Every stage by name, in the order in which they are run.
 STAGES = {
@@ -130,12 +127,7 @@ STAGES = {
             "--data_dir {data} --output_dir {model} --do_train --resume --overwrite_output_dir "
             "{flags}",
             "model/final_checkpoint",
-            {
-                "model_name_or_path": "gpt2",
-                "init_weights": True,
-                "add_tokens": True,
-                "evaluate_during_training": True,
-            },
+            {**_NEW_GPT2, "evaluate_during_training": True},
             result=_of_training,
         ),
         Stage(

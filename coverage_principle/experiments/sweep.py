@@ -39,12 +39,11 @@ class Sweep:
             for run in runs:
                 if run.id in self._asked or run.id in fresh:
                     continue
-                known = self._known(run)
-                if known is None:
+                if (known := self._known(run)) is None:
                     fresh[run.id] = run
                 else:
-                    self._asked[run.id] = future = Future()
-                    future.set_result(known)
+                    self._asked[run.id] = Future()
+                    self._asked[run.id].set_result(known)
             many = getattr(self.launcher, "submit_all", None)
             wanted = list(fresh.values())
             futures = many(wanted) if many and wanted else map(self.launcher.submit, wanted)

@@ -1,8 +1,7 @@
 """Sentences about a run, computed from its numbers.
 
-Each function states what the numbers show, and says so when they do not show it: an effect is only
-claimed where the intervals or the test behind it allow it. Accuracies come with their 95 % Wilson
-intervals.
+Each function states what the numbers show, or that they do not: an effect is only claimed where
+the intervals or the test behind it allow it. Accuracies have 95 % Wilson intervals.
 """
 
 from __future__ import annotations
@@ -57,11 +56,10 @@ def accuracy_against_k(size: int, table: Mapping[int, tuple[float, int]]) -> str
         f"from {low[1]:.2f} over items of k-cutoff {low[0]} to {high[1]:.2f} over items of "
         f"k-cutoff {high[0]} (Cochran-Armitage z = {z:.1f})"
     )
-    if z > _CLEAR_Z:
-        return f"With {size:,} training items, accuracy climbs with the k-cutoff, {ends}."
-    if z < -_CLEAR_Z:
-        return f"With {size:,} training items, accuracy FALLS with the k-cutoff, {ends}."
-    return f"With {size:,} training items, no clear trend over the k-cutoff: {ends}."
+    words = "no clear trend over the k-cutoff:"
+    if abs(z) > _CLEAR_Z:
+        words = f"accuracy {'climbs' if z > 0 else 'FALLS'} with the k-cutoff,"
+    return f"With {size:,} training items, {words} {ends}."
 
 
 def k_sweep(size: int, sweep: Mapping[str, Sequence[float]]) -> str:
@@ -69,9 +67,7 @@ def k_sweep(size: int, sweep: Mapping[str, Sequence[float]]) -> str:
     at = {int(k): percent for k, (_, percent) in sweep.items()}
     half = max((k for k, percent in at.items() if percent >= 50), default=0)
     text = f"With {size:,} training items, {at[1]:.0f} % of type_0 items are covered at k = 1"
-    if half > 1:
-        return text + f", and at least half of them up to k = {half}."
-    return text + "."
+    return text + (f", and at least half of them up to k = {half}." if half > 1 else ".")
 
 
 def clustering(size: int, cells: Sequence[Mapping], *, value: str) -> str:
@@ -103,9 +99,8 @@ def clustering(size: int, cells: Sequence[Mapping], *, value: str) -> str:
 
 def peak(cells: Sequence[Mapping], split: str) -> Mapping | None:
     """The cell of a split with the largest IICG, without those after the final layer norm."""
-    found = [
-        c for c in cells if c["split"] == split and not c["after_ln_f"] and c["iicg"] is not None
-    ]
+    here = [c for c in cells if c["split"] == split and not c["after_ln_f"]]
+    found = [c for c in here if c["iicg"] is not None]
     return max(found, key=lambda c: c["iicg"], default=None)
 
 
@@ -182,7 +177,6 @@ def _pooled(levels, successes, totals):
             if sum(totals[j] for j in chosen) * 6 >= sum(totals):
                 break
         low, high = levels[min(chosen)], levels[max(chosen)]
-        name = str(low) if low == high else f"{low}-{high}"
         share = sum(successes[j] for j in chosen) / sum(totals[j] for j in chosen)
-        parts.append((name, share))
+        parts.append((str(low) if low == high else f"{low}-{high}", share))
     return parts

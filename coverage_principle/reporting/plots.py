@@ -33,15 +33,10 @@ def label_only(axis, label: str, *form: str, **style: object) -> None:
     axis.plot([], [], *form, label=label, **style)
 
 
-# -------------------------------------------------------------------------- accuracies over seeds
-
-
 def accuracy_axis(axis, title: str, chance: float, *, over: str = "step") -> None:
     """An axis of accuracies from 0 to 1 over training, or something else; chance is dotted."""
     axis.axhline(chance, color="grey", linewidth=1, linestyle=":", label="chance")
-    axis.set_ylim(-0.02, 1.05)
-    axis.set_title(title)
-    axis.set_xlabel(over)
+    axis.set(ylim=(-0.02, 1.05), title=title, xlabel=over)
 
 
 def mean_curve(axis, seeds: Mapping[str, Mapping], *groups: str, **style: object) -> None:
@@ -85,19 +80,13 @@ def bars_of_seeds(
     axis.set_xticks(range(len(shown)), shown, fontsize=8)
 
 
-# ------------------------------------------------------------------------------------- power laws
-
-
 def tokens_axis(axis, sizes: Iterable[int], title: str, ylabel: str) -> None:
     """Logarithmic axes of an amount against |X|, with a tick at each size."""
-    axis.set_xscale("log")
-    axis.set_yscale("log")
+    axis.set(xscale="log", yscale="log")
     axis.xaxis.set_major_locator(FixedLocator(sorted(sizes)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(ScalarFormatter())
-    axis.set_xlabel("tokens |X|")
-    axis.set_ylabel(ylabel)
-    axis.set_title(title)
+    axis.set(xlabel="tokens |X|", ylabel=ylabel, title=title)
 
 
 def power_law(

@@ -28,18 +28,10 @@ def collect(
 
     ``runs`` maps a training-set size to its outputs: ``metadata``, ``cluster``, ``trace`` (JSON
     files) and ``model`` (the folder of the training), ``k_sweeps`` to its coverage at each k.
-    ``commands`` and ``seconds`` tell what was run and how long each stage took.
     """
-    summary = {
-        "settings": dict(settings),
-        "chance": 1 / settings["num_tokens"],
-        "commands": list(commands),
-        "seconds": dict(seconds),
-        "sizes": {
-            str(size): {"k_sweep": k_sweeps[size], **_numbers(outputs)}
-            for size, outputs in runs.items()
-        },
-    }
+    sizes = {str(n): {"k_sweep": k_sweeps[n], **_numbers(outputs)} for n, outputs in runs.items()}
+    summary = {"settings": dict(settings), "chance": 1 / settings["num_tokens"]}
+    summary |= {"commands": list(commands), "seconds": dict(seconds), "sizes": sizes}
     return {**summary, "findings": [s for group in _sentences(summary).values() for s in group]}
 
 
@@ -48,9 +40,7 @@ def _numbers(outputs: Mapping[str, Path]) -> dict:
     metadata, history = read_json(outputs["metadata"]), RunFolder(outputs["model"]).evaluations()
     clusters, traces = read_json(outputs["cluster"]), read_json(outputs["trace"])
     return {
-        "data": {
-            key: metadata[key] for key in ("counts", "compositions", "primitives", "arguments")
-        },
+        "data": {k: metadata[k] for k in ("counts", "compositions", "primitives", "arguments")},
         "history": [{key: e[key] for key in ("step", "eval")} for e in history],
         "accuracy": history[-1]["eval"],
         "clustering": {
@@ -60,10 +50,7 @@ def _numbers(outputs: Mapping[str, Path]) -> dict:
         "tracing": {
             "metric": traces["metric"],
             "num_layers": traces["num_layers"],
-            "checkpoints": {
-                name: {"id_test": splits["id_test"]}
-                for name, splits in traces["checkpoints"].items()
-            },
+            "checkpoints": {n: {"id_test": s["id_test"]} for n, s in traces["checkpoints"].items()},
         },
     }
 
@@ -73,14 +60,13 @@ def _sentences(summary: Mapping) -> dict[str, list[str]]:
     shown: dict[str, list[str]] = {}
     for size, run in summary["sizes"].items():
         n, value, traced = int(size), run["clustering"]["value"], run["tracing"]
+        last = traced["num_layers"]
         for name, sentence in {
             "k_sweep": findings.k_sweep(n, run["k_sweep"]),
             "types": findings.generalisation(n, run["accuracy"], chance=summary["chance"]),
             "k_cutoff": findings.accuracy_against_k(n, accuracy_by_k(run["accuracy"])),
             "clustering": findings.clustering(n, run["clustering"]["cells"], value=value),
-            "tracing": findings.tracing(
-                n, _traced(traced), value=value, last_layer=traced["num_layers"]
-            ),
+            "tracing": findings.tracing(n, _traced(traced), value=value, last_layer=last),
         }.items():
             shown.setdefault(name, []).append(sentence)
     return shown
@@ -134,15 +120,10 @@ def _tracing_peak(run: Mapping) -> str:
     return f"{100 * rate:.0f} % (layer {layer}, {slot})"
 
 
-# ------------------------------------------------------------------------------------- the page
-
-
 def write_report(summary: Mapping, folder: Path) -> Path:
     """Draw the figures, write ``summary.json`` and the self-contained ``report.html``; its path."""
-    figures = _draw(summary, folder / "figures")
-    shown = _sentences(summary)
+    figures, shown = _draw(summary, folder / "figures"), _sentences(summary)
     settings = summary["settings"]
-    header, rows = summary_table(summary)
     sizes = " and ".join(f"{int(size):,}" for size in summary["sizes"])
     lead = (
         f"A 2-hop task of {settings['num_tokens']} tokens, b = f1(x1, x2) and t = f2(b, x3), with "
@@ -151,7 +132,7 @@ def write_report(summary: Mapping, folder: Path) -> Path:
         f"each for {settings['max_steps']:,} steps of {settings['train_batch_size']} "
         f"(seed {settings['seed']}). Which unseen compositions does it answer, and how?"
     )
-    blocks = [html.table(header, rows)]
+    blocks = [html.table(*summary_table(summary))]
     if settings["preset"] == "tiny":
         blocks.append(
             html.text("The tiny preset only checks that everything runs: expect no effect in it.")
@@ -161,8 +142,7 @@ def write_report(summary: Mapping, folder: Path) -> Path:
         blocks.append(html.heading(title))
         *before, last = figures[name] or [None]
         blocks += [html.figure(path, [_OVER_TRAINING]) for path in before]
-        if last is not None:
-            blocks.append(html.figure(last, shown[name]))
+        blocks += [] if last is None else [html.figure(last, shown[name])]
         blocks.append(html.text(reading))
     blocks += [
         html.heading("What was run"),
@@ -215,18 +195,15 @@ def _data_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     columns = []
     for run in summary["sizes"].values():
         data = run["data"]
-        columns.append(
-            {
-                "training items": f"{data['counts']['train']:,}",
-                "trainable compositions": f"{data['compositions']['trainable']:,}",
-            }
-            | {
-                f"facts of {one['name']} used in training": f"{one['seen_in_train']:,} of "
-                f"{one['facts']:,}"
-                for one in data["primitives"]
-            }
-            | {f"test items, {t}": f"{count:,}" for t, count in data["counts"]["test"].items()}
-        )
+        column = {
+            "training items": f"{data['counts']['train']:,}",
+            "trainable compositions": f"{data['compositions']['trainable']:,}",
+        }
+        for one in data["primitives"]:
+            used = f"{one['seen_in_train']:,} of {one['facts']:,}"
+            column[f"facts of {one['name']} used in training"] = used
+        tests = data["counts"]["test"].items()
+        columns.append(column | {f"test items, {kind}": f"{count:,}" for kind, count in tests})
     return _header(summary), [[row, *(c[row] for c in columns)] for row in columns[0]]
 
 
@@ -239,10 +216,8 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
         for title, run in runs.items()
         for split, about in _SPLITS.items()
     }
-    traced = {
-        f"{title}, {_SPLITS['id_test']}": _traced(run["tracing"])["cells"]
-        for title, run in runs.items()
-    }
+    tested = _SPLITS["id_test"]
+    traced = {f"{title}, {tested}": _traced(run["tracing"])["cells"] for title, run in runs.items()}
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
     by_type, *by_k = accuracy_figures(histories, folder, chance=summary["chance"])
     shown = METRICS["rank"].shown

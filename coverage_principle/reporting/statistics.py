@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,10 +36,8 @@ def trend_z(levels: Sequence[float], successes: Sequence[float], totals: Sequenc
         return 0.0
     rate = sum(successes) / n
     mean = sum(level * total for level, total in zip(levels, totals, strict=True)) / n
-    slope = sum(
-        (level - mean) * (good - total * rate)
-        for level, good, total in zip(levels, successes, totals, strict=True)
-    )
+    groups = list(zip(levels, successes, totals, strict=True))
+    slope = sum((level - mean) * (good - total * rate) for level, good, total in groups)
     spread = sum(t * (level - mean) ** 2 for level, t in zip(levels, totals, strict=True))
     variance = rate * (1 - rate) * spread
     return slope / math.sqrt(variance) if variance > 0 else 0.0
@@ -70,13 +68,9 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
 
     fit = stats.linregress(np.log(x), np.log(y))
     half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
-    return PowerLaw(
-        math.exp(fit.intercept),
-        float(fit.slope),
-        float(fit.slope) - half,
-        float(fit.slope) + half,
-        float(fit.rvalue) ** 2,
-    )
+    slope = float(fit.slope)
+    factor = math.exp(fit.intercept)
+    return PowerLaw(factor, slope, slope - half, slope + half, float(fit.rvalue) ** 2)
 
 
 def power_law_through(points: Sequence[tuple[float, float]]) -> dict[str, float] | None:
@@ -106,9 +100,8 @@ class Mean:
         return self.high is not None and self.high < 0
 
     def __str__(self) -> str:
-        if self.low is None:
-            return f"{self.mean:.2f}"
-        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
+        interval = "" if self.low is None else f" ({self.low:.2f} to {self.high:.2f})"
+        return f"{self.mean:.2f}{interval}"
 
 
 def mean_of(values: Sequence[float]) -> Mean:
@@ -134,9 +127,8 @@ def mean_difference(first: Sequence[float], second: Sequence[float]) -> Mean | N
 def rate_of(values: Sequence[float]) -> Mean:
     """``mean_of`` for shares: the interval is cut to [0, 1]."""
     found = mean_of(values)
-    if found.low is None:
-        return found
-    return Mean(found.mean, max(0.0, found.low), min(1.0, found.high), found.n)
+    cut = found.low is not None
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high)) if cut else found
 
 
 def auc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:

@@ -1,7 +1,5 @@
 """Claim a: accuracy against training data and time; out of the domain it stays flat (2-hop)."""
 
-from __future__ import annotations
-
 from claim_command import reproduce
 
 if __name__ == "__main__":

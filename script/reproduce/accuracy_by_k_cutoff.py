@@ -1,7 +1,5 @@
 """Claim b: accuracy by k-cutoff over training, and how well it predicts answers (2-hop)."""
 
-from __future__ import annotations
-
 from claim_command import reproduce
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Claim e: required training data against |X| with and without chain of thought."""
 
-from __future__ import annotations
-
 from claim_command import reproduce
 
 if __name__ == "__main__":

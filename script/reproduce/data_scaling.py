@@ -1,7 +1,5 @@
 """Claim c: required training data against |X| for 2-hop, parallel 2-hop and 3-hop."""
 
-from __future__ import annotations
-
 from claim_command import reproduce
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Claim g: what generalises beyond coverage: properties of functions, shared operators."""
 
-from __future__ import annotations
-
 from claim_command import reproduce
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Claim d: required training data against |X| for models of several sizes (2-hop)."""
 
-from __future__ import annotations
-
 from claim_command import reproduce
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Claim f: a slot with two paths to the answer (non-tree) against 2-hop at equal data."""
 
-from __future__ import annotations
-
 from claim_command import reproduce
 
 if __name__ == "__main__":

@@ -91,14 +91,13 @@ def find(numbers: Mapping) -> list[str]:
         for size in sizes
     }
     solved = {size: steps for size, steps in times.items() if None not in steps}
-    if solved:
-        parts = ", ".join(f"{np.mean(t):,.0f} at N = {int(s):,}" for s, t in solved.items())
-        sentences.append(
-            f"Steps until type_0 first reaches {_REACHED:g}, for the sizes at which every seed "
-            f"does: {parts}."
-        )
-    else:
-        sentences.append(f"At no size does every seed reach {_REACHED:g} on type_0.")
+    parts = ", ".join(f"{np.mean(t):,.0f} at N = {int(s):,}" for s, t in solved.items())
+    sentences.append(
+        f"Steps until type_0 first reaches {_REACHED:g}, for the sizes at which every seed does: "
+        f"{parts}."
+        if solved
+        else f"At no size does every seed reach {_REACHED:g} on type_0."
+    )
     return sentences
 
 

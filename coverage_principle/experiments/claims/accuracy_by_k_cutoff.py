@@ -26,11 +26,8 @@ SIZES = base.by_scale((100,), (1600, 2000), (10000, 15000), (10000, 15000))
 #: Smaller groups of one k-cutoff are neither named nor drawn.
 _FEWEST = 20
 
-PREDICTORS = {
-    "k_cutoff": "k-cutoff",
-    "type": "type alone",
-    "neighbours": "training items that differ in one slot",
-}
+PREDICTORS = {"k_cutoff": "k-cutoff", "type": "type alone"}
+PREDICTORS["neighbours"] = "training items that differ in one slot"
 
 
 def collect(sweep: Sweep, scale: str) -> dict:
@@ -100,9 +97,7 @@ def find(numbers: Mapping) -> list[str]:
         )
     for size, seeds in numbers["sizes"].items():
         found = {name: _aucs(seeds, "type_0", name) for name in PREDICTORS}
-        parts = [
-            f"{PREDICTORS[name]} {rate_of(values)}" for name, values in found.items() if values
-        ]
+        parts = [f"{PREDICTORS[name]} {rate_of(v)}" for name, v in found.items() if v]
         sentences.append(
             f"Among the type_0 items of N = {int(size):,}, the AUC of predicting which are "
             f"answered is: {', '.join(parts)}."
@@ -110,15 +105,15 @@ def find(numbers: Mapping) -> list[str]:
         difference = mean_difference(found["k_cutoff"], found["neighbours"])
         if difference is None:
             continue
+        words = (
+            f"The difference between k-cutoff and counting neighbours is {difference}, not clear "
+            "over these seeds."
+        )
         if difference.above_zero:
-            sentences.append("The k-cutoff predicts clearly better than counting neighbours.")
+            words = "The k-cutoff predicts clearly better than counting neighbours."
         elif difference.below_zero:
-            sentences.append("Counting neighbours predicts clearly better than the k-cutoff.")
-        else:
-            sentences.append(
-                "The difference between k-cutoff and counting neighbours is "
-                f"{difference}, not clear over these seeds."
-            )
+            words = "Counting neighbours predicts clearly better than the k-cutoff."
+        sentences.append(words)
     return sentences
 
 
@@ -143,10 +138,9 @@ def tables(numbers: Mapping) -> list[base.Table]:
 
     def accuracy(k: str, seeds: Mapping) -> str:
         groups = [run["by_k"][k] for run in seeds.values() if k in run["by_k"]]
-        if not groups:
-            return "-"
         n = sum(group["n"] for group in groups)
-        return f"{rate_of([group['accuracy'][-1] for group in groups])}, n = {n:,}"
+        accuracies = [group["accuracy"][-1] for group in groups]
+        return f"{rate_of(accuracies)}, n = {n:,}" if groups else "-"
 
     def predicted(which: str, name: str, seeds: Mapping) -> str:
         found = _aucs(seeds, which, name)
@@ -188,7 +182,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
 
 
 def _draw_aucs(axis, sizes: Mapping) -> None:
-    names = {"k_cutoff": "k-cutoff", "type": "type alone", "neighbours": "neighbours in\ntraining"}
+    names = PREDICTORS | {"neighbours": "neighbours in\ntraining"}
     for number, (size, seeds) in enumerate(sizes.items()):
         found = [_aucs(seeds, "type_0", name) for name in names]
         places = np.arange(len(names)) + 0.16 * (number - (len(sizes) - 1) / 2)

@@ -49,8 +49,7 @@ class Claim:
 
     ``collect(sweep, scale)`` carries the runs out and returns JSON-ready numbers; from these alone
     ``findings`` computes sentences, ``tables`` tables, and ``draw(numbers, stem)`` figures (paths
-    with the PNG first). ``letter`` places the claim among the others; ``published`` says what the
-    paper reports, as far as it is known.
+    with the PNG first). ``letter`` orders the claims; ``published`` is what the paper reports.
     """
 
     letter: str
@@ -61,9 +60,6 @@ class Claim:
     findings: Callable[[Mapping], list[str]]
     tables: Callable[[Mapping], list[Table]]
     draw: Callable[[Mapping, Path], list[Path]]
-
-
-# ------------------------------------------------------------------------------------------- runs
 
 
 def training(scale: str, **changes: object) -> dict[str, object]:
@@ -78,12 +74,8 @@ def one_run(scale: str, seed: int, size: int, label: str, **sections: Any) -> Ru
 
     ``sections`` are those of a run's settings; ``data`` and ``train`` go on top of the scale's own.
     """
-    data = {
-        "num_tokens": NUM_TOKENS[scale],
-        "max_train_data_num": size,
-        "test_size_for_type": TEST_SIZE[scale],
-        **sections.pop("data", {}),
-    }
+    data = {"num_tokens": NUM_TOKENS[scale], "max_train_data_num": size}
+    data |= {"test_size_for_type": TEST_SIZE[scale], **sections.pop("data", {})}
     train = training(scale, **sections.pop("train", {}))
     settings = {"task": "twohop", "seed": seed, "data": data, "train": train, **sections}
     return RunSettings.resolve(settings, f"{label} seed={seed}")
@@ -113,10 +105,9 @@ def measured(
     }
     futures = dict(zip(runs, sweep.submit_all(list(runs.values())), strict=True))
     records = {name: finished(future, "/".join(name)) for name, future in futures.items()}
-    found: dict[str, dict[str, dict]] = {}
+    found: dict[str, dict[str, dict]] = {name: {} for name in variants}
     for (name, seed), run in runs.items():
-        of_seed = {"run": run.id, **measure(run, records[name, seed])}
-        found.setdefault(name, {})[seed] = of_seed
+        found[name][seed] = {"run": run.id, **measure(run, records[name, seed])}
     return found
 
 
@@ -124,10 +115,8 @@ def finished(future: Future, name: str) -> dict:
     """The record of a run that is done; ``InputError`` if it failed."""
     record = future.result()
     if record["status"] != "done":
-        raise InputError(
-            f"run {record['run']} ({name}) failed at {record['stage']}: {record['error']}; run "
-            "again with `retry_failed` to try it once more"
-        )
+        failed = f"run {record['run']} ({name}) failed at {record['stage']}: {record['error']}"
+        raise InputError(f"{failed}; run again with `retry_failed` to try it once more")
     return record
 
 
@@ -148,9 +137,6 @@ def tested(sweep: Sweep, run: RunSettings) -> tuple[Dataset, list[dict], np.ndar
     return load_dataset(sweep.dataset(run)), items, correct
 
 
-# ----------------------------------------------------------------------------------------- results
-
-
 def write_result(
     claim: Claim, numbers: Mapping, folder: Path, *, scale: str, command: str, sweep: Sweep
 ) -> dict:
@@ -159,19 +145,12 @@ def write_result(
     Files: ``numbers.json``, ``figure.png`` and ``.pdf``, ``table_*.csv``, ``README.md``.
     """
     records = [sweep.ledger.records[run] for run in sorted(_run_ids(numbers))]
-    result = {
-        "claim": claim.name,
-        "title": claim.title,
-        "published": claim.published,
-        "scale": scale,
-        "command": command,
-        "machine": machine(records),
-        "versions": versions(records),
-        "runs": len(records),
-        "compute_seconds": round(sum(sum(record["seconds"].values()) for record in records)),
-        "findings": claim.findings(numbers),
-        "numbers": numbers,
-    }
+    result = {"claim": claim.name, "title": claim.title, "published": claim.published}
+    result |= {"scale": scale, "command": command, "machine": machine(records)}
+    result |= {"versions": versions(records), "runs": len(records)}
+    seconds = sum(sum(record["seconds"].values()) for record in records)
+    result |= {"compute_seconds": round(seconds), "findings": claim.findings(numbers)}
+    result["numbers"] = numbers
     folder.mkdir(parents=True, exist_ok=True)
     figure, tables = claim.draw(numbers, folder / "figure")[0].name, claim.tables(numbers)
     for number, table in enumerate(tables, start=1):
@@ -185,7 +164,7 @@ def write_result(
 
 def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
     """A result as Markdown: what was found, figure, tables, and how it was made."""
-    machine_words = ", ".join(str(value) for value in result["machine"].values())
+    machine_words = ", ".join(map(str, result["machine"].values()))
     package_words = ", ".join(f"{name} {v}" for name, v in result["versions"].items())
     lines = [f"# {result['title']}", "", f"*Published:* {result['published']}", ""]
     lines += [f"*Here (scale {result['scale']}):*", ""]
@@ -193,9 +172,8 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
     lines += [f"![{result['title']}]({figure})", ""]
     for table in tables:
         lines += [f"**{table.title}**", "", "| " + " | ".join(table.header) + " |"]
-        lines.append("|" + "---|" * len(table.header))
-        lines += ["| " + " | ".join(row) + " |" for row in table.rows]
-        lines.append("")
+        rows = ["| " + " | ".join(row) + " |" for row in table.rows]
+        lines += ["|" + "---|" * len(table.header), *rows, ""]
     lines.append(
         f"Made by `{result['command']}`: {result['runs']:,} runs, "
         f"{result['compute_seconds'] / 60:,.0f} minutes of computing on {machine_words} "
@@ -222,13 +200,11 @@ def versions(records: Sequence[Mapping]) -> dict[str, str]:
 def processor() -> str:
     """The processor's name, as far as the system tells."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def _run_ids(numbers: object) -> set[str]:

@@ -31,11 +31,10 @@ _STARTS = {
 
 def series(scale: str) -> dict[str, scaling.Series]:
     """Chain of thought, beside claim c's direct answers at the sizes that both have."""
+    published = {"twohop": 2.09, "threehop": 1.76, "fivehop": 1.80}
     thought = {
-        scaling.TITLES[task]: scaling.one_series(
-            task, scale, _SIZES, _STARTS, cot=True, published=exponent
-        )
-        for task, exponent in {"twohop": 2.09, "threehop": 1.76, "fivehop": 1.80}.items()
+        scaling.TITLES[t]: scaling.one_series(t, scale, _SIZES, _STARTS, cot=True, published=value)
+        for t, value in published.items()
     }
     both = {
         name: _at_sizes(one, thought[name].sizes)

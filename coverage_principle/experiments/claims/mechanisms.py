@@ -48,20 +48,14 @@ SHARED = {
     "one function, one block twice": (_ONE, {**_TWICE, "n_layer": 1}),
 }
 
-PROPERTY_GROUPS = {
-    "inside": "type_0: both calls seen",
-    "f1_mirror": "f1 call unseen, its mirror seen",
-    "f1_no_mirror": "f1 call unseen, mirror unseen",
-    "f2_mirror": "f2 call unseen, its mirror seen",
-    "f2_no_mirror": "f2 call unseen, mirror unseen",
-}
-SHARED_GROUPS = {
-    "inside": "type_0: both calls seen",
-    "f1_elsewhere": "f1 call unseen, but seen in hop 2",
-    "f1_nowhere": "f1 call unseen in both hops",
-    "f2_elsewhere": "f2 call unseen, but seen in hop 1",
-    "f2_nowhere": "f2 call unseen in both hops",
-}
+#: Of both panels: type_0, then for each hop the unseen calls that the mechanism reaches, and not.
+PROPERTY_GROUPS = {"inside": "type_0: both calls seen"}
+SHARED_GROUPS = dict(PROPERTY_GROUPS)
+for _hop, _other in (("f1", 2), ("f2", 1)):
+    PROPERTY_GROUPS[f"{_hop}_mirror"] = f"{_hop} call unseen, its mirror seen"
+    PROPERTY_GROUPS[f"{_hop}_no_mirror"] = f"{_hop} call unseen, mirror unseen"
+    SHARED_GROUPS[f"{_hop}_elsewhere"] = f"{_hop} call unseen, but seen in hop {_other}"
+    SHARED_GROUPS[f"{_hop}_nowhere"] = f"{_hop} call unseen in both hops"
 
 
 def item_groups(dataset: Dataset) -> dict[str, np.ndarray]:
@@ -148,9 +142,8 @@ def find(numbers: Mapping) -> list[str]:
             )
             found = _comparison(by_property, family, f"{hop}_mirror", f"{hop}_no_mirror", words)
             sentences += [found[1]] if found else []
-    random, modular = (
-        accuracies(by_property, family, "f1_no_mirror") for family in ("random", "modular")
-    )
+    families = ("random", "modular")
+    random, modular = (accuracies(by_property, family, "f1_no_mirror") for family in families)
     if random and modular:
         sentences.append(
             f"Where not even the mirror was seen, modular f1 gives {rate_of(modular)}, random f1 "

@@ -20,12 +20,8 @@ PUBLISHED = (
 )
 
 SIZES = base.by_scale(180, 3000, 50000, 50000)
-TASKS_OF = {
-    "2-hop": ("twohop", False),
-    "non-tree": ("nontree", False),
-    "2-hop, CoT": ("twohop", True),
-    "non-tree, CoT": ("nontree", True),
-}
+TASKS_OF = {"2-hop": ("twohop", False), "non-tree": ("nontree", False)}
+TASKS_OF |= {f"{name}, CoT": (task, True) for name, (task, _) in TASKS_OF.items()}
 #: What states are grouped by, and where: at x3 no state holds the token x2 by itself, so it
 #: clusters by (b, x2) only if x2 was brought there.
 KEYS = ("b", "b,x2")
@@ -67,13 +63,8 @@ def _iicg(folder: Path, key: str) -> dict:
         metrics = read_json(file)
         if metrics["grouped_by"]["value"] != key:
             continue
-        inside = [
-            cell
-            for cell in metrics["cells"]
-            if cell["split"] == "id_test"
-            and not cell["after_ln_f"]
-            and cell["iicg_balanced"] is not None
-        ]
+        split = [c for c in metrics["cells"] if c["split"] == "id_test" and not c["after_ln_f"]]
+        inside = [cell for cell in split if cell["iicg_balanced"] is not None]
         here = [cell for cell in inside if cell["slot"] == SLOT]
         best = max(here, key=lambda cell: cell["iicg_balanced"])
         baseline = best["iicg_balanced_permuted"]
@@ -81,9 +72,7 @@ def _iicg(folder: Path, key: str) -> dict:
             "peak": best["iicg_balanced"],
             "layer": best["layer"],
             "permuted": baseline["mean"] if baseline else None,
-            "cells": {
-                f"layer {cell['layer']}, {cell['slot']}": cell["iicg_balanced"] for cell in inside
-            },
+            "cells": {f"layer {c['layer']}, {c['slot']}": c["iicg_balanced"] for c in inside},
         }
     raise InputError(f"{folder} holds no clustering by {key}")
 
@@ -131,8 +120,8 @@ def tables(numbers: Mapping) -> list[base.Table]:
     for key in numbers["keys"]:
         header += [f"IICG at {SLOT} by ({key})", "layer (first seed)"]
     title = (
-        f"N = {numbers['size']:,}; means over seeds (95 % interval). With CoT, accuracy "
-        "is exact match of what the model writes by itself"
+        f"N = {numbers['size']:,}; means over seeds (95 % interval). With CoT, accuracy is exact "
+        "match of what the model writes by itself"
     )
     return [base.Table(title, header, rows)]
 
@@ -147,14 +136,12 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     plots.accuracy_axis(left, title, numbers["chance"])
     left.set_ylabel("answer accuracy, mean over seeds")
     left.legend(fontsize=7)
-    series = {
-        f"grouped by ({key})": [_peaks(seeds, key) for seeds in tasks.values()]
-        for key in numbers["keys"]
-    }
+    keys = numbers["keys"]
+    series = {f"grouped by ({k})": [_peaks(runs, k) for runs in tasks.values()] for k in keys}
     plots.bars_of_seeds(right, series, tasks, span=0.6)
     right.axhline(0, color="black", linewidth=0.8)
-    right.set_ylabel("IICG at x3, best layer, group-balanced")
-    right.set_title("do type_0 states cluster by b, or by (b, x2)?")
+    title = "do type_0 states cluster by b, or by (b, x2)?"
+    right.set(ylabel="IICG at x3, best layer, group-balanced", title=title)
     right.legend(fontsize=7)
     return style.save_figure(figure, stem)
 

@@ -26,16 +26,13 @@ from coverage_principle.reporting.required_data import summarise
 from coverage_principle.reporting.statistics import power_law_through
 from coverage_principle.tasks import TASKS
 
-#: The rule of the published code: this accuracy on type_0, within so many epochs after the training
-#: items reached it.
+#: The published rule: this accuracy on type_0, within so many epochs after the training items' own.
 ACCURACY, EPOCHS = 0.99, 100
 #: The largest share of the trainable compositions that is tried: some must stay unseen.
 _MOST = 0.95
-#: By how much N changes until the required amount lies between two trials; at the scale cpu one
-#: bisection of such a stride is within the tolerance.
+#: By how much N changes until two trials enclose it; at cpu one bisection is then within tolerance.
 _STRIDE = 1.25
-#: From the smallest |X| on, searches begin at N that grows with this power of |X|: rather too low
-#: than too high, since trials that are too small are short.
+#: Searches begin at N that grows with this power of |X|: rather too low, as such trials are short.
 _GUESS = 2.0
 #: The share of items that coverage alone asks for, and at which k.
 _COVERED, _KS = 0.99, (1, 2, 3)
@@ -45,12 +42,8 @@ _TEST_SIZE = 300
 _TRAIN: dict[str, dict[str, object]] = {
     "tiny": {"max_steps": 200},
     "cpu": {
-        "train_batch_size": 128,
-        "learning_rate": 1.4e-3,
-        "weight_decay": 0.5,
-        "warmup_steps": 100,
-        "max_steps": 20000,
-        "eval_steps": 50,
+        **{"train_batch_size": 128, "learning_rate": 1.4e-3, "weight_decay": 0.5},
+        **{"warmup_steps": 100, "max_steps": 20000, "eval_steps": 50},
     },
     "gpu": {"train_batch_size": 2048, "max_steps": 20000, "eval_steps": 100, "warmup_steps": 500},
     "paper": {},
@@ -74,12 +67,8 @@ _STARTS = {
 }
 #: The generator of a task where it has another name, and how tasks are called in figures.
 _SCRIPTS = {"parallel2hop": "parallel-twohop"}
-TITLES = {
-    "twohop": "2-hop",
-    "parallel2hop": "parallel 2-hop",
-    "threehop": "3-hop",
-    "fivehop": "5-hop",
-}
+TITLES = {"twohop": "2-hop", "parallel2hop": "parallel 2-hop"}
+TITLES |= {"threehop": "3-hop", "fivehop": "5-hop"}
 
 
 @dataclass(frozen=True)
@@ -116,29 +105,19 @@ def first_guess(series: Series, size: int) -> float:
     return series.start * (size / series.sizes[0]) ** _GUESS
 
 
-# ----------------------------------------------------------------------------------------- search
-
-
 def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunSettings:
     """The training that tells whether ``amount`` items are enough."""
-    data = {
-        "num_tokens": size,
-        "max_train_data_num": amount,
-        "atomic_facts": "none",
-        "test_size_for_type": _TEST_SIZE,
-    }
+    data = {"num_tokens": size, "max_train_data_num": amount, "atomic_facts": "none"}
+    data |= {"test_size_for_type": _TEST_SIZE, **({"cot": True} if series.cot else {})}
     rule = {
         "stop_when": f"type_0:{series.score}>={ACCURACY}",
         "patience_epochs_after_fit": EPOCHS,
         "stop_on_test": True,
         "test_types": ["train_inferred", "type_0"],  # all that the rule reads
     }
-    settings = {
-        "task": _SCRIPTS.get(series.task, series.task),
-        "seed": seed,
-        "data": {**data, "cot": True} if series.cot else data,
-        "train": training(scale, **{**_TRAIN[scale], **series.train, **rule}),
-    }
+    train = training(scale, **{**_TRAIN[scale], **series.train, **rule})
+    task = _SCRIPTS.get(series.task, series.task)
+    settings = {"task": task, "seed": seed, "data": data, "train": train}
     label = f"{series.task}{' CoT' if series.cot else ''} |X|={size} N={amount} seed={seed}"
     return RunSettings.resolve(settings, label)
 
@@ -153,13 +132,9 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
         run = trial(series, scale, size, seed, amount)
         record = finished(sweep.submit(run), run.label)
         accuracy = record["scores"]["type_0"][series.score]
-        trials[amount] = {
-            "run": run.id,
-            "accuracy": accuracy,
-            "steps": record["steps"],
-            "epochs": record["epochs"],
-            "train_accuracy": record["scores"]["train_inferred"]["answer_accuracy"],
-        }
+        took = {name: record[name] for name in ("steps", "epochs")}
+        fitted = record["scores"]["train_inferred"]["answer_accuracy"]
+        trials[amount] = {"run": run.id, "accuracy": accuracy, **took, "train_accuracy": fitted}
         return accuracy >= ACCURACY
 
     start = round(first_guess(series, size))
@@ -173,9 +148,7 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
 def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) -> dict:
     """Every series at every size and seed, side by side as far as the launcher allows."""
     series, seeds = plan(scale), _SEEDS[scale]
-    wanted = [
-        (name, size, seed) for name in series for size in series[name].sizes for seed in seeds
-    ]
+    wanted = [(name, n, seed) for name, one in series.items() for n in one.sizes for seed in seeds]
     wanted.sort(key=lambda point: -point[1])  # at the end no long search is left alone
 
     def search(point: tuple[str, int, int]) -> dict:
@@ -185,9 +158,7 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
         found = dict(zip(wanted, pool.map(search, wanted), strict=True))
     by_series = {}
     for name, one in series.items():
-        at = {
-            str(size): {str(seed): found[name, size, seed] for seed in seeds} for size in one.sizes
-        }
+        at = {str(n): {str(seed): found[name, n, seed] for seed in seeds} for n in one.sizes}
         fit = power_law_through(requirements(at))
         by_series[name] = {"published": one.published, "at": at, "fit": fit}
     return {
@@ -203,12 +174,8 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
 
 def requirements(at: Mapping[str, Mapping[str, Mapping]]) -> list[tuple[int, int]]:
     """``(|X|, required N)`` of every size and seed at which an N was enough."""
-    return [
-        (int(size), search["required"])
-        for size, seeds in at.items()
-        for search in seeds.values()
-        if search["required"]
-    ]
+    every = [(int(size), one["required"]) for size, seeds in at.items() for one in seeds.values()]
+    return [(size, required) for size, required in every if required]
 
 
 def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, ...]) -> dict:
@@ -235,20 +202,16 @@ def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, .
     return found
 
 
-# ------------------------------------------------------------------------------ words and tables
-
-
 def find(numbers: Mapping) -> list[str]:
     """The exponent of each series, what is left open, and what coverage alone asks for."""
     sentences = []
     for name, series in numbers["series"].items():
         fit, all_of_it = series["fit"], searches(series)
         missing = sum(search["required"] is None for search in all_of_it)
+        none = "no N below the number of compositions was enough"
         if fit is None:
-            sentences.append(
-                f"{name}: no exponent, since in {missing} of {len(all_of_it)} searches no N below "
-                "the number of compositions was enough."
-            )
+            searched = f"in {missing} of {len(all_of_it)} searches {none}"
+            sentences.append(f"{name}: no exponent, since {searched}.")
             continue
         words = (
             f"{name}: required N grows as |X|^{fit['exponent']:.2f} (95 % interval "
@@ -258,10 +221,7 @@ def find(numbers: Mapping) -> list[str]:
             where = "within" if fit["low"] <= published <= fit["high"] else "outside of"
             words += f"; the published {published:.2f} lies {where} it"
         if missing:
-            words += (
-                f"; left out: {missing} of {len(all_of_it)} searches, in which no N below the "
-                "number of compositions was enough"
-            )
+            words += f"; left out: {missing} of {len(all_of_it)} searches, in which {none}"
         sentences.append(words + ".")
     sentences += cut_off(numbers)
     for name, side in numbers["coverage"].items():
@@ -295,18 +255,14 @@ def cut_off(numbers: Mapping) -> list[str]:
     """Trials whose training ended at its last step, so that N is not what they lacked."""
     sentences = []
     for name, series in numbers["series"].items():
-        failed = [
-            trial
-            for search in searches(series)
-            for trial in search["trials"].values()
-            if trial["accuracy"] < numbers["accuracy"]
-        ]
+        trials = [trial for search in searches(series) for trial in search["trials"].values()]
+        failed = [trial for trial in trials if trial["accuracy"] < numbers["accuracy"]]
         cut = sum(trial["steps"] >= numbers["max_steps"] for trial in failed)
         if cut:
             sentences.append(
                 f"{name}: {cut} of {len(failed)} trials that failed were cut off at step "
-                f"{numbers['max_steps']:,}, before the rule ended them; "
-                "longer training might have needed fewer items."
+                f"{numbers['max_steps']:,}, before the rule ended them; longer training might have "
+                "needed fewer items."
             )
     return sentences
 
@@ -333,9 +289,6 @@ def tables(numbers: Mapping) -> list[Table]:
         )
         result.append(Table(title, ["task", "|X|", *(f"k = {k}" for k in first["k"])], rows))
     return result
-
-
-# ----------------------------------------------------------------------------------------- figure
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:

@@ -14,12 +14,10 @@ class ClaimSettings(Settings):
 
     scale: str = setting(
         "cpu",
-        "tiny: only shows that it runs; cpu: minutes on a laptop; gpu: hours on one GPU; paper: as "
-        "published",
+        "tiny: only shows that it runs; cpu: minutes; gpu: hours on one GPU; paper: as published",
         choices=SCALES,
     )
     output_dir: str | None = setting(
         None,
-        "where runs and results go (default: results/reproduce/SCALE in the repository); claims in "
-        "one folder share their runs",
+        "where runs and results go (default: results/reproduce/SCALE); claims there share runs",
     )
