@@ -13,20 +13,11 @@ from coverage_principle.cli import run, settings_from
 
 
 def build_parser(description: str = __doc__, **options):
-    several = {
-        "nargs": "+",
-        "default": ["1"],
-        "help": 'values or slots, such as b or "b,x2", or the number of a function; several are '
-        "drawn side by side",
-    }
+    about = 'values or slots, such as b or "b,x2", or the number of a function; several are '
+    several = {"nargs": "+", "default": ["1"], "help": f"{about}drawn side by side"}
     parser = analysis_parser(description, ClusterSettings, group_by=several, **options)
-    parser.add_argument(
-        "--no_vectors",
-        dest="vectors",
-        action="store_const",
-        const="none",
-        help="do not write vectors",
-    )
+    none = {"dest": "vectors", "action": "store_const", "const": "none"}
+    parser.add_argument("--no_vectors", **none, help="do not write vectors")
     return parser
 
 
@@ -36,7 +27,8 @@ def main(arguments, **fixed) -> None:
     from coverage_principle.reporting.circuit_figures import iicg_comparison
 
     if "group_by" in fixed:
-        return cluster(settings_from(ClusterSettings, arguments, **fixed))
+        cluster(settings_from(ClusterSettings, arguments, **fixed))
+        return
     found = {}
     for key in arguments.group_by:
         folder, metrics = cluster(settings_from(ClusterSettings, arguments, group_by=key))
@@ -45,7 +37,6 @@ def main(arguments, **fixed) -> None:
         target = folder.parent.parent / f"{folder.name}_by_{'_against_'.join(found)}.png"
         written = iicg_comparison(found, target)
         print(f"\n{', '.join(relative_to_root(path) for path in written)}")
-    return None
 
 
 def cluster(settings: ClusterSettings):

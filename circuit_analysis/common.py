@@ -20,21 +20,15 @@ def analysis_parser(
     """
     parser = command_parser(description)
     add_settings(parser, settings, omit=("k_groups", *omit), **changes)
-    parser.add_argument(
-        "--base_dir", dest="data_dir", default=argparse.SUPPRESS, help="the same as --data_dir"
-    )
+    unset = {"default": argparse.SUPPRESS}
+    parser.add_argument("--base_dir", dest="data_dir", help="the same as --data_dir", **unset)
     if "k_groups" in omit:
         return parser
     groups = parser.add_mutually_exclusive_group(required=grouping)
     add_settings(groups, settings, only=("k_groups",))
-    groups.add_argument(
-        "--detailed_grouping",
-        dest="k_groups",
-        type=_detailed_grouping,
-        metavar="{1,2,3}",
-        default=argparse.SUPPRESS,
-        help="as published: 1 is --k_groups 0-2,3+; 2 is 0-2,3,4+; 3 is each",
-    )
+    numbered = {"dest": "k_groups", "type": _detailed_grouping, "metavar": "{1,2,3}", **unset}
+    about = "as published: 1 is --k_groups 0-2,3+; 2 is 0-2,3,4+; 3 is each"
+    groups.add_argument("--detailed_grouping", help=about, **numbered)
     return parser
 
 

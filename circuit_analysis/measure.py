@@ -26,14 +26,11 @@ def main(arguments, **fixed) -> None:
     measured = run_measure(settings)
     if not settings.draw_only:
         print(cosine_text(measured))
-    components = settings.pca_vis or settings.draw_only
     written = []
-    if settings.save_plots or components:
+    if settings.save_plots or settings.pca_vis or settings.draw_only:
         from coverage_principle.reporting.cluster_figures import measured_figures
 
-        written = measured_figures(
-            measured, settings, histograms=settings.save_plots, components=components
-        )
+        written = measured_figures(measured, settings)
     if settings.draw_only:
         print("\n".join(map(str, written)))
     else:

@@ -50,52 +50,44 @@ class Published:
 
 _B1_B2 = {1: "diff_f1", 2: "diff_f2"}
 _NONTREE = {1: "diff_f1", 4: "keep_b_change_x2", 5: "change_b_and_x2"}
-_SAMPLED = {"range_samples": True}
+_BX2, _BY_3_HOP = {4: "b,x2"}, {4: "x3,b2", 5: "b1,b2"}
+_BY_NONTREE = {1: "b", 2: "t", 3: "x2", 4: "b,x2", 5: "b,x1"}
+_BY_PARALLEL = {1: "b1", 2: "b2", 3: "t"}
+_THREE_COT = Published("trace", "3-hop_cot", _B1_B2)
+_SAME_B = Published("interchange", "2-hop")
+_LENS_FLAGS = {"--metric_type": ("rank", "prob")}
+_SAMPLED, _FEW = {"range_samples": True}, {"pca_m": 3, "pca_n": 3}
 
 PUBLISHED: dict[str, Published] = {
     f"{_TWO}/causal_tracing_2-hop.py": Published("trace", "2-hop"),
     f"{_TWO}/causal_tracing_2-hop_coverage.py": Published("trace", "2-hop", grouping=True),
     f"{_TWO}/causal_tracing_2-hop_cot.py": Published("trace", "2-hop_cot"),
     f"{_THREE}/causal_tracing_3-hop.py": Published("trace", "3-hop", _B1_B2),
-    f"{_THREE}/causal_tracing_diff_b_composition_3-hop_cot.py": Published(
-        "trace", "3-hop_cot", _B1_B2
-    ),
+    f"{_THREE}/causal_tracing_diff_b_composition_3-hop_cot.py": _THREE_COT,
     "nontree/causal_tracing_nontree.py": Published("trace", "nontree", _NONTREE),
     "parallel/causal_tracing_parallel_2-hop.py": Published("trace", "parallel_2-hop", _B1_B2),
-    f"{_TWO}/causal_tracing_same_b_composition_2-hop_residual.py": Published(
-        "interchange", "2-hop"
-    ),
-    f"{_TWO}/logit-lens_2-hop.py": Published(
-        "lens", "2-hop", flags={"--metric_type": ("rank", "prob")}
-    ),
-    f"{_TWO}/collapse_analysis_2-hop.py": Published("cluster", numbers={4: "b,x2"}),
-    f"{_TWO}/collapse_analysis_2-hop_coverage.py": Published(
-        "cluster", numbers={4: "b,x2"}, grouping=True
-    ),
-    f"{_THREE}/collapse_analysis_3-hop.py": Published("cluster", numbers={4: "x3,b2", 5: "b1,b2"}),
-    "nontree/collapse_analysis_nontree.py": Published(
-        "cluster", numbers={1: "b", 2: "t", 3: "x2", 4: "b,x2", 5: "b,x1"}
-    ),
-    "parallel/collapse_analysis_parallel_2-hop.py": Published(
-        "cluster", numbers={1: "b1", 2: "b2", 3: "t"}
-    ),
+    f"{_TWO}/causal_tracing_same_b_composition_2-hop_residual.py": _SAME_B,
+    f"{_TWO}/logit-lens_2-hop.py": Published("lens", "2-hop", flags=_LENS_FLAGS),
+    f"{_TWO}/collapse_analysis_2-hop.py": Published("cluster", None, _BX2),
+    f"{_TWO}/collapse_analysis_2-hop_coverage.py": Published("cluster", None, _BX2, grouping=True),
+    f"{_THREE}/collapse_analysis_3-hop.py": Published("cluster", None, _BY_3_HOP),
+    "nontree/collapse_analysis_nontree.py": Published("cluster", None, _BY_NONTREE),
+    "parallel/collapse_analysis_parallel_2-hop.py": Published("cluster", None, _BY_PARALLEL),
     "measure_cossim.py": Published("measure", omit=_PICTURES),
     "measure_cossim_coverage.py": Published("measure", omit=_PICTURES, fixed={"by_cutoff": True}),
     "plotting_collapse.py": Published("measure", fixed={"draw_only": True}),
     f"{_THREE}/measure_metrics_3-hop.py": Published("measure", fixed=_SAMPLED),
-    "nontree/measure_metrics.py": Published(
-        "measure", fixed=_SAMPLED, defaults={"pca_m": 3, "pca_n": 3}
-    ),
+    "nontree/measure_metrics.py": Published("measure", fixed=_SAMPLED, defaults=_FEW),
     "parallel/measure_metrics.py": Published("measure", fixed=_SAMPLED),
 }
 
 
-def command(file: str, about: str) -> tuple[Callable, Callable]:
-    """``build_parser`` and a function that runs the command, for the stub at ``file``."""
+def command(file: str, about: str, *, start: bool) -> Callable:
+    """``build_parser`` of the command whose stub is ``file``; with ``start`` it is also run."""
     path = Path(file).resolve().relative_to(Path(__file__).resolve().parent)
     published = PUBLISHED[path.as_posix()]
     module = importlib.import_module(f"circuit_analysis.{published.analysis}")
-    tracing = published.analysis == "trace"
+    named, prefix = ("family", "diff_f") if published.analysis == "trace" else ("group_by", "f")
 
     def build_parser():
         options = {"grouping": True} if published.grouping else {}
@@ -103,16 +95,16 @@ def command(file: str, about: str) -> tuple[Callable, Callable]:
         parser = module.build_parser(about, omit=omit, **options, **published.defaults)
         if published.numbers is not None:
             names = ", ".join(f"{number}: {name}" for number, name in published.numbers.items())
-            if tracing:
-                number = {"dest": "family", "type": int, "choices": tuple(published.numbers)}
-                number |= {"required": True, "help": f"counterfactuals, {names}"}
+            if named == "family":
+                number = {"type": int, "choices": tuple(published.numbers), "required": True}
+                number["help"] = f"counterfactuals, {names}"
             else:
-                number = {"dest": "group_by", "type": positive, "default": 1, "metavar": "N"}
+                number = {"type": positive, "default": 1, "metavar": "N"}
                 number["help"] = f"group by, {names}; else a function's number (default: 1)"
-            parser.add_argument("--atomic_idx", **number)
+            parser.add_argument("--atomic_idx", dest=named, **number)
         for flag, choices in published.flags.items():
-            about_flag = "kept from the published command; all are measured"
-            parser.add_argument(flag, choices=choices, help=about_flag)
+            kept = "kept from the published command; all are measured"
+            parser.add_argument(flag, choices=choices, help=kept)
         return parser
 
     def main(arguments) -> None:
@@ -122,10 +114,10 @@ def command(file: str, about: str) -> tuple[Callable, Callable]:
         if published.folder is not None:
             fixed["folder"] = published.folder
         if published.numbers is not None:
-            given = arguments.family if tracing else arguments.group_by
-            name = published.numbers.get(given, str(given))
-            fixed["label"] = f"diff_f{given}" if tracing else f"f{given}"
-            fixed["family" if tracing else "group_by"] = name
+            given = getattr(arguments, named)
+            fixed |= {named: published.numbers.get(given, str(given)), "label": f"{prefix}{given}"}
         module.main(arguments, **fixed)
 
-    return build_parser, lambda: run(build_parser(), main)
+    if start:
+        run(build_parser(), main)
+    return build_parser

@@ -10,48 +10,40 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import (
-    analysis_parser,
-    choice_of,
-    print_grid,
-    print_reasons,
-    run_analysis,
-)
+from circuit_analysis import common
 from coverage_principle.circuits import METRICS, TraceSettings
 from coverage_principle.cli import run, settings_from
 
 
 def build_parser(description: str = __doc__, **options):
-    return analysis_parser(description, TraceSettings, metric=choice_of(METRICS), **options)
+    metric = common.choice_of(METRICS)
+    return common.analysis_parser(description, TraceSettings, metric=metric, **options)
 
 
 def main(arguments, folder: str = "trace", **fixed) -> None:
     """Trace, draw and print; ``fixed`` are settings that a published path decides."""
     from coverage_principle.circuits import run_trace
     from coverage_principle.paths import relative_to_root
-    from coverage_principle.reporting.circuit_figures import (
-        emitted_parts,
-        tracing_curves,
-        tracing_heatmap,
-    )
+    from coverage_principle.reporting import circuit_figures
 
     settings = settings_from(TraceSettings, arguments, **fixed)
     if settings.family == "list":
-        return list_families(settings)
-    file, results = run_analysis(run_trace, settings, results=f"tracing_results/{folder}")
-    tracing_heatmap(results, file)
+        list_families(settings)
+        return
+    file, results = common.run_analysis(run_trace, settings, results=f"tracing_results/{folder}")
+    circuit_figures.tracing_heatmap(results, file)
     if len(results["checkpoints"]) > 1:
-        tracing_curves(results, file.with_name(f"{file.stem}_over_training.png"))
-    print_reasons(results["splits"])
+        over_training = file.with_name(f"{file.stem}_over_training.png")
+        circuit_figures.tracing_curves(results, over_training)
+    common.print_reasons(results["splits"])
     shown = METRICS[settings.metric].shown
     for checkpoint, splits in results["checkpoints"].items():
         for split, summary in splits.items():
-            for value, part in emitted_parts(results, summary).items():
+            for value, part in circuit_figures.emitted_parts(results, summary).items():
                 if part["samples"]["n"]:
                     title = f"{checkpoint}, {split}: {shown.unit.format(value)}"
-                    print_grid(title, part["cells"], shown, "published")
+                    common.print_grid(title, part["cells"], shown, "published")
     print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it")
-    return None
 
 
 def list_families(settings: TraceSettings) -> None:

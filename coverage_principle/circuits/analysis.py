@@ -14,21 +14,12 @@ import torch
 import transformers
 
 import coverage_principle
-from coverage_principle.circuits.checkpoints import (
-    find_checkpoint,
-    find_dataset,
-    find_run,
-    list_checkpoints,
-)
+from coverage_principle.circuits import checkpoints as folders
 from coverage_principle.circuits.counterfactuals import Plan
 from coverage_principle.circuits.items import Grouping, ItemSplit, item_splits, k_groups_of
 from coverage_principle.circuits.models import LoadedModel, choose_device, open_checkpoint
 from coverage_principle.circuits.patching import Trace, patch_runs
-from coverage_principle.circuits.settings import (
-    AnalysisSettings,
-    ClusterSettings,
-    RunAnalysisSettings,
-)
+from coverage_principle.circuits.settings import ClusterSettings, RunAnalysisSettings
 from coverage_principle.data import Dataset, load_dataset, write_arrays, write_json
 from coverage_principle.errors import InputError
 from coverage_principle.paths import relative_to_root
@@ -43,7 +34,7 @@ _RECORDED = ("seed", "k_groups", "max_items", "every_item", "permutations")
 class Subject:
     """What is analysed: the run's folder, the checkpoints asked for, its data set, the device."""
 
-    settings: AnalysisSettings
+    settings: RunAnalysisSettings | ClusterSettings
     path: Path
     checkpoints: list[Path]
     dataset: Dataset
@@ -55,32 +46,24 @@ class Subject:
         if settings.save_dir is None:
             raise InputError("`save_dir` must be given")
         if isinstance(settings, ClusterSettings):
-            checkpoints = [find_checkpoint(settings.ckpt)]
+            checkpoints = [folders.find_checkpoint(settings.ckpt)]
             path = checkpoints[0].parent
         else:
-            path = find_run(settings.model_dir)
-            checkpoints = list_checkpoints(path, settings.step_list)
-        dataset = load_dataset(find_dataset(path, settings.data_dir))
+            path = folders.find_run(settings.model_dir)
+            checkpoints = folders.list_checkpoints(path, settings.step_list)
+        dataset = load_dataset(folders.find_dataset(path, settings.data_dir))
         if settings.task not in (None, dataset.graph.name):
-            raise InputError(
-                f"this command is for the task {settings.task}, but {dataset.name} holds "
-                f"{dataset.graph.name}; circuit_analysis/trace.py, cluster.py and lens.py take any "
-                "task"
-            )
+            held = f"{dataset.name} holds {dataset.graph.name}"
+            general = "circuit_analysis/trace.py, cluster.py and lens.py take any task"
+            raise InputError(f"this command is for the task {settings.task}, but {held}; {general}")
         return cls(settings, path, checkpoints, dataset, choose_device(settings.device))
 
     def splits(self, grouping: Grouping, *, out_of_domain: bool = True) -> dict[str, ItemSplit]:
         """The items to look at; with ``every_item`` not only the first of each fragment."""
         groups, cutoffs = k_groups_of(self.dataset, self.settings.k_groups)
-        return item_splits(
-            self.dataset,
-            grouping,
-            k_groups=groups,
-            cutoffs=cutoffs,
-            out_of_domain=out_of_domain,
-            max_items=self.settings.max_items,
-            every_item=getattr(self.settings, "every_item", False),
-        )
+        options = {"k_groups": groups, "cutoffs": cutoffs, "out_of_domain": out_of_domain}
+        options["every_item"] = getattr(self.settings, "every_item", False)
+        return item_splits(self.dataset, grouping, max_items=self.settings.max_items, **options)
 
     def load(self, checkpoint: Path) -> LoadedModel:
         return open_checkpoint(checkpoint, self.dataset.codec, self.device)
@@ -107,17 +90,14 @@ class Subject:
     def results(self, **content: object) -> dict:
         """A result file's content in the frame that all of them have."""
         recorded = [name for name in _RECORDED if hasattr(self.settings, name)]
+        modules = (coverage_principle, torch, transformers)
         return {
             "format_version": 1,
             "run": self.path.name,
             "dataset": {"name": self.dataset.name, "path": relative_to_root(self.dataset.path)},
             **content,
             "settings": {name: getattr(self.settings, name) for name in recorded},
-            "versions": {
-                "coverage_principle": coverage_principle.__version__,
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-            },
+            "versions": {module.__name__: module.__version__ for module in modules},
         }
 
     def write(
@@ -139,10 +119,8 @@ def chosen_sites(
         return list(layers), list(range(positions))
     for layer, position in pairs:
         if layer not in layers or not 0 <= position < positions:
-            raise InputError(
-                f"`pairs` ({layer},{position}) does not exist: there are layers "
-                f"{layers[0]} to {layers[-1]} and positions 0 to {positions - 1}"
-            )
+            there = f"layers {layers[0]} to {layers[-1]} and positions 0 to {positions - 1}"
+            raise InputError(f"`pairs` ({layer},{position}) does not exist: there are {there}")
     return sorted({layer for layer, _ in pairs}), sorted({position for _, position in pairs})
 
 

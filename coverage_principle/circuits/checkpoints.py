@@ -22,8 +22,6 @@ from simpletransformers.seq2seq.run_folder import (
 
 logger = logging.getLogger(__name__)
 
-# ------------------------------------------------------------------------- runs and checkpoints
-
 
 def find_checkpoint(given: str | Path) -> Path:
     """The checkpoint folder that `ckpt` names, from the working directory or the repository.
@@ -42,11 +40,9 @@ def find_run(given: str | Path) -> Path:
     """The run folder that `model_dir` names; ``InputError`` if it holds no checkpoint."""
     folder = find_folder(given, "model_dir")
     if not RunFolder(folder).checkpoints():
-        what = (
-            "is a checkpoint, give the folder above it"
-            if is_checkpoint(folder)
-            else f"holds no checkpoint-STEP or {FINAL} folder with a model"
-        )
+        what = f"holds no checkpoint-STEP or {FINAL} folder with a model"
+        if is_checkpoint(folder):
+            what = "is a checkpoint, give the folder above it"
         raise InputError(f"`model_dir` {given} {what}")
     return folder
 
@@ -58,19 +54,14 @@ def list_checkpoints(run: Path, steps: Sequence[str] | None = None) -> list[Path
     ``InputError`` names every one that does not exist, and those that do.
     """
     present = RunFolder(run).checkpoints()
-    if steps is None:
+    if not steps:
         return present
     names = {checkpoint_name(step) for step in steps}
     missing = sorted(names - {path.name for path in present})
     if missing:
-        raise InputError(
-            f"`step_list`: {run.name} has no {', '.join(missing)}; "
-            f"it has {', '.join(path.name for path in present)}"
-        )
+        held = ", ".join(path.name for path in present)
+        raise InputError(f"`step_list`: {run.name} has no {', '.join(missing)}; it has {held}")
     return [path for path in present if path.name in names]
-
-
-# ---------------------------------------------------------------------------- a run's data set
 
 
 def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
@@ -82,24 +73,18 @@ def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
     the default is used. Contents that differ from those recorded by the run give a warning.
     """
     recorded, digests = _recorded_dataset(run)
-    name = recorded.name if recorded is not None else run.name.split("_")[0]
-    folder = _given_dataset(data_dir, name) if data_dir is not None else None
+    name = recorded.name if recorded else run.name.split("_")[0]
+    folder = None if data_dir is None else _given_dataset(data_dir, name)
     if folder is None:
-        folder = recorded if recorded is not None else repository_root() / "data" / name
+        folder = recorded or repository_root() / "data" / name
         if not _is_dataset(folder):
-            source = "run_config.json" if recorded is not None else "the run's name"
-            raise InputError(
-                f"the data set of {run.name} is not at {folder} (from {source}); "
-                "name it by `data_dir`"
-            )
-    changed = [f for f, digest in digests.items() if _digest_or_none(folder / f) != digest]
-    if changed:
-        logger.warning(
-            "warning: %s of %s is not what %s was trained on",
-            " and ".join(changed),
-            folder,
-            run.name,
-        )
+            source = "run_config.json" if recorded else "the run's name"
+            lack = f"the data set of {run.name} is not at {folder} (from {source})"
+            raise InputError(f"{lack}; name it by `data_dir`")
+    files = {name: folder / name for name in digests}
+    now = {name: sha256(file) if file.is_file() else None for name, file in files.items()}
+    if changed := " and ".join(name for name in digests if now[name] != digests[name]):
+        logger.warning("warning: %s of %s is not what %s was trained on", changed, folder, run.name)
     return folder
 
 
@@ -116,10 +101,6 @@ def _recorded_dataset(run: Path) -> tuple[Path | None, dict[str, str]]:
         return None, {}
 
 
-def _digest_or_none(file: Path) -> str | None:
-    return sha256(file) if file.is_file() else None
-
-
 def _given_dataset(given: str | Path, name: str) -> Path | None:
     """What `data_dir` means; None, with a warning, if it does not exist."""
     try:
@@ -127,16 +108,13 @@ def _given_dataset(given: str | Path, name: str) -> Path | None:
     except InputError:
         logger.warning("warning: `data_dir` %s does not exist; using the run's own data set", given)
         return None
-    for candidate in (folder, folder / name, folder / "data" / name):
-        if _is_dataset(candidate):
-            if candidate.name != name:
-                logger.warning(
-                    "warning: `data_dir` is %s, but the run is of %s", candidate.name, name
-                )
-            return candidate
-    raise InputError(
-        f"`data_dir` {given} is no data set and holds neither {name}/ nor data/{name}/"
-    )
+    found = next(filter(_is_dataset, (folder, folder / name, folder / "data" / name)), None)
+    if found is None:
+        neither = f"is no data set and holds neither {name}/ nor data/{name}/"
+        raise InputError(f"`data_dir` {given} {neither}")
+    if found.name != name:
+        logger.warning("warning: `data_dir` is %s, but the run is of %s", found.name, name)
+    return found
 
 
 def _is_dataset(folder: Path) -> bool:

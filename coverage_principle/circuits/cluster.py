@@ -7,15 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from coverage_principle.circuits import items
 from coverage_principle.circuits.analysis import Subject, write_arrays
-from coverage_principle.circuits.items import (
-    Grouping,
-    ItemSplit,
-    grouping_of,
-    layout_of,
-    sequences,
-    union_of,
-)
 from coverage_principle.circuits.measure import write_dedup_files
 from coverage_principle.circuits.models import LoadedModel
 from coverage_principle.circuits.settings import ClusterSettings
@@ -41,60 +34,43 @@ def run_cluster(
     """
     subject = Subject.find(settings)
     (checkpoint,), dataset = subject.checkpoints, subject.dataset
-    grouping = grouping_of(dataset.graph, settings.group_by)
+    grouping = items.grouping_of(dataset.graph, settings.group_by)
     key = str(settings.group_by)
     label = settings.label or (f"f{key}" if key.isdecimal() else grouping.name)
     stream, pairs = _named_streams(settings.stream, settings.pairs)
     parent = Path(settings.save_dir) / stream / dataset.name / label
     folder = parent / checkpoint.name
     splits = subject.splits(grouping)
-    if (folder / "metrics.json").exists() and not settings.overwrite:
-        raise InputError(
-            f"{folder / 'metrics.json'} exists already; give `overwrite` or another `save_dir`"
-        )
+    target = folder / "metrics.json"
+    if target.exists() and not settings.overwrite:
+        raise InputError(f"{target} exists already; give `overwrite` or another `save_dir`")
     loaded = subject.load(checkpoint)
-    sites = _sites(stream, loaded.num_layers, layout_of(dataset).names, pairs)
-    cells, arrays = cluster_states(
-        loaded,
-        dataset,
-        sites,
-        splits,
-        grouping=grouping,
-        stream=stream,
-        batch_size=settings.batch_size,
-        permutations=settings.permutations,
-        seed=settings.seed,
-        progress=progress,
-    )
+    sites = _sites(stream, loaded.num_layers, items.layout_of(dataset).names, pairs)
+    own = ("batch_size", "permutations", "seed")
+    options = {"grouping": grouping, "stream": stream, "progress": progress}
+    options |= {name: getattr(settings, name) for name in own}
+    cells, arrays = cluster_states(loaded, dataset, sites, splits, **options)
     groups = {cell["split"]: cell["n_groups"] for cell in cells}
-    functions = [f.name for f in dataset.graph.functions if f.output in grouping.keys]
+    functions = ",".join(f.name for f in dataset.graph.functions if f.output in grouping.keys)
+    grouped_by = {"function": functions, "value": grouping.name}
     metrics = subject.results(
         checkpoint=relative_to_root(checkpoint),
         mode=stream,
-        grouped_by={
-            "function": ",".join(functions),
-            "value": grouping.name,
-            "fragment": list(grouping.fragment),
-        },
+        grouped_by={**grouped_by, "fragment": list(grouping.fragment)},
         num_layers=loaded.num_layers,
         splits={
-            name: {
-                "types": list(split.types),
-                "items": split.available,
-                "vectors": len(split.rows),
-                "groups": groups[name],
-            }
+            name: split.about(vectors=len(split.rows), groups=groups[name])
             for name, split in splits.items()
         },
         cells=cells,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").unlink(missing_ok=True)  # never beside vectors of another run
+    target.unlink(missing_ok=True)  # never beside vectors of another run
     if settings.vectors != "none":
         write_arrays(folder / f"vectors.{settings.vectors}", arrays)
     if settings.published_files:
         write_dedup_files(parent, checkpoint.name, dataset, sites, list(splits), arrays)
-    write_json(folder / "metrics.json", metrics)
+    write_json(target, metrics)
     return folder, metrics
 
 
@@ -102,9 +78,9 @@ def cluster_states(
     loaded: LoadedModel,
     dataset: Dataset,
     sites: Sequence[Site],
-    splits: Mapping[str, ItemSplit],
+    splits: Mapping[str, items.ItemSplit],
     *,
-    grouping: Grouping,
+    grouping: items.Grouping,
     stream: str = "residual",
     batch_size: int = 4096,
     permutations: int = 0,
@@ -120,13 +96,12 @@ def cluster_states(
     ``member/<split>`` (n,) bool, and ``state/<site key>`` (n, width). ``progress`` is called with 1
     for each finished site.
     """
-    rows, places = union_of(splits)
+    rows, places = items.union_of(splits)
     if len(rows) == 0:
         raise InputError(f"{dataset.path / 'test.json'} has no items to group")
     inputs = dataset.test.inputs[rows]
     groups = grouping.codes(dataset, inputs)
-    names = layout_of(dataset).names
-    tokens = sequences(dataset, rows)
+    names, tokens = items.layout_of(dataset).names, items.sequences(dataset, rows)
     states = collect_states(loaded, tokens, sites, stream=stream, batch_size=batch_size)
     cells = []
     for site in sites:

@@ -59,15 +59,14 @@ def diff_family(graph: TaskGraph, function_index: int) -> Family:
     function = graph.functions[function_index]
     value = function.output
     if value == graph.answer:
-        raise InputError(
-            f"task {graph.name}: no counterfactual changes {value!r} of {function.name} "
-            "alone; it must be an intermediate value"
-        )
+        alone = f"no counterfactual changes {value!r} of {function.name} alone"
+        raise InputError(f"task {graph.name}: {alone}; it must be an intermediate value")
     slots = [s for s in function.sources if s in graph.inputs] or list(graph.fragment(value))
     alone = [slot for slot in slots if not _passes_by(graph, slot, value)]
     slot = (alone or slots)[-1]
-    free = _ancestors(graph, value) | _descendants(graph, value) | {value}
-    held = tuple(v for v in graph.bridges if slot in graph.fragment(v) and v not in free)
+    beside = [v for v in graph.bridges if slot in graph.fragment(v)]
+    after = _reached(graph, value)
+    held = tuple(v for v in beside if v not in after and value not in _reached(graph, v))
     return _family(graph, f"diff_{function.name}", f"{value}'", value, slot, (value,), held)
 
 
@@ -78,19 +77,19 @@ def families(graph: TaskGraph) -> dict[str, Family]:
         for value in graph.bridges:
             if slot not in graph.fragment(value) or not _passes_by(graph, slot, value):
                 continue
-            make = [
-                (f"keep_{value}_change_{slot}", f"{value}, {slot}'", (), (value,)),
-                (f"change_{value}_and_{slot}", f"{value}', {slot}'", (value,), ()),
-            ]
+            names = f"keep_{value}_change_{slot}", f"change_{value}_and_{slot}"
+            about = value, slot
             found += [
-                _family(graph, name, title, value, slot, changed, held)
-                for name, title, changed, held in make
+                _family(graph, names[0], f"{value}, {slot}'", *about, (), (value,)),
+                _family(graph, names[1], f"{value}', {slot}'", *about, (value,), ()),
             ]
     return {family.name: family for family in found}
 
 
-def family_of(graph: TaskGraph, name: str) -> Family:
-    """The family called ``name``; ``InputError`` lists those of the task."""
+def family_of(graph: TaskGraph, name: str | None) -> Family:
+    """The family called ``name``, the first without; ``InputError`` lists those of the task."""
+    if not name:
+        return diff_family(graph, 0)
     there = families(graph)
     if name not in there:
         raise InputError(
@@ -104,34 +103,18 @@ def _family(graph, name, title, value, slot, changed, held) -> Family:
     return Family(name, title, value, slot, first, changed, held)
 
 
-def _ancestors(graph: TaskGraph, value: str) -> set[str]:
-    """The values that ``value`` is computed from."""
-    found: set[str] = set()
-    waiting = [value]
-    while waiting:
-        for source in graph.function_of(waiting.pop()).sources:
-            if source not in graph.inputs and source not in found:
-                found.add(source)
-                waiting.append(source)
-    return found
-
-
-def _descendants(graph: TaskGraph, value: str) -> set[str]:
-    """The values that are computed from ``value``."""
-    found: set[str] = set()
+def _reached(graph: TaskGraph, start: str, without: str | None = None) -> set[str]:
+    """``start`` and the values that depend on it, on paths that do not go through ``without``."""
+    found = {start}
     for function in graph.functions:
-        if value in function.sources or found & set(function.sources):
+        if function.output != without and found & set(function.sources):
             found.add(function.output)
     return found
 
 
 def _passes_by(graph: TaskGraph, slot: str, value: str) -> bool:
     """Whether a path from ``slot`` to the answer does not go through ``value``."""
-    reached = {slot}
-    for function in graph.functions:
-        if function.output != value and reached & set(function.sources):
-            reached.add(function.output)
-    return graph.answer in reached
+    return graph.answer in _reached(graph, slot, without=value)
 
 
 @dataclass(frozen=True)
@@ -203,15 +186,9 @@ def _stages(dataset: Dataset, family: Family, block: np.ndarray, seen: list[np.n
         arguments = call_arguments(graph.functions[index], new)
         return seen[index][arguments].reshape(len(block), size)
 
-    own = graph.functions.index(family.function)
-    slot = family.slot
-    yield (
-        f"no other {slot} makes a seen call of {family.function.name}",
-        (
-            (changed[:, position].reshape(len(block), size) != block[:, position, None])
-            & is_seen(own)
-        ),
-    )
+    own, slot = graph.functions.index(family.function), family.slot
+    other = np.arange(size) != block[:, position, None]
+    yield f"no other {slot} makes a seen call of {family.function.name}", other & is_seen(own)
     for value in family.changed:
         yield f"no such {slot} changes {value}", differs(value)
     for value in family.held:
@@ -220,9 +197,6 @@ def _stages(dataset: Dataset, family: Family, block: np.ndarray, seen: list[np.n
         if index != own:
             yield f"no such {slot} leads to a seen call of {function.name}", is_seen(index)
     yield f"no such {slot} changes {graph.answer}", differs(graph.answer)
-
-
-# ----------------------------------------------------------------------- what is patched
 
 
 @dataclass(frozen=True)
@@ -276,26 +250,18 @@ def plan_of(
         mine = places[name]
         traced = mine[drawn.reasons[mine] == ""]
         members[name] = np.searchsorted(kept, traced)
-        report[name] = {
-            "types": list(split.types),
-            "items": split.available,
-            "distinct_fragments": len(split.rows),
-            "no_counterfactual": dict(Counter(drawn.reasons[mine]) - Counter({"": len(mine)})),
-            "traced": len(traced),
-            "mean_candidates": float(drawn.candidates[traced].mean()) if len(traced) else None,
-        }
+        report[name] = split.about(
+            distinct_fragments=len(split.rows),
+            no_counterfactual=dict(Counter(drawn.reasons[mine]) - Counter({"": len(mine)})),
+            traced=len(traced),
+            mean_candidates=float(drawn.candidates[traced].mean()) if len(traced) else None,
+        )
     inputs = dataset.test.inputs[rows[kept]]
     filler = dataset.test.targets[rows[kept]][:, : layout.prompt - layout.inputs]
     both = []
     for given in (inputs, drawn.inputs):
         values = evaluate(dataset.graph, dataset.tables(), given)
         both.append(np.stack([values[name] for name in layout.emitted], axis=1))
-    return Plan(
-        layout,
-        rows[kept],
-        np.concatenate([inputs, filler], axis=1),
-        np.concatenate([drawn.inputs, filler], axis=1),
-        np.stack(both, axis=2).astype(np.int32),
-        members,
-        report,
-    )
+    prompts = [np.concatenate([given, filler], axis=1) for given in (inputs, drawn.inputs)]
+    wanted = np.stack(both, axis=2).astype(np.int32)
+    return Plan(layout, rows[kept], *prompts, wanted, members, report)

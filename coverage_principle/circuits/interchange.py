@@ -7,6 +7,7 @@ that carries b changes nothing; what changes is specific to the fragment.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,8 @@ from coverage_principle.data.space import encode_rows
 from coverage_principle.errors import InputError
 
 #: The published pairs of splits: originals from the first, fragments from the second.
-SPLIT_PAIRS = (
-    ("id_train", "id_test"),
-    ("id_train", "ood"),
-    ("id_test", "ood"),
-    ("id_train", "id_train"),
-    ("id_test", "id_test"),
-    ("ood", "ood"),
-)
+_SPLITS = ("id_train", "id_test", "ood")
+SPLIT_PAIRS = (*itertools.combinations(_SPLITS, 2), *((split, split) for split in _SPLITS))
 
 
 def run_interchange(
@@ -54,20 +49,14 @@ def run_interchange(
     if not plans:
         raise InputError(f"{dataset.name}: no two test items have the same {grouping.name}")
     summaries: dict[str, dict] = {checkpoint.name: {} for checkpoint in subject.checkpoints}
-    num_layers = 0
     for name, plan in plans.items():
         for checkpoint, loaded, traces in subject.patched(plan, progress):
-            num_layers = loaded.num_layers
-            summaries[checkpoint][name] = summarise_interchange(
-                traces[-1], plan.slots, seed=settings.seed
-            )
+            found = summarise_interchange(traces[-1], plan.slots, seed=settings.seed)
+            summaries[checkpoint][name], num_layers = found, loaded.num_layers
+    family = {"name": f"same_{grouping.name}", "holds": grouping.name}
     results = subject.results(
         stream="residual",
-        family={
-            "name": f"same_{grouping.name}",
-            "holds": grouping.name,
-            "changes": list(grouping.fragment),
-        },
+        family={**family, "changes": list(grouping.fragment)},
         num_layers=num_layers,
         splits={name: plan.report[name] for name, plan in plans.items()},
         checkpoints=summaries,
@@ -87,19 +76,15 @@ def draw_interchange(
     """
     graph, tables = dataset.graph, dataset.tables()
     if value not in graph.bridges:
-        raise InputError(
-            f"`group_by` {value} is no intermediate value of task {graph.name}; "
-            f"it has {', '.join(graph.bridges) or 'none'}"
-        )
+        refusal = f"`group_by` {value} is no intermediate value of task {graph.name}"
+        raise InputError(f"{refusal}; it has {', '.join(graph.bridges) or 'none'}")
     columns = list(graph.fragment_positions(value))
     shared = [p for p in columns if graph.inputs[p] in graph.ambiguous_slots]
 
     def keys(inputs: np.ndarray) -> list[tuple[int, int]]:
         """What a donor must have in common with an original, and its fragment."""
-        held = np.concatenate(
-            [evaluate(graph, tables, inputs)[value][:, None], inputs[:, shared]], axis=1
-        )
-        parts = (held, inputs[:, columns])
+        own = evaluate(graph, tables, inputs)[value]
+        parts = (np.column_stack([own, inputs[:, shared]]), inputs[:, columns])
         coded = (encode_rows(part, dataset.num_tokens).tolist() for part in parts)
         return list(zip(*coded, strict=True))
 

@@ -32,9 +32,6 @@ PAPER_K_GROUPS = "0-2,3+"
 EACH = "each"
 
 
-# ------------------------------------------------------------------- what items are grouped by
-
-
 @dataclass(frozen=True)
 class Grouping:
     """Group items by the joint value of ``keys``: intermediate values, the answer, input slots.
@@ -60,10 +57,8 @@ class Grouping:
         columns = np.stack([values[key] for key in self.keys], axis=1)
         unknown = int((columns < 0).any(axis=1).sum())
         if unknown:
-            raise InputError(
-                f"{dataset.path}: the atomic facts do not give {self.name!r} of {unknown} test "
-                "items"
-            )
+            lack = f"do not give {self.name!r} of {unknown} test items"
+            raise InputError(f"{dataset.path}: the atomic facts {lack}")
         return encode_rows(columns, dataset.num_tokens)
 
 
@@ -88,19 +83,11 @@ def grouping_of(graph: TaskGraph, wanted: int | str) -> Grouping:
                 "several of them with a comma between"
             )
     values = [key for key in keys if key not in graph.inputs]
-    slots = set(graph.inputs) if not values else set(keys) - set(values)
-    for value in values:
-        slots |= set(graph.fragment(value))
+    slots = set(keys if values else graph.inputs).union(*map(graph.fragment, values))
     own = [graph.functions.index(graph.function_of(value)) for value in values]
-    unseen = tuple(
-        label
-        for label in graph.type_labels[1:]
-        if not any(graph.type_seen(label)[index] for index in own)
-    )
+    seen = {label: graph.type_seen(label) for label in graph.type_labels[1:]}
+    unseen = tuple(label for label in seen if not any(seen[label][index] for index in own))
     return Grouping(keys, tuple(s for s in graph.inputs if s in slots), unseen)
-
-
-# ------------------------------------------------------------------------ tokens of an item
 
 
 @dataclass(frozen=True)
@@ -109,8 +96,7 @@ class Layout:
 
     ``names`` has a name for every token up to and including the answer; ``inputs`` is the number of
     input slots; ``emitted`` are the values that a model emits after the prompt, the answer last;
-    ``prompt`` is the number of tokens before the first of them (filler is part of the prompt: no
-    value depends on it).
+    ``prompt`` is the number of tokens before the first of them, filler included.
     """
 
     names: tuple[str, ...]
@@ -145,9 +131,6 @@ def layout_of(dataset: Dataset) -> Layout:
 def sequences(dataset: Dataset, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """The tokens of test items ``rows``, input and target without the end: (n, tokens) int32."""
     return np.concatenate([dataset.test.inputs[rows], dataset.test.targets[rows]], axis=1)
-
-
-# ------------------------------------------------------------------------- k-cutoff groups
 
 
 @dataclass(frozen=True)
@@ -199,12 +182,10 @@ def k_groups_of(dataset: Dataset, wanted: str | None) -> tuple[list[KGroup], np.
     if wanted == "none":
         return [], None
     cutoffs = read_k_cutoffs(dataset)
+    if cutoffs is None and wanted is not None:
+        needed = f"k-cutoffs in {dataset.path / ANNOTATED}; run determine_coverage.py --k_sweep"
+        raise InputError(f"`k_groups` {wanted} needs {needed} first")
     if cutoffs is None:
-        if wanted is not None:
-            raise InputError(
-                f"`k_groups` {wanted} needs k-cutoffs in {dataset.path / ANNOTATED}; "
-                "run determine_coverage.py --k_sweep first"
-            )
         return [], None
     if wanted == EACH:
         wanted = ",".join(str(k) for k in np.unique(cutoffs[cutoffs >= 0])) or "0+"
@@ -222,6 +203,10 @@ class ItemSplit:
     types: tuple[str, ...]
     rows: np.ndarray
     available: int
+
+    def about(self, **more: object) -> dict[str, object]:
+        """What a result file says of the split."""
+        return {"types": list(self.types), "items": self.available, **more}
 
 
 def item_splits(
@@ -245,25 +230,22 @@ def item_splits(
     a warning; ``InputError`` if all of them are empty.
     """
     graph, test = dataset.graph, dataset.test
-    id_test = test.types == "type_0"
-    masks: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
-        "id_train": ((TRAIN_INFERRED,), test.types == TRAIN_INFERRED),
-        "id_test": (("type_0",), id_test),
-    }
+    types = {"id_train": (TRAIN_INFERRED,), "id_test": ("type_0",)}
     if out_of_domain:
-        masks["ood"] = (grouping.unseen, np.isin(test.types, grouping.unseen))
+        types["ood"] = grouping.unseen
+    masks = {name: np.isin(test.types, own) for name, own in types.items()}
     for group in k_groups:
         name = f"id_test/k_cutoff={group.name}"
-        masks[name] = (("type_0",), id_test & group.holds(cutoffs))
-    _refuse_empty(k_groups, cutoffs[id_test] if k_groups else None)
+        types[name], masks[name] = ("type_0",), masks["id_test"] & group.holds(cutoffs)
+    _refuse_empty(k_groups, cutoffs[masks["id_test"]] if k_groups else None)
     fragment = graph.inputs if every_item else grouping.fragment
     columns = [graph.inputs.index(slot) for slot in fragment]
     codes = encode_rows(test.inputs[:, columns], dataset.num_tokens)
     splits = {}
-    for name, (types, mask) in masks.items():
+    for name, mask in masks.items():
         rows = np.flatnonzero(mask)
         _, first = np.unique(codes[rows], return_index=True)
-        splits[name] = ItemSplit(types, rows[np.sort(first)][:max_items], len(rows))
+        splits[name] = ItemSplit(types[name], rows[np.sort(first)][:max_items], len(rows))
     return splits
 
 

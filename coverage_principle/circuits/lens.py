@@ -42,20 +42,12 @@ def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) ->
         raise InputError(f"{dataset.path}: the atomic facts do not give every value of test items")
     arrays = {"test_rows": rows, "wanted": wanted}
     arrays |= {f"member/{name}": place for name, place in places.items()}
-    summaries: dict[str, dict] = {}
-    num_layers = 0
+    summaries, tokens = {}, sequences(dataset, rows)
     for checkpoint, loaded, report in subject.models(len(rows), progress):
-        num_layers = loaded.num_layers
-        layers, positions = chosen_sites(settings.pairs, range(num_layers + 1), len(names) - 1)
-        read = read_lens(
-            loaded,
-            sequences(dataset, rows),
-            wanted,
-            layers=layers,
-            positions=positions,
-            batch_size=settings.batch_size,
-            progress=report,
-        )
+        there = range(loaded.num_layers + 1)
+        layers, positions = chosen_sites(settings.pairs, there, len(names) - 1)
+        options = {"batch_size": settings.batch_size, "progress": report}
+        read = read_lens(loaded, tokens, wanted, layers=layers, positions=positions, **options)
         summaries[checkpoint] = {
             split: [
                 {"layer": layer, "position": position, "slot": names[position], "value": value}
@@ -71,11 +63,8 @@ def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) ->
         arrays |= {f"{checkpoint}/{name}": found for name, found in read.items()}
     results = subject.results(
         values=list(values),
-        num_layers=num_layers,
-        splits={
-            name: {"types": list(s.types), "items": s.available, "used": len(s.rows)}
-            for name, s in splits.items()
-        },
+        num_layers=loaded.num_layers,
+        splits={name: split.about(used=len(split.rows)) for name, split in splits.items()},
         checkpoints=summaries,
     )
     return subject.write(subject.path.name, results, arrays), results
@@ -124,8 +113,7 @@ def summarise_lens(read: Mapping[str, np.ndarray], members: np.ndarray, *, seed:
     ranks, probs = read["rank"][:, :, members], read["prob"][:, :, members]
     count, (layers, positions, _, values) = len(members), ranks.shape
     result = np.empty((layers, positions, values), dtype=object)
-    for place in np.ndindex(*result.shape):
-        result[place] = {"n": count}
+    result.flat = [{"n": count} for _ in range(result.size)]
     bootstrap = Bootstrap(count, np.random.default_rng(seed))
     for name, readout in LENS_READOUTS.items():
         items = np.moveaxis(readout.of_items(ranks, probs), 2, -1).reshape(result.size, count)

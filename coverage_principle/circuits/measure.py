@@ -15,13 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from coverage_principle.circuits.settings import MeasureSettings
-from coverage_principle.circuits.similarity import measure_similarity, unit_vectors
+from coverage_principle.circuits.similarity import mean_cosine, measure_similarity, unit_vectors
 from coverage_principle.circuits.states import Site
 from coverage_principle.data import Dataset, read_json, write_json, write_text
 from coverage_principle.errors import InputError
 
 #: Edges of the histograms' bins.
 BINS = np.linspace(-1, 1, 101)
+#: Rows of cosines that are held at once.
+_ROWS = 1024
 _SITE = re.compile(r"\((\d+|logit|prob),\s*(\d+)\)")
 #: The three files of a measurement, by the names of our splits.
 THREE = {"id_train": "ID Train", "id_test": "ID Test", "ood": "OOD"}
@@ -67,22 +69,19 @@ def run_measure(settings: MeasureSettings) -> Measured:
     target = folder / "metrics_results.json"
     if settings.draw_only:
         if not target.exists():
-            raise InputError(
-                f"`output_dir` {folder} has no metrics_results.json; run measure_cossim.py with "
-                "the same files and folder first"
-            )
+            advice = "run measure_cossim.py with the same files and folder first"
+            raise InputError(f"`output_dir` {folder} has no metrics_results.json; {advice}")
         return Measured(site, folder, parts, read_json(target))
     if target.exists() and not settings.overwrite:
         raise InputError(f"{target} exists already; give `overwrite` or another `output_dir`")
-    report = cosine_report(parts, permutations=settings.permutations, seed=settings.seed)
-    measured, layer = Measured(site, folder, parts, report), site[0]
+    (layer, position), seed = site, settings.seed
+    report = cosine_report(parts, permutations=settings.permutations, seed=seed)
+    measured = Measured(site, folder, parts, report)
     write_text(folder / f"similarity_metrics_layer{layer}.txt", cosine_text(measured))
     if settings.range_samples:
-        groups, seed = settings.num_random_groups, settings.seed
-        meta = {"layer": layer, "position": site[1], "seed": seed}
-        found = {
-            name: range_samples(part, groups=groups, seed=seed) for name, part in parts.items()
-        }
+        meta = {"layer": layer, "position": position, "seed": seed}
+        options = {"groups": settings.num_random_groups, "seed": seed}
+        found = {name: range_samples(part, **options) for name, part in parts.items()}
         write_json(folder / f"range_samples_layer{layer}.json", {"meta": meta, "bridgings": found})
     write_json(target, report)
     return measured
@@ -128,9 +127,8 @@ def site_in(text: str | Path) -> tuple[str, str]:
     """The one ``(layer,position)`` that a path names; ``InputError`` for none or several."""
     found = _SITE.findall(str(text))
     if len(found) != 1:
-        raise InputError(
-            f"`output_dir` {text} must name the site once, such as results/(3,1)/final_checkpoint"
-        )
+        example = "results/(3,1)/final_checkpoint"
+        raise InputError(f"`output_dir` {text} must name the site once, such as {example}")
     return found[0]
 
 
@@ -147,18 +145,16 @@ def read_vectors(file: str | Path, split: str, site: tuple[str, str], name: str)
     content = read_json(file)
     vectors, groups, texts = [], [], []
     try:
-        for group, records in content.items():
-            for record in records:
-                state = next((s for s in record["hidden_states"] if s.get("post_mlp")), None)
-                if state is not None:  # the published extractor left errors in the file
-                    vectors.append(state["post_mlp"])
-                    groups.append(group)
-                    texts.append(record["input_text"])
+        for group, record in ((group, r) for group, records in content.items() for r in records):
+            state = next((s for s in record["hidden_states"] if s.get("post_mlp")), None)
+            if state is not None:  # the published extractor left errors in the file
+                vectors.append(state["post_mlp"])
+                groups.append(group)
+                texts.append(record["input_text"])
         stacked = np.array(vectors, dtype=np.float32).reshape(len(vectors), -1)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"`{name}` {file} is no file of vectors (groups of records with hidden_states): {error}"
-        ) from error
+        what = f"is no file of vectors (groups of records with hidden_states): {error}"
+        raise InputError(f"`{name}` {file} {what}") from error
     return Vectors(stacked, np.array(groups, dtype=str), texts)
 
 
@@ -189,11 +185,9 @@ def _from_arrays(file: Path, split: str, site: tuple[str, str], name: str) -> Ve
         key = next((key for key in wanted if key in keys), None)
         members = [name for name in arrays.files if name.startswith("member/")]
         if key is None or f"member/{split}" not in members:
-            raise InputError(
-                f"`{name}` {file} has no ({layer},{position}) of {split}; it has "
-                f"{', '.join(k.removeprefix('state/') for k in keys)} of "
-                f"{', '.join(m.removeprefix('member/') for m in members)}"
-            )
+            sites, splits = (", ".join(n.split("/", 1)[1] for n in ns) for ns in (keys, members))
+            held = f"it has {sites} of {splits}"
+            raise InputError(f"`{name}` {file} has no ({layer},{position}) of {split}; {held}")
         chosen = arrays[f"member/{split}"]
         texts = ["".join(f"<t_{v}>" for v in row) for row in arrays["inputs"][chosen].tolist()]
         return Vectors(arrays[key][chosen], arrays["groups"][chosen].astype(str), texts)
@@ -214,15 +208,12 @@ def cosine_report(
     for name, part in parts.items():
         rng = np.random.default_rng(seed)
         found = measure_similarity(part.vectors, part.groups, rng=rng, permutations=permutations)
-        unit = unit_vectors(np.asarray(part.vectors, dtype=np.float64))
-        count, total = len(unit), unit.sum(axis=0)
-        pairs = count * (count - 1)
-        counts = cosine_histograms(part.vectors, part.groups) if count else {}
+        counts = cosine_histograms(part.vectors, part.groups) if len(part.vectors) else {}
         report[name] = {
             "within_sim": found["within"],
             "between_sim": found["between_centroid"],
             "between_allvec_sim": found["between_all"],
-            "all_sim": float((total @ total - (unit * unit).sum()) / pairs) if pairs else None,
+            "all_sim": mean_cosine(part.vectors),
             **found,
             "histograms": {key: values.tolist() for key, values in counts.items()},
         }
@@ -286,10 +277,8 @@ def range_samples(part: Vectors, *, groups: int, seed: int = 0) -> list[dict]:
         samples = []
         for low, high in RANGES:
             inside = np.flatnonzero((cosines >= low) & (cosines <= high + 1e-6))
-            items = [
-                {"cos": float(cosines[i]), "input_text": part.texts[rows[1 + i]]}
-                for i in inside[:_LISTED]
-            ]
+            mates = [(float(cosines[i]), part.texts[rows[1 + i]]) for i in inside[:_LISTED]]
+            items = [{"cos": cosine, "input_text": text} for cosine, text in mates]
             samples.append({"range": [low, high], "count": len(inside), "items": items})
         reference = part.texts[rows[0]]
         found.append({"bridging_key": label, "reference_instance": reference, "samples": samples})
@@ -306,17 +295,12 @@ def _centroids(part: Vectors) -> dict[str, np.ndarray]:
 def _cosines(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[float]:
     if not pairs:
         return []
-    left, right = (
-        unit_vectors(np.stack(side).astype(np.float64)) for side in zip(*pairs, strict=True)
-    )
-    return (left * right).sum(axis=1).tolist()
+    left, right = np.stack(pairs, axis=1).astype(np.float64)
+    return (unit_vectors(left) * unit_vectors(right)).sum(axis=1).tolist()
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if len(values) else None
-
-
-# ------------------------------------------------------------------------- what figures show
 
 
 def principal_components(vectors: np.ndarray, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -331,45 +315,36 @@ def principal_components(vectors: np.ndarray, count: int = 3) -> tuple[np.ndarra
     order = np.argsort(variances)[::-1][:count]
     axes = axes[:, order]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    coordinates = np.zeros((len(vectors), count))
+    coordinates, shares = np.zeros((len(vectors), count)), np.zeros(count)
     coordinates[:, : axes.shape[1]] = centred @ axes
-    shares = np.zeros(count)
-    total = variances.sum()
-    if total > 0:
+    if (total := variances.sum()) > 0:
         shares[: len(order)] = np.clip(variances[order], 0, None) / total
     return coordinates, shares
 
 
-def cosine_histograms(
-    vectors: np.ndarray, groups: np.ndarray, *, rows_at_once: int = 1024
-) -> Mapping[str, np.ndarray]:
+def cosine_histograms(vectors: np.ndarray, groups: np.ndarray) -> Mapping[str, np.ndarray]:
     """How many pairs have a cosine in each bin of ``BINS``; (100,) int64 each.
 
     ``within`` (pairs inside a group), ``between_all`` (pairs of different groups) and
-    ``between_centroid`` (pairs of group means). Every pair is counted, but only ``rows_at_once``
-    rows of cosines are held.
+    ``between_centroid`` (pairs of group means). Every pair is counted.
     """
     labels, index = np.unique(groups, return_inverse=True)
     centroids = np.stack([vectors[index == i].mean(axis=0) for i in range(len(labels))])
-    within, everything = _histograms(vectors, index, rows_at_once)
-    _, centres = _histograms(centroids, np.arange(len(labels)), rows_at_once)
-    return {
-        "within": within,
-        "between_all": everything - within,
-        "between_centroid": centres,
-    }
+    within, every = _histograms(vectors, index)
+    _, centres = _histograms(centroids, np.arange(len(labels)))
+    return {"within": within, "between_all": every - within, "between_centroid": centres}
 
 
-def _histograms(vectors, index, rows_at_once) -> tuple[np.ndarray, np.ndarray]:
+def _histograms(vectors, index) -> tuple[np.ndarray, np.ndarray]:
     """Histograms over unordered pairs: of the same index, and of all."""
     unit = unit_vectors(np.asarray(vectors, dtype=np.float32))
     same, every = (np.zeros(len(BINS) - 1, dtype=np.int64) for _ in range(2))
-    for begin in range(0, len(unit), rows_at_once):
-        block = unit[begin : begin + rows_at_once]
+    for begin in range(0, len(unit), _ROWS):
+        block = unit[begin : begin + _ROWS]
         cosines = block @ unit[begin:].T
         upper = np.triu(np.ones(cosines.shape, dtype=bool), k=1)
         places = np.clip(((cosines + 1) * (len(every) / 2)).astype(np.int64), 0, len(every) - 1)
         every += np.bincount(places[upper], minlength=len(every))
-        alike = upper & (index[begin : begin + rows_at_once, None] == index[None, begin:])
+        alike = upper & (index[begin : begin + _ROWS, None] == index[None, begin:])
         same += np.bincount(places[alike], minlength=len(every))
     return same, every

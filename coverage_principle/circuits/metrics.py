@@ -65,9 +65,6 @@ class Shown:
         return max(low, min([self.limits[0], *values])), min(high, max([self.limits[1], *values]))
 
 
-# ------------------------------------------------------------------------------- causal tracing
-
-
 @dataclass(frozen=True)
 class Metric:
     """A metric of causal tracing.
@@ -102,13 +99,11 @@ def _rank(cells) -> dict[str, list[dict]]:
 
 def _prob(cells) -> dict[str, list[dict]]:
     """(p'_after - p'_before) / (p'_source - p'_before): its mean, and the ratio of the sums."""
-    before = cells.before["prob"][:, 1].astype("float64")
-    gain = cells.source["prob"][:, 1].astype("float64") - before
-    change = cells.after["prob"][..., 1].astype("float64") - before
-    return {
-        "relative_change": cells.means(change / gain),
-        "relative_change_of_means": cells.ratios(change, gain),
-    }
+    runs = (cells.before, cells.source, cells.after)
+    before, source, after = (run["prob"][..., 1].astype("float64") for run in runs)
+    change, gain = after - before, source - before
+    relative, of_means = cells.means(change / gain), cells.ratios(change, gain)
+    return {"relative_change": relative, "relative_change_of_means": of_means}
 
 
 def _gain(samples) -> Array:
@@ -131,13 +126,9 @@ def _prob_dropped(samples) -> dict[str, Array]:
 
 def _logit(cells) -> dict[str, list[dict]]:
     """The shift of logit(t') - logit(t), and its share of the source run's."""
-
-    def difference(values: Array) -> Array:
-        return values[..., 1].astype("float64") - values[..., 0]
-
-    before = difference(cells.before["logit"])
-    shift = difference(cells.after["logit"]) - before
-    gain = difference(cells.source["logit"]) - before
+    runs = [run["logit"] for run in (cells.before, cells.source, cells.after)]
+    before, source, after = (run[..., 1].astype("float64") - run[..., 0] for run in runs)
+    shift, gain = after - before, source - before
     return {"logit_shift": cells.means(shift), "logit_shift_share": cells.ratios(shift, gain)}
 
 
@@ -149,31 +140,23 @@ _SHARE = (
     "shift of logit(t') - logit(t)\n(share of source run's)",
     "share of the source run's logit shift to {}'",
 )
+_AT_TOP = Shown("both", "rate", "samples moved to t' (%)", "% moved to {}'", **_PERCENT)
+_CHANGE = Shown("relative_change", "mean", *_MOVED, **_RATIO)
+_SHIFT = Shown("logit_shift_share", "mean", *_SHARE, **_RATIO)
 
 METRICS: dict[str, Metric] = {
-    "rank": Metric(
-        "how often t' comes to the top",
-        _rank,
-        Shown("both", "rate", "samples moved to t' (%)", "% moved to {}'", **_PERCENT),
-    ),
+    "rank": Metric("how often t' comes to the top", _rank, _AT_TOP),
     "prob": Metric(
         "how far p(t') moves",
         _prob,
-        Shown("relative_change", "mean", *_MOVED, **_RATIO),
+        _CHANGE,
         probabilities=True,
         usable=lambda samples: abs(_gain(samples)) >= SMALLEST_CHANGE,
         dropped=_prob_dropped,
     ),
     # Measured with every metric.
-    "logit": Metric(
-        "how far logit(t') - logit(t) moves",
-        _logit,
-        Shown("logit_shift_share", "mean", *_SHARE, **_RATIO),
-    ),
+    "logit": Metric("how far logit(t') - logit(t) moves", _logit, _SHIFT),
 }
-
-
-# ----------------------------------------------------------------------------------- logit lens
 
 
 @dataclass(frozen=True)
@@ -192,50 +175,38 @@ class LensReadout:
     interval: str | None = None
 
 
+def _shown(key: str, label: str, **options) -> Shown:
+    return Shown(key, None, label, f"{label} of {{}}", **options)
+
+
+_UP = {"widest": (0.0, float("inf"))}
+_MEAN_RANK = _shown("mean_rank", "mean rank", **_UP)
+_MEDIAN_RANK = _shown("median_rank", "median rank", **_UP)
+_FIRST = Shown("first", None, "ranked first (share of items)", "share that rank {} first")
+_RECIPROCAL = _shown("reciprocal_rank", "mean reciprocal rank")
+_PROB = _shown("prob", "mean probability")
+
 LENS_READOUTS: dict[str, LensReadout] = {
-    "mean_rank": LensReadout(
-        "as published, 0 is best",
-        lambda ranks, _probs: ranks,
-        Shown("mean_rank", None, "mean rank", "mean rank of {}", widest=(0.0, float("inf"))),
-    ),
-    "median_rank": LensReadout(
-        "0 is best",
-        lambda ranks, _probs: ranks,
-        Shown("median_rank", None, "median rank", "median rank of {}", widest=(0.0, float("inf"))),
-        median=True,
-    ),
+    "mean_rank": LensReadout("as published, 0 is best", lambda ranks, _: ranks, _MEAN_RANK),
+    "median_rank": LensReadout("0 is best", lambda ranks, _: ranks, _MEDIAN_RANK, median=True),
     "first": LensReadout(
-        "share of items that rank the value first",
-        lambda ranks, _probs: ranks == 0,
-        Shown("first", None, "ranked first (share of items)", "share that rank {} first"),
+        "share of items that rank the value first", lambda ranks, _: ranks == 0, _FIRST
     ),
     "reciprocal_rank": LensReadout(
         "mean of 1 / (rank + 1)",
-        lambda ranks, _probs: 1 / (ranks + 1.0),
-        Shown("reciprocal_rank", None, "mean reciprocal rank", "mean reciprocal rank of {}"),
+        lambda ranks, _: 1 / (ranks + 1.0),
+        _RECIPROCAL,
         interval="interval",
     ),
     "prob": LensReadout(
-        "mean probability",
-        lambda _ranks, probs: probs,
-        Shown("prob", None, "mean probability", "mean probability of {}"),
-        interval="prob_interval",
+        "mean probability", lambda _, probs: probs, _PROB, interval="prob_interval"
     ),
 }
 
 
-# ------------------------------------------------------------------- clustering and interchange
-
 #: Noise around zero must not fill the whole colour scale, hence the floor of 0.2.
-IICG = Shown(
-    "iicg",
-    None,
-    "IICG (difference of cosines)",
-    "IICG",
-    limits=(0.0, 0.2),
-    widest=(float("-inf"), float("inf")),
-)
-RANK_CHANGED = Shown(
-    "rank_changed", "rate", "another rank of t (%)", "% with another rank of t", **_PERCENT
-)
+_GAP = {"limits": (0.0, 0.2), "widest": (float("-inf"), float("inf"))}
+IICG = Shown("iicg", None, "IICG (difference of cosines)", "IICG", **_GAP)
+_OTHER_RANK = "another rank of t (%)", "% with another rank of t"
+RANK_CHANGED = Shown("rank_changed", "rate", *_OTHER_RANK, **_PERCENT)
 ANSWER_KEPT = Shown("answer_kept", "rate", "answer kept (%)", "% of answers kept", **_PERCENT)

@@ -18,6 +18,8 @@ from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.architecture import Blockwise, architecture_of, load_model
 from simpletransformers.seq2seq.distributed import choose_device
 
+Place = tuple[str, int]  # a stream and a layer
+
 
 @dataclass(frozen=True)
 class Readout:
@@ -28,24 +30,18 @@ class Readout:
     (n, 1), the log of the sum of exp(logit) over ALL outputs of the model.
     """
 
-    about: str
     dtype: type[np.generic]
     of: Callable[[Tensor, Tensor, Callable[[], Tensor]], Tensor]
 
 
+#: ``rank``: the number of data-set tokens with a strictly greater logit, so 0 is best (counting is
+#: enough, no sort is needed); ``logit``; ``prob``: a softmax over all outputs.
 READOUTS: dict[str, Readout] = {
     "rank": Readout(
-        "the number of data-set tokens with a strictly greater logit, so 0 is best",
-        np.int32,
-        # Counting is enough; no sort is needed.
-        lambda logits, own, _: (logits[:, None, :] > own[:, :, None]).sum(dim=-1),
+        np.int32, lambda logits, own, _: (logits[:, None, :] > own[:, :, None]).sum(dim=-1)
     ),
-    "logit": Readout("the token's logit", np.float32, lambda _logits, own, _: own),
-    "prob": Readout(
-        "the token's probability, a softmax over all outputs",
-        np.float32,
-        lambda _logits, own, log_normaliser: (own - log_normaliser()).exp(),
-    ),
+    "logit": Readout(np.float32, lambda _logits, own, _: own),
+    "prob": Readout(np.float32, lambda _, own, log_normaliser: (own - log_normaliser()).exp()),
 }
 
 
@@ -81,9 +77,7 @@ class LoadedModel:
         return self.token_ids[torch.as_tensor(rows, dtype=torch.int64, device=self.device)]
 
     @torch.no_grad()
-    def run(
-        self, rows: np.ndarray, keep: Collection[tuple[str, int]]
-    ) -> dict[tuple[str, int], Tensor]:
+    def run(self, rows: np.ndarray, keep: Collection[Place]) -> dict[Place, Tensor]:
         """States of inputs (n, tokens) by (stream, layer), as ``Blockwise.run`` names them."""
         return self.network.run(self.encode(rows), keep)
 
@@ -96,15 +90,9 @@ class LoadedModel:
     @torch.no_grad()
     def read(self, state: Tensor, tokens: Tensor, names: Sequence[str]) -> dict[str, np.ndarray]:
         """The named ``READOUTS`` of data-set ``tokens`` (n, m) off final states: each (n, m)."""
-        logits = self.logits(state)
-        own = logits.gather(1, tokens)
-        found = {
-            name: READOUTS[name].of(
-                logits, own, lambda: self.network.log_normaliser(state)[:, None]
-            )
-            for name in names
-        }
-        return {name: values.cpu().numpy() for name, values in found.items()}
+        logits, normaliser = self.logits(state), self.network.log_normaliser
+        scores = logits, logits.gather(1, tokens), lambda: normaliser(state)[:, None]
+        return {name: READOUTS[name].of(*scores).cpu().numpy() for name in names}
 
 
 def open_checkpoint(
@@ -118,11 +106,9 @@ def open_checkpoint(
     config, device = read_json(checkpoint / "config.json"), choose_device(str(device))
     types = architectures.names()
     analysed = [name for name in types if issubclass(architectures.find(name), Blockwise)]
-    if config.get("model_type") not in analysed:
+    if (given := config.get("model_type")) not in analysed:
         needed = " or ".join(analysed)
-        raise InputError(
-            f"{checkpoint} holds a {config.get('model_type')} model; {needed} is needed"
-        )
+        raise InputError(f"{checkpoint} holds a {given} model; {needed} is needed")
     tokens = _token_ids(checkpoint, codec, config["vocab_size"])
     model = load_model(checkpoint, device).eval().requires_grad_(False)
     return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))
@@ -137,9 +123,9 @@ def _token_ids(checkpoint: Path, codec: Codec, vocab_size: int) -> list[int]:
         raise InputError(f"the tokenizer of {checkpoint} cannot be loaded: {error}") from error
     missing = [token for token in codec.vocabulary if known.get(token, vocab_size) >= vocab_size]
     if missing:
+        lack = f"{len(missing)} of the data set's {len(codec.vocabulary)} tokens"
         raise InputError(
-            f"the tokenizer of {checkpoint} lacks {len(missing)} of the data set's "
-            f"{len(codec.vocabulary)} tokens (such as {missing[0]}): it belongs to another data "
-            "set, or its files are incomplete"
+            f"the tokenizer of {checkpoint} lacks {lack} (such as {missing[0]}): it belongs to "
+            "another data set, or its files are incomplete"
         )
     return [known[token] for token in codec.vocabulary]

@@ -34,10 +34,8 @@ def layer_position_pairs(text: str) -> tuple[tuple[int | str, int], ...] | None:
         raise argparse.ArgumentTypeError(
             f'{text!r} is neither all nor a list of (layer,position) such as "[(3,1),(4,2)]"'
         )
-    return tuple(
-        (int(layer) if layer.isdigit() else layer, int(position))
-        for layer, position in re.findall(_PAIR, text)
-    )
+    found = re.findall(_PAIR, text)
+    return tuple((int(layer) if layer.isdigit() else layer, int(place)) for layer, place in found)
 
 
 def numbered_pairs(text: str) -> tuple[tuple[int, int], ...] | None:
@@ -67,9 +65,7 @@ class AnalysisSettings(Settings):
         "k-cutoff groups of id_test, such as 1-2,3,4+; each for one group a k; none for none; if "
         "not given, 0-2,3+ where determine_coverage.py --k_sweep has annotated the data set",
     )
-    max_items: int | None = setting(
-        None, "at most so many items of each split", parse=positive, at_least=1
-    )
+    max_items: int | None = setting(None, "most items of each split", parse=positive, at_least=1)
     seed: int = setting(0, "of counterfactuals and bootstrap intervals")
     task: str | None = None
 
@@ -90,9 +86,7 @@ class RunAnalysisSettings(AnalysisSettings):
     step_list: tuple[str, ...] | None = setting(
         None, "checkpoints: 250, checkpoint-250 or final_checkpoint; all if not given"
     )
-    save_dir: Path | str | None = setting(
-        None, "where results go; a folder in circuit_analysis/ if not given"
-    )
+    save_dir: Path | str | None = setting(None, "where results go; else in circuit_analysis/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +100,7 @@ class TraceSettings(RunAnalysisSettings, SiteSettings):
     stream: str = setting(
         "residual", "stream to patch: residual, post_attention, post_mlp or embedding", flag="mode"
     )
-    out_of_domain: bool = setting(
-        False, "also trace items whose own bridge call is unseen", flag="ood"
-    )
+    out_of_domain: bool = setting(False, "also items whose own bridge call is unseen", flag="ood")
     label: str | None = None
 
     def check(self) -> None:
@@ -149,18 +141,12 @@ class ClusterSettings(SiteSettings):
         "1", 'values or slots, such as b or "b,x2", or the number of a function', metavar="KEYS"
     )
     stream: str = setting(
-        "residual",
-        "stream: residual, post_attention, post_mlp, embedding, logit or prob",
-        flag="mode",
+        "residual", "residual, post_attention, post_mlp, embedding, logit or prob", flag="mode"
     )
     permutations: int = setting(20, "random labelings of the baseline", parse=positive)
     vectors: str = setting("npz", "format of the vectors", choices=VECTOR_FORMATS)
-    published_files: bool = setting(
-        False, "also write the published (layer,position)/step/*_dedup.json"
-    )
-    pca: bool = setting(
-        False, "draw principal components of each of the given pairs, or of id_test's IICG peak"
-    )
+    published_files: bool = setting(False, "also write the published *_dedup.json files")
+    pca: bool = setting(False, "draw components of the given pairs, or of id_test's IICG peak")
     overwrite: bool = setting(False, "replace results that are there")
     label: str | None = None
 
@@ -174,12 +160,8 @@ class ClusterSettings(SiteSettings):
 class ComponentSettings(Settings):
     """How vectors are projected and which groups of them are coloured."""
 
-    reduce_dim: int | None = setting(
-        None, "2: PNG and PDF; 3: HTML; both if not given", choices=(2, 3)
-    )
-    reduce_method: str = setting(
-        "pca", "how vectors are projected; tsne needs scikit-learn", choices=("pca", "tsne")
-    )
+    reduce_dim: int | None = setting(None, "2: PNG, PDF; 3: HTML; else both", choices=(2, 3))
+    reduce_method: str = setting("pca", "tsne needs scikit-learn", choices=("pca", "tsne"))
     pca_scope: str = setting(
         "global", "project all vectors, or only those drawn", choices=("global", "local")
     )
@@ -202,16 +184,12 @@ class MeasureSettings(ComponentSettings):
     )
     permutations: int = setting(20, "random labelings of the baseline", parse=positive)
     overwrite: bool = setting(False, "replace results that are there")
-    by_cutoff: bool = setting(
-        False, "ID test is a k-cutoff group: results go to a folder named by it"
-    )
+    by_cutoff: bool = setting(False, "results go to a folder named by ID test's k-cutoff group")
     range_samples: bool = setting(False, "also write pairs of items sampled by their cosine")
     num_random_groups: int = setting(50, "groups to sample pairs from", parse=positive)
     save_plots: bool = setting(False, "draw histograms of cosines")
     pca_vis: bool = setting(False, "draw principal components")
-    draw_only: bool = setting(
-        False, "measure nothing: draw results that are there, with principal components"
-    )
+    draw_only: bool = setting(False, "only draw results that are there, components too")
 
 
 def _refuse_unknown(name: str, value: str, known) -> None:

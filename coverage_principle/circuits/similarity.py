@@ -79,6 +79,13 @@ def unit_vectors(vectors: np.ndarray) -> np.ndarray:
     return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
 
 
+def mean_cosine(vectors: np.ndarray) -> float | None:
+    """The mean cosine of all pairs of ``vectors`` (n, width); None if there are none."""
+    unit = unit_vectors(np.asarray(vectors, dtype=np.float64))
+    total, pairs = unit.sum(axis=0), len(unit) * (len(unit) - 1)
+    return float((total @ total - (unit * unit).sum()) / pairs) if pairs else None
+
+
 def measure_similarity(
     vectors: np.ndarray,
     groups: np.ndarray,
@@ -105,13 +112,10 @@ def measure_similarity(
     size = len(sums.counts)
     means = _means(sums, np.ones((1, size)))
     result = {"n_vectors": len(vectors), "n_groups": size}
-    result |= {name: _number(values[0]) for name, values in means.items()}
-    unit = unit_vectors(sums.centroids)
-    pairs = size * (size - 1)
-    total = unit.sum(axis=0)
-    result["between_centroid"] = (
-        _number((total @ total - (unit * unit).sum()) / pairs) if pairs else None
-    )
+    result |= {
+        name: None if np.isnan(values[0]) else float(values[0]) for name, values in means.items()
+    }
+    result["between_centroid"] = mean_cosine(sums.centroids)
     if rng is not None:
         draws = rng.multinomial(size, np.full(size, 1 / size), size=resamples).astype(np.float64)
         resampled = _means(sums, draws)
@@ -126,15 +130,12 @@ def measure_similarity(
 def _baseline(found: float | None, permuted: np.ndarray) -> dict | None:
     if found is None or np.isnan(permuted).any():
         return None
-    return {
-        "mean": float(permuted.mean()),
-        "interval": _interval(permuted),
-        "p": float((1 + (permuted >= found).sum()) / (1 + len(permuted))),
-    }
+    share = float((1 + (permuted >= found).sum()) / (1 + len(permuted)))
+    return {"mean": float(permuted.mean()), "interval": _interval(permuted), "p": share}
 
 
-_PAIRED = ("within", "between_all", "within_balanced", "between_balanced")
-_STATISTICS = (*_PAIRED, "iicg", "iicg_balanced", "between_centroid")
+_STATISTICS = ("within", "between_all", "within_balanced", "between_balanced")
+_STATISTICS += ("iicg", "iicg_balanced", "between_centroid")
 
 
 def _means(sums: GroupSums, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -160,18 +161,9 @@ def _means(sums: GroupSums, weights: np.ndarray) -> dict[str, np.ndarray]:
     between = ratio(quadratic(across), quadratic(np.where(off, sizes, 0.0)))
     within_balanced = ratio(weights @ mean_inside, weights @ several.astype(np.float64))
     between_balanced = ratio(quadratic(across / sizes), quadratic(off.astype(np.float64)))
-    return {
-        "within": within,
-        "between_all": between,
-        "within_balanced": within_balanced,
-        "between_balanced": between_balanced,
-        "iicg": within - between,
-        "iicg_balanced": within_balanced - between_balanced,
-    }
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+    gaps = within - between, within_balanced - between_balanced
+    found = (within, between, within_balanced, between_balanced, *gaps)
+    return dict(zip(_STATISTICS, found, strict=False))
 
 
 def _interval(values: np.ndarray) -> list[float] | None:

@@ -7,6 +7,7 @@ after the final layer norm, so a ``Site`` says which of the two it means.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,6 @@ class Stream:
     stream ``(n, width)`` of that layer; without, it is what ``Blockwise.run`` gives by this name.
     """
 
-    about: str
     layers: Callable[[int], range]
     of: Callable[[LoadedModel, Tensor], Tensor] | None = None
 
@@ -38,29 +38,25 @@ def _probabilities(loaded: LoadedModel, state: Tensor) -> Tensor:
     return loaded.network.logits(state).softmax(dim=-1)[:, loaded.token_ids]
 
 
+def _blocks(last: int) -> range:
+    return range(1, last + 1)
+
+
+def _top(last: int) -> range:
+    return range(last, last + 1)
+
+
+#: ``residual``: after block l, layer 0 being token plus position embedding; ``post_attention``: the
+#: residual stream of block l after attention, before the MLP; ``post_mlp``: what block l's MLP adds
+#: to it; ``embedding``: the token's alone (layer 0); ``logit`` and ``prob``: of the data set's
+#: vocabulary (layer L), ``prob`` a softmax over all outputs.
 STREAMS: dict[str, Stream] = {
-    "residual": Stream(
-        "the residual stream after block l; layer 0 is token plus position embedding",
-        lambda last: range(last + 1),
-    ),
-    "post_attention": Stream(
-        "the residual stream of block l after attention, before the MLP",
-        lambda last: range(1, last + 1),
-    ),
-    "post_mlp": Stream(
-        "what block l's MLP adds to the residual stream", lambda last: range(1, last + 1)
-    ),
-    "embedding": Stream("the token embedding alone (layer 0)", lambda _last: range(1)),
-    "logit": Stream(
-        "the logits of the data set's vocabulary (layer L)",
-        lambda last: range(last, last + 1),
-        LoadedModel.logits,
-    ),
-    "prob": Stream(
-        "the probabilities of the data set's vocabulary, softmax over all outputs (layer L)",
-        lambda last: range(last, last + 1),
-        _probabilities,
-    ),
+    "residual": Stream(lambda last: range(last + 1)),
+    "post_attention": Stream(_blocks),
+    "post_mlp": Stream(_blocks),
+    "embedding": Stream(lambda _last: range(1)),
+    "logit": Stream(_top, LoadedModel.logits),
+    "prob": Stream(_top, _probabilities),
 }
 
 
@@ -96,20 +92,14 @@ def sites_of(
         raise InputError(f"`stream` {stream} is not one of {', '.join(STREAMS)}")
     layers = STREAMS[stream].layers(num_layers)
     if pairs is None:
-        chosen = [layer for layer in layers if layer > 0] or list(layers)
-        pairs = [
-            (layer, position)
-            for layer in chosen
-            for position in range(default_positions or num_positions)
-        ]
+        chosen = [layer for layer in layers if layer > 0] or layers
+        pairs = list(itertools.product(chosen, range(default_positions or num_positions)))
     sites = []
     for layer, position in pairs:
         if layer not in layers or not 0 <= position < num_positions:
-            raise InputError(
-                f"`pairs` ({layer},{position}) does not exist: `stream` {stream} of this "
-                f"model has layers {layers[0]} to {layers[-1]} and positions 0 to "
-                f"{num_positions - 1}"
-            )
+            there = f"layers {layers[0]} to {layers[-1]} and positions 0 to {num_positions - 1}"
+            named = f"`pairs` ({layer},{position}) does not exist: `stream` {stream}"
+            raise InputError(f"{named} of this model has {there}")
         sites.append(Site(layer, position))
         if stream == "residual" and layer == num_layers:
             sites.append(Site(layer, position, after_ln_f=True))

@@ -20,23 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
+from coverage_principle.circuits import counterfactuals
 from coverage_principle.circuits.analysis import Progress, Subject
 from coverage_principle.circuits.bootstrap import Bootstrap
-from coverage_principle.circuits.counterfactuals import (
-    Family,
-    Plan,
-    diff_family,
-    draw_counterfactuals,
-    family_of,
-    plan_of,
-)
+from coverage_principle.circuits.counterfactuals import Family, Plan
 from coverage_principle.circuits.items import ItemSplit, grouping_of, union_of
 from coverage_principle.circuits.metrics import METRICS
 from coverage_principle.circuits.patching import Trace
 from coverage_principle.circuits.settings import TraceSettings
 from coverage_principle.data import Dataset
-
-SUBSETS = ("published", "unfiltered", "both_correct")
 
 
 def run_trace(
@@ -51,16 +43,12 @@ def run_trace(
     """
     subject = Subject.find(settings)
     graph = subject.dataset.graph
-    family = family_of(graph, settings.family) if settings.family else diff_family(graph, 0)
+    family = counterfactuals.family_of(graph, settings.family)
     splits = subject.splits(grouping_of(graph, family.value), out_of_domain=settings.out_of_domain)
     plan = plan_trace(subject.dataset, family, splits, seed=settings.seed)
-    summaries: dict[str, dict] = {}
-    arrays, num_layers = plan.arrays(), 0
-    options = {
-        "stream": settings.stream,
-        "pairs": settings.pairs,
-        "probabilities": METRICS[settings.metric].probabilities,
-    }
+    summaries, arrays = {}, plan.arrays()
+    options = {"stream": settings.stream, "pairs": settings.pairs}
+    options["probabilities"] = METRICS[settings.metric].probabilities
     for checkpoint, loaded, traces in subject.patched(plan, progress, **options):
         num_layers = loaded.num_layers
         summaries[checkpoint] = {
@@ -71,15 +59,10 @@ def run_trace(
             for side in ("before", "source", "after"):
                 for readout, values in getattr(found, side).items():
                     arrays[f"{checkpoint}/{value}/{readout}/{side}"] = values
+    about = {"name": family.name, "title": family.title, "changes": family.value}
     results = subject.results(
         stream=settings.stream,
-        family={
-            "name": family.name,
-            "title": family.title,
-            "changes": family.value,
-            "slot": family.slot,
-            "held": list(family.held),
-        },
+        family={**about, "slot": family.slot, "held": list(family.held)},
         metric=settings.metric,
         num_layers=num_layers,
         emitted=list(plan.layout.emitted),
@@ -99,8 +82,10 @@ def plan_trace(
     ``InputError`` if none has. Prompts are inputs, and filler if the data set has some.
     """
     rows, places = union_of(splits)
-    drawn = draw_counterfactuals(dataset, family, dataset.test.inputs[rows], seed=seed)
-    return plan_of(dataset, rows, places, splits, drawn)
+    drawn = counterfactuals.draw_counterfactuals(
+        dataset, family, dataset.test.inputs[rows], seed=seed
+    )
+    return counterfactuals.plan_of(dataset, rows, places, splits, drawn)
 
 
 def _summary(
@@ -111,22 +96,15 @@ def _summary(
     for number, value in enumerate(plan.layout.emitted):
         # A bridge that is the same in both runs cannot move from one to the other.
         differs = plan.wanted[members, number, 0] != plan.wanted[members, number, 1]
-        found[value] = summarise_trace(
-            traces[number],
-            members[differs],
-            plan.slots,
-            metric=settings.metric,
-            seed=settings.seed,
-        )
+        options = {"metric": settings.metric, "seed": settings.seed}
+        part = summarise_trace(traces[number], members[differs], plan.slots, **options)
         if settings.pairs is not None:
-            found[value]["cells"] = [
-                c for c in found[value]["cells"] if (c["layer"], c["position"]) in settings.pairs
+            part["cells"] = [
+                c for c in part["cells"] if (c["layer"], c["position"]) in settings.pairs
             ]
+        found[value] = part
     answer = found.pop(plan.layout.emitted[-1])
     return answer | {"bridges": found} if found else answer
-
-
-# ------------------------------------------------------------------------------------- summaries
 
 
 def summarise_trace(
@@ -160,26 +138,22 @@ def summarise_trace(
         for position in trace.positions
     }
     for place, position in enumerate(trace.positions):
-        for name in SUBSETS:
-            chosen = Cells(samples, place, subsets[name][:, place], rng)
+        for name, mask in subsets.items():
+            chosen = Cells(samples, place, mask[:, place], rng)
             # How far the logits move is measured with every metric.
             effects = entry.measure(chosen) | METRICS["logit"].measure(chosen)
             for i, layer in enumerate(trace.layers):
                 of_layer = {effect: found[i] for effect, found in effects.items()}
                 cells[layer, position][name] = {"n": chosen.n, **of_layer}
-    return {
-        "samples": {
-            "n": len(members),
-            "original_correct": int(samples.correct[0].sum()),
-            "source_correct": int(samples.correct[1].sum()),
-            "both_correct": int(samples.correct.all(axis=0).sum()),
-        },
-        "filtered_out": {
-            reason: {slots[p]: int(mask[:, i].sum()) for i, p in enumerate(trace.positions)}
-            for reason, mask in dropped.items()
-        },
-        "cells": list(cells.values()),
+    right = (*samples.correct, samples.correct.all(axis=0))
+    names = ("original_correct", "source_correct", "both_correct")
+    counts = {name: int(mask.sum()) for name, mask in zip(names, right, strict=True)}
+    filtered = {
+        reason: {slots[p]: int(mask[:, i].sum()) for i, p in enumerate(trace.positions)}
+        for reason, mask in dropped.items()
     }
+    samples_of = {"n": len(members), **counts}
+    return {"samples": samples_of, "filtered_out": filtered, "cells": list(cells.values())}
 
 
 class Samples:

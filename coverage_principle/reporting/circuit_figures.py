@@ -20,15 +20,12 @@ import numpy as np
 
 from coverage_principle.circuits import ANSWER_KEPT, IICG, LENS_READOUTS, METRICS, Shown
 from coverage_principle.errors import InputError
-from coverage_principle.reporting.style import PALETTE, SEQUENTIAL, new_figure, save_figure
+from coverage_principle.reporting import style
+from coverage_principle.reporting.style import new_figure, save_figure
 
-MARKERS = "osD^vP*X"
 _CELL_WIDTH, _CELL_HEIGHT = 0.62, 0.42
 
 Panels = Mapping[str, Sequence[Mapping]]
-
-
-# ----------------------------------------------------------------------------- panels of a result
 
 
 def split_cells(metrics: Mapping, split: str) -> list[Mapping]:
@@ -38,9 +35,8 @@ def split_cells(metrics: Mapping, split: str) -> list[Mapping]:
 
 def iicg_heatmap(metrics: Mapping, path: str | Path) -> list[Path]:
     """A panel for each split of one ``metrics.json``; returns the files written."""
-    panels = _split_panels(metrics)
     label = f"IICG by {metrics['grouped_by']['value']} (difference of cosines)"
-    return heat_maps(panels, path, replace(IICG, label=label))
+    return heat_maps(_split_panels(metrics), path, replace(IICG, label=label))
 
 
 def iicg_comparison(metrics: Mapping[str, Mapping], path: str | Path) -> list[Path]:
@@ -53,11 +49,9 @@ def iicg_comparison(metrics: Mapping[str, Mapping], path: str | Path) -> list[Pa
 
 def _split_panels(metrics: Mapping) -> dict[str, list[Mapping]]:
     return {
-        f"{split}\n{about['vectors']:,} vectors, {about['groups']} groups": (
-            split_cells(metrics, split)
-        )
-        for split, about in metrics["splits"].items()
-        if about["vectors"]
+        f"{split}\n{n['vectors']:,} vectors, {n['groups']} groups": split_cells(metrics, split)
+        for split, n in metrics["splits"].items()
+        if n["vectors"]
     }
 
 
@@ -66,12 +60,10 @@ def emitted_parts(results: Mapping, summary: Mapping) -> dict[str, Mapping]:
     return {**summary.get("bridges", {}), results["emitted"][-1]: summary}
 
 
-def tracing_heatmap(
-    results: Mapping, path: str | Path, *, checkpoint: str | None = None, subset: str = "published"
-) -> list[Path]:
-    """A panel for each split of one checkpoint (the last by default); returns the files."""
+def tracing_heatmap(results: Mapping, path: str | Path, *, subset: str = "published") -> list[Path]:
+    """A panel for each split of the last checkpoint; returns the files."""
     panels = {}
-    for split, summary in _of_checkpoint(results, checkpoint).items():
+    for split, summary in _last_checkpoint(results).items():
         parts = emitted_parts(results, summary)
         for value, part in parts.items():
             total, about = part["samples"]["n"], f"{value} of " if len(parts) > 1 else ""
@@ -82,15 +74,10 @@ def tracing_heatmap(
 
 
 def lens_heatmap(
-    results: Mapping,
-    path: str | Path,
-    *,
-    checkpoint: str | None = None,
-    split: str = "id_test",
-    readout: str = "reciprocal_rank",
+    results: Mapping, path: str | Path, *, split: str = "id_test", readout: str = "reciprocal_rank"
 ) -> list[Path]:
-    """A panel for each bridge and the answer, of one checkpoint (the last by default)."""
-    cells = _of_checkpoint(results, checkpoint)[split]
+    """A panel for each bridge and the answer, of the last checkpoint."""
+    cells = _last_checkpoint(results)[split]
     if not cells or not cells[-1]["n"]:
         raise InputError(f"no item of {split} to draw in {path}")
     panels = {
@@ -100,23 +87,18 @@ def lens_heatmap(
     return heat_maps(panels, path, LENS_READOUTS[readout].shown)
 
 
-def interchange_heatmap(
-    results: Mapping, path: str | Path, *, checkpoint: str | None = None
-) -> list[Path]:
+def interchange_heatmap(results: Mapping, path: str | Path) -> list[Path]:
     """How often t stays first, a panel for each pair of splits; samples answered right only."""
     panels = {
         f"{pair.replace('-', ' takes from ')}\n{right:,} samples": summary["cells"]
-        for pair, summary in _of_checkpoint(results, checkpoint).items()
+        for pair, summary in _last_checkpoint(results).items()
         if (right := summary["samples"]["original_correct"])
     }
     return heat_maps(panels, path, ANSWER_KEPT, subset="original_correct")
 
 
-def _of_checkpoint(results: Mapping, checkpoint: str | None) -> Mapping:
-    return results["checkpoints"][checkpoint or list(results["checkpoints"])[-1]]
-
-
-# -------------------------------------------------------------------------------------- drawing
+def _last_checkpoint(results: Mapping) -> Mapping:
+    return list(results["checkpoints"].values())[-1]
 
 
 def heat_maps(
@@ -140,22 +122,18 @@ def heat_maps(
     across = min(per_row or len(panels), len(panels))
     down = -(-len(panels) // across)
     width = max(columns * _CELL_WIDTH + 0.9, 2.2) * across + 1.0
-    figure, axes = new_figure(
-        width, max(rows * _CELL_HEIGHT + 1.5, 2.6) * down, down, across, squeeze=False
-    )
-    colours = matplotlib.colormaps[SEQUENTIAL]
+    height = max(rows * _CELL_HEIGHT + 1.5, 2.6) * down
+    figure, axes = new_figure(width, height, down, across, squeeze=False)
+    colours = matplotlib.colormaps[style.SEQUENTIAL]
     drawn = [value for _, _, values in grids for value in values[~np.isnan(values)]]
     norm = matplotlib.colors.Normalize(*shown.span(drawn))
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
-    used = axes.flat[: len(panels)]
-    for place, (axis, title, (names, slots, values)) in enumerate(
-        zip(used, panels, grids, strict=True)
-    ):
+    look = {"cmap": colours, "norm": norm, "aspect": "auto", "interpolation": "nearest"}
+    for place, (title, (names, slots, values)) in enumerate(zip(panels, grids, strict=True)):
+        axis = axes.flat[place]
         axis.set_facecolor("#dddddd")  # shows where there is no value
-        image = axis.imshow(
-            values, origin="lower", cmap=colours, norm=norm, aspect="auto", interpolation="nearest"
-        )
+        image = axis.imshow(values, origin="lower", **look)
         for (row, column), value in np.ndenumerate(values):
             text = "-" if np.isnan(value) else _without_minus_zero(format(value, shown.drawn))
             colour = "black" if np.isnan(value) else _readable_on(colours(norm(value)))
@@ -187,11 +165,9 @@ def _grid(
     positions = sorted({(cell["position"], cell["slot"]) for cell in cells})
     values = np.full((len(rows), len(positions)), np.nan)
     for cell in cells:
-        value = shown.value(cell, subset)
-        if value is not None:
-            values[rows.index(_row(cell)), positions.index((cell["position"], cell["slot"]))] = (
-                value
-            )
+        if (value := shown.value(cell, subset)) is not None:
+            column = positions.index((cell["position"], cell["slot"]))
+            values[rows.index(_row(cell)), column] = value
     names = [f"{layer}\nafter ln_f" if normed else str(layer) for layer, normed in rows]
     return names, [slot for _, slot in positions], values
 
@@ -210,9 +186,6 @@ def _without_minus_zero(text: str) -> str:
     return text.removeprefix("-") if not text.strip("-0.") else text
 
 
-# -------------------------------------------------------------------------------- over training
-
-
 def tracing_curves(results: Mapping, path: str | Path, *, subset: str = "published") -> list[Path]:
     """A panel for each split; a line for each position, at its strongest layer below the last.
 
@@ -223,7 +196,7 @@ def tracing_curves(results: Mapping, path: str | Path, *, subset: str = "publish
     checkpoints, shown = results["checkpoints"], METRICS[results["metric"]].shown
     if len(checkpoints) < 2:
         raise InputError(f"a curve over training needs two checkpoints; {path} would have one")
-    last = _of_checkpoint(results, None)
+    last = _last_checkpoint(results)
     splits = [name for name, part in last.items() if part["samples"]["n"]]
     size = 2.9 * len(splits) + 1.6, 3.2
     figure, axes = new_figure(*size, 1, len(splits), squeeze=False, sharey=True)
@@ -242,9 +215,10 @@ def tracing_curves(results: Mapping, path: str | Path, *, subset: str = "publish
             if not points:
                 continue
             x, y, low, high = zip(*points, strict=True)
-            colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
-            style = {"color": colour, "marker": marker, "markersize": 4}
-            axis.plot(x, y, label=f"{slot}, layer {layer}", **style)
+            colour = style.PALETTE[number % len(style.PALETTE)]
+            marker = style.MARKERS[number % len(style.MARKERS)]
+            line = {"color": colour, "marker": marker, "markersize": 4}
+            axis.plot(x, y, label=f"{slot}, layer {layer}", **line)
             axis.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         axis.set_title(f"{split}\n{last[split]['samples']['n']:,} samples", fontsize=10)
         axis.set_xlabel("training step")

@@ -11,28 +11,23 @@ import plotly.graph_objects as plotly
 from coverage_principle.circuits import (
     ComponentSettings,
     Measured,
+    MeasureSettings,
     Vectors,
     principal_components,
     read_vectors,
 )
 from coverage_principle.data import write_json, write_text
 from coverage_principle.errors import InputError
-from coverage_principle.reporting.circuit_figures import MARKERS
-from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
+from coverage_principle.reporting.style import MARKERS, PALETTE, new_figure, save_figure
 
 _OTHERS = "#bbbbbb"
 _SPLITS = {"id_train": "ID train", "id_test": "ID test", "ood": "OOD"}
 
 
-# ------------------------------------------------------------------------------------ histograms
-
-
-def measured_figures(
-    measured: Measured, settings: ComponentSettings, *, histograms: bool, components: bool
-) -> list[Path]:
-    """The published figures of three measured files, under their published names."""
-    written = _histogram_figures(measured) if histograms else []
-    if components:
+def measured_figures(measured: Measured, settings: MeasureSettings) -> list[Path]:
+    """The figures of three measured files that are asked for, under their published names."""
+    written = _histogram_figures(measured) if settings.save_plots else []
+    if settings.pca_vis or settings.draw_only:
         layer, position = measured.site
         name = f"{settings.reduce_method}_layer{layer}_pos{position}"
         parts = {_SPLITS[split]: part for split, part in measured.parts.items()}
@@ -88,9 +83,6 @@ def _overlay(counts: Mapping[str, np.ndarray], bins, path: Path, title: str) -> 
     return save_figure(figure, path)
 
 
-# ---------------------------------------------------------------------------- principal components
-
-
 def draw_components(folder: Path, metrics: Mapping, *, every_site: bool) -> list[Path]:
     """Components of a clustering result's vectors: of every site, or of id_test's IICG peak.
 
@@ -118,13 +110,10 @@ def draw_components(folder: Path, metrics: Mapping, *, every_site: bool) -> list
             for members in (3, 2, 1)
         ]
         shared, members = next((a for a in asked if _shared_groups(*a)), asked[-1])
-        written += component_figures(
-            parts,
-            Path(folder) / f"pca_layer{layer}_{slot}",
-            ComponentSettings(pca_m=8, pca_n=members),
-            value=metrics["grouped_by"]["value"],
-            shared_by=tuple(shared),
-        )
+        path, options = file.with_name(f"pca_layer{layer}_{slot}"), {"shared_by": tuple(shared)}
+        options["value"] = metrics["grouped_by"]["value"]
+        settings = ComponentSettings(pca_m=8, pca_n=members)
+        written += component_figures(parts, path, settings, **options)
     return written
 
 
@@ -151,9 +140,8 @@ def component_figures(
     names = _shared_groups(wanted, members)
     chosen = [names[i] for i in sorted(rng.permutation(len(names))[: settings.pca_m])]
     if not chosen:
-        raise InputError(
-            f"{path.name}: no group has at least {members} vectors in each of {', '.join(wanted)}"
-        )
+        everywhere = f"at least {members} vectors in each of {', '.join(wanted)}"
+        raise InputError(f"{path.name}: no group has {everywhere}")
     if settings.pca_scope == "local":
         parts = {title: _few(part, chosen, members, rng) for title, part in parts.items()}
     everything = np.concatenate([part.vectors for part in parts.values()])
@@ -167,9 +155,8 @@ def component_figures(
             {"group": group, "input_text": text, "coordinates": own}
             for group, text, own in zip(part.groups.tolist(), part.texts, where, strict=True)
         ]
-    data = {"coloured_groups": chosen, "axes": axes, "points": points}
-    write_json(path.with_suffix(".json"), data)
     written = [path.with_suffix(".json")]
+    write_json(written[0], {"coloured_groups": chosen, "axes": axes, "points": points})
     drawing = (parts, places, chosen, axes, value, path)
     if settings.reduce_dim in (2, None):
         written += _flat(*drawing)
@@ -182,30 +169,25 @@ def _project(vectors: np.ndarray, settings: ComponentSettings) -> tuple[np.ndarr
     """Coordinates (n, 3) and the names of their axes."""
     if settings.reduce_method == "pca":
         coordinates, shares = principal_components(vectors)
-        return coordinates, [
-            f"component {i + 1} ({100 * share:.0f} % of variance)" for i, share in enumerate(shares)
-        ]
+        percent = [f"{100 * share:.0f} % of variance" for share in shares]
+        return coordinates, [f"component {i + 1} ({text})" for i, text in enumerate(percent)]
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise InputError(
-            "`reduce_method` tsne needs scikit-learn, which is not installed here"
-        ) from error
+        lack = "`reduce_method` tsne needs scikit-learn, which is not installed here"
+        raise InputError(lack) from error
     nearby = min(30, (len(vectors) - 1) / 3)
-    found = TSNE(n_components=3, perplexity=nearby, random_state=settings.seed).fit_transform(
-        vectors
-    )
-    return found.astype(np.float64), [f"t-SNE dimension {i + 1}" for i in range(3)]
+    embedding = TSNE(n_components=3, perplexity=nearby, random_state=settings.seed)
+    found = embedding.fit_transform(vectors).astype(np.float64)
+    return found, [f"t-SNE dimension {i + 1}" for i in range(3)]
 
 
 def _shared_groups(parts: Mapping[str, Vectors], members: int) -> list[str]:
     """The groups that have at least ``members`` vectors in every part."""
-    shared: set[str] | None = None
-    for part in parts.values():
-        labels, sizes = np.unique(part.groups, return_counts=True)
-        enough = set(labels[sizes >= members].tolist())
-        shared = enough if shared is None else shared & enough
-    return sorted(shared or (), key=lambda name: (len(name), name))
+    counted = [np.unique(part.groups, return_counts=True) for part in parts.values()]
+    enough = [set(labels[sizes >= members].tolist()) for labels, sizes in counted]
+    shared = set.intersection(*enough) if enough else ()
+    return sorted(shared, key=lambda name: (len(name), name))
 
 
 def _few(part: Vectors, chosen: Sequence[str], members: int, rng) -> Vectors:
@@ -255,9 +237,8 @@ def _solid(parts, places, chosen, axes, value: str, path: Path) -> Path:
             point |= {"legendgroup": title, "legendgrouptitle": {"text": title}}
             point["name"] = "others" if group is None else f"{value} = {group}"
             traces.append(plotly.Scatter3d(x=x, y=y, z=z, **point))
-    scene = {
-        f"{axis}axis": {"title": {"text": text}} for axis, text in zip("xyz", axes, strict=True)
-    }
+    named = zip(("xaxis", "yaxis", "zaxis"), axes, strict=True)
+    scene = {axis: {"title": {"text": text}} for axis, text in named}
     scene["camera"] = {"eye": {"x": 1.7, "y": 1.7, "z": 1.2}}  # so far off that names fit in
     layout = {"title": {"text": f"Principal components by {value}"}, "scene": scene}
     layout |= {"template": "plotly_white", "margin": {"l": 0, "r": 0, "t": 60, "b": 0}}

@@ -7,7 +7,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from circuit_analysis.published import command
 
-build_parser, start = command(__file__, __doc__)
-
-if __name__ == "__main__":
-    start()
+build_parser = command(__file__, __doc__, start=__name__ == "__main__")
