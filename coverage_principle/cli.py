@@ -84,7 +84,8 @@ def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
         options["metavar"] = metavar
     if spec.choices is not None:
         options["choices"] = spec.choices
-    options["type"] = spec.parse or (kind.type if kind.type in (int, float) else str)
+    number = positive if kind.type is int and spec.at_least == 1 else kind.type
+    options["type"] = spec.parse or (number if kind.type in (int, float) else str)
     if default is dataclasses.MISSING:
         return {**options, "required": True}
     return {**options, "default": default}

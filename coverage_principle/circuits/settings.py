@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coverage_principle.circuits.metrics import LENS_READOUTS, METRICS
-from coverage_principle.cli import positive
 from coverage_principle.errors import InputError
 from simpletransformers.settings import Settings, setting
 
@@ -59,13 +58,13 @@ class AnalysisSettings(Settings):
         None, "the data set, or a folder that holds it or data/; the run's own if not given"
     )
     device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1 ...")
-    batch_size: int = setting(4096, "items at a time", parse=positive, at_least=1)
+    batch_size: int = setting(4096, "items at a time", at_least=1)
     k_groups: str | None = setting(
         None,
         "k-cutoff groups of id_test, such as 1-2,3,4+; each for one group a k; none for none; if "
         "not given, 0-2,3+ where determine_coverage.py --k_sweep has annotated the data set",
     )
-    max_items: int | None = setting(None, "most items of each split", parse=positive, at_least=1)
+    max_items: int | None = setting(None, "most items of each split", at_least=1)
     seed: int = setting(0, "of counterfactuals and bootstrap intervals")
     task: str | None = None
 
@@ -143,7 +142,7 @@ class ClusterSettings(SiteSettings):
     stream: str = setting(
         "residual", "residual, post_attention, post_mlp, embedding, logit or prob", flag="mode"
     )
-    permutations: int = setting(20, "random labelings of the baseline", parse=positive)
+    permutations: int = setting(20, "random labelings of the baseline", at_least=1)
     vectors: str = setting("npz", "format of the vectors", choices=VECTOR_FORMATS)
     published_files: bool = setting(False, "also write the published *_dedup.json files")
     pca: bool = setting(False, "draw components of the given pairs, or of id_test's IICG peak")
@@ -165,8 +164,8 @@ class ComponentSettings(Settings):
     pca_scope: str = setting(
         "global", "project all vectors, or only those drawn", choices=("global", "local")
     )
-    pca_m: int = setting(5, "groups to colour", parse=positive)
-    pca_n: int = setting(20, "smallest group to colour", parse=positive)
+    pca_m: int = setting(5, "groups to colour", at_least=1)
+    pca_n: int = setting(20, "smallest group to colour", at_least=1)
     seed: int = setting(0, "of intervals, baselines and sampled groups")
 
 
@@ -182,11 +181,11 @@ class MeasureSettings(ComponentSettings):
     output_dir: Path | str = setting(
         help='where results go; the path must name the site, such as "results/(3,1)/5000"'
     )
-    permutations: int = setting(20, "random labelings of the baseline", parse=positive)
+    permutations: int = setting(20, "random labelings of the baseline", at_least=1)
     overwrite: bool = setting(False, "replace results that are there")
     by_cutoff: bool = setting(False, "results go to a folder named by ID test's k-cutoff group")
     range_samples: bool = setting(False, "also write pairs of items sampled by their cosine")
-    num_random_groups: int = setting(50, "groups to sample pairs from", parse=positive)
+    num_random_groups: int = setting(50, "groups to sample pairs from", at_least=1)
     save_plots: bool = setting(False, "draw histograms of cosines")
     pca_vis: bool = setting(False, "draw principal components")
     draw_only: bool = setting(False, "only draw results that are there, components too")

@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 
 from coverage_principle.coverage.evidence import Observations, consistent_pairs
 from coverage_principle.coverage.linking import components, stars
-from coverage_principle.data.space import encode_rows
+from coverage_principle.data.space import decode_rows, encode_rows
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,7 @@ class Equivalence:
 
     def fragments(self) -> np.ndarray:
         """The values of each fragment at the slot set: ``(fragments, slots of the set)`` int64."""
-        columns, rest = [], self.codes
-        for _ in self.positions:
-            rest, value = np.divmod(rest, self.num_tokens)
-            columns.append(value)
-        return np.stack(columns[::-1], axis=1)
+        return decode_rows(self.codes, self.num_tokens, len(self.positions))
 
     def fragment_ids(self, inputs: np.ndarray) -> np.ndarray:
         """Index of each input's fragment, ``(n,)`` int32; -1 where the training set has it not."""

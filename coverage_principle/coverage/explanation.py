@@ -145,26 +145,12 @@ def _steps(coverage: Coverage, came: dict, last: Item, k: int) -> list[Step]:
 
 def _forest_path(slot_set: SlotSet, first: int, last: int, k: int) -> list[int]:
     """The fragments on the way from one to another along the spanning forest at ``k``."""
+    import networkx
+
     equivalence = slot_set.equivalence
     firm = equivalence.evidence >= k
-    joined: dict[int, list[int]] = {}
-    for a, b in zip(
-        equivalence.first[firm].tolist(), equivalence.second[firm].tolist(), strict=True
-    ):
-        joined.setdefault(a, []).append(b)
-        joined.setdefault(b, []).append(a)
-    came: dict[int, int | None] = {first: None}
-    queue = deque([first])
-    while last not in came:
-        here = queue.popleft()
-        for there in joined.get(here, ()):
-            if there not in came:
-                came[there] = here
-                queue.append(there)
-    path: list[int] = [last]
-    while (before := came[path[-1]]) is not None:
-        path.append(before)
-    return path[::-1]
+    edges = np.column_stack([equivalence.first, equivalence.second])[firm].tolist()
+    return networkx.shortest_path(networkx.Graph(edges), first, last)
 
 
 def _pair(coverage: Coverage, slot_set: SlotSet, a: int, b: int, *, most: int = 3) -> Pair:

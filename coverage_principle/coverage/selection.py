@@ -32,7 +32,7 @@ import numpy as np
 from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.required import fragment_of_value
 from coverage_principle.data import TRAIN_INFERRED, CompositionSpace, Dataset, evaluate
-from coverage_principle.data.space import encode_rows, is_member
+from coverage_principle.data.space import decode_rows, encode_rows, is_member
 from coverage_principle.data.tables import seen_calls
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TaskGraph
@@ -123,13 +123,18 @@ def select(
         _, number, move = heapq.heappop(queue)
         if move.cost <= left:
             before = groups[number].covered()
-            items.append(groups[number].apply(move))
+            codes = groups[number].apply(move)
+            items.append(decode_rows(codes, tables[0].shape[0], len(graph.inputs)))
             left -= move.cost
             count += groups[number].covered() - before
             covered += [covered[-1]] * (move.cost - 1) + [count]
             progress(1 - left / amount)
         offer(number, left)
-    return Selection(np.concatenate(items), size - len(train), np.array(covered))
+    return Selection(
+        np.concatenate(items, dtype=np.int32, casting="same_kind"),
+        size - len(train),
+        np.array(covered),
+    )
 
 
 @dataclass(frozen=True, order=True)
@@ -157,9 +162,8 @@ class _Group:
         answers: np.ndarray,
         trained: np.ndarray,
         k: int,
-        decode: Callable[[np.ndarray], np.ndarray],
     ) -> None:
-        self.codes, self.trained, self._k, self._decode = codes, trained, k, decode
+        self.codes, self.trained, self._k = codes, trained, k
         self.allowed = codes >= 0
         # A column for each answer of a context: fragments agree where they meet in a column.
         contexts = np.broadcast_to(np.arange(codes.shape[1]), codes.shape)
@@ -203,7 +207,7 @@ class _Group:
 
         >>> trained = np.array([[1, 1, 0, 0], [1, 0, 1, 0]], dtype=bool)
         >>> codes, answers = np.arange(8).reshape(2, 4), np.tile(np.arange(4), (2, 1))
-        >>> group = _Group(codes, answers, trained, 2, lambda cells: cells)
+        >>> group = _Group(codes, answers, trained, 2)
         >>> group.covered(), group.best_move(most=9)
         (4, _Move(gain=2, cells=((1, 1),)))
 
@@ -271,11 +275,11 @@ class _Group:
         return tuple(cells)
 
     def apply(self, move: _Move) -> np.ndarray:
-        """Add the move's items to the training set; returns them as inputs."""
+        """Add the move's items to the training set; returns their codes."""
         cells = tuple(np.array(axis) for axis in zip(*move.cells, strict=True))
         self.trained[cells] = True
         self._weigh()
-        return self._decode(self.codes[cells])
+        return self.codes[cells]
 
 
 def _groups(
@@ -304,23 +308,15 @@ def _groups(
     trained = is_member(codes, np.sort(encode_rows(train, num_tokens)))
     contexts = encode_rows(inputs[:, rest], num_tokens)
 
-    def decode(cells: np.ndarray) -> np.ndarray:
-        columns, left = [], cells
-        for _ in graph.inputs:
-            left, column = np.divmod(left, num_tokens)
-            columns.append(column)
-        return np.stack(columns[::-1], axis=1).astype(np.int32)
-
     groups = []
     order = np.argsort(true, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(true[order])) + 1):
         found, row = np.unique(fragments[rows], return_inverse=True)
         seen_in, column = np.unique(contexts[rows], return_inverse=True)
-        cells = np.full((len(found), len(seen_in)), -1, dtype=np.int64)
-        cells[row, column] = codes[rows]
-        marks = np.zeros(cells.shape, dtype=bool)
-        marks[row, column] = trained[rows]
-        given = np.full(cells.shape, -1, dtype=np.int32)
-        given[row, column] = answers[rows]
-        groups.append(_Group(cells, given, marks, k, decode))
+        grids = []
+        for of_input, elsewhere in ((codes, -1), (answers, -1), (trained, False)):
+            grid = np.full((len(found), len(seen_in)), elsewhere, dtype=of_input.dtype)
+            grid[row, column] = of_input[rows]
+            grids.append(grid)
+        groups.append(_Group(*grids, k))
     return groups, space.size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from coverage_principle.cli import integers, positive
+from coverage_principle.cli import integers
 from coverage_principle.errors import InputError
 from simpletransformers.settings import Settings, setting
 
@@ -35,11 +35,7 @@ class CoverageSettings(Settings):
     """
 
     min_evidence: int = setting(
-        1,
-        "k: shared contexts that make fragments equivalent",
-        at_least=1,
-        metavar="K",
-        parse=positive,
+        1, "k: shared contexts that make fragments equivalent", at_least=1, metavar="K"
     )
     k_sweep: bool = setting(
         False, "all k at once: k-cutoffs, and counts, diagnostics and figures in `output_dir`"
@@ -49,7 +45,6 @@ class CoverageSettings(Settings):
         "last k (default: the largest that covers anything, 20 at least)",
         at_least=1,
         metavar="K",
-        parse=positive,
     )
     ground_truth: bool = setting(
         False,
@@ -83,7 +78,6 @@ class CoverageSettings(Settings):
         "in-domain items, counted as by `ground_truth`; goes to `output_dir`",
         at_least=1,
         metavar="M",
-        parse=positive,
     )
     output_dir: str | None = setting(
         None, "for results and figures (default: k_sweep_results in the repository)"

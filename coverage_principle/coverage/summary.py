@@ -8,6 +8,17 @@ from coverage_principle.coverage.dataset import Coverage
 from coverage_principle.coverage.scopes import EVERY_K
 from coverage_principle.data import TRAIN_INFERRED
 
+#: What may be wrong with the classes of a slot set, by its counts at some k.
+_REASONS = {
+    "all fragments of {} fall into one class: they substitute for each other whatever they do, so "
+    "coverage there is vacuous": lambda s, at_k: at_k["largest_class"] == s["fragments"] > 1,
+    "some classes of {} mix fragments with different true values, joined by chance agreement": (
+        lambda _, at_k: at_k["mixed_classes"]
+    ),
+    "some classes of {} hold fragments that contradict each other in the training set, joined "
+    "through others": lambda s, at_k: not s["determines"] and at_k["contradictory_classes"],
+}
+
 
 def sweep_lines(coverage: Coverage, diagnostics: Mapping) -> list[str]:
     """The k-sweep as a table, up to the first k that covers nothing.
@@ -70,34 +81,14 @@ def type_lines(coverage: Coverage, k: int) -> list[str]:
 def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:
     """A sentence for each reason to read the counts with care."""
     found = []
-    slot_sets = diagnostics["slot_sets"]
-
-    whole = {
-        _slots(s): _last(s, lambda counts, s=s: counts["largest_class"] == s["fragments"])
-        for s in slot_sets
-        if s["fragments"] > 1
-    }
-    for k, names in _by_k(whole):
-        found.append(
-            f"up to k = {k} all fragments of {names} fall into one class: they substitute for each "
-            "other whatever they do, so coverage there is vacuous"
-        )
-    mixed = {_slots(s): _last(s, lambda counts: counts["mixed_classes"]) for s in slot_sets}
-    for k, names in _by_k(mixed):
-        found.append(
-            f"up to k = {k} some classes of {names} mix fragments with different true values, "
-            "joined by chance agreement"
-        )
-    disputed = {
-        _slots(s): _last(s, lambda counts: counts["contradictory_classes"])
-        for s in slot_sets
-        if not s["determines"]
-    }
-    for k, names in _by_k(disputed):
-        found.append(
-            f"up to k = {k} some classes of {names} hold fragments that contradict each other in "
-            "the training set, joined through others"
-        )
+    for sentence, holds in _REASONS.items():
+        last = {
+            _slots(s): max(
+                (int(k) for k, counts in s["by_k"].items() if holds(s, counts)), default=0
+            )
+            for s in diagnostics["slot_sets"]
+        }
+        found += [f"up to k = {k} {sentence.format(names)}" for k, names in _by_k(last)]
     if leaked := int((coverage.cutoffs[coverage.type_0] == EVERY_K).sum()):
         found.append(
             f"{leaked:,} type_0 items are training items: they are covered at every k, and their "
@@ -122,11 +113,6 @@ def classes_at(slot_set: Mapping, k: int) -> Mapping:
         "contradictory_classes": 0,
         "contradicting_pairs": 0,
     }
-
-
-def _last(slot_set: Mapping, holds) -> int:
-    """The largest k at which something holds of the classes; 0 if at none."""
-    return max((int(k) for k, counts in slot_set["by_k"].items() if holds(counts)), default=0)
 
 
 def _by_k(last: Mapping[str, int], most: int = 3) -> Iterable[tuple[int, str]]:

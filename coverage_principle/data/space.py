@@ -212,6 +212,11 @@ def encode_rows(rows: np.ndarray, num_tokens: int) -> np.ndarray:
     return codes
 
 
+def decode_rows(codes: np.ndarray, num_tokens: int, slots: int) -> np.ndarray:
+    """The rows ``(n, slots)`` int64 that ``encode_rows`` gives these codes."""
+    return codes[:, None] // num_tokens ** np.arange(slots - 1, -1, -1, dtype=np.int64) % num_tokens
+
+
 def is_member(codes: np.ndarray, sorted_codes: np.ndarray) -> np.ndarray:
     """Which of ``codes`` occur in the sorted array ``sorted_codes``."""
     if len(sorted_codes) == 0:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from coverage_principle.cli import positive
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.stages import SECTIONS, STAGES, Stage, analyses, dataset_in
 from coverage_principle.paths import repository_root
@@ -38,7 +37,7 @@ class LauncherSettings(Settings):
         choices=("local", "slurm", "print"),
     )
     jobs: int | None = setting(
-        None, "runs at a time (default, local: one a GPU or core; slurm: 16)", parse=positive
+        None, "runs at a time (default, local: one a GPU or core; slurm: 16)", at_least=1
     )
     gpus: str = setting("", "local: GPUs to deal out, such as 0,1; runs may share", metavar="LIST")
     slurm: tuple[str, ...] = setting(
