@@ -36,6 +36,8 @@ from coverage_principle.tasks import TaskGraph
 _DRAWN = 1 << 16
 #: Items that are looked at together where each must be evaluated.
 _BATCH = 1 << 20
+#: Settings of a search that its worlds have too.
+_OF_WORLDS = ("default_seen_ratio", "function_family")
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,9 @@ class GrowingWorld:
         if not 0 <= count <= self.trainable:
             raise ValueError(f"{count} items asked for, but there are {self.trainable}")
         while len(self._order) < count:
-            blocks = [self._order]
-            blocks += [
-                self._rng.integers(0, self.trainable, size=_DRAWN)
-                for _ in range(1 + (count - len(self._order)) // _DRAWN)
-            ]
-            drawn = np.concatenate(blocks)
+            times = 1 + (count - len(self._order)) // _DRAWN
+            fresh = [self._rng.integers(0, self.trainable, size=_DRAWN) for _ in range(times)]
+            drawn = np.concatenate([self._order, *fresh])
             _, first = np.unique(drawn, return_index=True)
             self._order = drawn[np.sort(first)]
         return self._space.unrank(self._order[:count])
@@ -110,12 +109,11 @@ def in_domain_coverage(
     covered = {}
     for k in ks:
         classes = equivalence.classes(k)
-        cells = np.unique(
-            classes[observations.fragment_of].astype(np.int64) * observations.num_contexts
-            + observations.context_of,
-            return_index=True,
-        )[1]  # an item of each cell (class, context) that the training set reaches
-        class_of = classes[observations.fragment_of[cells]]
+        class_of = classes[observations.fragment_of].astype(np.int64)
+        cell_of = class_of * observations.num_contexts + observations.context_of
+        # An item of each cell (class, context) that the training set reaches.
+        cells = np.unique(cell_of, return_index=True)[1]
+        class_of = class_of[cells]
         if alike:
             count = int(np.bincount(classes)[class_of].sum())
         else:
@@ -265,10 +263,9 @@ def required_amounts(
             known[amount] = count(amount)
         return known[amount].share(k) >= share
 
+    options = {"tolerance": tolerance, "known": known}
     return {
-        k: smallest_amount(
-            partial(reached, k=k), start, trainable - 1, tolerance=tolerance, known=known
-        )
+        k: smallest_amount(partial(reached, k=k), start, trainable - 1, **options)
         for k in sorted(ks)
     }
 
@@ -286,12 +283,8 @@ class RequiredData:
         self._world(2, 0).check_task(graph)
         #: ``{|X|: {seed: {k: N or None}}}``
         self.amounts: dict[int, dict[int, dict[int, int | None]]] = {}
-        self._about = {
-            "task": graph.to_dict(),
-            "value": self.value,
-            "default_seen_ratio": settings.default_seen_ratio,
-            "function_family": settings.function_family,
-        }
+        own = {name: getattr(settings, name) for name in _OF_WORLDS}
+        self._about = {"task": graph.to_dict(), "value": self.value, **own}
         self._measured: dict[str, dict[str, dict]] = {}
         if file.exists():
             before = read_json(file)
@@ -301,13 +294,8 @@ class RequiredData:
 
     def _world(self, num_tokens: int, seed: int) -> WorldSettings:
         """The world of one |X| and seed; N is not settled there but searched for."""
-        return WorldSettings(
-            num_tokens,
-            1,
-            default_seen_ratio=self.settings.default_seen_ratio,
-            seed=seed,
-            function_family=self.settings.function_family,
-        )
+        own = {name: getattr(self.settings, name) for name in _OF_WORLDS}
+        return WorldSettings(num_tokens, 1, seed=seed, **own)
 
     def find(
         self, num_tokens: int, seed: int, told: Callable[[int], None] = lambda _: None
@@ -322,22 +310,15 @@ class RequiredData:
             if known is None or any(str(k) not in known["covered"] for k in settings.k):
                 told(amount)
                 train = world.train(amount)
-                counts = in_domain_coverage(
-                    self.graph, world.tables, train, settings.k, value=self.value
-                )
+                given = self.graph, world.tables, train, settings.k
+                counts = in_domain_coverage(*given, value=self.value)
                 covered = {str(k): n for k, n in counts.covered.items()}
                 known = measured[str(amount)] = {"unseen": counts.unseen, "covered": covered}
                 write_json(self._file, {"about": self._about, "measured": self._measured})
             return Counts(known["unseen"], {int(k): n for k, n in known["covered"].items()})
 
-        found = required_amounts(
-            count,
-            world.trainable,
-            settings.k,
-            share=settings.share,
-            tolerance=settings.tolerance,
-            start=num_tokens**2,
-        )
+        options = {"share": settings.share, "tolerance": settings.tolerance}
+        found = required_amounts(count, world.trainable, settings.k, start=num_tokens**2, **options)
         self.amounts.setdefault(num_tokens, {})[seed] = found
         return found
 
