@@ -19,9 +19,8 @@ from coverage_principle.cli import command_parser, run, table
 def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__)
     parser.add_argument("spec", metavar="SPEC.json", help="base settings and a grid")
-    parser.add_argument(
-        "--output_dir", help="the sweep's folder (default: results/sweeps/NAME in the repository)"
-    )
+    default = "the sweep's folder (default: results/sweeps/NAME in the repository)"
+    parser.add_argument("--output_dir", help=default)
     launcher_flags(parser, ("local", "slurm", "print"))
     return parser
 

@@ -43,9 +43,8 @@ def sweeping(
     def interrupt(*_) -> None:
         raise KeyboardInterrupt
 
-    settings = arguments
-    if not isinstance(settings, LauncherSettings):
-        settings = settings_from(LauncherSettings, arguments)
+    given = isinstance(arguments, LauncherSettings)
+    settings = arguments if given else settings_from(LauncherSettings, arguments)
     launcher = make_launcher(settings, root, report)
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

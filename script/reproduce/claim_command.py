@@ -37,10 +37,8 @@ def reproduce(name: str, description: str) -> None:
         print(f"\npublished: {claim.published}\n")
         for sentence in result["findings"]:
             print(f"- {sentence}")
-        print(
-            f"\n{relative_to_root(folder)}: README.md, figure.png, figure.pdf, numbers.json, "
-            "tables as CSV"
-        )
+        files = "README.md, figure.png, figure.pdf, numbers.json, tables as CSV"
+        print(f"\n{relative_to_root(folder)}: {files}")
 
     parser = command_parser(description)
     add_settings(parser, ClaimSettings)

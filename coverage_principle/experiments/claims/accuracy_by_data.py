@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,18 +68,13 @@ def find(numbers: Mapping) -> list[str]:
         f"{int(high):,} (means over {inside[high].n} seeds, 95 % intervals)."
     ]
     fitted = min(rate_of(final_accuracies(numbers, size, "train_inferred")).mean for size in sizes)
-    sentences.append(
-        f"Accuracy on training items is at least {fitted:.2f} at every size, so what grows is "
-        "generalisation."
-        if fitted >= _REACHED
-        else f"At the size where it is lowest, training accuracy is {fitted:.2f}, so part of the "
-        "growth is fitting."
+    lowest = f"Accuracy on training items is at least {fitted:.2f} at every size"
+    grows = (
+        "what grows is generalisation" if fitted >= _REACHED else "part of the growth is fitting"
     )
-    top = max(
-        rate_of(final_accuracies(numbers, size, group)).mean
-        for group in outside_groups(numbers)
-        for size in sizes
-    )
+    sentences.append(f"{lowest}, so {grows}.")
+    everywhere = itertools.product(sizes, outside_groups(numbers))
+    top = max(rate_of(final_accuracies(numbers, *place)).mean for place in everywhere)
     words = (
         f"Items with an unseen fact reach at most {top:.2f} (chance {numbers['chance']:.2f}) at "
         "any size and type"
@@ -86,19 +82,16 @@ def find(numbers: Mapping) -> list[str]:
     if top < 0.5 * inside[high].mean and inside[high].mean > _REACHED:
         words += ": out of the domain the curve stays low, as published"
     sentences.append(words + ".")
-    times = {
-        size: [_first_step(run, "type_0") for run in numbers["sizes"][size].values()]
-        for size in sizes
-    }
-    solved = {size: steps for size, steps in times.items() if None not in steps}
-    parts = ", ".join(f"{np.mean(t):,.0f} at N = {int(s):,}" for s, t in solved.items())
-    sentences.append(
-        f"Steps until type_0 first reaches {_REACHED:g}, for the sizes at which every seed does: "
-        f"{parts}."
-        if solved
-        else f"At no size does every seed reach {_REACHED:g} on type_0."
+    parts = []
+    for size, seeds in numbers["sizes"].items():
+        times = [_first_step(run, "type_0") for run in seeds.values()]
+        if None not in times:
+            parts.append(f"{np.mean(times):,.0f} at N = {int(size):,}")
+    none = [f"At no size does every seed reach {_REACHED:g} on type_0."]
+    reached = (
+        f"Steps until type_0 first reaches {_REACHED:g}, for the sizes at which every seed does"
     )
-    return sentences
+    return sentences + ([f"{reached}: {', '.join(parts)}."] if parts else none)
 
 
 def _first_step(run: Mapping, group: str) -> int | None:

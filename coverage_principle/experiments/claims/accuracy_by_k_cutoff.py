@@ -36,14 +36,12 @@ def collect(sweep: Sweep, scale: str) -> dict:
     def measure(run: RunSettings, _record: Mapping) -> dict:
         history = sweep.history(run)
         by_k = [accuracy_by_k(event["eval"]) for event in history]
-        return {
-            "steps": [event["step"] for event in history],
-            "by_k": {
-                str(k): {"n": n, "accuracy": [groups[k][0] for groups in by_k]}
-                for k, (_, n) in by_k[-1].items()
-            },
-            "auc": item_aucs(*base.tested(sweep, run)),
+        curves = {
+            str(k): {"n": n, "accuracy": [groups[k][0] for groups in by_k]}
+            for k, (_, n) in by_k[-1].items()
         }
+        found = {"steps": [event["step"] for event in history], "by_k": curves}
+        return {**found, "auc": item_aucs(*base.tested(sweep, run))}
 
     variants = accuracy_by_data.variants(SIZES[scale])
     return {**base.world(scale), "sizes": base.measured(sweep, scale, variants, measure)}
@@ -88,12 +86,13 @@ def find(numbers: Mapping) -> list[str]:
     for size, seeds in numbers["sizes"].items():
         ks = set.intersection(*(_ks([run]) for run in seeds.values()))
         low, high = min(ks, key=int), max(ks, key=int)
+        runs = [run["by_k"] for run in seeds.values()]
         ends = [
-            rate_of([run["by_k"][k]["accuracy"][-1] for run in seeds.values()]) for k in (low, high)
+            f"{rate_of([r[k]['accuracy'][-1] for r in runs])} at k-cutoff {k}" for k in (low, high)
         ]
         sentences.append(
-            f"With {int(size):,} training items, accuracy on type_0 items is {ends[0]} at k-cutoff "
-            f"{low} and {ends[1]} at k-cutoff {high} (means over {len(seeds)} seeds)."
+            f"With {int(size):,} training items, accuracy on type_0 items is {' and '.join(ends)} "
+            f"(means over {len(seeds)} seeds)."
         )
     for size, seeds in numbers["sizes"].items():
         found = {name: _aucs(seeds, "type_0", name) for name in PREDICTORS}
@@ -105,10 +104,8 @@ def find(numbers: Mapping) -> list[str]:
         difference = mean_difference(found["k_cutoff"], found["neighbours"])
         if difference is None:
             continue
-        words = (
-            f"The difference between k-cutoff and counting neighbours is {difference}, not clear "
-            "over these seeds."
-        )
+        of_both = "The difference between k-cutoff and counting neighbours"
+        words = f"{of_both} is {difference}, not clear over these seeds."
         if difference.above_zero:
             words = "The k-cutoff predicts clearly better than counting neighbours."
         elif difference.below_zero:

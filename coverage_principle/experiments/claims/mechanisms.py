@@ -115,13 +115,11 @@ def collect(sweep: Sweep, scale: str) -> dict:
     found = base.measured(sweep, scale, variants, measure)
     panels = {}
     for panel, (title, groups, names) in PANELS.items():
-        own = {
-            name: {
-                seed: {**run, "groups": {group: run["groups"][group] for group in groups}}
-                for seed, run in found[name].items()
-            }
-            for name in names
-        }
+        own: dict[str, dict] = {}
+        for name in names:
+            for seed, run in found[name].items():
+                kept = {"groups": {group: run["groups"][group] for group in groups}}
+                own.setdefault(name, {})[seed] = {**run, **kept}
         panels[panel] = {"title": title, "groups": groups, "variants": own}
     return {**base.world(scale), "size": SIZES[scale], "panels": panels}
 
@@ -137,9 +135,8 @@ def find(numbers: Mapping) -> list[str]:
     by_property, shared = (numbers["panels"][name] for name in ("property", "shared"))
     for family in FAMILIES:
         for hop in ("f1", "f2"):
-            words = (
-                f"{family} functions, {hop} call unseen: {{}} with the mirror seen, {{}} without"
-            )
+            about = f"{family} functions, {hop} call unseen"
+            words = f"{about}: {{}} with the mirror seen, {{}} without"
             found = _comparison(by_property, family, f"{hop}_mirror", f"{hop}_no_mirror", words)
             sentences += [found[1]] if found else []
     families = ("random", "modular")
@@ -157,10 +154,8 @@ def _shared_sentences(panel: Mapping) -> list[str]:
     clear, unclear = [], []
     for variant in panel["variants"]:
         for hop in ("f1", "f2"):
-            words = (
-                f"{variant}, {hop} call unseen: {{}} where the other hop has seen it, {{}} where "
-                "none has"
-            )
+            about = f"{variant}, {hop} call unseen"
+            words = f"{about}: {{}} where the other hop has seen it, {{}} where none has"
             found = _comparison(panel, variant, f"{hop}_elsewhere", f"{hop}_nowhere", words)
             if found and found[0].above_zero:
                 clear.append(found[1])
@@ -198,17 +193,18 @@ def _comparison(
 def tables(numbers: Mapping) -> list[base.Table]:
     result = []
     for panel in numbers["panels"].values():
-        rows = []
-        for variant, seeds in panel["variants"].items():
-            row = [variant]
-            for group in panel["groups"]:
-                n = sum(run["groups"][group]["n"] for run in seeds.values())
-                found = accuracies(panel, variant, group)
-                row.append(f"{rate_of(found)}, n = {n:,}" if found else "-")
-            rows.append(row)
+        rows = [
+            [v, *(_cell(panel, v, group) for group in panel["groups"])] for v in panel["variants"]
+        ]
         title = f"Accuracy, {panel['title']}: mean over seeds (95 % interval)"
         result.append(base.Table(title, ["variant", *panel["groups"].values()], rows))
     return result
+
+
+def _cell(panel: Mapping, variant: str, group: str) -> str:
+    n = sum(run["groups"][group]["n"] for run in panel["variants"][variant].values())
+    found = accuracies(panel, variant, group)
+    return f"{rate_of(found)}, n = {n:,}" if found else "-"
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
