@@ -84,9 +84,8 @@ def evaluate(
             _score(scores[:, 3:5], rows, produced, labels, answer)
     scores = ranks.sum(scores).cpu()  # a row that is not mine is zero
     model.train(was_training)
-    means = {group: scores[rows].mean(0).tolist() for group, rows in items.groups.items()}
     return {
-        group: {"n": len(rows), **dict(zip(names, means[group], strict=False))}
+        group: {"n": len(rows), **dict(zip(names, scores[rows].mean(0).tolist(), strict=False))}
         for group, rows in items.groups.items()
     }
 

@@ -36,10 +36,9 @@ PRESETS = {
 class Seq2SeqModel:
     """A decoder-only model that learns to continue ``input_text`` to ``target_text``.
 
-    ``model_type`` is ``gpt2``, ``llama`` or ``mamba``; the last two take their sizes from the same
-    arguments, and a loaded checkpoint has its own. With ``init_weights``, ``model_name`` is a size
-    (``gpt2``, ``gpt2-medium``, ``gpt2-large``, ``gpt2-xl``; a hub prefix such as
-    ``openai-community/`` is allowed) and ``new_tokens`` is the whole vocabulary; the weights are
+    ``model_type`` is one of ``architectures.names()``; a loaded checkpoint has its own sizes. With
+    ``init_weights``, ``model_name`` is a size, one of ``PRESETS`` (a hub prefix such as
+    ``openai-community/`` is allowed), and ``new_tokens`` is the whole vocabulary; the weights are
     drawn from ``args.manual_seed``. Without it, ``model_name`` is a checkpoint folder. ``args`` is
     a ``Seq2SeqArgs`` or a dictionary of its fields; for a loaded checkpoint a dictionary changes
     only what it names. ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -121,26 +120,20 @@ class Seq2SeqModel:
     ) -> TrainingResult:
         """Train on ``input_text``, ``target_text`` records; write a run into ``output_dir``.
 
-        ``train_data`` and ``eval_data`` are lists of dictionaries, or pandas data frames.
-        ``eval_data`` is scored by the groups that ``args.group_by`` makes of it (see
-        ``group_items``), during training as the arguments say and once at the end. The stop rules
-        look at ``stop_data``, grouped alike, or else at ``eval_data``. ``report`` is
-        called on the first process with every event that goes to ``metrics.jsonl``, and the number
-        of all steps as ``total_steps``. ``run_info`` goes to ``run_config.json``.
-
-        The run holds ``checkpoint-STEP/``, ``final_checkpoint/`` (once it has finished),
-        ``metrics.jsonl``, ``training_progress_scores.csv``, ``run_config.json`` (``run_info``, the
-        resolved arguments, device and versions) and ``resume_state/``. Under torchrun
-        every process calls this with the same data. ``InputError`` if ``output_dir`` is not empty
-        and neither ``overwrite_output_dir`` nor ``resume`` is set.
+        Data are lists of dictionaries, or pandas data frames. ``eval_data`` is scored by the groups
+        that ``args.group_by`` makes of it (see ``group_items``), during training as the arguments
+        say and once at the end. The stop rules look at ``stop_data``, grouped alike, or else at
+        ``eval_data``. ``report`` is called on the first process with every event that goes to
+        ``metrics.jsonl``, and the number of all steps as ``total_steps``. ``run_info`` goes to
+        ``run_config.json``; ``run_folder`` says what else a run holds. Under torchrun every process
+        calls this with the same data. ``InputError`` if ``output_dir`` holds a run and neither
+        ``overwrite_output_dir`` nor ``resume`` is set.
         """
         data = self._encode(as_records(train_data))
         positions = getattr(self.model.config, "max_position_embeddings", data.length)
         if data.length > positions:
-            raise InputError(
-                f"sequences of {data.length} tokens are longer than the model's {positions} "
-                "positions"
-            )
+            places = f"the model's {positions} positions"
+            raise InputError(f"sequences of {data.length} tokens are longer than {places}")
         self.args = args = replace(self.args, generation_length=data.new_tokens)
         evaluated, watched = (
             self._grouped(records) if (records := as_records(given)) else None
@@ -186,18 +179,15 @@ class Seq2SeqModel:
         run.clear()
 
     def _write_run_config(self, run: RunFolder, run_info: Mapping[str, object], world: int) -> None:
+        modules = (torch, transformers, simpletransformers)
+        versions = {module.__name__: module.__version__ for module in modules}
         content = {
             **run_info,
             "args": asdict(self.args),
             "parameters": self.model.num_parameters(),
             "device": describe_device(self.device),
             "processes": world,
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-                "simpletransformers": simpletransformers.__version__,
-            },
+            "versions": {"python": platform.python_version(), **versions},
         }
         run.write_settings(content)
 
