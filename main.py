@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-from coverage_principle.cli import (
-    add_presets,
-    add_settings,
-    command_parser,
-    given_settings,
-    refresh_seconds,
-    run,
-    settings_from,
-    table,
-)
+from coverage_principle import cli
 from coverage_principle.errors import InputError
+from coverage_principle.paths import find_folder, relative_to_root
 from coverage_principle.presets import TRAINING
 from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.args import (
@@ -58,22 +54,14 @@ class JobSettings(Settings):
     do_eval: bool = setting(False, "score the test set by type and k-cutoff")
     do_predict: bool = setting(False, "write greedy outputs to all_items.json")
     custom_test: str | None = setting(None, "JSON list to use in place of the test set")
-    test_types: tuple[str, ...] = setting(
-        (), "score only these types of the test set; default: all", metavar="TYPE"
-    )
-    stop_on_test: bool = setting(
-        False, "let the stop rules look at the test set, as published, and not at valid.json"
-    )
+    test_types: tuple[str, ...] = setting((), "test types to score; default: all", metavar="TYPE")
+    stop_on_test: bool = setting(False, "stop rules see the test set, as published, not valid.json")
     prediction_dir: str | None = setting(None, "where `do_predict` writes, if not to `output_dir`")
     model_type: str = setting(
-        "gpt2",
-        "transformers' own classes; circuit analysis reads gpt2 only",
-        choices=architectures.names(),
+        "gpt2", "circuit analysis reads gpt2 only", choices=architectures.names()
     )
     model_name_or_path: str | None = setting(
-        None,
-        "with `init_weights` a size (gpt2, the default, gpt2-medium, gpt2-large, gpt2-xl), else a "
-        "checkpoint folder",
+        None, "checkpoint folder; with `init_weights` gpt2 (default), gpt2-medium, -large or -xl"
     )
     init_weights: bool = setting(False, "a new model with random weights")
     add_tokens: bool = setting(False, "always so: the vocabulary is the data's")
@@ -109,42 +97,37 @@ class JobSettings(Settings):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    add_presets(
-        parser,
-        TRAINING,
+    parser = cli.command_parser(__doc__)
+    about = (
         "settings that belong together; flags after it override it. published: those of "
-        "script/train.sh; the others: the scales of script/reproduce/",
+        "script/train.sh; the others: the scales of script/reproduce/"
     )
+    cli.add_presets(parser, TRAINING, about)
     for title, settings in (
         ("what to do, with what", JobSettings),
         ("model", ArchitectureSettings),
         ("optimisation", TrainingSettings),
         ("evaluation, records and checkpoints", RecordSettings),
     ):
-        add_settings(parser.add_argument_group(title), settings)
+        cli.add_settings(parser.add_argument_group(title), settings)
     other = parser.add_argument_group("flags of the published code")
     half = {"dest": "precision", "action": "store_const", "const": "fp16"}
     other.add_argument("--fp16", **half, default=argparse.SUPPRESS, help="--precision fp16")
     for flag, reason in WITHOUT_EFFECT.items():
-        other.add_argument(flag, default=None, help=f"no effect: {reason}")
+        other.add_argument(flag, help=f"no effect: {reason}")
     for flag in REFUSED:
-        other.add_argument(flag, nargs="?", const=True, default=None, help="refused: not offered")
+        other.add_argument(flag, nargs="?", const=True, help="refused: not offered")
     return parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    import os
-    from pathlib import Path
-
     from coverage_principle.data import load_dataset, test_records, text_records
-    from coverage_principle.paths import find_folder
     from simpletransformers.seq2seq import Seq2SeqModel
 
     is_main = int(os.environ.get("RANK", 0)) == 0
     check_published_flags(arguments, quiet=not is_main)
-    job = settings_from(JobSettings, arguments)
-    watched = job.check_rules(settings_from(RecordSettings, arguments))
+    job = cli.settings_from(JobSettings, arguments)
+    watched = job.check_rules(cli.settings_from(RecordSettings, arguments))
     dataset = load_dataset(find_folder(job.data_dir, "data_dir", also_in="data"))
     records = test_records(dataset, job.test_types)
     if job.custom_test:
@@ -153,14 +136,15 @@ def main(arguments: argparse.Namespace) -> None:
     model = Seq2SeqModel(
         job.model_type,
         name if job.init_weights else find_folder(name, "model_name_or_path"),
-        args=given_settings(Seq2SeqArgs, arguments),
+        args=cli.given_settings(Seq2SeqArgs, arguments),
         new_tokens=dataset.codec.vocabulary,
         init_weights=job.init_weights,
         device=job.device,
     )
     if job.do_train:
         stop_data = stop_records(dataset, job) if watched else None
-        train(model, dataset, records, stop_data, job, vars(arguments), is_main)
+        tracked = vars(arguments) if is_main else None
+        train(model, dataset, records, job, stop_data, tracked)
     elif job.do_eval:
         scores = model.eval_model(records)
         if is_main:
@@ -171,19 +155,15 @@ def main(arguments: argparse.Namespace) -> None:
 
 def check_published_flags(arguments: argparse.Namespace, *, quiet: bool) -> None:
     """Refuse what this trainer does not do, and say what has no effect."""
-    import logging
-
-    def given(flag: str) -> bool:
-        return getattr(arguments, flag.lstrip("-").replace("-", "_")) is not None
-
     if quiet:
         logging.disable(logging.WARNING)  # the first process speaks for all
-    for flag in filter(given, REFUSED):
-        raise InputError(f"{flag} is not offered by this trainer; omit it")
-    for flag in filter(given, WITHOUT_EFFECT):
-        logging.getLogger("main").warning(
-            "warning: %s has no effect: %s", flag, WITHOUT_EFFECT[flag]
-        )
+    for flag in (*REFUSED, *WITHOUT_EFFECT):
+        if getattr(arguments, flag.lstrip("-").replace("-", "_")) is None:
+            continue
+        if flag in REFUSED:
+            raise InputError(f"{flag} is not offered by this trainer; omit it")
+        reason = WITHOUT_EFFECT[flag]
+        logging.getLogger("main").warning("warning: %s has no effect: %s", flag, reason)
 
 
 def stop_records(dataset, job: JobSettings) -> list[dict] | None:
@@ -198,62 +178,48 @@ def stop_records(dataset, job: JobSettings) -> list[dict] | None:
     return dataset.valid.records
 
 
-def train(model, dataset, records, stop_data, job: JobSettings, flags: dict, is_main: bool) -> None:
-    """Train with a live line, then print how the run ended."""
-    import sys
-    from pathlib import Path
+def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | None) -> None:
+    """Train with a live line, then print how the run ended.
 
+    ``tracked`` are the settings that trackers show; None on all processes but the first.
+    """
     from coverage_principle.data import sha256
-    from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting.run_card import write_run_card
+    from simpletransformers.seq2seq.trackers import Trackers
 
-    folder = Path(job.output_dir)
-    trackers = open_trackers(job, flags) if is_main else None
+    folder, line, trackers = Path(job.output_dir), LiveLine(), None
+    if tracked is not None:
+        wandb = {"project": job.wandb_project, "entity": job.wandb_entity, "name": job.wandb_exp}
+        trackers = Trackers(folder, tracked, **wandb, tensorboard=job.tensorboard)
     about = {
         "name": dataset.name,
         "path": relative_to_root(dataset.path),
         "sha256": {name: sha256(dataset.path / name) for name in ("train.json", "test.json")},
     }
-    line = LiveLine()
 
     def report(event: dict) -> None:
         trackers.log(event)
         line.show(event)
 
+    options = {"stop_data": stop_data, "report": report, "run_info": {"dataset": about}}
+    items = [*dataset.train.records, *dataset.train.facts]
     try:
-        result = model.train_model(
-            [*dataset.train.records, *dataset.train.facts],
-            records,
-            folder,
-            stop_data=stop_data,
-            report=report,
-            run_info={"dataset": about},
-        )
+        result = model.train_model(items, records, folder, **options)
     finally:  # a refusal has a line of its own
         line.close()
-    if not is_main:
+    if trackers is None:
         return
     trackers.close()
+    step, reason = result.step, result.reason
     if not result.complete:
-        sys.exit(
-            f"stopped by {result.reason} after step {result.step}; --resume goes on from there"
-        )
-    ended = "stopped early: " + result.reason if result.reason != "finished" else "all steps done"
+        sys.exit(f"stopped by {reason} after step {step}; --resume goes on from there")
+    ended = "all steps done" if reason == "finished" else f"stopped early: {reason}"
     if result.eval:
         print_scores(result.eval)
         write_run_card(folder, ended, dataset.num_tokens)
-    if result.reason != "finished":
+    if reason != "finished":
         print(ended)
-    print(f"{result.step:,} steps done; run: {relative_to_root(folder)}")
-
-
-def open_trackers(job: JobSettings, flags: dict):
-    from pathlib import Path
-
-    from simpletransformers.seq2seq.trackers import Trackers
-
-    wandb = {"project": job.wandb_project, "entity": job.wandb_entity, "name": job.wandb_exp}
-    return Trackers(Path(job.output_dir), flags, **wandb, tensorboard=job.tensorboard)
+    print(f"{step:,} steps done; run: {relative_to_root(folder)}")
 
 
 class LiveLine:
@@ -267,7 +233,7 @@ class LiveLine:
         from tqdm import tqdm
 
         if self._bar is None:
-            every = {"dynamic_ncols": True, "mininterval": refresh_seconds()}
+            every = {"dynamic_ncols": True, "mininterval": cli.refresh_seconds()}
             self._bar = tqdm(total=event["total_steps"], desc="training", unit="step", **every)
         if event["train_loss"] is not None:  # an evaluation may come before the first log entry
             self._notes["loss"] = f"{event['train_loss']:.4f}"
@@ -292,15 +258,12 @@ def print_scores(scores: dict) -> None:
         [group, *(f"{v:,}" if name == "n" else f"{v:.4f}" for name, v in values.items())]
         for group, values in scores.items()
     ]
-    print(table(["group", *names], rows))
+    print(cli.table(["group", *names], rows))
 
 
 def predict(model, records: list[dict], job: JobSettings) -> None:
     """Write every record with its ``model_output``; print exact match by type."""
-    from pathlib import Path
-
     from coverage_principle.data import write_json
-    from coverage_principle.paths import relative_to_root
 
     outputs = model.predict([record["input_text"] for record in records])
     items = [{**r, "model_output": o} for r, o in zip(records, outputs, strict=True)]
@@ -309,13 +272,12 @@ def predict(model, records: list[dict], job: JobSettings) -> None:
     write_json(file, items, one_per_line=True)
     right: dict[str, list[bool]] = {}
     for item in items:
-        right.setdefault(item.get("type", "all"), []).append(
-            item["model_output"] == item["target_text"]
-        )
+        exact = item["model_output"] == item["target_text"]
+        right.setdefault(item.get("type", "all"), []).append(exact)
     rows = [[kind, f"{len(r):,}", f"{sum(r) / len(r):.4f}"] for kind, r in sorted(right.items())]
-    print(table(["type", "n", "exact_match"], rows))
+    print(cli.table(["type", "n", "exact_match"], rows))
     print(f"outputs: {relative_to_root(file)}")
 
 
 if __name__ == "__main__":
-    run(build_parser(), main)
+    cli.run(build_parser(), main)

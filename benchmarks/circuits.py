@@ -164,8 +164,7 @@ def take_states(count: int) -> None:
     from coverage_principle.circuits import collect_states, measure_similarity, sites_of
 
     rng = np.random.default_rng(0)
-    inputs = rng.integers(0, 50, size=(count, 3))
-    groups = rng.integers(0, 50, size=count)
+    inputs, groups = rng.integers(0, 50, size=(count, 3)), rng.integers(0, 50, size=count)
     states = collect_states(random_model(2), inputs, sites_of("residual", 2, 3, None))
     for vectors in states.values():
         measure_similarity(vectors, groups)

@@ -58,11 +58,8 @@ def timed(function: Callable, *arguments: object) -> tuple[Any, float]:
 
 def take_turns(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list]:
     """What each way returns, ``rounds`` times; the ways take turns, so that all meet the same."""
-    found: dict[str, list] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            found[name].append(way())
-    return found
+    found = [{name: way() for name, way in ways.items()} for _ in range(rounds)]
+    return {name: [of_round[name] for of_round in found] for name in ways}
 
 
 def measure(*command: object) -> tuple[float, float]:
@@ -71,10 +68,8 @@ def measure(*command: object) -> tuple[float, float]:
     ``RuntimeError`` with its messages if it fails.
     """
     words = [str(word) for word in command]
-    starter = [sys.executable, "-c", _MEASURE, sys.executable]
-    measured = subprocess.run(
-        [*starter, *words], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    starter = [sys.executable, "-c", _MEASURE, sys.executable, *words]
+    measured = subprocess.run(starter, cwd=ROOT, capture_output=True, text=True, check=True)
     seconds, peak, code = json.loads(measured.stdout)
     if code:
         raise RuntimeError(f"{' '.join(words)} failed: {measured.stderr}")
@@ -91,14 +86,13 @@ def show_tables(
     words = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
     if "--output" in words:  # where the figures are written is no part of how they came about
         del words[words.index("--output") : words.index("--output") + 2]
-    content: dict = {"command": " ".join(words), "machine": machine or describe_machine()}
-    content |= {"page": page, "tables": []}
-    print(content["machine"], flush=True)
+    machine, shown = machine or describe_machine(), []
+    print(machine, flush=True)
     for rows in map(list, tables):
-        kept = {"header": list(rows[0]), "rows": [list(row.values()) for row in rows]}
-        print(f"\n{table(**kept)}", flush=True)
-        content["tables"].append(kept)
+        shown.append({"header": list(rows[0]), "rows": [list(row.values()) for row in rows]})
+        print(f"\n{table(**shown[-1])}", flush=True)
     if output:
+        content = {"command": " ".join(words), "machine": machine, "page": page, "tables": shown}
         write_figures(output, content)
 
 

@@ -105,18 +105,17 @@ def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: boo
     The answer, the fourth token, is the only one with loss; what follows is padding.
     """
     import torch
+    from torch.nn import functional
     from transformers import GPT2Config, GPT2LMHeadModel
 
     special = {"bos_token_id": TOKENS, "eos_token_id": TOKENS}
     config = GPT2Config(vocab_size=vocabulary, **sizes_of(*SMALL), **special)
     model = GPT2LMHeadModel(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=8e-4, weight_decay=0.1, fused=fused)
-    padding = torch.full((len(rows), length - 4), TOKENS)
-    inputs = torch.cat([rows, padding], dim=1)
+    inputs = functional.pad(rows, (0, length - 4), value=TOKENS)
     labels = torch.full_like(inputs, -100)
     labels[:, 3] = inputs[:, 3]
-    mask = torch.ones_like(inputs)
-    mask[:, 4:] = 0
+    mask = functional.pad(torch.ones_like(rows), (0, length - 4))
     places = itertools.cycle(range(0, len(rows), batch))
 
     def step() -> None:
@@ -141,12 +140,9 @@ def our_step(rows, folder: Path, *, device: str = "cpu", tokens: int = TOKENS, *
 
     names = [*(f"<t_{i}>" for i in range(tokens)), "</a>"]
     model = new_model(names, device, max_steps=10**6, **settings)
-    texts = ["".join(names[i] for i in row[:3]) for row in rows.tolist()]
-    answers = [names[i] for i in rows[:, 3].tolist()]
-    records = [
-        {"input_text": text, "target_text": f"{text}{answer}</a>"}
-        for text, answer in zip(texts, answers, strict=True)
-    ]
+    words = [[names[i] for i in row] for row in rows.tolist()]
+    texts = [("".join(row[:3]), "".join(row)) for row in words]
+    records = [{"input_text": before, "target_text": f"{whole}</a>"} for before, whole in texts]
     if model.args.cuda_graphs:
         graphs.check(model.device, 1, model.args.precision)
     data = encode_pairs(records, model.tokenizer)

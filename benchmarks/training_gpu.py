@@ -183,14 +183,12 @@ def draw(curves: dict[str, list[dict]], file: Path) -> None:
     """A panel for each of seen and unseen compositions of seen facts, a line for each curve."""
     from coverage_principle.reporting.training_figures import type_curves
 
-    panels = {
-        group: [
-            {"step": point["step"], "eval": {name: {"answer_accuracy": point["eval"][group]}}}
-            for name, points in curves.items()
-            for point in points
-        ]
-        for group in ("train_inferred", "type_0")
-    }
+    panels: dict[str, list[dict]] = {"train_inferred": [], "type_0": []}
+    for group, events in panels.items():
+        for name, points in curves.items():
+            for point in points:
+                scores = {name: {"answer_accuracy": point["eval"][group]}}
+                events.append({"step": point["step"], "eval": scores})
     type_curves(panels, file, chance=1 / 50, types=list(curves))
 
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from simpletransformers.seq2seq import Seq2SeqArgs, Seq2SeqModel, run_folder
 from simpletransformers.seq2seq.architecture import architecture_of
 from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import NO_LOSS, encode_pairs
-from simpletransformers.seq2seq.evaluation import evaluate, group_items
+from simpletransformers.seq2seq.evaluation import GroupedItems, evaluate, group_items
 from simpletransformers.seq2seq.order import DataOrder
 from simpletransformers.seq2seq.tokenizer import build_tokenizer
 from tests.conftest import ROOT
@@ -262,19 +263,11 @@ def test_scores_equal_item_by_item_evaluation_with_hf_logits():
 def test_batches_of_an_evaluation_do_not_matter():
     records = pairs(40, bridges=1)
     model = tiny_model()
-    data = encode_pairs(records, model.tokenizer)
     groups = group_items(records, ("type", "k_cutoff"))
-    from contextlib import nullcontext
-
+    items = GroupedItems(encode_pairs(records, model.tokenizer), groups)
+    ranks = Ranks(0, 1, torch.device("cpu"))
     results = [
-        evaluate(
-            model.model,
-            data,
-            groups,
-            batch_size=size,
-            ranks=Ranks(0, 1, torch.device("cpu")),
-            autocast=nullcontext(),
-        )
+        evaluate(model.model, items, replace(model.args, eval_batch_size=size), ranks)
         for size in (7, 1000)
     ]
     for group in groups:

@@ -36,7 +36,7 @@ def write_run_card(run: Path, ended: str, num_tokens: int) -> list[Path]:
 
 def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> str:
     dataset, versions = config.get("dataset", {}), config["versions"]
-    shown = [name for name, (_, s) in fields_of(Seq2SeqArgs).items() if s.notes.get("on_card")]
+    shown = [name for name, (_, s) in fields_of(Seq2SeqArgs).items() if s.on_card]
     names = [n for n in next(iter(last["eval"].values())) if n != "n"]
     lines = [
         f"# {dataset.get('name', 'A run')}",

@@ -18,7 +18,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass
 
 from simpletransformers.errors import InputError
@@ -31,35 +31,24 @@ class Spec:
     """What is known of a setting beside its name, type and default.
 
     ``flag`` is the flag's name where it is not the field's; ``parse`` makes a value of the flag's
-    text where the type does not say how; ``notes`` is for whoever defines the setting.
+    text where the type does not say how. ``may_differ`` means that a run may be continued with
+    another value, ``on_card`` that a run's card shows the value.
     """
 
     help: str
-    choices: tuple[object, ...] | None = None
+    choices: Collection[object] | None = None
     at_least: float | None = None
     at_most: float | None = None
     flag: str | None = None
     metavar: str | None = None
     parse: Callable[[str], object] | None = None
-    notes: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    may_differ: bool = False
+    on_card: bool = False
 
 
-def setting(
-    default: object = MISSING,
-    help: str = "",
-    *,
-    choices: Iterable[object] | None = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    flag: str | None = None,
-    metavar: str | None = None,
-    parse: Callable[[str], object] | None = None,
-    **notes: object,
-) -> typing.Any:
+def setting(default: object = MISSING, help: str = "", **details: typing.Any) -> typing.Any:
     """A field of a ``Settings`` class; without ``default`` it must be given. See ``Spec``."""
-    allowed = None if choices is None else tuple(choices)
-    spec = Spec(help, allowed, at_least, at_most, flag, metavar, parse, notes)
-    return dataclasses.field(default=default, metadata={_SPEC: spec})
+    return dataclasses.field(default=default, metadata={_SPEC: Spec(help, **details)})
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import architectures
 
-# ---------------------------------------------------------------------------------- the contract
+#: What the positions of a block keep for later ones to read.
+Memory = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,8 @@ class Blockwise(Architecture):
         return self.embedding(ids)
 
     def mix(
-        self,
-        index: int,
-        state: Tensor,
-        earlier: tuple[Tensor, ...] | None = None,
-        wanted: list[int] | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, index: int, state: Tensor, earlier: Memory | None, wanted: list[int] | None
+    ) -> tuple[Tensor, Memory]:
         """What block ``index`` adds by looking at other positions, and its memory of ``state``.
 
         ``state`` holds the positions from some p on. ``earlier`` is the memory of n sequences at
@@ -125,11 +122,9 @@ class Blockwise(Architecture):
         """The final norm."""
         raise NotImplementedError
 
-    def before(self, memory: tuple[Tensor, ...], position: int) -> tuple[Tensor, ...] | None:
+    def before(self, memory: Memory, position: int) -> Memory | None:
         """The memory of the positions before ``position``, by default from its third axis."""
         return tuple(part[:, :, :position] for part in memory) if position else None
-
-    # -------------------------------------------------------------------- what follows from these
 
     def logits(self, state: Tensor, tokens: Tensor | None = None) -> Tensor:
         """Logits of final residual states, of all outputs or of ``tokens`` (m,) only."""
@@ -141,23 +136,13 @@ class Blockwise(Architecture):
         step = max(1, (1 << 25) // self.model.config.vocab_size)
         return torch.cat([self.logits(part).logsumexp(dim=-1) for part in state.split(step)])
 
-    def block(
-        self,
-        index: int,
-        state: Tensor,
-        earlier: tuple[Tensor, ...] | None = None,
-        wanted: list[int] | None = None,
-    ) -> dict[str, Tensor | tuple[Tensor, ...]]:
-        """One block's streams; the arguments are those of ``mix``."""
+    def block(self, index: int, state: Tensor, earlier=None, wanted=None) -> dict:
+        """One block's streams by name; the arguments are those of ``mix``."""
         added, memory = self.mix(index, state, earlier, wanted)
         middle = (state if wanted is None else pick(state, wanted)) + added
         mlp = self.mlp(index, middle)
-        return {
-            "post_attention": middle,
-            "post_mlp": mlp,
-            "residual": middle + mlp,
-            "memory": memory,
-        }
+        streams = {"post_attention": middle, "post_mlp": mlp, "memory": memory}
+        return {**streams, "residual": middle + mlp}
 
     def logits_at(self, ids: Tensor, columns: Sequence[int]) -> Tensor:
         """As ``Architecture`` says. Nothing is computed that nobody reads.
@@ -168,11 +153,15 @@ class Blockwise(Architecture):
         """
         columns = list(columns)
         ids = ids[:, : max(columns) + 1]  # nothing before reads what comes after
-        state, everything = self.embed(ids), columns == list(range(ids.shape[1]))
-        for index in range(self.layers):
+        return self.logits(self._upwards(self.embed(ids), 0, columns))
+
+    def _upwards(self, state: Tensor, layer: int, columns: list[int]) -> Tensor:
+        """Final residual states at ``columns``, from whole states at ``layer``."""
+        everything = columns == list(range(state.shape[1]))
+        for index in range(layer, self.layers):
             wanted = None if everything or index < self.layers - 1 else columns
             state = self.block(index, state, wanted=wanted)["residual"]
-        return self.logits(state)
+        return state
 
     def run(self, ids: Tensor, keep: Collection[tuple[str, int]]) -> dict[tuple[str, int], Tensor]:
         """The states that ``keep`` names by (stream, layer), from whole sequences (n, T).
@@ -194,10 +183,7 @@ class Blockwise(Architecture):
 
     def finish(self, state: Tensor, layer: int) -> Tensor:
         """The last position's final residual state (n, width), from whole states at ``layer``."""
-        for index in range(layer, self.layers):
-            last_only = [state.shape[1] - 1] if index == self.layers - 1 else None
-            state = self.block(index, state, wanted=last_only)["residual"]
-        return state[:, -1]
+        return self._upwards(state, layer, [state.shape[1] - 1])[:, -1]
 
     @torch.no_grad()
     def check(self, ids: Tensor) -> None:
@@ -234,11 +220,8 @@ def pick(tensor: Tensor, columns: Sequence[int], dim: int = 1) -> Tensor:
     return torch.cat([tensor.narrow(dim, column, 1) for column in columns], dim)
 
 
-# -------------------------------------------------------------------- making, loading and running
-
-
 def architecture_of(model: PreTrainedModel) -> Architecture:
-    """The model, ready to be run through its architecture."""
+    """The model in its type's ``Architecture``, through which it is run."""
     return architectures.find(model.config.model_type)(model)
 
 
@@ -247,19 +230,18 @@ def build_model(model_type: str, plan: Blueprint, device: torch.device) -> PreTr
 
     ``InputError`` for sizes or switches that the type does not have.
     """
-    kind = architectures.find(model_type)
+    kind, owners = architectures.find(model_type), architectures.switches()
     if foreign := [name for name in plan.switches if name not in kind.switches]:
+        names = ", ".join(f"`{name}`" for name in foreign)
         raise InputError(
-            f"{', '.join(f'`{name}`' for name in foreign)} change a "
-            f"{architectures.switches()[foreign[0]]}; omit with `model_type` {model_type}"
+            f"{names} change a {owners[foreign[0]]}; omit with `model_type` {model_type}"
         )
     config = kind.config(plan)
     config.use_cache = False
     if plan.switches:
         config.architecture_switches = list(plan.switches)
-    if kind.has_attention:
-        config._attn_implementation = _attention(device)
-    return _switched(AutoModelForCausalLM.from_config(config)).to(device)
+    model = AutoModelForCausalLM.from_config(config, **_attention(kind, device))
+    return _switched(model).to(device)
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedModel:
@@ -270,24 +252,21 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
     """
     folder, device = Path(folder), torch.device(device)
     model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if model_type not in architectures.names():
-        known = ", ".join(architectures.names())
-        raise InputError(f"{folder} holds a {model_type}; model types here are {known}")
+    if model_type not in (known := architectures.names()):
+        raise InputError(f"{folder} holds a {model_type}; model types here are {', '.join(known)}")
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{folder} has no model.safetensors; pickled weights are not read")
-    chosen = {}
-    if architectures.find(model_type).has_attention:
-        chosen["attn_implementation"] = _attention(device)
+    options = {"local_files_only": True, "use_safetensors": True}
+    options |= _attention(architectures.find(model_type), device)
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, **chosen
-        )
+        model = AutoModelForCausalLM.from_pretrained(folder, **options)
     return _switched(model).to(device=device, dtype=torch.float32)
 
 
-def _attention(device: torch.device) -> str:
+def _attention(kind: type[Architecture], device: torch.device) -> dict[str, str]:
     # For a handful of tokens on a CPU, plain matrix products beat the fused kernel in training.
-    return "eager" if device.type == "cpu" else "sdpa"
+    way = "eager" if device.type == "cpu" else "sdpa"
+    return {"attn_implementation": way} if kind.has_attention else {}
 
 
 def _switched(model: PreTrainedModel) -> PreTrainedModel:
@@ -298,11 +277,9 @@ def _switched(model: PreTrainedModel) -> PreTrainedModel:
     """
     kind = architectures.find(model.config.model_type)
     switches = set(getattr(model.config, "architecture_switches", None) or ())
-    if unknown := switches - set(kind.switches):
-        raise InputError(
-            f"config.json asks for {', '.join(sorted(unknown))}; known architecture switches are "
-            f"{', '.join(kind.switches)}"
-        )
+    if unknown := ", ".join(sorted(switches - set(kind.switches))):
+        known = ", ".join(kind.switches)
+        raise InputError(f"config.json asks for {unknown}; known architecture switches are {known}")
     if switches:
         kind.switch(model, switches)
     return model

@@ -1,15 +1,13 @@
 """Settings of a model and its training, each written down once: flag, check and record follow.
 
 Sizes count items, steps are optimiser steps, 0 switches an interval off. Names are those of Simple
-Transformers where it has them. Two notes may stand in a field: ``may_differ`` means that a run may
-be continued with another value, ``on_card`` that a run's card shows the value.
+Transformers where it has them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -44,7 +42,7 @@ class ArchitectureSettings(Settings):
     share_mlp: bool = setting(False, "one MLP with its norm for all blocks", on_card=True)
     add_recurrence: bool = setting(False, "all blocks twice, with the same weights", on_card=True)
     pad_vocab_to: int | None = setting(
-        None, "rows of the embedding, 50312 as published; else the next multiple of 8", at_least=1
+        None, "rows of the embedding (published: 50312); else the next multiple of 8", at_least=1
     )
 
 
@@ -59,13 +57,13 @@ class TrainingSettings(Settings):
     train_batch_size: int = setting(16, "items of a step, over all ranks", at_least=1, on_card=True)
     gradient_accumulation_steps: int = setting(1, "multiplies the batch", at_least=1, on_card=True)
     micro_batch_size: int | None = setting(
-        None, "items of one forward pass of a process, if not what fits in memory", at_least=1
+        None, "items of a process's forward pass, if not what fits in memory", at_least=1
     )
     learning_rate: float = setting(4e-5, "peak of the schedule", at_least=0, on_card=True)
     weight_decay: float = setting(0.01, "not applied to biases and norms", at_least=0, on_card=True)
     scheduler: str = setting(
         "linear_schedule_with_warmup",
-        f"learning-rate schedule: {', '.join(SCHEDULERS)}",
+        f"one of {', '.join(SCHEDULERS)}",
         choices=SCHEDULERS,
         metavar="NAME",
         on_card=True,
@@ -77,11 +75,7 @@ class TrainingSettings(Settings):
     max_steps: int = setting(0, "exact; 0: `num_train_epochs` decides", at_least=0, may_differ=True)
     num_train_epochs: float = setting(20, "used if `max_steps` is 0", at_least=0, may_differ=True)
     compile: bool = setting(False, "torch.compile: a slow start, faster steps", may_differ=True)
-    cuda_graphs: bool = setting(
-        False,
-        "record a step once and replay it: for small models on one GPU, where launching kernels "
-        "takes longer than running them",
-    )
+    cuda_graphs: bool = setting(False, "replay a recorded step: for small models on one GPU")
     train_on_end_token: bool = setting(False, "loss on </a> too")
     manual_seed: int = setting(42, "weights, order of the data, dropout", at_least=0, on_card=True)
 
@@ -105,34 +99,21 @@ class RecordSettings(Settings):
     )
     eval_batch_size: int = setting(4096, "items of one forward pass", at_least=1)
     logging_steps: int = setting(10, "steps between log entries", at_least=1)
-    save_steps: int = setting(
-        0, "a checkpoint every so many steps; 0: none", flag="save_step", at_least=0
-    )
+    save_steps: int = setting(0, "a checkpoint this often; 0: none", flag="save_step", at_least=0)
     save_step_dense: int = setting(0, "up to this step ...")
     save_step_dense_interval: int = setting(2000, "... save every so many steps", at_least=1)
-    save_fine_step_list: tuple[int, ...] = setting(
-        (), "save every step in the 1,000 from each of these"
-    )
-    save_log_spaced: int = setting(
-        0, "N checkpoints for each factor of ten in steps", at_least=0, metavar="N"
-    )
+    save_fine_step_list: tuple[int, ...] = setting((), "save every step of the 1,000 from each")
+    save_log_spaced: int = setting(0, "checkpoints for each factor of ten in steps", at_least=0)
     keep: int = setting(0, "only the last so many `save_steps` checkpoints; 0: all", at_least=0)
     stop_when: str | None = setting(
-        None,
-        'stop once an evaluation of the validation split reaches "type_0>=0.99"',
-        metavar="RULE",
+        None, 'stop once the validation split reaches it, such as "type_0>=0.99"', metavar="RULE"
     )
     patience_epochs_after_fit: float = setting(
-        0,
-        "stop so long after train_inferred >= 0.99 (published: 100); 0: never",
-        at_least=0,
-        metavar="EPOCHS",
+        0, "epochs to go on after train_inferred >= 0.99 (published: 100); 0: all", at_least=0
     )
     resume_state_minutes: float = setting(10, "keep what `resume` needs this often", at_least=0)
     resume: bool = setting(False, "go on where the run stopped, if it was started")
-    overwrite_output_dir: bool = setting(
-        False, "replace a run that is there; with `resume`, if it has other settings"
-    )
+    overwrite_output_dir: bool = setting(False, "replace a run (with `resume`, one that differs)")
 
 
 @dataclass(frozen=True)
@@ -154,7 +135,7 @@ class Seq2SeqArgs(RecordSettings, TrainingSettings, ArchitectureSettings):
     @classmethod
     def load(cls, checkpoint: Path) -> Self:
         """The arguments saved beside a checkpoint's weights, or the defaults if there are none."""
-        file = Path(checkpoint) / "model_args.json"
+        file = checkpoint / "model_args.json"
         if not file.exists():
             return cls()
         saved = json.loads(file.read_text(encoding="utf-8"))
@@ -162,13 +143,11 @@ class Seq2SeqArgs(RecordSettings, TrainingSettings, ArchitectureSettings):
 
     def save(self, folder: Path) -> None:
         """Write ``model_args.json``."""
-        text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-        (Path(folder) / "model_args.json").write_text(text, encoding="utf-8")
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        (folder / "model_args.json").write_text(text, encoding="utf-8")
 
     def shared(self) -> dict[str, object]:
         """What a continuation of a run must have in common with it."""
-        return {
-            name: getattr(self, name)
-            for name, (_, spec) in fields_of(type(self)).items()
-            if name not in fields_of(RecordSettings) and not spec.notes.get("may_differ")
-        }
+        free = fields_of(RecordSettings)
+        bound = {n: spec for n, (_, spec) in fields_of(type(self)).items() if n not in free}
+        return {name: getattr(self, name) for name, spec in bound.items() if not spec.may_differ}

@@ -58,13 +58,10 @@ def choose_device(request: str = "auto") -> torch.device:
     device = torch.device(request)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    there = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    if (device.index or 0) >= there[device.type]:
-        seen = "no GPU" if not there[device.type] else f"{there[device.type]} of its kind"
+    gpus, mps = torch.cuda.device_count(), int(torch.backends.mps.is_available())
+    there = {"cpu": 1, "cuda": gpus, "mps": mps}[device.type]
+    if (device.index or 0) >= there:
+        seen = f"{there} of its kind" if there else "no GPU"
         raise InputError(f"`device` {device} was asked for, but torch sees {seen}; use cpu")
     return device
 
@@ -73,9 +70,7 @@ def describe_device(device: torch.device) -> str:
     """The device in words: a GPU's model, or the number of threads of a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    if device.type == "cpu":
-        return f"cpu, {torch.get_num_threads()} threads"
-    return device.type
+    return device.type + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
 
 
 @contextmanager

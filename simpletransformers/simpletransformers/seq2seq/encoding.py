@@ -8,8 +8,8 @@ A 2-hop row ``x1 x2 x3 t </a>`` is thus three tokens in and one prediction out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -40,13 +40,7 @@ class EncodedPairs:
         return len(self.table)
 
     def to(self, device: torch.device) -> EncodedPairs:
-        return EncodedPairs(
-            self.table.to(device),
-            self.length,
-            self.columns,
-            self.answer.to(device),
-            self.new_tokens,
-        )
+        return replace(self, table=self.table.to(device), answer=self.answer.to(device))
 
     def split(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and labels of rows of ``table``."""
@@ -54,15 +48,12 @@ class EncodedPairs:
 
 
 def as_records(data: object) -> list[Mapping[str, object]]:
-    """A list of records from a list or from anything with pandas' ``to_dict("records")``."""
-    return data.to_dict("records") if hasattr(data, "to_dict") else list(data)
+    """A list of records from None, a list, or anything with pandas' ``to_dict("records")``."""
+    return data.to_dict("records") if hasattr(data, "to_dict") else list(data or [])
 
 
 def encode_pairs(
-    records: Iterable[Mapping[str, object]],
-    tokenizer: PreTrainedTokenizerFast,
-    *,
-    loss_on_end: bool = False,
+    records: Sequence[Mapping], tokenizer: PreTrainedTokenizerFast, *, loss_on_end: bool = False
 ) -> EncodedPairs:
     """Encode records with ``input_text`` and ``target_text``.
 
@@ -70,54 +61,33 @@ def encode_pairs(
     ``NO_LOSS`` keep the padding from mattering. ``InputError`` names the first record that is
     incomplete, does not repeat its input, or leaves nothing to produce.
     """
-    records = list(records)
     if not records:
         raise InputError("there are no records; at least one is needed")
     for number, record in enumerate(records, start=1):
         if not all(isinstance(record.get(key), str) for key in ("input_text", "target_text")):
-            raise InputError(
-                f"record {number} lacks input_text or target_text, or one of them is no text"
-            )
+            raise InputError(f"record {number} lacks input_text or target_text as text")
         if not record["target_text"].startswith(record["input_text"]):
             raise InputError(f"record {number}: target_text does not begin with input_text")
     prompts = encode(tokenizer, [record["input_text"] for record in records])
     targets = encode(tokenizer, [record["target_text"] for record in records])
-    end = tokenizer.eos_token_id
-    begins, stops = [], []
     for number, (prompt, target) in enumerate(zip(prompts, targets, strict=True), start=1):
-        produced = target[len(prompt) :]
-        if not prompt or len(produced) < 2 or produced[-1] != end:
+        if not prompt or len(target) < len(prompt) + 2 or target[-1] != tokenizer.eos_token_id:
             raise InputError(
                 f"record {number}: target_text must hold at least one token after the input and "
                 f"end in {tokenizer.eos_token}"
             )
-        begins.append(len(prompt))
-        stops.append(len(target) - 1)
-    return _cut(targets, begins, stops, tokenizer.pad_token_id, loss_on_end)
-
-
-def _cut(
-    targets: Sequence[Sequence[int]],
-    begins: Sequence[int],
-    stops: Sequence[int],
-    pad: int,
-    loss_on_end: bool,
-) -> EncodedPairs:
-    """``begins``, ``stops``: in each target, the first produced token and the end token."""
-    width = max(map(len, targets))
+    width, pad = max(map(len, targets)), tokenizer.pad_token_id
     ids = torch.tensor([[*target, *[pad] * (width - len(target))] for target in targets])
-    begin, stop = torch.tensor(begins), torch.tensor(stops)
+    begin = torch.tensor([len(prompt) for prompt in prompts])  # the first produced token
+    stop = torch.tensor([len(target) - 1 for target in targets])  # the end token
     position = torch.arange(width)
-    last = stop + 1 if loss_on_end else stop
-    carries = (position >= begin[:, None]) & (position < last[:, None])
+    carries = (position >= begin[:, None]) & (position < (stop + int(loss_on_end))[:, None])
     predicted = torch.nonzero(carries.any(0)).flatten()  # tokens that some row has to predict
     labels = torch.where(carries, ids, NO_LOSS)[:, predicted]
     columns = tuple((predicted - 1).tolist())
     length = columns[-1] + 1
-    return EncodedPairs(
-        table=torch.cat([ids[:, :length], labels], dim=1),
-        length=length,
-        columns=columns,
-        answer=torch.searchsorted(predicted, stop - 1),
-        new_tokens=int((stop - begin).max()),
+    table, answer = (
+        torch.cat([ids[:, :length], labels], dim=1),
+        torch.searchsorted(predicted, stop - 1),
     )
+    return EncodedPairs(table, length, columns, answer, int((stop - begin).max()))

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from simpletransformers.seq2seq.architecture import Architecture, architecture_of
+from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs
+from simpletransformers.seq2seq.optimisation import autocast
+
+
+@dataclass(frozen=True)
+class GroupedItems:
+    """Items to score, and which of them are scored together, by the group's name."""
+
+    data: EncodedPairs
+    groups: Mapping[str, Sequence[int]]
 
 
 def group_items(
@@ -41,13 +52,7 @@ def group_items(
 
 @torch.inference_mode()
 def evaluate(
-    model: PreTrainedModel,
-    data: EncodedPairs,
-    groups: Mapping[str, Sequence[int]],
-    *,
-    batch_size: int,
-    ranks: Ranks,
-    autocast: AbstractContextManager,
+    model: PreTrainedModel, items: GroupedItems, args: Seq2SeqArgs, ranks: Ranks
 ) -> dict[str, dict[str, float]]:
     """Scores of each group, the same on every rank: ``{group: {"n", "loss", ...}}``.
 
@@ -57,47 +62,35 @@ def evaluate(
     tokens before each. Where more than one token is produced (chain of thought), ``free_*`` are the
     same of greedy generation, in which the model reads what it produced itself.
     """
-    was_training, architecture = model.training, architecture_of(model)
+    was_training, architecture, data = model.training, architecture_of(model), items.data
     model.eval()
     scores = torch.zeros(len(data), 5, dtype=torch.float64, device=ranks.device)
     mine = torch.arange(ranks.rank, len(data), ranks.world, device=ranks.device)
-    several = len(data.columns) > 1
-    for rows in mine.split(batch_size):
+    names = ["loss", "answer_accuracy", "exact_match"]
+    if several := len(data.columns) > 1:
+        names += ["free_answer_accuracy", "free_exact_match"]
+    for rows in mine.split(args.eval_batch_size):
         inputs, labels = data.split(data.table[rows])
-        with autocast:
+        with autocast(args, ranks.device):
             logits = architecture.logits_at(inputs, data.columns).float()
-        carries = labels != NO_LOSS
-        losses = functional.cross_entropy(
-            logits.transpose(1, 2), labels, ignore_index=NO_LOSS, reduction="none"
-        )
-        scores[rows, 0] = (losses.sum(1) / carries.sum(1)).double()
+        options = {"ignore_index": NO_LOSS, "reduction": "none"}
+        losses = functional.cross_entropy(logits.transpose(1, 2), labels, **options)
+        scores[rows, 0] = (losses.sum(1) / (labels != NO_LOSS).sum(1)).double()
         answer = data.answer[rows, None]
         _score(scores[:, 1:3], rows, logits.argmax(-1), labels, answer)
         if several:
-            with autocast:
+            with autocast(args, ranks.device):
                 produced = produce(architecture, inputs, labels, data.columns)
             _score(scores[:, 3:5], rows, produced, labels, answer)
-    ranks.sum(scores)  # a row that is not mine is zero
+    scores = ranks.sum(scores).cpu()  # a row that is not mine is zero
     model.train(was_training)
-    names = ["loss", "answer_accuracy", "exact_match"]
-    if several:
-        names += ["free_answer_accuracy", "free_exact_match"]
-    scores = scores.cpu()
     return {
-        group: {
-            "n": len(items),
-            **dict(zip(names, scores[items].mean(0).tolist(), strict=False)),
-        }
-        for group, items in groups.items()
+        group: {"n": len(rows), **dict(zip(names, scores[rows].mean(0).tolist(), strict=False))}
+        for group, rows in items.groups.items()
     }
 
 
-def produce(
-    architecture: Architecture,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    columns: Sequence[int],
-) -> torch.Tensor:
+def produce(architecture: Architecture, inputs: Tensor, labels: Tensor, columns: Sequence[int]):
     """Greedy tokens at the loss columns, each read back in place of the true one.
 
     Sequences are a few tokens long, so running the whole prefix again for each token costs less
@@ -114,13 +107,7 @@ def produce(
     return produced
 
 
-def _score(
-    into: torch.Tensor,
-    rows: torch.Tensor,
-    produced: torch.Tensor,
-    labels: torch.Tensor,
-    answer: torch.Tensor,
-) -> None:
+def _score(into: Tensor, rows: Tensor, produced: Tensor, labels: Tensor, answer: Tensor) -> None:
     """Write (answer right, everything right) of each row as 0 or 1."""
     right = produced == labels
     into[rows, 0] = right.gather(1, answer)[:, 0].double()
@@ -128,9 +115,7 @@ def _score(
 
 
 @torch.inference_mode()
-def generate(
-    model: PreTrainedModel, prompts: torch.Tensor, new_tokens: int, end: int
-) -> torch.Tensor:
+def generate(model: PreTrainedModel, prompts: Tensor, new_tokens: int, end: int) -> Tensor:
     """``(n, new_tokens)`` greedy continuations; everything from the end token on is ``end``."""
     architecture, sequence = architecture_of(model.eval()), prompts
     finished = torch.zeros(len(prompts), dtype=torch.bool, device=prompts.device)

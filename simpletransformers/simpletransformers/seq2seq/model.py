@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,30 +14,15 @@ from transformers import PreTrainedModel
 
 import simpletransformers
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import architectures, graphs
-from simpletransformers.seq2seq.architecture import (
-    Blueprint,
-    build_model,
-    load_model,
-    quiet,
-    unique_state,
-)
+from simpletransformers.seq2seq import architecture, architectures, graphs, tokenizer
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import choose_device, describe_device, process_group
-from simpletransformers.seq2seq.encoding import as_records, encode_pairs
-from simpletransformers.seq2seq.evaluation import evaluate, generate, group_items
-from simpletransformers.seq2seq.optimisation import autocast, precision_of
+from simpletransformers.seq2seq.encoding import EncodedPairs, as_records, encode_pairs
+from simpletransformers.seq2seq.evaluation import GroupedItems, evaluate, generate, group_items
+from simpletransformers.seq2seq.optimisation import precision_of
 from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.seq2seq.stopping import StopRules
-from simpletransformers.seq2seq.tokenizer import (
-    build_tokenizer,
-    encode,
-    load_tokenizer,
-    save_tokenizer,
-)
 from simpletransformers.seq2seq.training import Trainer, TrainingResult
-
-logger = logging.getLogger(__name__)
 
 #: Sizes of the public GPT-2 models: n_layer, n_head, n_embd. Only sizes: no weights are fetched.
 PRESETS = {
@@ -52,10 +36,9 @@ PRESETS = {
 class Seq2SeqModel:
     """A decoder-only model that learns to continue ``input_text`` to ``target_text``.
 
-    ``model_type`` is ``gpt2``, ``llama`` or ``mamba``; the last two take their sizes from the same
-    arguments, and a loaded checkpoint has its own. With ``init_weights``, ``model_name`` is a size
-    (``gpt2``, ``gpt2-medium``, ``gpt2-large``, ``gpt2-xl``; a hub prefix such as
-    ``openai-community/`` is allowed) and ``new_tokens`` is the whole vocabulary; the weights are
+    ``model_type`` is one of ``architectures.names()``; a loaded checkpoint has its own sizes. With
+    ``init_weights``, ``model_name`` is a size, one of ``PRESETS`` (a hub prefix such as
+    ``openai-community/`` is allowed), and ``new_tokens`` is the whole vocabulary; the weights are
     drawn from ``args.manual_seed``. Without it, ``model_name`` is a checkpoint folder. ``args`` is
     a ``Seq2SeqArgs`` or a dictionary of its fields; for a loaded checkpoint a dictionary changes
     only what it names. ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -80,62 +63,50 @@ class Seq2SeqModel:
                 f"{folder} is not a checkpoint folder (it has no config.json); give one, or "
                 "`init_weights` for a new model"
             )
-        if isinstance(args, Seq2SeqArgs):
-            self.args = args
-        else:
-            known = Seq2SeqArgs() if init_weights else Seq2SeqArgs.load(folder)
+        if not isinstance(args, Seq2SeqArgs):
             Seq2SeqArgs.from_mapping(args or {})  # refuses unknown names
-            self.args = replace(known, **(args or {}))
+            known = Seq2SeqArgs() if init_weights else Seq2SeqArgs.load(folder)
+            args = replace(known, **(args or {}))
+        self.args = args
         if init_weights:
             if not new_tokens:
                 raise InputError("`init_weights` needs `new_tokens`, the whole vocabulary")
-            self.tokenizer = build_tokenizer(list(new_tokens), self.args.end_token)
+            self.tokenizer = tokenizer.build_tokenizer(list(new_tokens), args.end_token)
             self.model = self._fresh(model_type, str(model_name))
         else:
-            self.tokenizer = load_tokenizer(folder)
-            self.model = load_model(folder, self.device)
+            self.tokenizer = tokenizer.load_tokenizer(folder)
+            self.model = architecture.load_model(folder, self.device)
 
     def _fresh(self, model_type: str, name: str) -> PreTrainedModel:
-        size = name.rsplit("/", 1)[-1]
+        args, size = self.args, name.rsplit("/", 1)[-1]
         if size not in PRESETS:
             raise InputError(
                 f"`model_name_or_path` {name} is not one of {', '.join(PRESETS)}; to go on from a "
                 "checkpoint, omit `init_weights`"
             )
-        args = self.args
-        n_layer, n_head, n_embd = (
-            given or preset
-            for given, preset in zip(
-                (args.n_layer, args.n_head, args.n_embd), PRESETS[size], strict=True
-            )
-        )
+        n_layer, n_head, n_embd = PRESETS[size]
+        n_head, n_embd = args.n_head or n_head, args.n_embd or n_embd
         if n_embd % n_head:
             raise InputError(
                 f"`n_embd` {n_embd} is not a multiple of `n_head` {n_head}; every head needs the "
                 "same number of dimensions"
             )
-        tokens = len(self.tokenizer)
+        tokens, end = len(self.tokenizer), self.tokenizer.eos_token_id
         rows = args.pad_vocab_to or -(-tokens // 8) * 8
         if rows < tokens:
             raise InputError(f"`pad_vocab_to` {rows} is less than the {tokens} tokens there are")
-        plan = Blueprint(
-            n_layer,
+        special = {"bos": end, "eos": end, "pad": self.tokenizer.pad_token_id}
+        plan = architecture.Blueprint(
+            args.n_layer or n_layer,
             n_head,
             n_embd,
             args.n_inner,
             dropout=0.0 if args.no_dropout else 0.1,
             switches=[name for name in architectures.switches() if getattr(args, name)],
-            tokens={
-                "vocab_size": rows,
-                "bos_token_id": self.tokenizer.eos_token_id,
-                "eos_token_id": self.tokenizer.eos_token_id,
-                "pad_token_id": self.tokenizer.pad_token_id,
-            },
+            tokens={"vocab_size": rows, **{f"{k}_token_id": v for k, v in special.items()}},
         )
         torch.manual_seed(args.manual_seed)
-        return build_model(model_type, plan, self.device)
-
-    # ------------------------------------------------------------------------------------ training
+        return architecture.build_model(model_type, plan, self.device)
 
     def train_model(
         self,
@@ -149,41 +120,28 @@ class Seq2SeqModel:
     ) -> TrainingResult:
         """Train on ``input_text``, ``target_text`` records; write a run into ``output_dir``.
 
-        ``train_data`` and ``eval_data`` are lists of dictionaries, or pandas data frames.
-        ``eval_data`` is scored by the groups that ``args.group_by`` makes of it (see
-        ``group_items``), during training as the arguments say and once at the end. The stop rules
-        look at ``stop_data``, grouped alike, or else at ``eval_data``. ``report`` is
-        called on the first process with every event that goes to ``metrics.jsonl``, and the number
-        of all steps as ``total_steps``. ``run_info`` goes to ``run_config.json``.
-
-        The run holds ``checkpoint-STEP/``, ``final_checkpoint/`` (once it has finished),
-        ``metrics.jsonl``, ``training_progress_scores.csv``, ``run_config.json`` (``run_info``, the
-        resolved arguments, device and versions) and ``resume_state/``. Under torchrun
-        every process calls this with the same data. ``InputError`` if ``output_dir`` is not empty
-        and neither ``overwrite_output_dir`` nor ``resume`` is set.
+        Data are lists of dictionaries, or pandas data frames. ``eval_data`` is scored by the groups
+        that ``args.group_by`` makes of it (see ``group_items``), during training as the arguments
+        say and once at the end. The stop rules look at ``stop_data``, grouped alike, or else at
+        ``eval_data``. ``report`` is called on the first process with every event that goes to
+        ``metrics.jsonl``, and the number of all steps as ``total_steps``. ``run_info`` goes to
+        ``run_config.json``; ``run_folder`` says what else a run holds. Under torchrun every process
+        calls this with the same data. ``InputError`` if ``output_dir`` holds a run and neither
+        ``overwrite_output_dir`` nor ``resume`` is set.
         """
-        args = self.args
-        records, eval_records = as_records(train_data), as_records(eval_data or [])
-        data = encode_pairs(records, self.tokenizer, loss_on_end=args.train_on_end_token)
+        data = self._encode(as_records(train_data))
         positions = getattr(self.model.config, "max_position_embeddings", data.length)
         if data.length > positions:
-            raise InputError(
-                f"sequences of {data.length} tokens are longer than the model's {positions} "
-                "positions"
-            )
-        self.args = args = replace(args, generation_length=data.new_tokens)
-        stop_records = as_records(stop_data or [])
+            places = f"the model's {positions} positions"
+            raise InputError(f"sequences of {data.length} tokens are longer than {places}")
+        self.args = args = replace(self.args, generation_length=data.new_tokens)
         evaluated, watched = (
-            encode_pairs(wanted, self.tokenizer, loss_on_end=args.train_on_end_token)
-            if wanted
-            else None
-            for wanted in (eval_records, stop_records)
-        )
-        groups, stop_groups = (
-            group_items(wanted, args.group_by) for wanted in (eval_records, stop_records)
+            self._grouped(records) if (records := as_records(given)) else None
+            for given in (eval_data, stop_data)
         )
         if rules := StopRules.parse(args.stop_when, args.patience_epochs_after_fit):
-            rules.check(stop_groups if stop_records else groups)
+            scored = watched or evaluated
+            rules.check(scored.groups if scored else {})
         run = RunFolder(output_dir)
         with process_group(self.device) as ranks, ExitStack() as stack:
             # Refuse what the device cannot do before anything is written.
@@ -195,75 +153,57 @@ class Seq2SeqModel:
                 self._prepare(run)
                 self._write_run_config(run, run_info or {}, ranks.world)
             ranks.barrier()
-            trainer = Trainer(
-                self.model,
-                data,
-                args,
-                ranks,
-                run,
-                self.save,
-                eval_data=evaluated,
-                groups=groups,
-                stop_data=watched,
-                stop_groups=stop_groups,
-                report=report if ranks.is_main else None,
-            )
+            parts = evaluated, watched, report or (lambda _: None)
+            trainer = Trainer(self.model, data, args, ranks, run, self.save, *parts)
             try:
                 return trainer.run()
             finally:
                 trainer.release()
 
+    def _encode(self, records: list[Mapping[str, object]]) -> EncodedPairs:
+        return encode_pairs(records, self.tokenizer, loss_on_end=self.args.train_on_end_token)
+
+    def _grouped(self, records: list[Mapping[str, object]]) -> GroupedItems:
+        groups = group_items(records, self.args.group_by)
+        return GroupedItems(self._encode(records).to(self.device), groups)
+
     def _prepare(self, run: RunFolder) -> None:
         """Empty the run's folder; ``InputError`` rather than mixing two runs in one."""
-        if self.args.resume and run.load_state() is not None:
+        if not run.started or (self.args.resume and run.load_state() is not None):
             return
-        if run.started:
-            if not self.args.overwrite_output_dir:
-                raise InputError(
-                    f"{run} already holds a run; give `resume` to go on with it, "
-                    "`overwrite_output_dir` to replace it, or another `output_dir`"
-                )
-            run.clear()
+        if not self.args.overwrite_output_dir:
+            raise InputError(
+                f"{run} already holds a run; give `resume` to go on with it, "
+                "`overwrite_output_dir` to replace it, or another `output_dir`"
+            )
+        run.clear()
 
     def _write_run_config(self, run: RunFolder, run_info: Mapping[str, object], world: int) -> None:
+        modules = (torch, transformers, simpletransformers)
+        versions = {module.__name__: module.__version__ for module in modules}
         content = {
             **run_info,
             "args": asdict(self.args),
             "parameters": self.model.num_parameters(),
             "device": describe_device(self.device),
             "processes": world,
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-                "simpletransformers": simpletransformers.__version__,
-            },
+            "versions": {"python": platform.python_version(), **versions},
         }
         run.write_settings(content)
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration, tokenizer and ``model_args.json``."""
         folder = Path(folder)
-        with quiet():
-            self.model.save_pretrained(folder, state_dict=unique_state(self.model))
-        save_tokenizer(self.tokenizer, folder)
+        with architecture.quiet():
+            self.model.save_pretrained(folder, state_dict=architecture.unique_state(self.model))
+        tokenizer.save_tokenizer(self.tokenizer, folder)
         self.args.save(folder)
-
-    # -------------------------------------------------------------------------- evaluation, output
 
     def eval_model(self, eval_data: object) -> dict[str, dict[str, float]]:
         """Scores of each group of ``eval_data``; see ``evaluation.evaluate``."""
-        records = as_records(eval_data)
-        data = encode_pairs(records, self.tokenizer, loss_on_end=self.args.train_on_end_token)
+        items = self._grouped(as_records(eval_data))
         with process_group(self.device) as ranks:
-            return evaluate(
-                self.model,
-                data.to(self.device),
-                group_items(records, self.args.group_by),
-                batch_size=self.args.eval_batch_size,
-                ranks=ranks,
-                autocast=autocast(precision_of(self.args, self.device), self.device),
-            )
+            return evaluate(self.model, items, self.args, ranks)
 
     def predict(self, prompts: Sequence[str], new_tokens: int | None = None) -> list[str]:
         """Each prompt with its greedy continuation, ended by the end token.
@@ -275,15 +215,15 @@ class Seq2SeqModel:
         new_tokens = new_tokens or self.args.generation_length
         if not new_tokens:
             raise InputError("this model was not trained here, so new_tokens must be given")
-        tokens = encode(self.tokenizer, prompts)
+        tokens = tokenizer.encode(self.tokenizer, prompts)
         by_length: dict[int, list[int]] = {}
         for i, ids in enumerate(tokens):
             by_length.setdefault(len(ids), []).append(i)
-        end = self.tokenizer.eos_token_id
+        end, size = self.tokenizer.eos_token_id, self.args.eval_batch_size
         outputs = [""] * len(prompts)
         for items in by_length.values():
-            for start in range(0, len(items), self.args.eval_batch_size):
-                batch = items[start : start + self.args.eval_batch_size]
+            for start in range(0, len(items), size):
+                batch = items[start : start + size]
                 ids = torch.tensor([tokens[i] for i in batch], device=self.device)
                 produced = generate(self.model, ids, new_tokens, end).tolist()
                 for i, row in zip(batch, produced, strict=True):

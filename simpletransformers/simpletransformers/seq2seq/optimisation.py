@@ -14,16 +14,14 @@ from simpletransformers.seq2seq.args import Seq2SeqArgs
 
 def build_optimizer(model: PreTrainedModel, args: Seq2SeqArgs) -> torch.optim.AdamW:
     """Fused AdamW; biases and layer-norm weights are not decayed, embeddings are, as published."""
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    plain = [p for name, p in named if name.endswith("bias") or ".ln_" in name or "norm" in name]
-    chosen = {id(p) for p in plain}
-    decayed = [p for _, p in named if id(p) not in chosen]
+    decayed, plain = [], []
+    for name, parameter in model.named_parameters():
+        kept = name.endswith("bias") or ".ln_" in name or "norm" in name
+        (plain if kept else decayed).append(parameter)
     return torch.optim.AdamW(
-        [
-            {"params": decayed, "weight_decay": args.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ],
+        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
         lr=args.learning_rate,
+        weight_decay=args.weight_decay,
         betas=args.adam_betas,
         eps=args.adam_epsilon,
         fused=next(model.parameters()).device.type in {"cpu", "cuda"},
@@ -38,25 +36,18 @@ def rates_on_device(optimizer: torch.optim.Optimizer) -> None:
         group["lr"] = torch.tensor(float(group["lr"]), device=device)
 
 
-def build_scheduler(
-    optimizer: torch.optim.Optimizer, args: Seq2SeqArgs, total: int
-) -> torch.optim.lr_scheduler.LRScheduler:
+def build_scheduler(optimizer: torch.optim.Optimizer, args: Seq2SeqArgs, total: int):
     """The learning-rate schedule ``args.scheduler`` over ``total`` steps."""
-    make = getattr(transformers, f"get_{args.scheduler}")
-    settings = {}
-    if args.scheduler != "constant_schedule":
-        settings["num_warmup_steps"] = args.warmup_steps
-        if args.scheduler != "constant_schedule_with_warmup":
-            settings["num_training_steps"] = total
-    return make(optimizer, **settings)
+    steps = {} if args.scheduler == "constant_schedule" else {"num_warmup_steps": args.warmup_steps}
+    if "constant" not in args.scheduler:
+        steps["num_training_steps"] = total
+    return getattr(transformers, f"get_{args.scheduler}")(optimizer, **steps)
 
 
 def precision_of(args: Seq2SeqArgs, device: torch.device) -> str:
     """``args.precision`` with ``auto`` resolved. ``InputError`` for fp16 without a GPU."""
     if args.precision == "fp16" and device.type != "cuda":
-        raise InputError(
-            f"`precision` fp16 needs a GPU, but the device is {device}; use bf16 or fp32"
-        )
+        raise InputError(f"`precision` fp16 needs a GPU, not {device}; use bf16 or fp32")
     if args.precision != "auto":
         return args.precision
     if device.type != "cuda":
@@ -64,8 +55,9 @@ def precision_of(args: Seq2SeqArgs, device: torch.device) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager:
+def autocast(args: Seq2SeqArgs, device: torch.device) -> AbstractContextManager:
     """The context in which the model computes."""
+    precision = precision_of(args, device)
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
@@ -89,9 +81,8 @@ def rows_that_fit(config: transformers.PretrainedConfig, length: int, device: to
     Counted from what autograd keeps of a GPT-2 block: about 36 values for each token, layer and
     hidden dimension, of 4 bytes. The budget is half of a GPU's memory, or 2 GiB on a CPU.
     """
+    budget = 2 << 30
     if device.type == "cuda":
         budget = torch.cuda.get_device_properties(device).total_memory // 2
-    else:
-        budget = 2 << 30
     row = 36 * 4 * length * config.num_hidden_layers * config.hidden_size
     return max(1, budget // row)

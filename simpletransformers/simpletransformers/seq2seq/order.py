@@ -40,16 +40,12 @@ class DataOrder:
 
     def _permutation(self, epoch: int) -> torch.Tensor:
         if epoch not in self._epochs:
-            # Mix seed and epoch by SeedSequence's rule: nearby pairs give unrelated streams.
-            seed = _mix(self._seed, epoch)
-            generator = torch.Generator().manual_seed(seed)
+            # SeedSequence's mix of seed and epoch: nearby pairs give unrelated streams.
+            mixed = np.random.SeedSequence([self._seed, epoch]).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(mixed >> 1))
             self._epochs = {e: p for e, p in self._epochs.items() if e == epoch - 1}
             order = torch.randperm(self.items, generator=generator)
             if self._device.type == "cuda":
                 order = order.pin_memory()  # without this the host waits for the copy
             self._epochs[epoch] = order.to(self._device, non_blocking=True)
         return self._epochs[epoch]
-
-
-def _mix(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)

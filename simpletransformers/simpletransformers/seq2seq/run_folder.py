@@ -26,12 +26,8 @@ from pathlib import Path
 from simpletransformers.errors import InputError
 
 FINAL, SETTINGS, HISTORY = "final_checkpoint", "run_config.json", "metrics.jsonl"
-_CSV, _RESUME, _PREFIX, _DISCARDED = (
-    "training_progress_scores.csv",
-    "resume_state",
-    "checkpoint-",
-    ".discarded",
-)
+_CSV, _RESUME = "training_progress_scores.csv", "resume_state"
+_PREFIX, _DISCARDED = "checkpoint-", ".discarded"
 
 
 class RunFolder:
@@ -46,8 +42,6 @@ class RunFolder:
 
     def __str__(self) -> str:
         return str(self.path)
-
-    # ------------------------------------------------------------------------------- what is there
 
     def settings(self) -> dict:
         """What ``run_config.json`` holds; empty if there is none."""
@@ -73,10 +67,8 @@ class RunFolder:
         """The events that are evaluations, in order. ``InputError`` if there are none."""
         found = [event for event in self.events() if "eval" in event]
         if not found:
-            raise InputError(
-                f"{self.path / HISTORY} does not exist or holds no evaluation; train the model "
-                "with `evaluate_during_training`"
-            )
+            file, advice = self.path / HISTORY, "train the model with `evaluate_during_training`"
+            raise InputError(f"{file} does not exist or holds no evaluation; {advice}")
         return found
 
     def checkpoints(self) -> list[Path]:
@@ -97,11 +89,7 @@ class RunFolder:
     @property
     def started(self) -> bool:
         """Whether a run has left anything here, settings aside."""
-        return self.done or any(
-            any(self.path.glob(pattern)) for pattern in (HISTORY, f"{_PREFIX}*")
-        )
-
-    # ------------------------------------------------------------------------------------- writing
+        return self.done or (self.path / HISTORY).exists() or any(self.path.glob(f"{_PREFIX}*"))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -145,19 +133,14 @@ class RunFolder:
     def _add_row(self, event: Mapping[str, object]) -> None:
         if "eval" not in event:
             return
-        row = {
-            "global_step": event["step"],
-            "epoch": event["epoch"],
-            "train_loss": event["train_loss"],
-        }
+        step, epoch, loss = event["step"], event["epoch"], event["train_loss"]
+        row = {"global_step": step, "epoch": epoch, "train_loss": loss}
+        names = {"loss": "loss", "acc": "answer_accuracy", "em": "exact_match"}
         for group, scores in event["eval"].items():
-            row[f"eval_loss-{group}"] = scores["loss"]
-            row[f"eval_acc-{group}"] = scores["answer_accuracy"]
-            row[f"eval_em-{group}"] = scores["exact_match"]
-        is_new = not (self.path / _CSV).exists()
+            row |= {f"eval_{short}-{group}": scores[name] for short, name in names.items()}
         with open(self.path / _CSV, "a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(row))
-            if is_new:
+            if file.tell() == 0:
                 writer.writeheader()
             writer.writerow(row)
 
@@ -186,9 +169,8 @@ class RunFolder:
         """Keep everything that the next step depends on (tensors and plain values)."""
         import torch
 
-        write_folder(
-            self.path / _RESUME, lambda folder: torch.save(dict(state), folder / "state.pt")
-        )
+        kept = dict(state)
+        write_folder(self.path / _RESUME, lambda folder: torch.save(kept, folder / "state.pt"))
 
     def load_state(self) -> dict | None:
         """What ``save_state`` kept, on the CPU; None if the run left nothing."""

@@ -48,10 +48,10 @@ class StopRules:
 
     def check(self, groups: Mapping[str, object]) -> None:
         """``InputError`` if a rule is about a group that is not evaluated."""
-        wanted = [group for group, _, _ in self.conditions]
-        for group in wanted + ([FIT_GROUP] if self.patience > 0 else []):
+        wanted = [("stop_when", group) for group, _, _ in self.conditions]
+        wanted += [("patience_epochs_after_fit", FIT_GROUP)] if self.patience > 0 else []
+        for rule, group in wanted:
             if group not in groups:
-                rule = "stop_when" if group in wanted else "patience_epochs_after_fit"
                 raise InputError(
                     f"{rule} needs the accuracy of {group}, but the evaluated groups are "
                     f"{', '.join(groups) or 'none'}"
@@ -63,24 +63,21 @@ class StopRules:
 
     def reason(self, scores: Scores, epochs_since_fit: float | None) -> str | None:
         """Why to stop now, in words; None to go on. ``InputError`` for an unknown score."""
-        for group, score, _ in self.conditions:
+        met = []
+        for group, score, value in self.conditions:
             if score not in scores[group]:
                 raise InputError(
                     f"stop_when looks at {score}, but the scores are {', '.join(scores[group])}"
                 )
-        if self.conditions and all(
-            scores[group][score] >= value for group, score, value in self.conditions
-        ):
-            return " and ".join(
-                f"{group} {'' if score == 'answer_accuracy' else score + ' '}>= {value:g}"
-                for group, score, value in self.conditions
-            )
-        if epochs_since_fit is not None and epochs_since_fit > self.patience:
-            return (
-                f"{self.patience:g} epochs since {FIT_GROUP} reached {FIT_ACCURACY:g} without a "
-                "stop condition met"
-            )
-        return None
+            if scores[group][score] >= value:
+                name = "" if score == "answer_accuracy" else f"{score} "
+                met.append(f"{group} {name}>= {value:g}")
+        if met and len(met) == len(self.conditions):
+            return " and ".join(met)
+        if epochs_since_fit is None or epochs_since_fit <= self.patience:
+            return None
+        fit = f"{FIT_GROUP} reached {FIT_ACCURACY:g}"
+        return f"{self.patience:g} epochs since {fit} without a stop condition met"
 
 
 class SaveSteps:
@@ -99,17 +96,14 @@ class SaveSteps:
     def outdated(self, step: int) -> int | None:
         """With ``keep``: the regular checkpoint that the one of ``step`` replaces, if any."""
         old = step - self._args.keep * self._args.save_steps
-        if not self._args.keep or not self._regular(step) or old < 1 or self._special(old):
-            return None
-        return old
+        replaces = self._args.keep and self._regular(step) and old > 0 and not self._special(old)
+        return old if replaces else None
 
     def _regular(self, step: int) -> bool:
         return self._args.save_steps > 0 and step % self._args.save_steps == 0
 
     def _special(self, step: int) -> bool:
         args = self._args
-        return (
-            (step <= args.save_step_dense and step % args.save_step_dense_interval == 0)
-            or any(start <= step < start + 1000 for start in args.save_fine_step_list)
-            or step in self._log_spaced
-        )
+        dense = step <= args.save_step_dense and step % args.save_step_dense_interval == 0
+        fine = any(start <= step < start + 1000 for start in args.save_fine_step_list)
+        return dense or fine or step in self._log_spaced

@@ -20,9 +20,8 @@ def build_tokenizer(tokens: Sequence[str], end_token: str) -> PreTrainedTokenize
     Text is cut into its ``<...>`` tokens; one outside the vocabulary is an error when encoding,
     since there is no unknown token to hide it.
     """
-    duplicates = {token for token in tokens if tokens.count(token) > 1} if tokens else set()
-    if duplicates:
-        raise InputError(f"new_tokens holds {sorted(duplicates)[0]!r} more than once")
+    if duplicates := sorted(token for token in set(tokens) if tokens.count(token) > 1):
+        raise InputError(f"new_tokens holds {duplicates[0]!r} more than once")
     for token in tokens:
         if not (len(token) > 2 and token[0] == "<" and token[-1] == ">" and ">" not in token[:-1]):
             raise InputError(f"new_tokens holds {token!r}; every token must look like <name>")
@@ -31,18 +30,16 @@ def build_tokenizer(tokens: Sequence[str], end_token: str) -> PreTrainedTokenize
     ids = {token: i for i, token in enumerate([*tokens, PAD])}
     backend = Tokenizer(models.WordLevel(ids))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex("<[^<>]+>"), behavior="isolated")
+    special = {"eos_token": end_token, "pad_token": PAD}
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        eos_token=end_token,
-        pad_token=PAD,
-        clean_up_tokenization_spaces=False,
+        tokenizer_object=backend, clean_up_tokenization_spaces=False, **special
     )
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Save so that ``AutoTokenizer.from_pretrained`` of transformers 4.x and 5.x loads it."""
     tokenizer.save_pretrained(folder)
-    file = Path(folder) / "tokenizer_config.json"
+    file = folder / "tokenizer_config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
     # transformers 5 writes the name of a class that 4.x does not have; both know this one.
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
@@ -60,10 +57,9 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[lis
         return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     except Exception as error:  # the tokenizers package raises bare Exception
         known = tokenizer.get_vocab()
+        vocabulary = f"the vocabulary of {len(known)} tokens"
         for text in texts:
             for token in text.replace("><", ">\n<").split("\n"):
                 if token not in known:
-                    raise InputError(
-                        f"{token!r} in {text!r} is not in the vocabulary of {len(known)} tokens"
-                    ) from error
+                    raise InputError(f"{token!r} in {text!r} is not in {vocabulary}") from error
         raise InputError(f"the tokenizer cannot read the texts: {error}") from error

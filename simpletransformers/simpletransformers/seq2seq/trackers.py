@@ -13,7 +13,7 @@ class Trackers:
     """Sends every event of a run (``training.Trainer``) to wandb, TensorBoard, both or neither.
 
     ``InputError`` if a package that is asked for is not installed. ``config`` is shown beside the
-    curves; ``project``, ``entity`` and ``name`` are wandb's.
+    curves; ``wandb`` may hold wandb's ``project``, ``entity`` and ``name``.
     """
 
     def __init__(
@@ -21,23 +21,15 @@ class Trackers:
         run: Path,
         config: Mapping[str, object],
         *,
-        project: str | None = None,
-        entity: str | None = None,
-        name: str | None = None,
         tensorboard: bool = False,
+        **wandb: str | None,
     ) -> None:
         self._wandb = self._board = None
         board = _import("torch.utils.tensorboard", "`tensorboard`") if tensorboard else None
-        if project:
-            wandb = _import("wandb", "`wandb_project`")
-            self._wandb = wandb.init(
-                project=project,
-                entity=entity,
-                name=name or run.name,
-                dir=str(run),
-                config=dict(config),
-                resume="allow",
-            )
+        if wandb.get("project"):
+            wandb["name"] = wandb.get("name") or run.name
+            options = {**wandb, "dir": str(run), "config": dict(config), "resume": "allow"}
+            self._wandb = _import("wandb", "`wandb_project`").init(**options)
         if board:
             self._board = board.SummaryWriter(str(run / "tensorboard"))
 
@@ -69,7 +61,7 @@ def _import(module: str, flag: str):
         return importlib.import_module(module)
     except ImportError as error:
         package = "tensorboard" if "tensorboard" in module else module
+        advice = f"pip install {package}, or omit {flag}"
         raise InputError(
-            f"{flag} needs the package {package}, which is not installed; "
-            f"pip install {package}, or omit {flag}"
+            f"{flag} needs the package {package}, which is not installed; {advice}"
         ) from error

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,25 +19,12 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import graphs
+from simpletransformers.seq2seq import graphs, optimisation
 from simpletransformers.seq2seq.architecture import architecture_of
 from simpletransformers.seq2seq.args import Seq2SeqArgs
-from simpletransformers.seq2seq.distributed import (
-    Ranks,
-    gather_random_states,
-    set_random_state,
-)
+from simpletransformers.seq2seq.distributed import Ranks, gather_random_states, set_random_state
 from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs
-from simpletransformers.seq2seq.evaluation import evaluate
-from simpletransformers.seq2seq.optimisation import (
-    autocast,
-    build_optimizer,
-    build_scheduler,
-    peak_of,
-    precision_of,
-    rates_on_device,
-    rows_that_fit,
-)
+from simpletransformers.seq2seq.evaluation import GroupedItems, evaluate
 from simpletransformers.seq2seq.order import DataOrder
 from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.seq2seq.signals import StopSignals
@@ -77,7 +64,11 @@ class Objective(torch.nn.Module):
 
 
 class Trainer:
-    """One training run of ``model`` on ``data``; ``save`` writes a checkpoint into a folder."""
+    """One training run of ``model`` on ``data``; ``save`` writes a checkpoint into a folder.
+
+    ``watched`` is what the stop rules look at, where that is not ``evaluated``; both are on the
+    ranks' device.
+    """
 
     def __init__(
         self,
@@ -87,45 +78,39 @@ class Trainer:
         ranks: Ranks,
         run: RunFolder,
         save: Callable[[Path], None],
-        *,
-        eval_data: EncodedPairs | None = None,
-        groups: Mapping[str, Sequence[int]] | None = None,
-        stop_data: EncodedPairs | None = None,
-        stop_groups: Mapping[str, Sequence[int]] | None = None,
-        report: Callable[[dict], None] | None = None,
+        evaluated: GroupedItems | None = None,
+        watched: GroupedItems | None = None,
+        report: Callable[[dict], None] = lambda _: None,
     ) -> None:
         self.model, self.args, self.ranks, self.run_folder = model, args, ranks, run
-        self._save, self._report = save, report or (lambda _: None)
-        self._digest = hashlib.sha256(data.table.numpy().tobytes()).hexdigest()
+        self._save, self._report = save, report
+        self._digest = hashlib.sha256(data.table.cpu().numpy().tobytes()).hexdigest()
         self.data = data.to(ranks.device)
-        self.eval_data = None if eval_data is None else eval_data.to(ranks.device)
-        self.groups = groups or {}
+        self._evaluated, self._watched = evaluated, watched
         self._rules = StopRules.parse(args.stop_when, args.patience_epochs_after_fit)
-        # The data that stop rules look at, where that is not the evaluation's own.
-        self._stop_data = None if stop_data is None else stop_data.to(ranks.device)
-        self._stop_groups = self.groups if stop_data is None else stop_groups or {}
         self._fit_epoch: float | None = None
-        self.order = DataOrder(
-            len(data),
-            args.train_batch_size * args.gradient_accumulation_steps,
-            args.manual_seed,
-            ranks.device,
-        )
-        self.total = args.max_steps or math.ceil(
-            args.num_train_epochs * len(data) / self.order.batch
-        )
+        batch = args.train_batch_size * args.gradient_accumulation_steps
+        self.order = DataOrder(len(data), batch, args.manual_seed, ranks.device)
+        epochs = args.num_train_epochs
+        self.total = args.max_steps or math.ceil(epochs * len(data) / self.order.batch)
         self._saves = SaveSteps(args, self.total)
         self._loss_tokens = (self.data.split(self.data.table)[1] != NO_LOSS).sum(1)
         self._objective = self._wrap(Objective(model, data.columns))
-        self._optimizer = build_optimizer(model, args)
-        self._scheduler = build_scheduler(self._optimizer, args, self.total)
-        self._scaler = torch.amp.GradScaler(
-            ranks.device.type, enabled=precision_of(args, ranks.device) == "fp16"
-        )
+        self._optimizer = optimisation.build_optimizer(model, args)
+        self._scheduler = optimisation.build_scheduler(self._optimizer, args, self.total)
+        self._precision = optimisation.precision_of(args, ranks.device)
+        self._scaler = torch.amp.GradScaler(ranks.device.type, enabled=self._precision == "fp16")
         self._compute = self._compute_step
         if args.cuda_graphs:
             self._compute = graphs.GraphedStep(self._compute_step, self.order.batch, ranks.device)
-            rates_on_device(self._optimizer)
+            optimisation.rates_on_device(self._optimizer)
+        #: What has a state to keep, by its name in the file.
+        self._kept = {
+            "model": model,
+            "optimizer": self._optimizer,
+            "scheduler": self._scheduler,
+            "scaler": self._scaler,
+        }
         self._signals = StopSignals(alone=ranks.world == 1)
         self._started = self._last_state = time.monotonic()
         self._window = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # loss sum, tokens
@@ -136,8 +121,6 @@ class Trainer:
             devices = [self.ranks.device] if self.ranks.device.type == "cuda" else None
             objective = DistributedDataParallel(objective, device_ids=devices)
         return torch.compile(objective) if self.args.compile else objective
-
-    # ------------------------------------------------------------------------------------- loop
 
     def run(self) -> TrainingResult:
         """Train to the end, or to the first signal; see ``TrainingResult``."""
@@ -157,7 +140,7 @@ class Trainer:
                 if step % args.logging_steps == 0 or at_end:
                     self._log(step)
                 every = args.evaluate_during_training and args.evaluate_during_training_steps
-                if self.eval_data is not None and (at_end or (every and step % every == 0)):
+                if self._evaluated and (at_end or (every and step % every == 0)):
                     evaluation, rule = self._evaluate(step)
                 if self._saves.at(step):
                     self._checkpoint(step)
@@ -186,7 +169,7 @@ class Trainer:
         gc.collect()
 
     def _step(self, step: int) -> None:
-        """One optimiser step; the host only asks for it, and does not wait until it is done."""
+        """One optimiser step; the host asks for it and does not wait until it is done."""
         self._compute(self.order.indices(step))
         self._scheduler.step()
 
@@ -200,7 +183,7 @@ class Trainer:
             inputs, labels = self.data.split(self.data.table[rows])
             waiting = self.ranks.world > 1 and number < len(parts)
             with self._objective.no_sync() if waiting else nullcontext():
-                with self._autocast():
+                with optimisation.autocast(self.args, self.ranks.device):
                     part = self._objective(inputs, labels)
                 # DDP averages gradients over ranks; the sum over all items is wanted.
                 self._scaler.scale(part * (self.ranks.world / tokens)).backward()
@@ -216,15 +199,10 @@ class Trainer:
     def _micro_batch(self) -> int:
         """Items of one forward pass on this rank."""
         share = math.ceil(min(self.args.train_batch_size, self.order.items) / self.ranks.world)
-        limit = self.args.micro_batch_size or rows_that_fit(
-            self.model.config, self.data.length, self.ranks.device
-        )
+        if not (limit := self.args.micro_batch_size):
+            config, length = self.model.config, self.data.length
+            limit = optimisation.rows_that_fit(config, length, self.ranks.device)
         return min(share, limit)
-
-    def _autocast(self):
-        return autocast(precision_of(self.args, self.ranks.device), self.ranks.device)
-
-    # ---------------------------------------------------------------------------------- records
 
     def _log(self, step: int) -> None:
         loss, tokens = self.ranks.sum(self._window).tolist()
@@ -235,44 +213,40 @@ class Trainer:
                 f"the training loss is {self._last_loss} at step {step}; lower the learning rate "
                 f"({self.args.learning_rate}) or train in fp32 (precision {self.args.precision})"
             )
-        event = self._event(step)
-        self._tell(event)
+        self._tell(self._event(step))
 
     def _tell(self, event: dict) -> None:
         if self.ranks.is_main:
             self.run_folder.add(event)
-        self._report({**event, "total_steps": self.total})
+            self._report({**event, "total_steps": self.total})
 
     def _event(self, step: int) -> dict:
-        return {
+        # Evaluations and checkpoints since this process began are part of its time.
+        seconds, steps = time.monotonic() - self._began[0], step - self._began[1]
+        speed = round(steps * self.order.batch / max(seconds, 1e-9), 1)
+        event = {
             "step": step,
             "epoch": round(self.order.epoch(step), 4),
             "train_loss": self._last_loss,
             "lr": float(self._scheduler.get_last_lr()[0]),
             "elapsed_s": round(time.monotonic() - self._started, 3),
-            "items_per_s": (speed := self._items_per_second(step)),
-            **({"mfu": round(speed * self._share_of_peak, 4)} if self._share_of_peak else {}),
+            "items_per_s": speed,
         }
+        return event | ({"mfu": round(speed * self._peak_share, 4)} if self._peak_share else {})
 
     @cached_property
-    def _share_of_peak(self) -> float | None:
+    def _peak_share(self) -> float | None:
         """The share of the devices' peak that an item a second takes; None if not known."""
-        peak = peak_of(self.ranks.device, precision_of(self.args, self.ranks.device))
+        peak = optimisation.peak_of(self.ranks.device, self._precision)
         flops = architecture_of(self.model).flops(self.data.columns)
         return None if peak is None or flops is None else flops / (peak * self.ranks.world)
 
-    def _items_per_second(self, step: int) -> float:
-        """Items a second since this process began, evaluations and checkpoints included."""
-        seconds = time.monotonic() - self._began[0]
-        return round((step - self._began[1]) * self.order.batch / max(seconds, 1e-9), 1)
-
     def _evaluate(self, step: int) -> tuple[dict[str, dict[str, float]], str | None]:
         """Scores by group, and the stop rule that is met, if one is."""
-        scores = self._scores(self.eval_data, self.groups)
+        scores = watched = evaluate(self.model, self._evaluated, self.args, self.ranks)
         event = {**self._event(step), "eval": scores}
-        watched = scores
-        if self._rules and self._stop_data is not None:
-            watched = event["valid"] = self._scores(self._stop_data, self._stop_groups)
+        if self._rules and self._watched:
+            watched = event["valid"] = evaluate(self.model, self._watched, self.args, self.ranks)
         self._tell(event)
         if not self._rules:
             return scores, None
@@ -281,18 +255,6 @@ class Trainer:
             self._fit_epoch = epoch
         since_fit = None if self._fit_epoch is None else epoch - self._fit_epoch
         return scores, self._rules.reason(watched, since_fit)
-
-    def _scores(self, data: EncodedPairs, groups: Mapping[str, Sequence[int]]):
-        return evaluate(
-            self.model,
-            data,
-            groups,
-            batch_size=self.args.eval_batch_size,
-            ranks=self.ranks,
-            autocast=self._autocast(),
-        )
-
-    # ------------------------------------------------------------------------ checkpoints, state
 
     def _keeps_state_at(self, step: int) -> bool:
         """At regular checkpoints, and now and then in between; asked by all ranks alike."""
@@ -305,11 +267,11 @@ class Trainer:
 
     def _stop_asked(self, step: int) -> str | None:
         """The signal that asks to stop, agreed on by all ranks; only looked at when they meet."""
-        if self.ranks.world > 1:
-            if step % self.args.logging_steps or not self.ranks.any(self._signals.name is not None):
-                return None
-            return self._signals.name or "a signal to another rank"
-        return self._signals.name
+        if self.ranks.world == 1:
+            return self._signals.name
+        if step % self.args.logging_steps or not self.ranks.any(self._signals.name is not None):
+            return None
+        return self._signals.name or "a signal to another rank"
 
     def _checkpoint(self, step: int | None) -> None:
         if self.ranks.is_main:
@@ -322,10 +284,7 @@ class Trainer:
             state = {
                 "step": step,
                 "settings": self._settings(),
-                "model": self.model.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "scheduler": self._scheduler.state_dict(),
-                "scaler": self._scaler.state_dict(),
+                **{name: part.state_dict() for name, part in self._kept.items()},
                 "random": random,
                 "window": self._window,
                 "last_loss": self._last_loss,
@@ -353,29 +312,27 @@ class Trainer:
         state = self.run_folder.load_state() if self.args.resume else None
         if state is None:
             return 0
-        differing = [
-            f"{key} was {old}, is {new}"
+        old = state["settings"]
+        differing = "; ".join(
+            f"{key} was {old.get(key)}, is {new}"
             for key, new in self._settings().items()
-            if (old := state["settings"].get(key)) != new
-        ]
-        if differing and self.args.overwrite_output_dir:
-            logger.info("starting anew: %s", "; ".join(differing))
+            if old.get(key) != new
+        )
+        if differing and not self.args.overwrite_output_dir:
+            raise InputError(
+                f"{self.run_folder} cannot be resumed with other settings: {differing}"
+            )
+        if differing:
+            logger.info("starting anew: %s", differing)
             if self.ranks.is_main:
                 self.run_folder.clear()
             return 0
-        if differing:
-            raise InputError(
-                f"{self.run_folder} cannot be resumed with other settings: {'; '.join(differing)}"
-            )
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for name, part in self._kept.items():
+            part.load_state_dict(state[name])
         if self.args.cuda_graphs:
-            rates_on_device(self._optimizer)
-        self._scheduler.load_state_dict(state["scheduler"])
-        self._scaler.load_state_dict(state["scaler"])
+            optimisation.rates_on_device(self._optimizer)
         self._window.copy_(state["window"])
-        self._last_loss = state["last_loss"]
-        self._fit_epoch = state.get("fit_epoch")
+        self._last_loss, self._fit_epoch = state["last_loss"], state.get("fit_epoch")
         self._started = time.monotonic() - state["elapsed_s"]
         set_random_state(state["random"][self.ranks.rank], self.ranks.device)
         logger.info("resuming %s at step %d", self.run_folder, state["step"])

@@ -51,26 +51,18 @@ class GPT2(Blockwise):
     def config(cls, plan: Blueprint) -> PretrainedConfig:
         if {"no_mlp", "share_mlp"} <= set(plan.switches):
             raise InputError("`no_mlp` leaves no MLP to share; omit one of `no_mlp`, `share_mlp`")
-        return AutoConfig.for_model(
-            "gpt2",
-            # With recurrence the second half repeats the first.
-            n_layer=plan.n_layer * (2 if "add_recurrence" in plan.switches else 1),
-            n_head=plan.n_head,
-            n_embd=plan.n_embd,
-            n_inner=plan.n_inner,
-            activation_function="gelu_pytorch_tanh",
-            resid_pdrop=plan.dropout,
-            embd_pdrop=plan.dropout,
-            attn_pdrop=plan.dropout,
-            **plan.tokens,
-        )
+        # With recurrence the second half repeats the first.
+        layers = plan.n_layer * (2 if "add_recurrence" in plan.switches else 1)
+        sizes = {"n_head": plan.n_head, "n_embd": plan.n_embd, "n_inner": plan.n_inner}
+        dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), plan.dropout)
+        options = {**sizes, **dropout, **plan.tokens, "activation_function": "gelu_pytorch_tanh"}
+        return AutoConfig.for_model("gpt2", n_layer=layers, **options)
 
     @classmethod
     def switch(cls, model: GPT2LMHeadModel, switches: set[str]) -> None:
         blocks = model.transformer.h
         if "add_recurrence" in switches:
-            half = len(blocks) // 2
-            for first, second in zip(blocks[:half], blocks[half:], strict=True):
+            for first, second in zip(blocks, blocks[len(blocks) // 2 :], strict=False):
                 _tie(first, second)
         for block in blocks:
             if "share_mlp" in switches:
@@ -98,15 +90,13 @@ class GPT2(Blockwise):
         output = wanted * width * config.vocab_size
         return 3 * 2 * ((self.layers - 1) * block(length) + block(wanted) + output)
 
-    # -------------------------------------------------------------------------------- its parts
-
     def embedding(self, ids: Tensor) -> Tensor:
         return functional.embedding(ids, self._body.wte.weight)
 
     def embed(self, ids: Tensor) -> Tensor:
         return self._body.drop(self.embedding(ids) + self._body.wpe.weight[: ids.shape[1]])
 
-    def mix(self, index, state, earlier=None, wanted=None):
+    def mix(self, index, state, earlier, wanted):
         block = self._body.h[index]
         attention, normed = block.attn, block.ln_1(state)
         (rows, given, width), heads = state.shape, self.model.config.n_head
