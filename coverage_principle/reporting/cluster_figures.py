@@ -18,7 +18,8 @@ from coverage_principle.circuits import (
 )
 from coverage_principle.data import write_json, write_text
 from coverage_principle.errors import InputError
-from coverage_principle.reporting.style import MARKERS, PALETTE, new_figure, save_figure
+from coverage_principle.reporting.plots import look
+from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 
 _OTHERS = "#bbbbbb"
 _SPLITS = {"id_train": "ID train", "id_test": "ID test", "ood": "OOD"}
@@ -205,18 +206,14 @@ def _flat(parts, places, chosen, axes, value: str, path: Path) -> list[Path]:
         axis.scatter(*where[grey, :2].T, s=6, color=_OTHERS, linewidths=0, label="others")
         for number, group in enumerate(chosen):  # shape as well as colour tells groups apart
             own = part.groups == group
-            style = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)]}
-            axis.scatter(*where[own, :2].T, s=16, linewidths=0, label=group, alpha=0.9, **style)
+            style = {"linewidths": 0, "alpha": 0.9, **look(number)}
+            axis.scatter(*where[own, :2].T, s=16, label=group, **style)
         axis.set_title(f"{title}\n{len(part.groups):,} vectors", fontsize=10)
         axis.set_xlabel(axes[0], fontsize=9)
     panels[0][0].set_ylabel(axes[1], fontsize=9)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, title=value, loc="outside right center", fontsize=8)
     return save_figure(figure, path)
-
-
-def _colour(number: int) -> str:
-    return PALETTE[number % len(PALETTE)]
 
 
 def _solid(parts, places, chosen, axes, value: str, path: Path) -> Path:
@@ -231,7 +228,7 @@ def _solid(parts, places, chosen, axes, value: str, path: Path) -> Path:
             x, y, z = places[title][own].T
             marker = {"size": 2, "symbol": symbols[split % 5], "color": _OTHERS}
             if group is not None:
-                marker |= {"size": 4, "color": _colour(number - 1)}
+                marker |= {"size": 4, "color": look(number - 1)["color"]}
             point = {"mode": "markers", "marker": marker, "hoverinfo": "text"}
             point["hovertext"] = [part.texts[i] for i in np.flatnonzero(own)]
             point |= {"legendgroup": title, "legendgrouptitle": {"text": title}}
