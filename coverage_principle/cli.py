@@ -24,9 +24,6 @@ _CHATTER = ("matplotlib", "fontTools", "PIL", "urllib3", "filelock", "asyncio", 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-# ------------------------------------------------------------------------------------- parsers
-
-
 def command_parser(description: str, **options: Any) -> argparse.ArgumentParser:
     """The parser of a command: its docstring as it is written, no abbreviated flags."""
     options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -49,27 +46,23 @@ def add_settings(
     be given.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
-    flags = {name: f"--{spec.flag or name}" for name, (_, spec) in fields_of(settings).items()}
-    flags |= {
-        name: f"--{change['flag']}"
-        for name, change in changes.items()
-        if isinstance(change, Mapping) and "flag" in change
-    }
+    flags, options_of = {}, {}
     for name, (kind, spec) in fields_of(settings).items():
-        if name in omit or (only is not None and name not in only):
-            continue
-        options = _flag_options(kind, spec, defaults[name])
         change = changes.get(name, {})
+        options = _flag_options(kind, spec, defaults[name])
         options |= change if isinstance(change, Mapping) else {"default": change}
-        if options.get("default") is not None:
-            options.pop("required", None)
+        flags[name] = f"--{options.pop('flag', spec.flag or name)}"
+        if name not in omit and (only is None or name in only):
+            options_of[name] = spec, options
+    for name, (spec, options) in options_of.items():
         shown = options.get("default")
+        if shown is not None:
+            options.pop("required", None)
         if options.get("action") is None and shown not in (None, (), ""):
             values = shown if isinstance(shown, (tuple, list)) else [shown]
             between = "," if spec.parse else " "
             options["help"] += f" (default: {between.join(map(str, values))})"
         options["help"] = _named(options["help"], flags, "--").replace("%", "%%")
-        options.pop("flag", None)
         parser.add_argument(flags[name], dest=name, **options)
 
 
@@ -79,16 +72,13 @@ def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
         return {**options, "action": "store_true", "default": bool(default)}
     if kind.many and spec.parse is None:
         options["nargs"] = "+"
-    metavar = spec.metavar or (spec.flag.upper() if spec.flag and not spec.choices else None)
-    if metavar is not None:
-        options["metavar"] = metavar
-    if spec.choices is not None:
-        options["choices"] = spec.choices
+    if spec.metavar or (spec.flag and not spec.choices):
+        options["metavar"] = spec.metavar or spec.flag.upper()
+    options["choices"] = spec.choices
     number = positive if kind.type is int and spec.at_least == 1 else kind.type
     options["type"] = spec.parse or (number if kind.type in (int, float) else str)
-    if default is dataclasses.MISSING:
-        return {**options, "required": True}
-    return {**options, "default": default}
+    missing = default is dataclasses.MISSING
+    return options | ({"required": True} if missing else {"default": default})
 
 
 def settings_from(
@@ -137,9 +127,6 @@ def integers(low: int) -> Callable[[str], tuple[int, ...]]:
     return parse
 
 
-# ------------------------------------------------------------------------------- running a command
-
-
 def run(
     parser: argparse.ArgumentParser,
     main: Callable[[argparse.Namespace], object],
@@ -161,9 +148,8 @@ def run(
     arguments = parser.parse_args(argv)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Flags(parser, debug=arguments.debug))
-    logging.basicConfig(
-        level=logging.DEBUG if arguments.debug else logging.INFO, handlers=[handler]
-    )
+    level = logging.DEBUG if arguments.debug else logging.INFO
+    logging.basicConfig(level=level, handlers=[handler])
     for name in _CHATTER:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
@@ -187,7 +173,7 @@ def with_flags(text: str, parser: argparse.ArgumentParser) -> str:
     """
     flags: dict[str, str] = {}
     for action in parser._actions:
-        for option in action.option_strings or ([action.metavar] if action.metavar else []):
+        for option in action.option_strings or filter(None, [action.metavar]):
             flags.setdefault(action.dest, option)
             flags.setdefault(option.lstrip("-"), option)
     return _named(text, flags)
@@ -211,31 +197,21 @@ class _Flags(logging.Formatter):
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror}{where}"
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
         return f"this does not fit into memory ({error or 'no details'}); ask for something smaller"
     return str(error)
 
 
-# --------------------------------------------------------------------------------------- printing
-
-
 def refresh_seconds() -> float:
-    """How often a progress bar on stderr is drawn: now and then where that is a log file.
-
-    There, every refresh is a line.
-    """
+    """How often a progress bar on stderr is drawn: seldom in a log file, where each is a line."""
     return 0.2 if sys.stderr.isatty() else 30.0
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Text in aligned columns, the first to the left and the others to the right."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in (header, *rows)
-    )
+    columns = []
+    for i, column in enumerate(zip(header, *rows, strict=True)):
+        width = max(map(len, column))
+        columns.append([cell.rjust(width) if i else cell.ljust(width) for cell in column])
+    return "\n".join("  ".join(line) for line in zip(*columns, strict=True))

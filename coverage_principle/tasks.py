@@ -15,7 +15,7 @@ generators, coverage, evaluation and circuit analysis never mention a task by na
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,43 +49,38 @@ class TaskGraph:
     functions: tuple[Function, ...]
 
     def __post_init__(self) -> None:
-        def refuse(reason: str) -> None:
-            raise InputError(f"task graph {self.name!r}: {reason}")
+        for fault in self._faults():
+            raise InputError(f"task graph {self.name!r}: {fault}")
 
+    def _faults(self) -> Iterator[str]:
         if not self.inputs:
-            refuse("it has no input slots; at least one is needed")
+            yield "it has no input slots; at least one is needed"
         if not self.functions:
-            refuse("it has no functions, so nothing gives the answer")
-        known: set[str] = set()
-        for slot in self.inputs:
-            if slot in known:
-                refuse(f"input slot {slot!r} is named twice")
-            known.add(slot)
+            yield "it has no functions, so nothing gives the answer"
+        yield from (f"input slot {s!r} is named twice" for s in _repeated(self.inputs))
+        names = [function.name for function in self.functions]
+        yield from (f"function {name!r} is defined twice" for name in _repeated(names))
+        known = set(self.inputs)
         later = {function.output for function in self.functions}
-        used: set[str] = set()
-        names: set[str] = set()
         for function in self.functions:
-            if function.name in names:
-                refuse(f"function {function.name!r} is defined twice")
-            names.add(function.name)
             if not function.sources:
-                refuse(f"function {function.name!r} has no sources")
+                yield f"function {function.name!r} has no sources"
             for source in function.sources:
+                why = "neither an input slot nor the output of a function"
+                if source in later:
+                    why = "only computed later (a cycle, or functions out of order)"
                 if source not in known:
-                    why = "neither an input slot nor the output of a function"
-                    if source in later:
-                        why = "only computed later (a cycle, or functions out of order)"
-                    refuse(f"function {function.name!r} reads {source!r}, which is {why}")
+                    yield f"function {function.name!r} reads {source!r}, which is {why}"
             if function.output in known:
-                refuse(f"value {function.output!r} of function {function.name!r} already exists")
+                yield f"value {function.output!r} of function {function.name!r} already exists"
             known.add(function.output)
-            used.update(function.sources)
-        for slot in self.inputs:
-            if slot not in used:
-                refuse(f"input slot {slot!r} is never used")
+        used = {source for function in self.functions for source in function.sources}
+        yield from (
+            f"input slot {slot!r} is never used" for slot in self.inputs if slot not in used
+        )
         for value in self.bridges:
             if value not in used:
-                refuse(
+                yield (
                     f"value {value!r} is never used, and neither is {self.answer!r}; exactly one "
                     "value, the answer, may be read by no function"
                 )
@@ -102,10 +97,7 @@ class TaskGraph:
 
     def function_of(self, value: str) -> Function:
         """The function whose output is ``value``. ``KeyError`` if none is."""
-        for function in self.functions:
-            if function.output == value:
-                return function
-        raise KeyError(value)
+        return {function.output: function for function in self.functions}[value]
 
     def fragment(self, value: str) -> tuple[str, ...]:
         """The input slots that determine ``value``, in slot order."""
@@ -118,10 +110,8 @@ class TaskGraph:
     @cached_property
     def _ancestors(self) -> dict[str, frozenset[str]]:
         ancestors = {slot: frozenset([slot]) for slot in self.inputs}
-        for function in self.functions:
-            ancestors[function.output] = frozenset().union(
-                *(ancestors[source] for source in function.sources)
-            )
+        for f in self.functions:
+            ancestors[f.output] = frozenset().union(*(ancestors[s] for s in f.sources))
         return ancestors
 
     @cached_property
@@ -157,16 +147,15 @@ class TaskGraph:
         bits = 2**count - 1 if number == 0 else number - 1
         return tuple(bool(bits >> (count - 1 - j) & 1) for j in range(count))
 
+    @property
+    def equations(self) -> str:
+        """The functions as text, such as ``b = f1(x1, x2), t = f2(b, x3)``."""
+        return ", ".join(f"{f.output} = {f.name}({', '.join(f.sources)})" for f in self.functions)
+
     def to_dict(self) -> dict:
         """A JSON-ready description; ``from_dict`` reads it back."""
-        return {
-            "name": self.name,
-            "inputs": list(self.inputs),
-            "functions": [
-                {"name": f.name, "output": f.output, "sources": list(f.sources)}
-                for f in self.functions
-            ],
-        }
+        functions = [vars(f) | {"sources": list(f.sources)} for f in self.functions]
+        return {"name": self.name, "inputs": list(self.inputs), "functions": functions}
 
     @classmethod
     def from_dict(cls, description: Mapping) -> TaskGraph:
@@ -192,8 +181,7 @@ class TaskGraph:
                 "the names of data sets"
             )
         # Names of nodes become parts of file names, settings and titles.
-        nodes = [*inputs, *(f.name for f in functions), *(f.output for f in functions)]
-        for node in nodes:
+        for node in (*inputs, *(f.name for f in functions), *(f.output for f in functions)):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", node):
                 raise InputError(
                     f"task graph {name!r}: the name {node!r} may only hold letters, digits, _ and -"
@@ -206,6 +194,10 @@ class TaskGraph:
                 f"function reads is {graph.answer!r}"
             )
         return graph
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return [name for i, name in enumerate(names) if name in names[:i]]
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -234,49 +226,37 @@ def _in_evaluation_order(
     return tuple(ordered)
 
 
-def _chain(name: str, hops: int) -> TaskGraph:
-    """A k-hop chain: x1, x2 give the first value, and each further slot extends it by one hop."""
-    values = ["b"] if hops == 2 else [f"b{j}" for j in range(1, hops)]
-    values.append("t")
-    functions = [Function("f1", values[0], ("x1", "x2"))]
-    for j in range(1, hops):
-        functions.append(Function(f"f{j + 1}", values[j], (values[j - 1], f"x{j + 2}")))
-    return TaskGraph(name, tuple(f"x{i}" for i in range(1, hops + 2)), tuple(functions))
+def _graph(name: str, equations: str) -> TaskGraph:
+    """The graph whose ``equations`` are given; its input slots are called x1, x2 ..."""
+    functions = tuple(
+        Function(name, output, tuple(sources.split(", ")))
+        for output, name, sources in re.findall(r"(\w+) = (\w+)\((.*?)\)", equations)
+    )
+    return TaskGraph(name, tuple(sorted({*re.findall(r"x\d", equations)})), functions)
 
 
 #: The tasks of the paper by name.
 TASKS: dict[str, TaskGraph] = {
-    graph.name: graph
-    for graph in (
-        _chain("twohop", 2),
-        _chain("threehop", 3),
-        _chain("fivehop", 5),
-        TaskGraph(
-            "parallel2hop",
-            ("x1", "x2", "x3", "x4"),
-            (
-                Function("f1", "b1", ("x1", "x2")),
-                Function("f2", "b2", ("x3", "x4")),
-                Function("f3", "t", ("b1", "b2")),
-            ),
-        ),
-        TaskGraph(
-            "nontree",
-            ("x1", "x2", "x3"),
-            (Function("f1", "b", ("x1", "x2")), Function("f2", "t", ("b", "x2", "x3"))),
-        ),
-    )
+    name: _graph(name, equations)
+    for name, equations in {
+        "twohop": "b = f1(x1, x2), t = f2(b, x3)",
+        "threehop": "b1 = f1(x1, x2), b2 = f2(b1, x3), t = f3(b2, x4)",
+        "fivehop": "b1 = f1(x1, x2), b2 = f2(b1, x3), b3 = f3(b2, x4), b4 = f4(b3, x5), "
+        "t = f5(b4, x6)",
+        "parallel2hop": "b1 = f1(x1, x2), b2 = f2(x3, x4), t = f3(b1, b2)",
+        "nontree": "b = f1(x1, x2), t = f2(b, x2, x3)",
+    }.items()
 }
 
-#: Where a task's generator goes by another name than the task; either names the task.
-_GENERATORS = {"parallel2hop": "parallel-twohop"}
+#: The one generator that goes by another name than its task; either names the task.
+_TASK, _GENERATOR = "parallel2hop", "parallel-twohop"
 
 
 def task_name(name: str) -> str:
     """The name by which code and files know a task: ``parallel-twohop`` is ``parallel2hop``."""
-    return {generator: task for task, generator in _GENERATORS.items()}.get(name, name)
+    return _TASK if name == _GENERATOR else name
 
 
 def generator_name(name: str) -> str:
     """The name of a task's generator, ``dataset_generation/NAME.py``, by either of its names."""
-    return _GENERATORS.get(name, name)
+    return _GENERATOR if name == _TASK else name

@@ -39,9 +39,8 @@ class Generator:
         add = parser.add_argument
         if self.task is None:
             add("--task", required=True, metavar="FILE.json", help="the task graph")
-        changes: dict[str, object] = {"max_train_data_num": 382_000, **self.changes}
-        if self.same:
-            changes["same_function"] = {"flag": f"same_{self.same}", "help": self.same_help}
+        same = {"flag": f"same_{self.same}", "help": self.same_help} if self.same else {}
+        changes = {"max_train_data_num": 382_000, "same_function": same, **self.changes}
         omit = _OPTIONAL - {*self.optional.split()}
         for settings in (WorldSettings, FormatSettings):
             add_settings(parser, settings, omit=omit, **changes)
@@ -79,16 +78,12 @@ class Generator:
         if "same_function" in self.optional:
             same = "same" if settings.same_function else "diff"
             parts.append(f"{same}-{self.same}" if self.same else same)
-        kind = form.target_format
-        if form.include_atomic:
-            kind = f"include-atomic-{kind}"
-            if self.task is not None:  # the published name of the paper's tasks
-                kind = kind.removesuffix("-inf")
+        kind = f"{'include-atomic-' if form.include_atomic else ''}{form.target_format}"
+        if self.task is not None:  # the published name of the paper's tasks
+            kind = kind.removesuffix("-inf")
         parts.append(kind)
-        if settings.function_family != "random":
-            parts.append(settings.function_family)
-        if settings.separate_seen:
-            parts.append("separate-seen")
+        parts += [settings.function_family] if settings.function_family != "random" else []
+        parts += ["separate-seen"] if settings.separate_seen else []
         return ".".join(parts)
 
 
@@ -114,9 +109,7 @@ def _print_summary(world, metadata: Mapping) -> None:
         print(f"  {label:<15} {len(rows):>9,}{of}")
     if world.validation:
         print(f"  validation      {sum(map(len, world.validation.values())):>9,} of all types")
-    for function, table, seen in zip(world.graph.functions, world.tables, world.seen, strict=True):
-        print(
-            f"  {function.name}: {int(seen.sum()):,} of {table.values.size:,} facts seen in train"
-        )
+    for one in metadata["primitives"]:
+        print(f"  {one['name']}: {one['seen_in_train']:,} of {one['facts']:,} facts seen in train")
     for sentence in world.shortfalls():
         print(f"  note: {sentence}")

@@ -2,9 +2,8 @@
 
 from common import Generator
 
-generator = Generator(
-    __doc__, task=None, optional="cot fake_bridge same_function separate_seen include_atomic"
-)
+optional = "cot fake_bridge same_function separate_seen include_atomic"
+generator = Generator(__doc__, None, optional)
 build_parser = generator.build_parser
 
 if __name__ == "__main__":

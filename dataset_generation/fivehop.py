@@ -4,19 +4,10 @@ import argparse
 
 from common import Generator
 
-generator = Generator(
-    __doc__,
-    task="fivehop",
-    optional="cot",
-    changes={
-        "max_train_data_num": 600_000,
-        "cot": {
-            "action": argparse.BooleanOptionalAction,
-            "default": True,
-            "help": "chain of thought: targets hold b1 to b4, then t; --no-cot: t alone",
-        },
-    },
-)
+about = "chain of thought: targets hold b1 to b4, then t; --no-cot: t alone"
+cot = {"action": argparse.BooleanOptionalAction, "default": True, "help": about}
+changes = {"max_train_data_num": 600_000, "cot": cot}
+generator = Generator(__doc__, "fivehop", "cot", changes=changes)
 build_parser = generator.build_parser
 
 if __name__ == "__main__":

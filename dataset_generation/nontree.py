@@ -2,14 +2,11 @@
 
 from common import Generator
 
-generator = Generator(
-    __doc__,
-    task="nontree",
-    optional="cot same_function",
-    same="f12",
-    same_help="f2 is f1 applied twice: f2(b, x2, x3) = f1(f1(b, x2), x3), with seen facts of its "
-    "own (the published f2(b, x2, x3) = f1(b, x2) does not depend on x3)",
+same = (
+    "f2 is f1 applied twice: f2(b, x2, x3) = f1(f1(b, x2), x3), with seen facts of its own (the "
+    "published f2(b, x2, x3) = f1(b, x2) does not depend on x3)"
 )
+generator = Generator(__doc__, "nontree", "cot same_function", "f12", same)
 build_parser = generator.build_parser
 
 if __name__ == "__main__":

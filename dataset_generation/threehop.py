@@ -2,14 +2,9 @@
 
 from common import Generator
 
-generator = Generator(
-    __doc__,
-    task="threehop",
-    optional="cot fake_bridge same_function separate_seen",
-    same="f123",
-    same_help="f1, f2 and f3 are one function",
-    changes={"test_size_for_type": 3000},
-)
+optional = "cot fake_bridge same_function separate_seen"
+same = "f1, f2 and f3 are one function"
+generator = Generator(__doc__, "threehop", optional, "f123", same, {"test_size_for_type": 3000})
 build_parser = generator.build_parser
 
 if __name__ == "__main__":

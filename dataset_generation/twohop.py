@@ -2,13 +2,9 @@
 
 from common import Generator
 
-generator = Generator(
-    __doc__,
-    task="twohop",
-    optional="cot fake_bridge same_function separate_seen",
-    same="f12",
-    same_help="f2 is the same function as f1",
-)
+optional = "cot fake_bridge same_function separate_seen"
+same = "f2 is the same function as f1"
+generator = Generator(__doc__, "twohop", optional, same="f12", same_help=same)
 build_parser = generator.build_parser
 
 if __name__ == "__main__":

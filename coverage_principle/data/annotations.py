@@ -26,10 +26,11 @@ def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
         raise InputError(f"{file} does not exist; make it {command}")
     records = read_json(file)
     keys = ("input_text", "target_text", "type")
-    same = isinstance(records, list) and [
-        tuple(record.get(key) for key in keys) for record in records
-    ] == [tuple(record[key] for key in keys) for record in dataset.test.records]
-    if not same:
+    texts, own = (
+        [[record.get(key) for key in keys] for record in one]
+        for one in (records if isinstance(records, list) else (), dataset.test.records)
+    )
+    if texts != own:
         raise InputError(f"{file} does not belong to test.json beside it; make it anew {command}")
     return records
 
@@ -65,11 +66,9 @@ def test_records(dataset: Dataset, types: Sequence[str] = ()) -> list[dict]:
             records = annotated_records(dataset)
         except InputError as error:
             logger.warning("warning: no groups by k-cutoff: %s", error)
-    present = {record["type"] for record in records}
+    present = sorted({record["type"] for record in records})
     for name in types:
         if name not in present:
-            raise InputError(
-                f"`test_types` {name}: the test set of {dataset.name} has no such type; it has "
-                f"{', '.join(sorted(present))}"
-            )
+            lack = f"the test set of {dataset.name} has no such type; it has {', '.join(present)}"
+            raise InputError(f"`test_types` {name}: {lack}")
     return [record for record in records if not types or record["type"] in types]

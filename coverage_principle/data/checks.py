@@ -100,13 +100,12 @@ def _check_duplicates(name: str, split: Split, codes: np.ndarray, report: Report
     first, second = _neighbours(codes, kind)
     alike = kind[first] == kind[second]
     for a, b in zip(first[alike], second[alike], strict=True):
-        reason = f"input {split.records[a]['input_text']} "
+        reason = "is there twice; training items must be distinct"
         if not np.array_equal(split.targets[a], split.targets[b]):
-            reason += "has two different targets"
+            reason = "has two different targets"
         elif split.types[a]:
-            reason += f"is there twice with type {split.types[a]}"
-        else:
-            reason += "is there twice; training items must be distinct"
+            reason = f"is there twice with type {split.types[a]}"
+        reason = f"input {split.records[a]['input_text']} {reason}"
         report(Problem(name, reason, (int(split.numbers[a]), int(split.numbers[b]))))
 
 

@@ -116,14 +116,11 @@ def write_dataset(
             _write(temporary / name, content)
         digests = {name: sha256(temporary / name) for name in files}
         _write(temporary / METADATA, dump_json({**metadata, "sha256": digests}))
-        if folder.exists():
-            if _same_data(folder, digests):
-                return False
-            if not overwrite:
-                raise InputError(
-                    f"{folder} already holds a data set with other contents; give `overwrite` to "
-                    "replace it"
-                )
+        if _same_data(folder, digests):
+            return False
+        if folder.exists() and not overwrite:
+            other = "already holds a data set with other contents"
+            raise InputError(f"{folder} {other}; give `overwrite` to replace it")
         os.chmod(temporary, 0o755)
         _swap(temporary, folder)
         return True

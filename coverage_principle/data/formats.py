@@ -51,13 +51,11 @@ def dataset_files(world: World, form: FormatSettings) -> tuple[dict[str, Content
     if form.atomic_facts != "none":
         for function, table, seen in zip(world.graph.functions, tables, world.seen, strict=True):
             listed = seen if form.atomic_facts == "seen" else None
-            stem = f"atomic_facts_{function.name}"
-            if form.atomic_format == "npz" or (
-                form.atomic_format == "auto" and table.size > LARGE_TABLE
-            ):
-                files[f"{stem}.npz"] = _compressed(table, listed)
-            else:
-                files[f"{stem}.json"] = _json_list(writer.facts(table, listed))
+            auto = "npz" if table.size > LARGE_TABLE else "json"
+            kind = auto if form.atomic_format == "auto" else form.atomic_format
+            as_text = kind == "json"
+            content = _json_list(writer.facts(table, listed)) if as_text else _npz(table, listed)
+            files[f"atomic_facts_{function.name}.{kind}"] = content
     return files, _metadata(world, form, None if shared is None else int(shared.sum()))
 
 
@@ -127,7 +125,7 @@ def _json_list(lines: Iterator[str]) -> Iterator[str]:
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def _compressed(table: np.ndarray, listed: np.ndarray | None) -> bytes:
+def _npz(table: np.ndarray, listed: np.ndarray | None) -> bytes:
     """The bytes of a function's ``.npz``; facts that are not listed are -1."""
     buffer = io.BytesIO()
     values = table if listed is None else np.where(listed, table, np.int32(-1))
@@ -137,25 +135,21 @@ def _compressed(table: np.ndarray, listed: np.ndarray | None) -> bytes:
 
 def _metadata(world: World, form: FormatSettings, atomic_in_train: int | None) -> dict:
     graph = world.graph
-    counts: dict[str, object] = {
-        "train": len(world.train),
-        "test": {label: len(rows) for label, rows in world.test.items()},
-    }
+    counts: dict[str, object] = {"train": len(world.train), "test": _lengths(world.test)}
     if atomic_in_train is not None:
         counts["atomic_facts_in_train"] = atomic_in_train
     if world.validation:
-        counts["valid"] = {label: len(rows) for label, rows in world.validation.items()}
+        counts["valid"] = _lengths(world.validation)
+    written = ("target_format", "atomic_facts", "atomic_format", "include_atomic")
+    primitives = []
+    for function, table, seen in zip(graph.functions, world.tables, world.seen, strict=True):
+        sums = {"expected_seen": int(table.expected_seen.sum()), "seen_in_train": int(seen.sum())}
+        primitives.append({"name": function.name, "facts": int(table.values.size), **sums})
     return {
         "format_version": 1,
         "task": graph.to_dict(),
         "target_format": form.target_format,
-        "arguments": {
-            **asdict(world.settings),
-            "target_format": form.target_format,
-            "atomic_facts": form.atomic_facts,
-            "atomic_format": form.atomic_format,
-            "include_atomic": form.include_atomic,
-        },
+        "arguments": {**asdict(world.settings), **{name: getattr(form, name) for name in written}},
         "counts": counts,
         "compositions": {
             "domain": world.settings.num_tokens ** len(graph.inputs),
@@ -163,18 +157,14 @@ def _metadata(world: World, form: FormatSettings, atomic_in_train: int | None) -
             "in_domain": world.available["type_0"] + len(world.train),
             "outside_train": world.available,
         },
-        "primitives": [
-            {
-                "name": function.name,
-                "facts": int(table.values.size),
-                "expected_seen": int(table.expected_seen.sum()),
-                "seen_in_train": int(seen.sum()),
-            }
-            for function, table, seen in zip(graph.functions, world.tables, world.seen, strict=True)
-        ],
+        "primitives": primitives,
         "versions": {
             "coverage_principle": coverage_principle.__version__,
             "python": platform.python_version(),
             "numpy": np.__version__,
         },
     }
+
+
+def _lengths(groups: Mapping[str, np.ndarray]) -> dict[str, int]:
+    return {label: len(rows) for label, rows in groups.items()}

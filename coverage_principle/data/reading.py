@@ -10,7 +10,7 @@ import json
 import logging
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,8 +42,8 @@ class Dataset:
     @property
     def splits(self) -> dict[str, Split]:
         """The splits that there are, by file name."""
-        splits = {"train.json": self.train, "test.json": self.test, "valid.json": self.valid}
-        return {name: split for name, split in splits.items() if split is not None}
+        valid = {} if self.valid is None else {"valid.json": self.valid}
+        return {"train.json": self.train, "test.json": self.test, **valid}
 
     @property
     def name(self) -> str:
@@ -144,7 +144,7 @@ def read_dataset(path: Path, report: Report) -> Dataset:
     graph = _graph_of(path, metadata)
     codec = Codec(_read_vocabulary(path / "vocab.json"))
     fact_lengths = _fact_lengths(path, graph, metadata)
-    train = _read_split(path / "train.json", graph, codec, report, fact_lengths=fact_lengths)
+    train = _read_split(path / "train.json", graph, codec, report, fact_lengths)
     if len(train) == 0:
         raise InputError(f"{path / 'train.json'} has no records; at least one is needed")
     test = _read_split(path / "test.json", graph, codec, report)
@@ -164,9 +164,8 @@ def _read_metadata(file: Path) -> dict | None:
         raise InputError(f"{file} must be a JSON object, found {type(metadata).__name__}")
     for key in ("task", "arguments", "counts", "sha256"):
         if not isinstance(metadata.get(key, {}), dict):
-            raise InputError(
-                f"{file}: {key!r} must be a JSON object, found {type(metadata[key]).__name__}"
-            )
+            found = type(metadata[key]).__name__
+            raise InputError(f"{file}: {key!r} must be a JSON object, found {found}")
     return metadata
 
 
@@ -180,10 +179,8 @@ def _read_vocabulary(file: Path) -> list[str]:
     values = [token for token in vocabulary if token.startswith("<t_")]
     for place, token in enumerate(vocabulary[: len(values)]):
         if token != f"<t_{place}>":
-            raise InputError(
-                f"{file} must begin with <t_0>, <t_1> ... in order, but token {place + 1} is "
-                f"{token}"
-            )
+            found = f"token {place + 1} is {token}"
+            raise InputError(f"{file} must begin with <t_0>, <t_1> ... in order, but {found}")
     if len(set(vocabulary)) < len(vocabulary):
         raise InputError(f"{file} lists a token twice")
     return vocabulary
@@ -203,31 +200,21 @@ def _graph_of(path: Path, metadata: dict | None) -> TaskGraph:
 
 def _fact_lengths(path: Path, graph: TaskGraph, metadata: dict | None) -> set[int]:
     """Numbers of input tokens at which a training record is a single fact, not a composition."""
+    declared = path.name.endswith(".include-atomic")
     if metadata is not None:
         declared = bool(metadata.get("arguments", {}).get("include_atomic"))
-    else:
-        declared = path.name.endswith(".include-atomic")
     return {function.arity for function in graph.functions} if declared else set()
 
 
-# --------------------------------------------------------------------------------------- records
-
-
 def _read_split(
-    file: Path,
-    graph: TaskGraph,
-    codec: Codec,
-    report: Report,
-    *,
-    fact_lengths: set[int] = frozenset(),
+    file: Path, graph: TaskGraph, codec: Codec, report: Report, fact_lengths: Set[int] = frozenset()
 ) -> Split:
     records = read_json(file)
     if not isinstance(records, list):
         raise InputError(f"{file} must be a JSON list of records, found {type(records).__name__}")
     typed = file.name != "train.json"
     slots = len(graph.inputs)
-    kept, facts, types, numbers, inputs, targets = [], [], [], [], [], []
-    width = None
+    kept, facts, numbers, inputs, targets, width = [], [], [], [], [], None
     for number, record in enumerate(records, start=1):
         try:
             given, answer = _parse(record, codec, typed)
@@ -236,30 +223,24 @@ def _read_split(
                 continue
             width = width or len(answer)
             if len(given) != slots:
-                raise InputError(
-                    f"{record['input_text']!r} has {len(given)} tokens, but task {graph.name} has "
-                    f"{slots} input slots"
-                )
+                has = f"{record['input_text']!r} has {len(given)} tokens"
+                raise InputError(f"{has}, but task {graph.name} has {slots} input slots")
             if len(answer) != width:
-                raise InputError(
-                    f"{len(answer)} tokens between input and {END}, but others have {width}"
-                )
+                has = f"{len(answer)} tokens between input and {END}"
+                raise InputError(f"{has}, but others have {width}")
         except InputError as error:
             report(Problem(file.name, str(error), (number,)))
             continue
         kept.append(record)
-        types.append(record["type"] if typed else "")
         numbers.append(number)
         inputs.append(given)
         targets.append(answer)
-    return Split(
+    types = np.array([record["type"] if typed else "" for record in kept], dtype=str)
+    arrays = (
         np.array(inputs, dtype=np.int32).reshape(-1, slots),
         np.array(targets, dtype=np.int32).reshape(-1, width or 1),
-        np.array(types, dtype=str),
-        kept,
-        np.array(numbers, dtype=np.int64),
-        facts,
     )
+    return Split(*arrays, types, kept, np.array(numbers, dtype=np.int64), facts)
 
 
 def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[int]]:
@@ -270,10 +251,9 @@ def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[i
             raise TypeError("type, which is no string")
         given, whole = codec.encode(prompt), codec.encode(full)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"it must be an object with the strings input_text, target_text"
-            f"{' and type' if typed else ''}; problem with {error}"
-        ) from error
+        strings = f"input_text, target_text{' and type' if typed else ''}"
+        reason = f"it must be an object with the strings {strings}; problem with {error}"
+        raise InputError(reason) from error
     if max(given) >= codec.num_tokens:
         raise InputError(f"input {prompt!r} may only hold <t_0> to <t_{codec.num_tokens - 1}>")
     if whole[: len(given)] != given or whole[-1] != codec.end_id or len(whole) < len(given) + 2:
@@ -281,9 +261,6 @@ def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[i
             f"target_text {full!r} must repeat the input, then hold at least one token, then {END}"
         )
     return given, whole[len(given) : -1]
-
-
-# ---------------------------------------------------------------------------------------- tables
 
 
 def read_table(path: Path, function: Function, codec: Codec, report: Report) -> np.ndarray:

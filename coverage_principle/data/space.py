@@ -90,11 +90,12 @@ class CompositionSpace:
         fixed = self._fixed(function.output)
         columns = (*fixed, *dict.fromkeys(s for s in function.sources if s not in fixed))
         free = [slot for slot in fixed if slot not in function.sources]
-        if int(allowed.sum()) * n ** len(free) > _MAX_ENTRIES:
+        entries = int(allowed.sum()) * n ** len(free)
+        if entries > _MAX_ENTRIES:
             raise InputError(
                 f"task {graph.name!r} with {n} tokens: slots {', '.join(fixed)} reach the answer "
-                f"by several paths, and function {function.name!r} would need "
-                f"{int(allowed.sum()) * n ** len(free):,} table entries; lower `num_tokens`"
+                f"by several paths, and function {function.name!r} would need {entries:,} table "
+                "entries; lower `num_tokens`"
             )
         # One entry per allowed call, times every assignment of the fixed slots that lie deeper.
         calls = np.nonzero(allowed)
@@ -115,20 +116,15 @@ class CompositionSpace:
         for source in dict.fromkeys(function.sources):
             if source in self._calls:
                 weight *= self._calls[source].total[self._key(source, named, named[source])]
-        # Entries that no composition reaches only cost memory.
-        alive = weight > 0
-        is_answer = function.output == graph.answer
-        key = (
-            np.zeros(len(outputs), dtype=np.int64)
-            if is_answer
-            else self._key(function.output, named, outputs)
-        )
-        order = np.flatnonzero(alive)
-        if not is_answer:
-            order = order[np.argsort(key[order], kind="stable")]
-        groups = 1 if is_answer else n ** (len(fixed) + 1)
+        order = np.flatnonzero(weight)  # entries that no composition reaches only cost memory
+        if function.output == graph.answer:
+            groups, key = 1, np.zeros(len(order), dtype=np.int64)
+        else:
+            groups, key = n ** (len(fixed) + 1), self._key(function.output, named, outputs)[order]
+            by_key = np.argsort(key, kind="stable")
+            order, key = order[by_key], key[by_key]
         cumulative = np.concatenate([[0], np.cumsum(weight[order])])
-        bounds = np.searchsorted(key[order], np.arange(groups + 1))
+        bounds = np.searchsorted(key, np.arange(groups + 1))
         start = cumulative[bounds[:-1]]
         rows = np.empty((len(order), len(columns)), dtype=np.int32)
         for i, column in enumerate(columns):
@@ -151,12 +147,10 @@ class CompositionSpace:
         pending: dict[str, np.ndarray] = {self.graph.answer: np.asarray(ranks, dtype=np.int64)}
         for function in reversed(self.graph.functions):
             calls = self._calls[function.output]
-            remainder = pending.pop(function.output)
-            if function.output == self.graph.answer:
-                position = remainder
-            else:
+            position = pending.pop(function.output)
+            if function.output != self.graph.answer:
                 group = self._key(function.output, values, values[function.output])
-                position = calls.start[group] + remainder
+                position = calls.start[group] + position
             entry = np.searchsorted(calls.cumulative, position, side="right") - 1
             remainder = position - calls.cumulative[entry]
             for i, column in enumerate(calls.columns):

@@ -53,21 +53,14 @@ def _balanced(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 
 
 #: The function that draws a table of each of ``settings.FUNCTION_FAMILIES``.
-_DRAW = {
-    "random": _random,
-    "commutative": _commutative,
-    "modular": _modular,
-    "balanced": _balanced,
-}
+_DRAW = dict(random=_random, commutative=_commutative, modular=_modular, balanced=_balanced)
 
 
-def draw_seen(
-    num_tokens: int, arity: int, seen_ratio: float, rng: np.random.Generator
-) -> np.ndarray:
-    """``round(seen_ratio * |X|**arity)`` random calls as a bool array shaped like the table."""
+def draw_seen(num_tokens: int, arity: int, ratio: float, rng: np.random.Generator) -> np.ndarray:
+    """``round(ratio * |X|**arity)`` random calls as a bool array shaped like the table."""
     size = num_tokens**arity
     seen = np.zeros(size, dtype=bool)
-    seen[rng.permutation(size)[: round(seen_ratio * size)]] = True
+    seen[rng.permutation(size)[: round(ratio * size)]] = True
     return seen.reshape((num_tokens,) * arity)
 
 
@@ -91,9 +84,7 @@ def evaluate(
     order. Returns ``{slot or value name: (n,) array}``. A call whose entry is unknown (-1) gives
     -1, and so does everything computed from it.
     """
-    values: dict[str, np.ndarray] = {
-        slot: inputs[:, position] for position, slot in enumerate(graph.inputs)
-    }
+    values = dict(zip(graph.inputs, inputs.T, strict=True))
     for function, table in zip(graph.functions, tables, strict=True):
         arguments = call_arguments(function, values)
         output = table[arguments]
@@ -108,9 +99,7 @@ def seen_calls(
 ) -> list[np.ndarray]:
     """For each function, a bool array shaped like its table: calls that ``inputs`` make."""
     values = evaluate(graph, tables, inputs)
-    masks = []
-    for function, table in zip(graph.functions, tables, strict=True):
-        mask = np.zeros(table.shape, dtype=bool)
+    masks = [np.zeros(table.shape, dtype=bool) for table in tables]
+    for function, mask in zip(graph.functions, masks, strict=True):
         mask[call_arguments(function, values)] = True
-        masks.append(mask)
     return masks

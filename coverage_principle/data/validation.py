@@ -15,6 +15,7 @@ from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
 from coverage_principle.data.vocabulary import FILLER
 from coverage_principle.data.worlds import TRAIN_INFERRED
 from coverage_principle.errors import InputError
+from coverage_principle.tasks import TaskGraph
 
 
 def validate(path: Path) -> tuple[Dataset | None, list[Problem]]:
@@ -38,7 +39,7 @@ def validate(path: Path) -> tuple[Dataset | None, list[Problem]]:
             values = evaluate(dataset.graph, tables, split.inputs)
             _check_targets(name, split, dataset, values, problems.append)
             if name != "train.json":
-                _check_types(name, split, dataset, values, seen, problems.append)
+                _check_types(name, split, dataset.graph, values, seen, problems.append)
     return dataset, problems
 
 
@@ -50,9 +51,9 @@ def _tables(dataset: Dataset, report: Report) -> list[np.ndarray] | None:
             tables.append(read_table(dataset.path, function, dataset.codec, report))
         except InputError as error:
             reason = str(error).removeprefix(f"{dataset.path}/")
-            missing = "does not exist" in reason
+            tolerable = "does not exist" in reason
             reason += "; targets and types are not checked"
-            report(Problem(f"atomic_facts_{function.name}", reason, tolerable=missing))
+            report(Problem(f"atomic_facts_{function.name}", reason, tolerable=tolerable))
             return None
     return tables
 
@@ -77,15 +78,9 @@ def _check_targets(
 
 
 def _check_types(
-    name: str,
-    split: Split,
-    dataset: Dataset,
-    values: Mapping[str, np.ndarray],
-    seen: list[np.ndarray],
-    report: Report,
+    name: str, split: Split, graph: TaskGraph, values: Mapping, seen: list, report: Report
 ) -> None:
     """Type labels against "its call is made by a training item", function by function."""
-    graph = dataset.graph
     calls = [call_arguments(function, values) for function in graph.functions]
     known = np.logical_and.reduce([argument >= 0 for call in calls for argument in call])
     bits = np.stack([mask[call] for mask, call in zip(seen, calls, strict=True)], axis=1).tolist()

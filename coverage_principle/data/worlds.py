@@ -97,12 +97,9 @@ def draw_tables(graph: TaskGraph, settings: WorldSettings) -> list[Table]:
     def stream(*numbers: int) -> np.random.Generator:
         return np.random.default_rng([settings.seed, _TABLES, *numbers])
 
-    def draw(arity: int, number: int, folded: Table | None = None) -> Table:
+    def draw(arity: int, number: int) -> Table:
         rng = stream(number)
-        if folded is None:
-            values = draw_values(size, arity, settings.function_family, rng)
-        else:
-            values = fold(folded.values, arity)
+        values = draw_values(size, arity, settings.function_family, rng)
         return Table(values, draw_seen(size, arity, ratio, rng))
 
     arities = [function.arity for function in graph.functions]
@@ -111,7 +108,8 @@ def draw_tables(graph: TaskGraph, settings: WorldSettings) -> list[Table]:
     narrowest = min(arities)
     by_arity = {narrowest: draw(narrowest, 0)}
     for arity in {*arities} - {narrowest}:
-        by_arity[arity] = draw(arity, arity - narrowest, folded=by_arity[narrowest])
+        seen = draw_seen(size, arity, ratio, stream(arity - narrowest))
+        by_arity[arity] = Table(fold(by_arity[narrowest].values, arity), seen)
     tables = [by_arity[arity] for arity in arities]
     if settings.separate_seen:
         for j, arity in enumerate(arities[1:], start=1):
@@ -120,35 +118,28 @@ def draw_tables(graph: TaskGraph, settings: WorldSettings) -> list[Table]:
 
 
 def _draw_held_out(
-    graph: TaskGraph,
-    settings: WorldSettings,
-    values: list[np.ndarray],
-    seen: list[np.ndarray],
-    train: np.ndarray,
+    graph: TaskGraph, settings: WorldSettings, values: list, seen: list, train: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, int]]:
     """Test items, validation items, and how many compositions of each type are not in ``train``."""
-    test, validation, available = {}, {}, {}
-    kinds = (
-        (_TEST, settings.test_size_for_type, test),
-        (_VALIDATION, settings.validation_size, validation),
-    )
-    for kind, size, into in kinds:
+    held_out: dict[int, dict[str, np.ndarray]] = {_TEST: {}, _VALIDATION: {}}
+    sizes = {_TEST: settings.test_size_for_type, _VALIDATION: settings.validation_size}
+    wanted = {kind: size for kind, size in sizes.items() if size}
+    for kind, size in wanted.items():
         rng = np.random.default_rng([settings.seed, kind])
-        count = min(size, len(train))
-        if size:
-            into[TRAIN_INFERRED] = train[np.sort(rng.choice(len(train), count, replace=False))]
+        chosen = rng.choice(len(train), min(size, len(train)), replace=False)
+        held_out[kind][TRAIN_INFERRED] = train[np.sort(chosen)]
+    available = {}
     for number, label in enumerate(graph.type_labels):
         bits = graph.type_seen(label)
         masks = [mask if bit else ~mask for mask, bit in zip(seen, bits, strict=True)]
         space = CompositionSpace(graph, values, masks)
         taken = train if label == "type_0" else train[:0]
         available[label] = space.size - len(taken)
-        for kind, size, into in kinds:
-            if size:
-                rng = np.random.default_rng([settings.seed, kind, number])
-                into[label] = space.sample_outside(size, taken, rng)
-                taken = np.concatenate([taken, into[label]])
-    return test, validation, available
+        for kind, size in wanted.items():
+            rng = np.random.default_rng([settings.seed, kind, number])
+            held_out[kind][label] = space.sample_outside(size, taken, rng)
+            taken = np.concatenate([taken, held_out[kind][label]])
+    return held_out[_TEST], held_out[_VALIDATION], available
 
 
 def bridge_counts(world: World, value: str) -> Mapping[str, np.ndarray]:

@@ -20,8 +20,8 @@ import numpy as np
 
 from coverage_principle.circuits import ANSWER_KEPT, IICG, LENS_READOUTS, METRICS, Shown
 from coverage_principle.errors import InputError
-from coverage_principle.reporting import style
-from coverage_principle.reporting.style import new_figure, save_figure
+from coverage_principle.reporting import plots
+from coverage_principle.reporting.style import SEQUENTIAL, new_figure, save_figure
 
 _CELL_WIDTH, _CELL_HEIGHT = 0.62, 0.42
 
@@ -102,12 +102,7 @@ def _last_checkpoint(results: Mapping) -> Mapping:
 
 
 def heat_maps(
-    panels: Panels,
-    path: str | Path,
-    shown: Shown,
-    *,
-    subset: str | None = None,
-    per_row: int | None = None,
+    panels: Panels, path: str | Path, shown: Shown, *, subset: str | None = None, per_row: int = 0
 ) -> list[Path]:
     """A panel for each title, on one colour scale; ``per_row`` of them side by side, or all.
 
@@ -124,7 +119,7 @@ def heat_maps(
     width = max(columns * _CELL_WIDTH + 0.9, 2.2) * across + 1.0
     height = max(rows * _CELL_HEIGHT + 1.5, 2.6) * down
     figure, axes = new_figure(width, height, down, across, squeeze=False)
-    colours = matplotlib.colormaps[style.SEQUENTIAL]
+    colours = matplotlib.colormaps[SEQUENTIAL]
     drawn = [value for _, _, values in grids for value in values[~np.isnan(values)]]
     norm = matplotlib.colors.Normalize(*shown.span(drawn))
     for axis in axes.flat[len(panels) :]:
@@ -143,14 +138,12 @@ def heat_maps(
         axis.set_yticks(range(len(names)), [""] * len(names) if same_rows else names)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("position")
-        axis.grid(False)
-        axis.tick_params(length=0)
         axis.set_xticks(np.arange(len(slots) - 1) + 0.5, minor=True)
         axis.set_yticks(np.arange(len(names) - 1) + 0.5, minor=True)
+        axis.grid(False)
         axis.grid(True, which="minor", color="white", linewidth=1.5, alpha=1)
-        axis.tick_params(which="minor", length=0)
-        for spine in axis.spines.values():
-            spine.set_visible(False)
+        axis.tick_params(which="both", length=0)
+        axis.spines[:].set_visible(False)
     for first in axes[:, 0]:
         first.set_ylabel("layer")
     figure.colorbar(image, ax=axes.ravel().tolist(), label=shown.label)
@@ -212,14 +205,11 @@ def tracing_curves(results: Mapping, path: str | Path, *, subset: str = "publish
                     ends = shown.part(cell, subset)["interval"]
                     ends = (value, value) if ends is None else [shown.scale * e for e in ends]
                     points.append((step, value, *ends))
-            if not points:
-                continue
-            x, y, low, high = zip(*points, strict=True)
-            colour = style.PALETTE[number % len(style.PALETTE)]
-            marker = style.MARKERS[number % len(style.MARKERS)]
-            line = {"color": colour, "marker": marker, "markersize": 4}
-            axis.plot(x, y, label=f"{slot}, layer {layer}", **line)
-            axis.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+            if points:
+                x, y, low, high = zip(*points, strict=True)
+                look = plots.look(number)
+                axis.plot(x, y, label=f"{slot}, layer {layer}", markersize=4, **look)
+                axis.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
         axis.set_title(f"{split}\n{last[split]['samples']['n']:,} samples", fontsize=10)
         axis.set_xlabel("training step")
         axis.legend(fontsize=8)
@@ -236,11 +226,10 @@ def _strongest(
     """For each position's name the layer of its largest effect, below layer L if there is one."""
     best: dict[str, tuple[float, int]] = {}
     for cell in cells:
-        if cell["layer"] == last_layer > 1:
-            continue
-        value = shown.value(cell, subset)
-        entry = (-1.0 if value is None else value, cell["layer"])
-        best[cell["slot"]] = max(best.get(cell["slot"], entry), entry)
+        if not cell["layer"] == last_layer > 1:
+            value = shown.value(cell, subset)
+            entry = (-1.0 if value is None else value, cell["layer"])
+            best[cell["slot"]] = max(best.get(cell["slot"], entry), entry)
     return {slot: layer for slot, (_, layer) in best.items()}
 
 

@@ -18,7 +18,8 @@ from coverage_principle.circuits import (
 )
 from coverage_principle.data import write_json, write_text
 from coverage_principle.errors import InputError
-from coverage_principle.reporting.style import MARKERS, PALETTE, new_figure, save_figure
+from coverage_principle.reporting.plots import look
+from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 
 _OTHERS = "#bbbbbb"
 _SPLITS = {"id_train": "ID train", "id_test": "ID test", "ood": "OOD"}
@@ -55,10 +56,9 @@ def _histogram_figures(measured: Measured) -> list[Path]:
         figures[f"{split}_ood_mean_similarities"] = (title, counts)
         both = {_SPLITS[s]: report[s]["histograms"].get("within", []) for s in (split, "ood")}
         figures[f"{split}_vs_ood_within_group"] = ("within groups", both)
-    written: list[Path] = []
+    written = []
     for name, (title, counts) in figures.items():
-        filled = {label: np.array(c) for label, c in counts.items() if np.sum(c)}
-        if filled:
+        if filled := {label: np.array(c) for label, c in counts.items() if np.sum(c)}:
             file = measured.folder / f"{name}_layer{measured.site[0]}.png"
             written += _overlay(filled, bins, file, title)
     return written
@@ -76,9 +76,7 @@ def _overlay(counts: Mapping[str, np.ndarray], bins, path: Path, title: str) -> 
     used = np.flatnonzero(sum(counts.values()))
     low, high = bins[used[0]], bins[used[-1] + 1]
     axis.set_xlim(max(-1, low - 0.05), min(1, high + 0.05))
-    axis.set_xlabel("cosine similarity")
-    axis.set_ylabel("pairs (%)")
-    axis.set_title(title)
+    axis.set(xlabel="cosine similarity", ylabel="pairs (%)", title=title)
     figure.legend(loc="outside lower center", fontsize=8)
     return save_figure(figure, path)
 
@@ -98,10 +96,9 @@ def draw_components(folder: Path, metrics: Mapping, *, every_site: bool) -> list
         sites = {(peak["layer"], peak["position"]): peak["slot"]}
     written = []
     for (layer, position), slot in sites.items():
-        parts = {}
-        for split, about in metrics["splits"].items():
-            if about["vectors"]:
-                parts[split] = read_vectors(file, split, (str(layer), str(position)), "vectors")
+        splits = [split for split, about in metrics["splits"].items() if about["vectors"]]
+        where = str(layer), str(position)
+        parts = {split: read_vectors(file, split, where, "vectors") for split in splits}
         # Small splits have small groups, and OOD items may have no group with others in common:
         # ask for as much as all, or else the larger splits, can give.
         asked = [
@@ -110,9 +107,9 @@ def draw_components(folder: Path, metrics: Mapping, *, every_site: bool) -> list
             for members in (3, 2, 1)
         ]
         shared, members = next((a for a in asked if _shared_groups(*a)), asked[-1])
-        path, options = file.with_name(f"pca_layer{layer}_{slot}"), {"shared_by": tuple(shared)}
-        options["value"] = metrics["grouped_by"]["value"]
+        options = {"value": metrics["grouped_by"]["value"], "shared_by": tuple(shared)}
         settings = ComponentSettings(pca_m=8, pca_n=members)
+        path = file.with_name(f"pca_layer{layer}_{slot}")
         written += component_figures(parts, path, settings, **options)
     return written
 
@@ -123,7 +120,7 @@ def component_figures(
     settings: ComponentSettings,
     *,
     value: str = "group",
-    shared_by: Sequence[str] | None = None,
+    shared_by: Sequence[str] = (),
 ) -> list[Path]:
     """Scatter plots of the first principal components: 2-D ``.png``/``.pdf``, 3-D ``.html``.
 
@@ -140,8 +137,10 @@ def component_figures(
     names = _shared_groups(wanted, members)
     chosen = [names[i] for i in sorted(rng.permutation(len(names))[: settings.pca_m])]
     if not chosen:
-        everywhere = f"at least {members} vectors in each of {', '.join(wanted)}"
-        raise InputError(f"{path.name}: no group has {everywhere}")
+        shared = ", ".join(wanted)
+        raise InputError(
+            f"{path.name}: no group has at least {members} vectors in each of {shared}"
+        )
     if settings.pca_scope == "local":
         parts = {title: _few(part, chosen, members, rng) for title, part in parts.items()}
     everything = np.concatenate([part.vectors for part in parts.values()])
@@ -151,10 +150,9 @@ def component_figures(
     points = {}
     for title, part in parts.items():
         where = places[title].round(5).tolist()
-        points[title] = [
-            {"group": group, "input_text": text, "coordinates": own}
-            for group, text, own in zip(part.groups.tolist(), part.texts, where, strict=True)
-        ]
+        rows = zip(part.groups.tolist(), part.texts, where, strict=True)
+        names = ("group", "input_text", "coordinates")
+        points[title] = [dict(zip(names, row, strict=True)) for row in rows]
     written = [path.with_suffix(".json")]
     write_json(written[0], {"coloured_groups": chosen, "axes": axes, "points": points})
     drawing = (parts, places, chosen, axes, value, path)
@@ -169,17 +167,16 @@ def _project(vectors: np.ndarray, settings: ComponentSettings) -> tuple[np.ndarr
     """Coordinates (n, 3) and the names of their axes."""
     if settings.reduce_method == "pca":
         coordinates, shares = principal_components(vectors)
-        percent = [f"{100 * share:.0f} % of variance" for share in shares]
-        return coordinates, [f"component {i + 1} ({text})" for i, text in enumerate(percent)]
+        words = "component {} ({:.0f} % of variance)"
+        return coordinates, [words.format(i, 100 * s) for i, s in enumerate(shares, start=1)]
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
         lack = "`reduce_method` tsne needs scikit-learn, which is not installed here"
         raise InputError(lack) from error
     nearby = min(30, (len(vectors) - 1) / 3)
-    embedding = TSNE(n_components=3, perplexity=nearby, random_state=settings.seed)
-    found = embedding.fit_transform(vectors).astype(np.float64)
-    return found, [f"t-SNE dimension {i + 1}" for i in range(3)]
+    found = TSNE(3, perplexity=nearby, random_state=settings.seed).fit_transform(vectors)
+    return found.astype(np.float64), [f"t-SNE dimension {i + 1}" for i in range(3)]
 
 
 def _shared_groups(parts: Mapping[str, Vectors], members: int) -> list[str]:
@@ -205,8 +202,8 @@ def _flat(parts, places, chosen, axes, value: str, path: Path) -> list[Path]:
         axis.scatter(*where[grey, :2].T, s=6, color=_OTHERS, linewidths=0, label="others")
         for number, group in enumerate(chosen):  # shape as well as colour tells groups apart
             own = part.groups == group
-            style = {"color": _colour(number), "marker": MARKERS[number % len(MARKERS)]}
-            axis.scatter(*where[own, :2].T, s=16, linewidths=0, label=group, alpha=0.9, **style)
+            style = {"linewidths": 0, "alpha": 0.9, **look(number)}
+            axis.scatter(*where[own, :2].T, s=16, label=group, **style)
         axis.set_title(f"{title}\n{len(part.groups):,} vectors", fontsize=10)
         axis.set_xlabel(axes[0], fontsize=9)
     panels[0][0].set_ylabel(axes[1], fontsize=9)
@@ -215,35 +212,29 @@ def _flat(parts, places, chosen, axes, value: str, path: Path) -> list[Path]:
     return save_figure(figure, path)
 
 
-def _colour(number: int) -> str:
-    return PALETTE[number % len(PALETTE)]
-
-
 def _solid(parts, places, chosen, axes, value: str, path: Path) -> Path:
     """One interactive page; a click on a legend entry hides a split or a group."""
     symbols = ("circle", "diamond", "square", "cross", "x")
     traces = []
     for split, (title, part) in enumerate(parts.items()):
         for number, group in enumerate([None, *chosen]):
-            own = ~np.isin(part.groups, chosen) if group is None else part.groups == group
-            if not own.any():
-                continue
-            x, y, z = places[title][own].T
+            name, own = "others", ~np.isin(part.groups, chosen)
             marker = {"size": 2, "symbol": symbols[split % 5], "color": _OTHERS}
             if group is not None:
-                marker |= {"size": 4, "color": _colour(number - 1)}
-            point = {"mode": "markers", "marker": marker, "hoverinfo": "text"}
-            point["hovertext"] = [part.texts[i] for i in np.flatnonzero(own)]
-            point |= {"legendgroup": title, "legendgrouptitle": {"text": title}}
-            point["name"] = "others" if group is None else f"{value} = {group}"
-            traces.append(plotly.Scatter3d(x=x, y=y, z=z, **point))
-    named = zip(("xaxis", "yaxis", "zaxis"), axes, strict=True)
-    scene = {axis: {"title": {"text": text}} for axis, text in named}
+                name, own = f"{value} = {group}", part.groups == group
+                marker |= {"size": 4, "color": look(number - 1)["color"]}
+            if own.any():
+                point = dict(zip("xyz", places[title][own].T, strict=True))
+                point |= {"mode": "markers", "marker": marker, "hoverinfo": "text", "name": name}
+                point["hovertext"] = [part.texts[i] for i in np.flatnonzero(own)]
+                point |= {"legendgroup": title, "legendgrouptitle": {"text": title}}
+                traces.append(plotly.Scatter3d(point))
+    named = zip("xyz", axes, strict=True)
+    scene = {f"{axis}axis": {"title": {"text": text}} for axis, text in named}
     scene["camera"] = {"eye": {"x": 1.7, "y": 1.7, "z": 1.2}}  # so far off that names fit in
     layout = {"title": {"text": f"Principal components by {value}"}, "scene": scene}
     layout |= {"template": "plotly_white", "margin": {"l": 0, "r": 0, "t": 60, "b": 0}}
-    figure = plotly.Figure(traces, layout)
-    page = path.with_suffix(".html")
     # The library is put into the page: it opens offline, on any machine.
-    write_text(page, figure.to_html(include_plotlyjs=True, default_height="96vh"))
-    return page
+    page = plotly.Figure(traces, layout).to_html(include_plotlyjs=True, default_height="96vh")
+    write_text(path.with_suffix(".html"), page)
+    return path.with_suffix(".html")

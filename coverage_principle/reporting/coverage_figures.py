@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from coverage_principle.coverage import Coverage
-from coverage_principle.reporting.style import MARKERS, PALETTE, new_figure, save_figure
+from coverage_principle.reporting.plots import look
+from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 
 
 def draw_sweep(coverage: Coverage, stem: Path) -> list[Path]:
@@ -29,21 +30,15 @@ def k_sweep_curve(
     ``sweeps`` maps a line's name to the content of a k-sweep file, ``{"1": [covered, percent],
     ...}``. The axis ends one step after the last k at which any run covers anything.
     """
-    curves = {
-        name: {int(k): percent for k, (_, percent) in sweep.items()}
-        for name, sweep in sweeps.items()
-    }
+    curves = {n: {int(k): p for k, (_, p) in sweep.items()} for n, sweep in sweeps.items()}
     last = max((k for curve in curves.values() for k, p in curve.items() if p > 0), default=1)
     figure, axis = new_figure(4.8, 3.2)
     for i, (name, curve) in enumerate(curves.items()):
         points = [(k, percent) for k, percent in sorted(curve.items()) if k <= last + 1]
-        colour, marker = PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
-        style = {"color": colour, "marker": marker, "markersize": 4, "clip_on": False}
+        style = {**look(i), "markersize": 4, "clip_on": False}
         axis.plot(*zip(*points, strict=True), label=name, **style)
-    axis.set_xlabel("k (evidence that a substitution needs)")
-    axis.set_ylabel("type_0 items covered (%)")
-    axis.set_ylim(0, 102)
-    axis.set_xlim(0.7, last + 1.3)
+    axis.set(xlabel="k (evidence that a substitution needs)", ylabel="type_0 items covered (%)")
+    axis.set(xlim=(0.7, last + 1.3), ylim=(0, 102))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(curves) > 1:
         axis.legend(frameon=False)
@@ -60,9 +55,7 @@ def k_cutoff_histogram(cutoffs: Sequence[int], path: str | Path, *, title: str =
     bars = axis.bar(range(len(counts)), counts, color=colours)
     if len(counts) <= 25:
         axis.bar_label(bars, [f"{n:,}" if n else "" for n in counts], fontsize=7, padding=1)
-    axis.set_xlabel("k-cutoff (0: not covered)")
-    axis.set_ylabel("type_0 items")
-    axis.set_title(title)
+    axis.set(xlabel="k-cutoff (0: not covered)", ylabel="type_0 items", title=title)
     axis.grid(axis="x", visible=False)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return save_figure(figure, path)

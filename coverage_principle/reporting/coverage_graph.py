@@ -62,10 +62,9 @@ def draw_coverage_graph(
     title = f"{coverage.dataset.name}: substitution graph at k = {k}"
     if not keep.all():
         title += f" ({keep.sum():,} of {len(keep):,} items)"
-    path = Path(path)
-    page = path.with_name(path.name + ".html")
+    page, picture = Path(f"{path}.html"), Path(f"{path}.png")
     write_text(page, _page(layout, kinds[keep], cutoffs[keep], hover[keep], title))
-    return [page, *_picture(layout, kinds[keep], title, path.with_name(path.name + ".png"))]
+    return [page, *_picture(layout, kinds[keep], title, picture)]
 
 
 def _kinds_and_forest(coverage: Coverage, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,17 +86,14 @@ def _hover_texts(coverage: Coverage) -> np.ndarray:
     inputs, answers = coverage.scope.items()
     cutoffs = coverage.node_cutoffs.tolist()
     names = np.array([t.strip("<>") for t in coverage.dataset.codec.vocabulary], dtype=object)
-    texts = np.empty(len(inputs), dtype=object)
-    for i, (tokens, answer, cutoff) in enumerate(
-        zip(names[inputs].tolist(), names[answers].tolist(), cutoffs, strict=True)
-    ):
-        note = f"k-cutoff {cutoff}"
-        if cutoff == EVERY_K:
-            note = "in the training set"
-        elif cutoff == 0:
-            note = f"not covered at k &#8805; {coverage.settings.lowest_k}"
-        texts[i] = f"{' '.join(tokens)} &#8594; {answer}<br>{note}"
-    return texts
+    notes = {EVERY_K: "in the training set"}
+    notes[0] = f"not covered at k &#8805; {coverage.settings.lowest_k}"
+    rows = zip(names[inputs].tolist(), names[answers].tolist(), cutoffs, strict=True)
+    texts = [
+        f"{' '.join(tokens)} &#8594; {answer}<br>{notes.get(cutoff, f'k-cutoff {cutoff}')}"
+        for tokens, answer, cutoff in rows
+    ]
+    return np.array(texts, dtype=object)
 
 
 def _within(component: np.ndarray, kinds: np.ndarray, most: int) -> np.ndarray:
@@ -114,12 +110,10 @@ def _within(component: np.ndarray, kinds: np.ndarray, most: int) -> np.ndarray:
 def _lay_out(component: np.ndarray, edges: np.ndarray, kinds: np.ndarray) -> _Layout:
     sizes = np.bincount(component)
     trained = np.bincount(component, weights=kinds == _TRAIN) > 0
-    radii = _STEP * np.sqrt(sizes - 1) + np.where(sizes > 1, 0.8, 0.5)
-    width = np.sqrt(_ASPECT * np.square(2 * radii).sum())
-    centres = np.zeros((len(sizes), 2))
-    labels: list[tuple[float, float, str]] = []
-    y = 0.0
     joined = sizes > 1
+    radii = _STEP * np.sqrt(sizes - 1) + np.where(joined, 0.8, 0.5)
+    width = np.sqrt(_ASPECT * np.square(2 * radii).sum())
+    centres, labels, y = np.zeros((len(sizes), 2)), [], 0.0
     sections = {
         "components with training items, all their test items covered: {:,}": joined & trained,
         "components of test items only, not covered: {:,}": joined & ~trained,
@@ -175,38 +169,30 @@ def _page(
     """The interactive page: zoom with the wheel, drag to move, point at an item, filter by k."""
     ends = layout.positions[layout.edges]
     gaps = np.full((len(ends), 1), np.nan)
-    lines = [np.hstack([ends[:, :, axis], gaps]).ravel() for axis in (0, 1)]
-    # In pixels: items keep apart when the whole drawing fills a window, and stay visible.
-    size = float(np.clip(800 / (np.ptp(layout.positions[:, 0]) + 2), 4.5, 9))
-    x, y = (line.round(2) for line in lines)
+    x, y = (np.hstack([ends[:, :, axis], gaps]).ravel().round(2) for axis in (0, 1))
     style = {"line": {"color": "#bbbbbb", "width": 1}, "hoverinfo": "skip"}
     traces = [plotly.Scattergl(x=x, y=y, mode="lines", name="substitution", **style)]
+    # In pixels: items keep apart when the whole drawing fills a window, and stay visible.
+    size = float(np.clip(800 / (np.ptp(layout.positions[:, 0]) + 2), 4.5, 9))
     for kind, (name, colour, symbol, _) in enumerate(_KINDS):
         # A trace for each k-cutoff, so that the slider can show and hide them. The legend entry is
         # that of the largest, which the slider hides last.
+        style = {"mode": "markers", "marker": {"color": colour, "symbol": symbol, "size": size}}
+        style |= {"name": f"{name} ({(kinds == kind).sum():,})", "legendgroup": name}
+        style |= {"hovertemplate": "%{text}<extra></extra>"}
         present = np.unique(cutoffs[kinds == kind])
         for cutoff in present:
             of_cutoff = np.flatnonzero((kinds == kind) & (cutoffs == cutoff))
             x, y = layout.positions[of_cutoff].round(2).T
-            legend = {"name": f"{name} ({(kinds == kind).sum():,})", "legendgroup": name}
-            legend["showlegend"] = bool(cutoff == present[-1])
-            marker = {"color": colour, "symbol": symbol, "size": size}
-            pointed = {"text": hover[of_cutoff], "hovertemplate": "%{text}<extra></extra>"}
-            style = {"mode": "markers", "marker": marker, "meta": int(cutoff), **legend, **pointed}
-            traces.append(plotly.Scattergl(x=x, y=y, **style))
-    hidden, top_right = {"visible": False}, {"x": 1, "xanchor": "right", "y": 1}
+            own = {"meta": int(cutoff), "showlegend": bool(cutoff == present[-1])}
+            traces.append(plotly.Scattergl(x=x, y=y, text=hover[of_cutoff], **own, **style))
     at = {"showarrow": False, "xanchor": "left", "yanchor": "bottom"}
-    look = {
-        "title": {"text": title},
-        "template": "plotly_white",
-        "dragmode": "pan",
-        "legend": {"itemsizing": "constant", "orientation": "h", "yanchor": "bottom", **top_right},
-        "margin": {"l": 20, "r": 20, "t": 70, "b": 20},
-        "sliders": [_slider(traces)],
-        "xaxis": hidden,
-        "yaxis": {**hidden, "scaleanchor": "x"},
-        "annotations": [{"x": x, "y": y, "text": text, **at} for x, y, text in layout.labels],
-    }
+    look = {"title": {"text": title}, "template": "plotly_white", "dragmode": "pan"}
+    legend = {"itemsizing": "constant", "orientation": "h", "yanchor": "bottom"}
+    look |= {"legend": {**legend, "x": 1, "xanchor": "right", "y": 1}}
+    look |= {"margin": {"l": 20, "r": 20, "t": 70, "b": 20}, "sliders": [_slider(traces)]}
+    look |= {"xaxis": {"visible": False}, "yaxis": {"visible": False, "scaleanchor": "x"}}
+    look["annotations"] = [{"x": x, "y": y, "text": text, **at} for x, y, text in layout.labels]
     figure = plotly.Figure(traces, look)
     config = {"scrollZoom": True, "displaylogo": False, "responsive": True}
     page = figure.to_html(include_plotlyjs=True, config=config, default_height="100vh")
@@ -219,16 +205,15 @@ def _slider(traces: list) -> dict:
     steps = []
     for least in range(last + 1):
         visible = [t.meta is None or t.meta >= least for t in traces]
-        label = "all" if least == 0 else f"k-cutoff \u2265 {least}"
+        label = f"k-cutoff \u2265 {least}" if least else "all"
         steps.append({"label": label, "method": "restyle", "args": [{"visible": visible}]})
     place = {"len": 0.5, "x": 0.25, "pad": {"t": 10}}
     return {"steps": steps, "currentvalue": {"prefix": "test items shown: "}, **place}
 
 
 def _picture(layout: _Layout, kinds: np.ndarray, title: str, path: Path) -> list[Path]:
-    places = layout.positions
+    places, inches = layout.positions, 13.0
     width, height = np.ptp(places, axis=0) + 2
-    inches = 13.0
     figure, axis = new_figure(inches, min(14.0, max(4.0, inches * height / width + 1.2)))
     axis.add_collection(LineCollection(places[layout.edges], colors="#999999", linewidths=0.5))
     # A marker's diameter, in points, is a little less than the unit that neighbours are apart.
@@ -243,8 +228,8 @@ def _picture(layout: _Layout, kinds: np.ndarray, title: str, path: Path) -> list
     axis.set_title(title)
     axis.set_aspect("equal")
     axis.axis("off")
-    where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
-    legend = axis.legend(ncols=len(_KINDS), frameon=False, **where)
+    where = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": len(_KINDS)}
+    legend = axis.legend(frameon=False, **where)
     for handle in legend.legend_handles:
         handle.set_sizes([36])
     return save_figure(figure, path, formats=("png",))

@@ -23,21 +23,17 @@ def generalisation(size: int, groups: Mapping[str, Mapping], *, chance: float) -
     ``groups`` maps ``type_0``, ``type_1``, ... to ``{"n", "answer_accuracy"}``.
     """
     inside = groups["type_0"]
-    outside = {
-        name: group
-        for name, group in groups.items()
-        if name.startswith("type_") and name != "type_0" and "/" not in name and group["n"]
-    }
+    others = (n for n in groups if n.startswith("type_") and n != "type_0" and "/" not in n)
+    outside = [groups[name] for name in others if groups[name]["n"]]
     text = (
         f"With {size:,} training items, {_rate(inside)} of the unseen compositions of seen facts "
         f"(type_0) are answered correctly"
     )
     if not outside:
         return text + "."
-    low, high = (f(g["answer_accuracy"] for g in outside.values()) for f in (min, max))
+    low, high = (f(group["answer_accuracy"] for group in outside) for f in (min, max))
     text += f"; of the types with an unseen fact, {low:.2f} to {high:.2f} (chance is {chance:.2f})."
-    best_outside = max(_interval(group)[1] for group in outside.values())
-    if _interval(inside)[0] > best_outside:
+    if _interval(inside)[0] > max(_interval(group)[1] for group in outside):
         return text + " type_0 is clearly above every type with an unseen fact."
     return text + " This run does not separate type_0 from the other types."
 
@@ -47,19 +43,16 @@ def accuracy_against_k(size: int, table: Mapping[int, tuple[float, int]]) -> str
     filled = {k: entry for k, entry in table.items() if entry[1]}
     if len(filled) < 2:
         return f"With {size:,} training items there are too few k-cutoff groups to compare."
-    levels = list(filled)
-    totals = [n for _, n in filled.values()]
-    successes = [accuracy * n for accuracy, n in filled.values()]
-    z = trend_z(levels, successes, totals)
-    low, high = _pooled(levels, successes, totals)
-    ends = (
-        f"from {low[1]:.2f} over items of k-cutoff {low[0]} to {high[1]:.2f} over items of "
-        f"k-cutoff {high[0]} (Cochran-Armitage z = {z:.1f})"
-    )
+    groups = [(k, accuracy * n, n) for k, (accuracy, n) in filled.items()]
+    z = trend_z(*zip(*groups, strict=True))
+    (low, least), (high, most) = _pooled(groups), _pooled(groups[::-1])
     words = "no clear trend over the k-cutoff:"
     if abs(z) > _CLEAR_Z:
         words = f"accuracy {'climbs' if z > 0 else 'FALLS'} with the k-cutoff,"
-    return f"With {size:,} training items, {words} {ends}."
+    return (
+        f"With {size:,} training items, {words} from {least:.2f} over items of k-cutoff {low} to "
+        f"{most:.2f} over items of k-cutoff {high} (Cochran-Armitage z = {z:.1f})."
+    )
 
 
 def k_sweep(size: int, sweep: Mapping[str, Sequence[float]]) -> str:
@@ -124,9 +117,9 @@ def tracing(size: int, summary: Mapping, *, value: str, last_layer: int) -> str:
     text = f"With {size:,} training items, patching in the state of a run with another {value}"
     parts, best, clear = [], [], True
     for layer, cells in sorted(layers.items()):
-        shares = ", ".join(f"{100 * _moved(c):.0f} % at {c['slot']}" for c in cells)
+        shares = ", ".join(f"{100 * moved(c):.0f} % at {c['slot']}" for c in cells)
         parts.append(f"at layer {layer} moves {shares}")
-        first = max(cells, key=_moved)
+        first = max(cells, key=moved)
         best.append(f"{first['slot']} at layer {layer}")
         clear = clear and _leads(first, cells)
     n = max(c["published"]["n"] for c in next(iter(layers.values())))
@@ -136,7 +129,8 @@ def tracing(size: int, summary: Mapping, *, value: str, last_layer: int) -> str:
     return text + " The intervals of the leading positions overlap, so no position is singled out."
 
 
-def _moved(cell: Mapping) -> float:
+def moved(cell: Mapping) -> float:
+    """Share of a cell's samples whose answer becomes that of the source run."""
     return cell["published"]["both"]["rate"]
 
 
@@ -145,13 +139,9 @@ def _leads(best: Mapping, cells: Sequence[Mapping]) -> bool:
 
     The bootstrap intervals of the result will not do: that of 0 of 14 samples is 0 to 0.
     """
-    low, _ = _moved_interval(best)
-    return all(low > _moved_interval(c)[1] for c in cells if c is not best)
-
-
-def _moved_interval(cell: Mapping) -> tuple[float, float]:
-    n = cell["published"]["n"]
-    return wilson_interval(_moved(cell) * n, n)
+    counts = ((c, c["published"]["n"]) for c in (best, *(c for c in cells if c is not best)))
+    (low, _), *others = (wilson_interval(moved(cell) * n, n) for cell, n in counts)
+    return all(low > high for _, high in others)
 
 
 def _rate(group: Mapping) -> str:
@@ -163,20 +153,13 @@ def _interval(group: Mapping) -> tuple[float, float]:
     return wilson_interval(group["answer_accuracy"] * group["n"], group["n"])
 
 
-def _pooled(levels, successes, totals):
-    """The lower and the upper part of the items by k: (range as text, pooled accuracy) of each.
+def _pooled(groups: Sequence[tuple[int, float, int]]) -> tuple[str, float]:
+    """The first of the groups (k, right answers, items): their k as text, their pooled accuracy.
 
-    The lowest and the highest groups are joined until each part holds a sixth of the items, so
-    that the ends that are quoted do not rest on a handful of items.
+    So many that they hold a sixth of the items, lest the end that is quoted rests on a handful.
     """
-    parts = []
-    for order in (range(len(levels)), range(len(levels) - 1, -1, -1)):
-        chosen: list[int] = []
-        for i in order:
-            chosen.append(i)
-            if sum(totals[j] for j in chosen) * 6 >= sum(totals):
-                break
-        low, high = levels[min(chosen)], levels[max(chosen)]
-        share = sum(successes[j] for j in chosen) / sum(totals[j] for j in chosen)
-        parts.append((str(low) if low == high else f"{low}-{high}", share))
-    return parts
+    ks, successes, totals = zip(*groups, strict=True)
+    count = next(i for i in range(1, len(ks) + 1) if sum(totals[:i]) * 6 >= sum(totals))
+    low, high = sorted((ks[0], ks[count - 1]))
+    share = sum(successes[:count]) / sum(totals[:count])
+    return (str(low) if low == high else f"{low}-{high}"), share

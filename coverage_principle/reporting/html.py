@@ -6,52 +6,7 @@ import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
-
-_CSS = """
-:root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff;
-       max-width: 62rem; margin: 2.5rem auto; padding: 0 1.2rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin-bottom: .3rem; }
-h2 { font-size: 1.3rem; margin-top: 2.6rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid #e4e4e4; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
-th { background: #f5f6f8; font-weight: 600; }
-.scroll { overflow-x: auto; }
-figure { margin: 1.4rem 0; }
-figure img { max-width: 100%; height: auto; }
-figcaption { color: #333; max-width: 52rem; }
-pre { background: #f5f6f8; padding: .8rem 1rem; overflow-x: auto; font-size: .85rem; }
-.lead { color: #444; }
-table.sortable th { cursor: pointer; user-select: none; white-space: nowrap; }
-table.sortable th::after { content: " \\2195"; color: #aaa; }
-table.sortable th[aria-sort=ascending]::after { content: " \\2191"; color: #000; }
-table.sortable th[aria-sort=descending]::after { content: " \\2193"; color: #000; }
-"""
-
-# Sorts a table by the clicked column; a second click turns the order around.
-_SORTING = """
-for (const head of document.querySelectorAll("table.sortable th")) {
-  head.addEventListener("click", () => {
-    const body = head.closest("table").tBodies[0];
-    const column = [...head.parentNode.children].indexOf(head);
-    const down = head.getAttribute("aria-sort") === "ascending";
-    const key = (row) => row.children[column].textContent.trim();
-    const number = (text) => parseFloat(text.replace(/,/g, ""));
-    const compare = (a, b) => {
-      const [x, y] = [number(key(a)), number(key(b))];
-      if (Number.isNaN(x) && Number.isNaN(y)) return key(a).localeCompare(key(b));
-      if (Number.isNaN(x)) return 1;
-      if (Number.isNaN(y)) return -1;
-      return x - y;
-    };
-    const rows = [...body.rows].sort((a, b) => (down ? -compare(a, b) : compare(a, b)));
-    for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    body.append(...rows);
-  });
-}
-"""
+from string import Template
 
 
 def text(content: str) -> str:
@@ -81,16 +36,13 @@ def table(
     Numbers are sorted as numbers (``1,200``, ``0.5 (0.4 to 0.6)`` by what they begin with), the
     rest as text.
     """
-    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
+
+    def line(cells: Sequence[object], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{html.escape(str(c))}</{tag}>' for c in cells)}</tr>"
+
+    content = f"<thead>{line(header, 'th')}</thead><tbody>{''.join(line(r, 'td') for r in rows)}"
     kind = " class=sortable" if sortable else ""
-    return (
-        f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return f'<div class="scroll"><table{kind}>{content}</tbody></table></div>'
 
 
 def figure(png: Path, caption: Sequence[str]) -> str:
@@ -108,12 +60,12 @@ def figure(png: Path, caption: Sequence[str]) -> str:
 
 def page(title: str, lead: str, blocks: Sequence[str]) -> str:
     """The whole document; ``blocks`` are what the other functions of this module return."""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{_CSS}</style></head><body>"
-        f'<h1>{html.escape(title)}</h1><p class="lead">{html.escape(lead)}</p>\n'
-        + "\n".join(blocks)
-        + (f"\n<script>{_SORTING}</script>" if any("class=sortable" in b for b in blocks) else "")
-        + "\n</body></html>\n"
-    )
+    parts = {"title": html.escape(title), "lead": html.escape(lead), "style": _asset("page.css")}
+    parts |= {"blocks": "\n".join(blocks), "script": ""}
+    if "class=sortable" in parts["blocks"]:
+        parts["script"] = f"<script>\n{_asset('sorting.js')}</script>\n"
+    return Template(_asset("page.html")).substitute(parts)
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")

@@ -51,12 +51,12 @@ def mean_curve(axis, seeds: Mapping[str, Mapping], *groups: str, **style: object
 def with_interval(axis, x: Sequence[float], groups: Sequence[Sequence[float]], **style) -> None:
     """A line through the means of ``groups`` with 95 % intervals, where there are several seeds."""
     means = [rate_of(values) for values in groups]
-    middle = np.array([m.mean for m in means])
+    style |= {"markersize": 4}
     if all(m.low is not None for m in means):
         error = np.array([[m.mean - m.low, m.high - m.mean] for m in means]).T
-        axis.errorbar(x, middle, error, capsize=2, markersize=4, **style)
+        axis.errorbar(x, [m.mean for m in means], error, capsize=2, **style)
     else:
-        axis.plot(x, middle, markersize=4, **style)
+        axis.plot(x, [m.mean for m in means], **style)
 
 
 def bars_of_seeds(
@@ -69,7 +69,7 @@ def bars_of_seeds(
     """
     width = span / len(series)
     for number, (label, groups) in enumerate(series.items()):
-        colour = PALETTE[number % len(PALETTE)]
+        colour = look(number)["color"]
         axis.bar(0, 0, span, color=colour, label=label)  # for the legend, where there are no values
         places = np.arange(len(groups)) + width * (number - (len(series) - 1) / 2)
         for place, values in zip(places, groups, strict=True):
@@ -82,24 +82,16 @@ def bars_of_seeds(
 
 def tokens_axis(axis, sizes: Iterable[int], title: str, ylabel: str) -> None:
     """Logarithmic axes of an amount against |X|, with a tick at each size."""
-    axis.set(xscale="log", yscale="log")
+    axis.set(xscale="log", yscale="log", xlabel="tokens |X|", ylabel=ylabel, title=title)
     axis.xaxis.set_major_locator(FixedLocator(sorted(sizes)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(ScalarFormatter())
-    axis.set(xlabel="tokens |X|", ylabel=ylabel, title=title)
 
 
 def power_law(
-    axis,
-    number: int,
-    label: str,
-    points: Sequence[tuple[int, int]],
-    fit: Mapping | None,
-    *,
-    law: str = "",
-    **style: object,
+    axis, number: int, label: str, points: Sequence, fit: Mapping | None, *, law: str = "", **style
 ) -> None:
-    """Points of a series and the line fitted to them, whose exponent the legend names.
+    """Points ``(x, y)`` of a series and the line fitted to them, whose exponent the legend names.
 
     ``fit`` has the fields of ``statistics.PowerLaw``; ``law`` goes before the power in the legend.
     Without points nothing is drawn.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -80,21 +81,20 @@ def summary_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     """Header and rows: accuracy by type and by k-cutoff, peaks of IICG and of tracing."""
     runs = summary["sizes"].values()
     groups = [run["accuracy"] for run in runs]
-    by_k = [
-        {k: {"answer_accuracy": a, "n": n} for k, (a, n) in accuracy_by_k(one).items()}
-        for one in groups
-    ]
     types = sorted({group for one in groups for group in one if "/" not in group})
-    rows = [[f"accuracy, {kind}", *(_cell(one.get(kind)) for one in groups)] for kind in types]
-    for k in sorted(set().union(*by_k)):
-        rows.append([f"accuracy, k-cutoff {k}", *(_cell(one.get(k)) for one in by_k)])
+    ks = sorted(set().union(*map(accuracy_by_k, groups)))
+    shown = {kind: kind for kind in types} | {f"k-cutoff {k}": f"type_0/k_cutoff={k}" for k in ks}
+    rows = [
+        [f"accuracy, {name}", *(_cell(one.get(group)) for one in groups)]
+        for name, group in shown.items()
+    ]
     rows.append(["IICG peak, type_0", *map(_iicg_peak, runs)])
     rows.append(["tracing peak, type_0", *map(_tracing_peak, runs)])
-    return _header(summary), rows
+    return ["", *map(_title, summary["sizes"])], rows
 
 
-def _header(summary: Mapping) -> list[str]:
-    return ["", *(f"N = {int(size):,}" for size in summary["sizes"])]
+def _title(size: str) -> str:
+    return f"N = {int(size):,}"
 
 
 def _cell(group: Mapping | None) -> str:
@@ -109,15 +109,12 @@ def _iicg_peak(run: Mapping) -> str:
 def _tracing_peak(run: Mapping) -> str:
     """The strongest cell below the last layer."""
     tracing = run["tracing"]
-    cells = [
-        (c["published"]["both"]["rate"], c["layer"], c["slot"])
-        for c in _traced(tracing)["cells"]
-        if c["layer"] < tracing["num_layers"] and c["published"]["n"]
-    ]
-    if not cells:
+    below = [c for c in _traced(tracing)["cells"] if c["layer"] < tracing["num_layers"]]
+    cells = [c for c in below if c["published"]["n"]]
+    peak = max(cells, key=findings.moved, default=None)
+    if peak is None:
         return "-"
-    rate, layer, slot = max(cells, key=lambda cell: cell[0])
-    return f"{100 * rate:.0f} % (layer {layer}, {slot})"
+    return f"{100 * findings.moved(peak):.0f} % (layer {peak['layer']}, {peak['slot']})"
 
 
 def write_report(summary: Mapping, folder: Path) -> Path:
@@ -125,91 +122,44 @@ def write_report(summary: Mapping, folder: Path) -> Path:
     figures, shown = _draw(summary, folder / "figures"), _sentences(summary)
     settings = summary["settings"]
     sizes = " and ".join(f"{int(size):,}" for size in summary["sizes"])
-    lead = (
-        f"A 2-hop task of {settings['num_tokens']} tokens, b = f1(x1, x2) and t = f2(b, x3), with "
-        f"{sizes} training items; a GPT-2 of {settings['n_layer']} layers, "
-        f"{settings['n_head']} heads and {settings['n_embd']} dimensions trained from scratch on "
-        f"each for {settings['max_steps']:,} steps of {settings['train_batch_size']} "
-        f"(seed {settings['seed']}). Which unseen compositions does it answer, and how?"
-    )
+    words = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     blocks = [html.table(*summary_table(summary))]
     if settings["preset"] == "tiny":
-        blocks.append(
-            html.text("The tiny preset only checks that everything runs: expect no effect in it.")
-        )
+        blocks.append(html.text(words["tiny"]))
     blocks += [html.heading("Data"), html.table(*_data_table(summary))]
-    for name, (title, reading) in _SECTIONS.items():
-        blocks.append(html.heading(title))
-        *before, last = figures[name] or [None]
-        blocks += [html.figure(path, [_OVER_TRAINING]) for path in before]
-        blocks += [] if last is None else [html.figure(last, shown[name])]
-        blocks.append(html.text(reading))
-    blocks += [
-        html.heading("What was run"),
-        html.code(summary["commands"]),
-        html.table(["stage", "seconds"], [[k, f"{v:.1f}"] for k, v in summary["seconds"].items()]),
-    ]
+    for name, section in words["figures"].items():
+        blocks.append(html.heading(section["title"]))
+        blocks += [html.figure(path, [words["over_training"]]) for path in figures[name][:-1]]
+        blocks += [html.figure(path, shown[name]) for path in figures[name][-1:]]
+        blocks.append(html.text(section["reading"]))
+    seconds = [[stage, f"{taken:.1f}"] for stage, taken in summary["seconds"].items()]
+    blocks += [html.heading("What was run"), html.code(summary["commands"])]
+    blocks.append(html.table(["stage", "seconds"], seconds))
+    lead = words["lead"].format_map({**settings, "sizes": sizes})
     report = folder / "report.html"
     write_json(folder / "summary.json", summary)
     write_text(report, html.page("Coverage principle: quickstart", lead, blocks))
     return report
 
 
-_OVER_TRAINING = "The same models over training: a line for each k-cutoff with at least 20 items."
-
-#: The title of each figure's section, and how the figure is read.
-_SECTIONS = {
-    "k_sweep": (
-        "Coverage: how firmly the unseen compositions are covered",
-        "An item is covered at k if substitutions of fragments, each seen to act alike in at least "
-        "k shared contexts, link it to a training item. At the smallest k, chance agreement alone "
-        "can join fragments that differ, so coverage there says little; determine_coverage.py "
-        "prints at which k it does.",
-    ),
-    "types": (
-        "Accuracy over training, by type",
-        "type_0: every fact of the item is used in training, their combination is not. Other "
-        "types hold at least one fact that training never used. Dotted line: chance.",
-    ),
-    "k_cutoff": (
-        "Accuracy by k-cutoff",
-        "The k-cutoff of an item is the largest k at which it is covered; 0 is not at all. Bars "
-        "with 95 % Wilson intervals.",
-    ),
-    "clustering": (
-        "Cosine clustering of the residual stream by b (IICG)",
-        "IICG: mean cosine between states of items with the same b minus that between states of "
-        "items with different b, one item for each (x1, x2). The top row is the last layer after "
-        "the final layer norm, the row below it the state before.",
-    ),
-    "tracing": (
-        "Causal tracing of b",
-        "Share of samples whose answer becomes that of a run with another x2 (and so another b) "
-        "when one state is taken from that run. At the last layer only the last position can "
-        "matter, by construction.",
-    ),
-}
-
-
 def _data_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
-    columns = []
+    rows: dict[str, list[str]] = {}
     for run in summary["sizes"].values():
-        data = run["data"]
-        column = {
-            "training items": f"{data['counts']['train']:,}",
-            "trainable compositions": f"{data['compositions']['trainable']:,}",
-        }
+        data, counts = run["data"], run["data"]["counts"]
+        cells = {"training items": f"{counts['train']:,}"}
+        cells["trainable compositions"] = f"{data['compositions']['trainable']:,}"
         for one in data["primitives"]:
             used = f"{one['seen_in_train']:,} of {one['facts']:,}"
-            column[f"facts of {one['name']} used in training"] = used
-        tests = data["counts"]["test"].items()
-        columns.append(column | {f"test items, {kind}": f"{count:,}" for kind, count in tests})
-    return _header(summary), [[row, *(c[row] for c in columns)] for row in columns[0]]
+            cells[f"facts of {one['name']} used in training"] = used
+        cells |= {f"test items, {kind}": f"{count:,}" for kind, count in counts["test"].items()}
+        for name, cell in cells.items():
+            rows.setdefault(name, [name]).append(cell)
+    return ["", *map(_title, summary["sizes"])], list(rows.values())
 
 
 def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
     """The figures' PNG files by section."""
-    runs = {f"N = {int(size):,}": run for size, run in summary["sizes"].items()}
+    runs = {_title(size): run for size, run in summary["sizes"].items()}
     histories = {title: run["history"] for title, run in runs.items()}
     cells = {
         f"{title}, {about}": split_cells(run["clustering"], split)

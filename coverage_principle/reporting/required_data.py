@@ -29,25 +29,17 @@ def summarise(found: RequiredData) -> dict:
             reached = [amount for amount in amounts.values() if amount is not None]
             points += [(size, amount) for amount in reached]
             whole = len(reached) == len(amounts)
-            required[str(size)][str(k)] = {
-                "by_seed": amounts,
-                "mean": statistics.mean(reached) if whole else None,
-                "sd": statistics.stdev(reached) if whole and len(reached) > 1 else None,
-            }
+            mean = statistics.mean(reached) if whole else None
+            sd = statistics.stdev(reached) if whole and len(reached) > 1 else None
+            required[str(size)][str(k)] = {"by_seed": amounts, "mean": mean, "sd": sd}
         if fit := power_law_through(points):
             fits[str(k)] = fit
     # The theorem is about the 2-hop task; for others there is no such value to compare with.
     limits = {str(k): asymptotic_exponent(k) for k in settings.k} if task == "twohop" else {}
+    names = ("share", "tolerance", "default_seen_ratio", "function_family")
     return {
-        "task": task,
-        "value": found.value,
-        "share": settings.share,
-        "tolerance": settings.tolerance,
-        "default_seen_ratio": settings.default_seen_ratio,
-        "function_family": settings.function_family,
-        "k": list(settings.k),
-        "required": required,
-        "fits": fits,
+        **{"task": task, "value": found.value, **{name: getattr(settings, name) for name in names}},
+        **{"k": list(settings.k), "required": required, "fits": fits},
         "asymptotic_exponents": limits,
     }
 
@@ -61,12 +53,8 @@ def draw_required(summary: dict, stem: Path) -> list[Path]:
     else:
         figure, axis = new_figure(5.0, 3.8)
     for number, k in enumerate(map(str, summary["k"])):
-        points = [
-            (int(size), amount)
-            for size, by_k in summary["required"].items()
-            for amount in by_k[k]["by_seed"].values()
-            if amount is not None
-        ]
+        found = {int(size): by_k[k]["by_seed"] for size, by_k in summary["required"].items()}
+        points = [(size, n) for size, by_seed in found.items() for n in by_seed.values() if n]
         style = {"markersize": 4, "alpha": 0.7, "law": r"N \propto "}
         power_law(axis, number, f"k = {k}", points, fits.get(k), **style)
     title = f"{summary['task']}: N that covers {summary['share']:.0%} of unseen items"
@@ -87,8 +75,5 @@ def _draw_exponents(axis, fits: dict, limits: dict) -> None:
         style = {"color": PALETTE[1], "markersize": 16, "markeredgewidth": 2}
         label = r"limit, $2.5 - 0.5 / k$"
         axis.plot(ks, [limits[str(k)] for k in ks], "_", label=label, **style)
-    axis.set_xticks(ks)
-    axis.set_xlim(ks[0] - 0.5, ks[-1] + 0.5)
-    axis.set_xlabel("k")
-    axis.set_ylabel("exponent of |X|")
+    axis.set(xticks=ks, xlim=(ks[0] - 0.5, ks[-1] + 0.5), xlabel="k", ylabel="exponent of |X|")
     axis.legend(fontsize=8, loc="lower right")

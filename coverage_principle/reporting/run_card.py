@@ -15,6 +15,8 @@ from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.settings import fields_of
 
+_CARD = Path(__file__).with_suffix(".txt")
+
 
 def write_run_card(run: Path, ended: str, num_tokens: int) -> list[Path]:
     """Write ``README.md``, ``curves.png`` and, with k-cutoffs, ``k_cutoff_curves.png`` into a run.
@@ -35,33 +37,22 @@ def write_run_card(run: Path, ended: str, num_tokens: int) -> list[Path]:
 
 
 def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> str:
-    dataset, versions = config.get("dataset", {}), config["versions"]
-    shown = [name for name, (_, s) in fields_of(Seq2SeqArgs).items() if s.on_card]
+    args, count = config["args"], config["processes"]
+    shown = [n for n, (_, s) in fields_of(Seq2SeqArgs).items() if s.on_card and n in args]
     names = [n for n in next(iter(last["eval"].values())) if n != "n"]
-    lines = [
-        f"# {dataset.get('name', 'A run')}",
-        "",
-        f"{config['parameters']:,} parameters, {last['step']:,} steps ({last['epoch']:g} epochs); "
-        f"{ended}. On {config['device']}, {config['processes']} process"
-        f"{'es' if config['processes'] > 1 else ''}; "
-        + ", ".join(f"{package} {version}" for package, version in versions.items())
-        + ".",
-        "",
-        f"| group | n | {' | '.join(names)} |",
-        "|---" * (len(names) + 2) + "|",
-        *(
-            f"| {group} | {scores['n']:,} | {' | '.join(f'{scores[n]:.4f}' for n in names)} |"
-            for group, scores in last["eval"].items()
-        ),
-        "",
-        "| setting | value |",
-        "|---|---|",
-        *(f"| {key} | {config['args'][key]} |" for key in shown if key in config["args"]),
-        "",
-        *(f"![{figure.stem.replace('_', ' ')}]({figure.name})" for figure in figures),
-        "",
-        "Load with `GPT2LMHeadModel.from_pretrained` and `AutoTokenizer.from_pretrained` from",
-        "`final_checkpoint/`; every event of the run is in `metrics.jsonl`, the data set's hashes",
-        "in `run_config.json`.",
-    ]
-    return "\n".join(lines) + "\n"
+    scores = [f"| {' | '.join(['group', 'n', *names])} |", "|---" * (len(names) + 2) + "|"]
+    for group, found in last["eval"].items():
+        scores.append(
+            f"| {group} | {found['n']:,} | {' | '.join(f'{found[n]:.4f}' for n in names)} |"
+        )
+    steps = f"{last['step']:,} steps ({last['epoch']:g} epochs)"
+    return _CARD.read_text(encoding="utf-8").format(
+        name=config.get("dataset", {}).get("name", "A run"),
+        size=f"{config['parameters']:,} parameters, {steps}",
+        ended=ended,
+        place=f"{config['device']}, {count} process{'es' if count > 1 else ''}",
+        versions=", ".join(f"{package} {v}" for package, v in config["versions"].items()),
+        scores="\n".join(scores),
+        settings="\n".join(f"| {name} | {args[name]} |" for name in shown),
+        figures="\n".join(f"![{f.stem.replace('_', ' ')}]({f.name})" for f in figures),
+    )

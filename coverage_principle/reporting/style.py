@@ -10,22 +10,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 #: Okabe and Ito's palette (safe for the common colour-vision deficiencies), black last.
-PALETTE = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#F0E442",
-    "#000000",
-)
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 
 #: Markers of series, in the order of their colours.
 MARKERS = "osD^vP*X"
 
-#: Sequential map for quantities from zero up, diverging map for signed ones.
-SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
+#: Colour map for quantities from zero up.
+SEQUENTIAL = "viridis"
 
 _STYLE = {
     "font.size": 10,
@@ -51,16 +42,13 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **g
 
 def save_figure(figure: Figure, path: str | Path, *, formats: tuple[str, ...] = ("png", "pdf")):
     """Write ``path`` (its suffix is replaced) in each format; returns the paths written."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = []
+    written = [Path(path).with_suffix(f".{kind}") for kind in formats]
+    written[0].parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(_STYLE):
-        for kind in formats:
-            target = path.with_suffix(f".{kind}")
+        for target in written:
             # Without a creation date, the same numbers give the same file.
-            metadata = {"CreationDate": None} if kind == "pdf" else None
+            metadata = {"CreationDate": None} if target.suffix == ".pdf" else None
             figure.savefig(target, dpi=160, metadata=metadata)
-            written.append(target)
     return written
 
 

@@ -10,22 +10,18 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
+from coverage_principle.reporting.plots import BESIDE, label_only, shades
 from coverage_principle.reporting.statistics import wilson_interval
-from coverage_principle.reporting.style import PALETTE, SEQUENTIAL, new_figure, save_figure
+from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 
 _K_GROUP = re.compile(r"type_0/k_cutoff=(\d+)$")
 
 
 def accuracy_by_k(groups: Mapping[str, Mapping]) -> dict[int, tuple[float, int]]:
     """``{k-cutoff: (answer accuracy, number of items)}`` of one evaluation, k ascending."""
-    found = {
-        int(match[1]): (values["answer_accuracy"], values["n"])
-        for group, values in groups.items()
-        if (match := _K_GROUP.match(group))
-    }
-    return dict(sorted(found.items()))
+    matches = {group: match for group in groups if (match := _K_GROUP.match(group))}
+    found = {int(m[1]): groups[group] for group, m in matches.items()}
+    return {k: (scores["answer_accuracy"], scores["n"]) for k, scores in sorted(found.items())}
 
 
 def accuracy_figures(
@@ -53,14 +49,11 @@ def type_curves(
     figure, axes = _panels(runs, "answer accuracy", chance)
     for axis, history in zip(axes, runs.values(), strict=True):
         for colour, label in zip(PALETTE, types, strict=False):
-            points = [
-                (event["step"], event["eval"][label]["answer_accuracy"])
-                for event in history
-                if label in event["eval"]
-            ]
-            if points:
-                axis.plot(*zip(*points, strict=True), color=colour, label=label)
-    axes[-1].legend(**_BESIDE)
+            events = [event for event in history if label in event["eval"]]
+            accuracy = [event["eval"][label]["answer_accuracy"] for event in events]
+            if events:
+                axis.plot([e["step"] for e in events], accuracy, color=colour, label=label)
+    axes[-1].legend(**BESIDE, frameon=False)
     return save_figure(figure, path)
 
 
@@ -76,8 +69,7 @@ def k_cutoff_curves(
         for title, history in runs.items()
     }
     present = sorted(set().union(*shown.values()))
-    shades = matplotlib.colormaps[SEQUENTIAL]
-    colours = {k: shades(0.92 * i / max(1, len(present) - 1)) for i, k in enumerate(present)}
+    colours = dict(zip(present, shades(len(present)), strict=True))
     figure, axes = _panels(runs, "answer accuracy, type_0", chance)
     for axis, (title, history) in zip(axes, runs.items(), strict=True):
         steps = [event["step"] for event in history]
@@ -85,8 +77,8 @@ def k_cutoff_curves(
             values = [accuracy_by_k(event["eval"]).get(k, (0, 0))[0] for event in history]
             axis.plot(steps, values, color=colours[k])
     for k in present:  # one legend for all panels
-        axes[-1].plot([], [], color=colours[k], label=f"k-cutoff {k}")
-    axes[-1].legend(**_BESIDE)
+        label_only(axes[-1], f"k-cutoff {k}", color=colours[k])
+    axes[-1].legend(**BESIDE, frameon=False)
     return save_figure(figure, path)
 
 
@@ -111,18 +103,11 @@ def k_cutoff_bars(
     return save_figure(figure, path)
 
 
-#: A legend at the right of the last panel.
-_BESIDE = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "frameon": False}
-
-
 def _panels(titles: Collection[str], label: str, chance: float):
     """A figure and its axes from left to right, a panel of accuracy for each title."""
     figure, axes = new_figure(4.2 * len(titles), 3.2, 1, len(titles), sharey=True, squeeze=False)
     axes[0][0].set_ylabel(label)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.axhline(chance, color="grey", linewidth=1, linestyle=":", zorder=2.5)
-        axis.set_title(title)
-        axis.set_xlabel("step")
-        axis.set_ylim(0, 1.12)
-        axis.set_yticks([0, 0.25, 0.5, 0.75, 1])
+        axis.set(title=title, xlabel="step", ylim=(0, 1.12), yticks=[0, 0.25, 0.5, 0.75, 1])
     return figure, axes[0]
