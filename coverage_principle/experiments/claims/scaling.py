@@ -241,7 +241,7 @@ def ratios(numbers: Mapping, name: str, other: str) -> list[float]:
     of, to = (numbers["series"][one]["at"] for one in (name, other))
     pairs = [
         (search["required"], to[size][seed]["required"])
-        for size in of.keys() & to
+        for size in [size for size in of if size in to]
         for seed, search in of[size].items()
     ]
     return [n / m for n, m in pairs if n and m]
