@@ -27,11 +27,12 @@ PRESETS = {
 
 def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__, prog="quickstart.sh")
-    add = parser.add_argument
-    about = "small: shows the effects; tiny: only that everything runs (default: small)"
-    add("--preset", choices=sorted(PRESETS), default="small", help=about)
+    add, which = parser.add_argument, {"choices": sorted(PRESETS), "default": "small"}
+    which["help"] = "small: shows the effects; tiny: only that everything runs (default: small)"
+    add("--preset", **which)
     add("--seed", type=int, default=42, help="of data, initial weights and order (default: 42)")
-    add("--output_dir", help="for all results (default: results/quickstart in the repository)")
+    where = "where everything goes (default: results/quickstart in the repository)"
+    add("--output_dir", help=where)
     return parser
 
 

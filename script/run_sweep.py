@@ -19,8 +19,8 @@ from coverage_principle.cli import command_parser, run, table
 def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__)
     parser.add_argument("spec", metavar="SPEC.json", help="base settings and a grid")
-    default = "the sweep's folder (default: results/sweeps/NAME in the repository)"
-    parser.add_argument("--output_dir", help=default)
+    where = "the sweep's folder (default: results/sweeps/NAME in the repository)"
+    parser.add_argument("--output_dir", help=where)
     launcher_flags(parser, ("local", "slurm", "print"))
     return parser
 
@@ -40,8 +40,7 @@ def main(arguments: argparse.Namespace) -> None:
         futures = sweep.submit_all(spec.runs)
         watch(sweep, lambda: wait(futures))
     file = sweep.ledger.write_table()
-    records = [sweep.ledger.records.get(run.id) for run in spec.runs]
-    print(f"\n{table(*result_table(spec.runs, records))}\n")
+    print(f"\n{table(*result_table(spec.runs, sweep.ledger.records))}\n")
     print(f"results: {relative_to_root(file)}, {relative_to_root(file.with_suffix('.jsonl'))}")
     report_trouble(sweep, spec.runs, futures)
 
@@ -63,12 +62,11 @@ def result_table(runs, records) -> tuple[list[str], list[list[str]]]:
     """A row a run: how it ended, and accuracy by type."""
     from coverage_principle.experiments.report import accuracy_rows
 
-    records = [record or {"status": "open"} for record in records]
-    header, rows = accuracy_rows(records)
-    return ["run", "status", *header], [
-        [f"{one.id}  {one.label}", record["status"], *row]
-        for one, record, row in zip(runs, records, rows, strict=True)
-    ]
+    found = [records.get(one.id, {"status": "open"}) for one in runs]
+    header, rows = accuracy_rows(found)
+    for one, record, row in zip(runs, found, rows, strict=True):
+        row[:0] = f"{one.id}  {one.label}", record["status"]
+    return ["run", "status", *header], rows
 
 
 if __name__ == "__main__":

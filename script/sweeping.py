@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import queue
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,13 +41,9 @@ def sweeping(
     """
     from coverage_principle.experiments import Sweep, make_launcher
 
-    def interrupt(*_) -> None:
-        raise KeyboardInterrupt
-
-    given = isinstance(arguments, LauncherSettings)
-    settings = arguments if given else settings_from(LauncherSettings, arguments)
+    settings = settings_from(LauncherSettings, arguments)
     launcher = make_launcher(settings, root, report)
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield Sweep(root, launcher, retry_failed=settings.retry_failed)
     except BaseException:
@@ -61,27 +58,23 @@ def sweeping(
 
 def report_trouble(sweep, runs: Sequence, futures: Sequence[Future]) -> None:
     """Name what failed or was interrupted, and leave with status 1 if anything did."""
-    troubled = 0
+    trouble = []
     for one, future in zip(runs, futures, strict=True):
-        error = future.exception()
-        if error is not None:
-            print(f"interrupted: {one.id}  {one.label}: {error}", file=sys.stderr)
+        if (error := future.exception()) is not None:
+            trouble.append(f"interrupted: {one.id}  {one.label}: {error}")
         elif (record := future.result())["status"] == "failed":
-            where = f"{one.id}  {one.label}, at {record['stage']}"
-            log = sweep.log(one, record["stage"])
-            print(f"failed: {where}: {record['error']} (log: {log})", file=sys.stderr)
-        else:
-            continue
-        troubled += 1
-    if troubled:
+            words = f"{record['error']} (log: {sweep.log(one, record['stage'])})"
+            trouble.append(f"failed: {one.id}  {one.label}, at {record['stage']}: {words}")
+    if trouble:
+        print(*trouble, sep="\n", file=sys.stderr)
         retry = "" if sweep.retry_failed else " to go on, with --retry_failed for those that failed"
-        sys.exit(f"{troubled:,} of {len(runs):,} runs are not done; run the command again{retry}")
+        sys.exit(
+            f"{len(trouble):,} of {len(runs):,} runs are not done; run the command again{retry}"
+        )
 
 
 def interruptions() -> tuple[type[Exception], ...]:
     """For ``cli.run``: a run that was stopped from outside is said in a sentence."""
-    from concurrent.futures import CancelledError
-
     from coverage_principle.experiments import Interrupted
 
     return (Interrupted, CancelledError)
@@ -90,10 +83,10 @@ def interruptions() -> tuple[type[Exception], ...]:
 def watch(sweep, work: Callable[[], object], news: queue.SimpleQueue | None = None) -> object:
     """Do ``work`` beside a table of the runs, and return what it returns.
 
-    The table is redrawn on a terminal; elsewhere there is a line now and then. Lines that are put
-    into ``news`` are printed as they come.
+    Lines that are put into ``news`` are printed as they come.
     """
     outcome: Future = Future()
+    news = news or queue.SimpleQueue()
 
     def carry_out() -> None:
         try:
@@ -103,40 +96,28 @@ def watch(sweep, work: Callable[[], object], news: queue.SimpleQueue | None = No
 
     # A daemon: after Ctrl-C nobody waits for work that waits for runs.
     threading.Thread(target=carry_out, daemon=True).start()
-    started = time.monotonic()
-    screen = Screen() if sys.stderr.isatty() else None
-    last, ended = 0.0, False
+    started, screen, ended = time.monotonic(), Screen(), False
     while not ended:
         ended = outcome.done()  # before the news is read, so that none is missed
-        if screen and news is not None and not news.empty():
+        if not news.empty():
             screen.draw([])
-        while news is not None and not news.empty():
+        while not news.empty():
             print(news.get(), flush=True)
-        if ended:
-            break
-        if screen:
-            screen.draw(table_lines(sweep, started))
-        elif time.monotonic() - last > _LINE_S:
-            last = time.monotonic()
-            print(" | ".join(table_lines(sweep, started)), file=sys.stderr, flush=True)
-        time.sleep(0.5)
-    if screen:
-        screen.draw([])
+        screen.draw([] if ended else table_lines(sweep, started))
+        wait([outcome], 0.5)
     print(table_lines(sweep, started)[0], file=sys.stderr, flush=True)
     return outcome.result()
 
 
 def table_lines(sweep, started: float) -> list[str]:
     """One line for the sweep, one for each run under way."""
-    now = time.monotonic()
-    tally = sweep.tally()
+    now, tally = time.monotonic(), sweep.tally()
     parts = [f"{count:,} {name}" for name, count in tally.items() if count or name == "done"]
     lines = [f"{', '.join(parts)}; {duration(now - started)}"]
-    for progress, training in sweep.progress():
-        shown = progress.stage.startswith(("train", "job "))  # a job may be at any stage
-        words = progress.stage + (f" {training}" if training and shown else "")
-        run, since = progress.run, duration(now - progress.started)
-        lines.append(f"  {run.id}  {run.label}: {words} ({since})")
+    for at, training in sweep.progress():
+        shown = training and at.stage.startswith(("train", "job "))  # a job may be at any stage
+        words = f"{at.stage} {training}" if shown else at.stage
+        lines.append(f"  {at.run.id}  {at.run.label}: {words} ({duration(now - at.started)})")
     return lines
 
 
@@ -148,14 +129,17 @@ def duration(seconds: float) -> str:
 
 
 class Screen:
-    """Lines at the bottom of a terminal, drawn over each other."""
+    """Lines at the bottom of a terminal, drawn over each other; elsewhere, one now and then."""
 
     def __init__(self) -> None:
-        self._height = 0
+        self._height, self._last = 0, 0.0
 
     def draw(self, lines: list[str]) -> None:
-        import shutil
-
+        if not sys.stderr.isatty():
+            if lines and time.monotonic() - self._last > _LINE_S:
+                self._last = time.monotonic()
+                print(" | ".join(lines), file=sys.stderr, flush=True)
+            return
         size = shutil.get_terminal_size()
         shown = [line[: size.columns - 1] for line in lines[: max(1, size.lines - 2)]]
         back = f"\x1b[{self._height}F" if self._height else ""

@@ -64,6 +64,11 @@ class Workplace:
     def shared_folder(self, run: RunSettings) -> Path:
         return self.root / "worlds" / run.shared_id
 
+    def record(self, run: RunSettings) -> dict | None:
+        """What came of a run that has ended."""
+        file = self.run_folder(run) / RESULT
+        return read_json(file) if file.exists() else None
+
     @contextmanager
     def alone_in(self, folder: Path) -> Iterator[None]:
         """Wait until no other run, of this process or any other, works in ``folder``.
@@ -108,8 +113,8 @@ def execute(run: RunSettings, place: Workplace, report: Report | None = None) ->
                 record |= stage.result(shared if stage.shared else folder)
         except StageFailed as failure:
             record |= {"status": "failed", "stage": failure.stage, "error": str(failure)}
-        record["seconds"] = {**noted(shared), **noted(folder)}
-        record["ended"] = datetime.now(UTC).isoformat(timespec="milliseconds")
+        ended = datetime.now(UTC).isoformat(timespec="milliseconds")
+        record |= {"seconds": noted(shared) | noted(folder), "ended": ended}
         record["settings"] = run.as_dict()
         write_json(folder / RESULT, record)
     return record

@@ -1,7 +1,7 @@
 """Who carries runs out: processes on this machine (``slurm.py`` has the jobs of a cluster).
 
-A launcher has ``submit(run) -> Future`` of the run's record, ``running()`` with the runs in
-progress, and ``close()``. ``Interrupted`` in a future means that the run can be gone on with.
+A launcher has ``submit_all(runs)`` (a ``Future`` of each run's record), ``running()`` with the runs
+in progress, and ``close()``. ``Interrupted`` in a future means that the run can be gone on with.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class LocalLauncher:
         self._running: dict[str, Progress] = {}
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="run")
 
-    def submit(self, run: RunSettings) -> Future:
-        """Queue a run."""
-        return self._pool.submit(self._carry_out, run)
+    def submit_all(self, runs: Sequence[RunSettings]) -> list[Future]:
+        """Queue the runs."""
+        return [self._pool.submit(self._carry_out, run) for run in runs]
 
     def running(self) -> list[Progress]:
         """The runs in progress, the longest first."""
@@ -79,9 +79,7 @@ class LocalLauncher:
         with self._guard:
             gpu = self._free.pop(0)
             self._running[run.id] = progress
-        place = self._place
-        if gpu is not None:
-            place = replace(place, environment={"CUDA_VISIBLE_DEVICES": gpu})
+        seen = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
 
         def report(command: StageCommand, done: bool) -> None:
             if not done:
@@ -89,7 +87,7 @@ class LocalLauncher:
             self._report(run, command, done)
 
         try:
-            return execute(run, place, report)
+            return execute(run, replace(self._place, environment=seen), report)
         finally:
             with self._guard:
                 self._free.append(gpu)

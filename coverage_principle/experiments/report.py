@@ -36,9 +36,8 @@ def make_report(folder: Path) -> Path:
             neither = f"neither a sweep (no {LEDGER}) nor a training run (no run_config.json)"
             raise InputError(f"{folder} is {neither}")
         page = _run_page(folder, model)
-    target = folder / PAGE
-    write_text(target, page)
-    return target
+    write_text(folder / PAGE, page)
+    return folder / PAGE
 
 
 _CAPTIONS = (
@@ -62,26 +61,25 @@ def _run_page(folder: Path, model: RunFolder) -> str:
         [group, *(f"{v:,}" if n == "n" else f"{v:.4f}" for n, v in scores.items())]
         for group, scores in last.items()
     ]
-    blocks = [html.heading("Last evaluation"), html.table(["group", *names], rows, sortable=True)]
-    blocks.append(html.heading("Over training"))
-    blocks += [html.figure(path, [caption]) for path, caption in shown]
     evaluations = []
     for event in history:
         scores = (f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"])
         loss = event["train_loss"]
         evaluations.append([f"{event['step']:,}", "-" if loss is None else f"{loss:.4f}", *scores])
-    blocks += [
+    blocks = [
+        html.heading("Last evaluation"),
+        html.table(["group", *names], rows, sortable=True),
+        html.heading("Over training"),
+        *(html.figure(path, [caption]) for path, caption in shown),
         html.heading("Evaluations"),
         html.table(["step", "training loss", *types], evaluations, sortable=True),
         html.heading("Settings and environment"),
         html.table(["setting", "value"], list(_words(config).items())),
     ]
     for log in sorted((folder / "logs").glob("*.log")):
-        first = log.read_text(encoding="utf-8", errors="replace").splitlines()[:1]
-        blocks.append(html.code(first))
-    size = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
-    lead = f"{size}, on {config['device']}."
-    return html.page(f"Training run: {name}", lead, blocks)
+        blocks.append(html.code(log.read_text("utf-8", errors="replace").splitlines()[:1]))
+    lead = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
+    return html.page(f"Training run: {name}", f"{lead}, on {config['device']}.", blocks)
 
 
 def _words(content: Mapping) -> dict[str, str]:
@@ -94,11 +92,9 @@ def _sweep_page(folder: Path) -> str:
     if not records:
         raise InputError(f"{folder / LEDGER} holds no finished run yet")
     done = [record for record in records if record["status"] == "done"]
-    blocks: list[str] = []
-    claims = [name for name in CLAIMS if (folder / name / "numbers.json").exists()]
-    for name in claims:
-        blocks += _claim_blocks(read_json(folder / name / "numbers.json"), folder / name)
-    blocks += [
+    claims = [folder / name for name in CLAIMS if (folder / name / "numbers.json").exists()]
+    blocks = [
+        *(block for claim in claims for block in _claim_blocks(claim)),
         html.heading("Runs"),
         html.text("A click on a column's head sorts by it."),
         html.table(*_run_rows(records), sortable=True),
@@ -120,10 +116,11 @@ def _sweep_page(folder: Path) -> str:
     return html.page(title, lead, blocks)
 
 
-def _claim_blocks(claim: Mapping, folder: Path) -> list[str]:
+def _claim_blocks(folder: Path) -> list[str]:
+    claim = read_json(folder / "numbers.json")
     blocks = [html.heading(claim["title"]), html.text(f"Published: {claim['published']}")]
     blocks += [html.text(f"Here (scale {claim['scale']}):"), html.bullets(claim["findings"])]
-    blocks += [html.figure(folder / "figure.png", [claim["title"]])]
+    blocks.append(html.figure(folder / "figure.png", [claim["title"]]))
     for table in CLAIMS[claim["claim"]].tables(claim["numbers"]):
         blocks += [html.text(table.title), html.table(table.header, table.rows, sortable=True)]
     effort = f"{claim['runs']:,} runs, {claim['compute_seconds'] / 60:,.0f} minutes of computing"
@@ -145,19 +142,17 @@ def accuracy_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]
 def _run_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:
     header, rows = accuracy_rows(records)
     for record, row in zip(records, rows, strict=True):
-        seconds = f"{sum(record['seconds'].values()):.0f}"
-        named = record["label"] or record["run"]
-        row[:1] = named, record["run"], record["status"], row[0], seconds
+        row[1:1] = [f"{sum(record['seconds'].values()):.0f}"]
+        row[:0] = record["label"] or record["run"], record["run"], record["status"]
     return ["run", "id", "status", header[0], "seconds", *header[1:]], rows
 
 
 def _settings(records: Sequence[Mapping]) -> tuple[list[list[str]], list[str]]:
     """Rows of the settings that all runs share, and the names of those that differ."""
     flat = [_words(record["settings"]) for record in records]
-    names = list(dict.fromkeys(name for one in flat for name in one))
-    same = [[n, flat[0][n]] for n in names if len({one.get(n) for one in flat}) == 1]
-    shared = {name for name, _ in same}
-    return same, [name for name in names if name not in shared]
+    values = {name: {one.get(name) for one in flat} for every in flat for name in every}
+    same = [[name, *found] for name, found in values.items() if len(found) == 1]
+    return same, [name for name, found in values.items() if len(found) > 1]
 
 
 def quickstart_report(sweep: Sweep, runs: Sequence[RunSettings], preset: str) -> tuple[dict, Path]:
@@ -167,15 +162,13 @@ def quickstart_report(sweep: Sweep, runs: Sequence[RunSettings], preset: str) ->
     """
     files, k_sweeps, commands, seconds = {}, {}, [], {}
     for run in runs:
-        size = run.data["max_train_data_num"]
+        size, record = run.data["max_train_data_num"], sweep.run(run)
         outputs = {name: sweep.outputs(run, name)[0] for name in ("cluster", "trace")}
         model, metadata = sweep.folder(run) / "model", sweep.dataset(run) / "metadata.json"
         files[size] = {"metadata": metadata, "model": model, **outputs}
         commands += [command.shown() for command in sweep.commands(run)]
-        record = sweep.run(run)
         k_sweeps[size] = record["k_sweep"]
         seconds |= {f"{name} {size}": taken for name, taken in record["seconds"].items()}
-    first = runs[0]
-    settings = {"preset": preset, **first.data, **first.train, "sizes": list(files)}
+    settings = {"preset": preset, **runs[0].data, **runs[0].train, "sizes": list(files)}
     summary = collect(files, k_sweeps, settings=settings, commands=commands, seconds=seconds)
     return summary, write_report(summary, sweep.root)

@@ -32,9 +32,7 @@ class LauncherSettings(Settings):
     """How the runs of a sweep are carried out."""
 
     launcher: str = setting(
-        "local",
-        "local: processes here; slurm: jobs of a cluster",
-        choices=("local", "slurm", "print"),
+        "local", "local: processes; slurm: jobs of a cluster", choices=("local", "slurm", "print")
     )
     jobs: int | None = setting(
         None, "runs at a time (default, local: one a GPU or core; slurm: 16)", at_least=1
@@ -99,19 +97,18 @@ class RunSettings:
         if task not in generators:
             raise InputError(f"task {task!r} is not one of {', '.join(generators)}")
         sections = {name: settings.get(name) for name in SECTIONS}
-        for name in ("data", "analyse"):
-            sections[name] = sections[name] or {}
+        sections |= {name: sections[name] or {} for name in ("data", "analyse")}
         if not isinstance(sections["analyse"], Mapping):
             raise InputError("analyse must be an object of commands, such as {'cluster': {}}")
         for name in sections["analyse"]:
             if name not in analyses():
                 raise InputError(f"analyse holds {name!r}; known are {', '.join(analyses())}")
         for stage in STAGES.values():
-            _check_flags(stage, _section(sections, stage))
+            if (wanted := _section(sections, stage)) is not None:
+                _check_flags(stage, wanted)
         if sections["train"] is None and (sections["analyse"] or sections["evaluate"] is not None):
             raise InputError("evaluate and analyse need a model: give a train section")
-        seed = settings.get("seed")
-        if seed is not None:
+        if (seed := settings.get("seed")) is not None:
             sections["data"] = {"seed": seed, **sections["data"]}
         if sections["train"] is not None:
             seed = sections["data"].get("seed", 42) if seed is None else seed
@@ -225,8 +222,6 @@ def _section(sections: Mapping[str, object], stage: Stage) -> object:
 
 def _check_flags(stage: Stage, wanted: object) -> None:
     where = stage.name if stage.section == "analyse" else stage.section
-    if wanted is None:
-        return
     if not isinstance(wanted, Mapping):
         raise InputError(f"{where} must be an object of flags, such as {{'n_layer': 2}}")
     if taken := sorted(set(wanted) & stage.taken):

@@ -23,13 +23,7 @@ from pathlib import Path
 from coverage_principle.data import read_json, write_json
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.commands import stop_command
-from coverage_principle.experiments.execution import (
-    RESULT,
-    Interrupted,
-    Progress,
-    Workplace,
-    execute,
-)
+from coverage_principle.experiments.execution import Interrupted, Progress, Workplace, execute
 from coverage_principle.experiments.settings import RunSettings
 
 #: How often the scheduler is asked; results are seen at once, as files.
@@ -40,7 +34,7 @@ _ARRAY = 1000
 _TURNS = 1000
 #: How long a job that was asked to end waits for it: SLURM requeues what it ended itself.
 _END_S = 1800.0
-_LISTS = ("slurm_setup", "slurm_teardown", "slurm_srun_args")
+_LISTS = {"slurm_setup", "slurm_teardown", "slurm_srun_args"}
 
 
 class SlurmLauncher:
@@ -60,16 +54,12 @@ class SlurmLauncher:
         try:
             import submitit
         except ModuleNotFoundError as error:
-            raise InputError(
-                "`launcher` slurm needs submitit: pip install -e '.[slurm]', or pip install "
-                "submitit"
-            ) from error
+            how = "pip install -e '.[slurm]', or pip install submitit"
+            raise InputError(f"`launcher` slurm needs submitit: {how}") from error
         missing = [name for name in ("sbatch", "srun", "squeue") if shutil.which(name) is None]
         if cluster == "slurm" and missing:
-            raise InputError(
-                f"`launcher` slurm needs SLURM's {', '.join(missing)}; `cluster` local runs the "
-                "jobs as processes on this machine"
-            )
+            instead = "`cluster` local runs the jobs as processes on this machine"
+            raise InputError(f"`launcher` slurm needs SLURM's {', '.join(missing)}; {instead}")
         self._root = Path(root).resolve()
         self._folder, self._known = self._root / "jobs" / "%j", self._root / "jobs" / "runs.json"
         self._local = cluster == "local"
@@ -87,12 +77,8 @@ class SlurmLauncher:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
-    def submit(self, run: RunSettings) -> Future:
-        """One run as a job of its own."""
-        return self.submit_all([run])[0]
-
     def submit_all(self, runs: Sequence[RunSettings]) -> list[Future]:
-        """Several runs as one job array; those that have a job already keep it."""
+        """The runs as one job array; those that have a job already keep it."""
         jobs = self._found_again(runs)
         fresh = [run for run in runs if run.id not in jobs]
         for first in range(0, len(fresh), _ARRAY):
@@ -124,9 +110,8 @@ class SlurmLauncher:
         if not self._local:
             subprocess.run(["scancel", *(job.job_id for job in jobs)], check=False)
             return
-        for job in jobs:
-            if not job.done():
-                os.kill(int(job.job_id), signal.SIGTERM)  # submitit's SIGINT shows a traceback
+        for job in (job for job in jobs if not job.done()):
+            os.kill(int(job.job_id), signal.SIGTERM)  # submitit's SIGINT shows a traceback
         while not all(job.done() for job in jobs):
             time.sleep(0.1)
 
@@ -134,9 +119,8 @@ class SlurmLauncher:
         """Options for submitit, with what holds unless they say otherwise."""
         chosen = {"name": self._root.name, "timeout_min": 7 * 24 * 60 if self._local else 60}
         chosen |= {name: _value(given) for name, given in options.items()}
-        for name in _LISTS:
-            if isinstance(chosen.get(name), str):
-                chosen[name] = [chosen[name]]
+        for name in _LISTS & set(chosen):
+            chosen[name] = [chosen[name]] if isinstance(chosen[name], str) else chosen[name]
         if not isinstance(chosen.get("slurm_time", 0), int):
             raise InputError("slurm_time is not a number of minutes")
         if not self._local:
@@ -163,8 +147,7 @@ class SlurmLauncher:
         if self._local or not self._known.exists():
             return {}
         known = read_json(self._known)
-        states = queue()
-        if states is None:
+        if (states := queue()) is None:
             raise InputError("squeue does not answer, so whether jobs still run is not known")
         # One that is completing was cancelled or has just ended; a new one waits for it.
         return {
@@ -200,11 +183,10 @@ class SlurmLauncher:
         outcome, value = "error", f"it ended without a result (log: {log})"
         if job.paths.result_pickle.exists():
             outcome, value = pickle_load(job.paths.result_pickle)
+        record = Workplace(self._root).record(run)
         if outcome == "success":
             future.set_result(value)
-            return
-        file = self._root / "runs" / run.id / RESULT
-        if file.exists() and (record := read_json(file))["status"] == "done":
+        elif record and record["status"] == "done":
             future.set_result(record)  # it was ended between its last write and its last word
         else:
             last = str(value).strip().splitlines()[-1]
@@ -226,10 +208,8 @@ class Job:
             return execute(run, place)
         except Interrupted:
             # After the end of its grace a preempted job is requeued, but not if it has left before.
-            until = time.monotonic() + _END_S
-            in_slurm = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
-            while place.stop.is_set() and in_slurm and time.monotonic() < until:
-                time.sleep(1.0)
+            if place.stop.is_set() and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+                time.sleep(_END_S)
             raise
 
     def checkpoint(self, run: RunSettings):

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from coverage_principle.data import read_json, write_json
-from coverage_principle.experiments.execution import NOTES, RESULT, Progress, Workplace, noted
+from coverage_principle.data import write_json
+from coverage_principle.experiments.execution import NOTES, Progress, Workplace, noted
 from coverage_principle.experiments.ledger import Ledger
 from coverage_principle.experiments.settings import RunSettings, StageCommand
 from coverage_principle.experiments.stages import STAGES, Stage, dataset_in
@@ -35,19 +35,15 @@ class Sweep:
     def submit_all(self, runs: Sequence[RunSettings]) -> list[Future]:
         """The same for several, which a cluster gets as one job array."""
         with self._guard:
-            fresh = {}
-            for run in runs:
-                if run.id in self._asked or run.id in fresh:
-                    continue
+            fresh = []
+            for run in {run.id: run for run in runs if run.id not in self._asked}.values():
                 if (known := self._known(run)) is None:
-                    fresh[run.id] = run
+                    fresh.append(run)
                 else:
                     self._asked[run.id] = Future()
                     self._asked[run.id].set_result(known)
-            many = getattr(self.launcher, "submit_all", None)
-            wanted = list(fresh.values())
-            futures = many(wanted) if many and wanted else map(self.launcher.submit, wanted)
-            for run, future in zip(wanted, futures, strict=True):
+            futures = self.launcher.submit_all(fresh) if fresh else []
+            for run, future in zip(fresh, futures, strict=True):
                 self._asked[run.id] = future
                 future.add_done_callback(self._note)
             return [self._asked[run.id] for run in runs]
@@ -74,7 +70,7 @@ class Sweep:
 
     def history(self, run: RunSettings) -> list[dict]:
         """The evaluations of a run's training; ``InputError`` if there are none."""
-        return self._model(run).evaluations()
+        return RunFolder(self.folder(run) / "model").evaluations()
 
     def commands(self, run: RunSettings) -> Iterator[StageCommand]:
         """The commands of a run."""
@@ -107,29 +103,24 @@ class Sweep:
         """The runs under way, each with how far its training is, in words."""
         return [(p, self._training(p.run)) for p in self.launcher.running()]
 
-    def _model(self, run: RunSettings) -> RunFolder:
-        return RunFolder(self.folder(run) / "model")
-
     def _folder_of(self, run: RunSettings, stage: Stage) -> Path:
         return self._place.shared_folder(run) if stage.shared else self.folder(run)
 
     def _training(self, run: RunSettings) -> str:
-        events = self._model(run).events()
+        events = RunFolder(self.folder(run) / "model").events()
         if not events:
             return ""
-        total = (run.train or {}).get("max_steps")
+        total = run.train.get("max_steps")
         words = f"step {events[-1]['step']:,}" + (f" of {total:,}" if total else "")
         scores = next((e["eval"] for e in reversed(events) if "eval" in e), {})
-        if "type_0" in scores:
-            words += f", type_0 {scores['type_0']['answer_accuracy']:.2f}"
-        return words
+        found = scores.get("type_0")
+        return f"{words}, type_0 {found['answer_accuracy']:.2f}" if found else words
 
     def _known(self, run: RunSettings) -> dict | None:
         """A record that makes the run unnecessary."""
         if run.id in self._lost:
             return None
-        file = self.folder(run) / RESULT
-        record = read_json(file) if file.exists() else self.ledger.records.get(run.id)
+        record = self._place.record(run) or self.ledger.records.get(run.id)
         if record is None or (record["status"] == "failed" and self.retry_failed):
             return None
         self.ledger.add(record)  # a runner may have died between the two files

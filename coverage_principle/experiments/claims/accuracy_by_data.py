@@ -54,48 +54,51 @@ def final_accuracies(numbers: Mapping, size: str, group: str) -> list[float]:
 
 def outside_groups(numbers: Mapping) -> list[str]:
     """The types that hold an unseen fact."""
-    first = next(iter(next(iter(numbers["sizes"].values())).values()))
-    return sorted(g for g in first["accuracy"] if g.startswith("type_") and g != "type_0")
+    return sorted(g for g in _groups(numbers) if g.startswith("type_") and g != "type_0")
+
+
+def _groups(numbers: Mapping) -> Mapping:
+    return next(iter(next(iter(numbers["sizes"].values())).values()))["accuracy"]
 
 
 def find(numbers: Mapping) -> list[str]:
     sizes = list(numbers["sizes"])
     inside = {size: rate_of(final_accuracies(numbers, size, "type_0")) for size in sizes}
-    low, high = sizes[0], sizes[-1]
+    low, *_, high = sizes
     sentences = [
         f"With {numbers['num_tokens']} tokens, accuracy on unseen compositions of seen facts goes "
         f"from {inside[low]} with {int(low):,} training items to {inside[high]} with "
         f"{int(high):,} (means over {inside[high].n} seeds, 95 % intervals)."
     ]
     fitted = min(rate_of(final_accuracies(numbers, size, "train_inferred")).mean for size in sizes)
-    lowest = f"Accuracy on training items is at least {fitted:.2f} at every size"
-    grows = (
-        "what grows is generalisation" if fitted >= _REACHED else "part of the growth is fitting"
+    sentences.append(
+        f"Accuracy on training items is at least {fitted:.2f} at every size, so what grows is "
+        "generalisation."
+        if fitted >= _REACHED
+        else f"At the size where it is lowest, training accuracy is {fitted:.2f}, so part of the "
+        "growth is fitting."
     )
-    sentences.append(f"{lowest}, so {grows}.")
-    everywhere = itertools.product(sizes, outside_groups(numbers))
-    top = max(rate_of(final_accuracies(numbers, *place)).mean for place in everywhere)
-    words = (
-        f"Items with an unseen fact reach at most {top:.2f} (chance {numbers['chance']:.2f}) at "
-        "any size and type"
-    )
+    points = itertools.product(sizes, outside_groups(numbers))
+    top = max(rate_of(final_accuracies(numbers, *point)).mean for point in points)
+    words = f"Items with an unseen fact reach at most {top:.2f} (chance {numbers['chance']:.2f})"
+    words += " at any size and type"
     if top < 0.5 * inside[high].mean and inside[high].mean > _REACHED:
         words += ": out of the domain the curve stays low, as published"
     sentences.append(words + ".")
-    parts = []
-    for size, seeds in numbers["sizes"].items():
-        times = [_first_step(run, "type_0") for run in seeds.values()]
-        if None not in times:
-            parts.append(f"{np.mean(times):,.0f} at N = {int(size):,}")
-    none = [f"At no size does every seed reach {_REACHED:g} on type_0."]
-    reached = (
-        f"Steps until type_0 first reaches {_REACHED:g}, for the sizes at which every seed does"
+    times = {size: list(map(_solved_at, numbers["sizes"][size].values())) for size in sizes}
+    solved = {size: steps for size, steps in times.items() if None not in steps}
+    parts = ", ".join(f"{np.mean(t):,.0f} at N = {int(s):,}" for s, t in solved.items())
+    sentences.append(
+        f"Steps until type_0 first reaches {_REACHED:g}, for the sizes at which every seed does: "
+        f"{parts}."
+        if solved
+        else f"At no size does every seed reach {_REACHED:g} on type_0."
     )
-    return sentences + ([f"{reached}: {', '.join(parts)}."] if parts else none)
+    return sentences
 
 
-def _first_step(run: Mapping, group: str) -> int | None:
-    values = zip(run["steps"], run["accuracy"][group], strict=True)
+def _solved_at(run: Mapping) -> int | None:
+    values = zip(run["steps"], run["accuracy"]["type_0"], strict=True)
     return next((step for step, accuracy in values if accuracy >= _REACHED), None)
 
 
@@ -113,8 +116,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     """Final accuracy by N for each type, and type_0 over training for each N."""
     figure, (left, right) = style.new_figure(9.6, 3.6, 1, 2)
     sizes = numbers["sizes"]
-    groups = next(iter(next(iter(sizes.values())).values()))["accuracy"]
-    for number, group in enumerate(groups):
+    for number, group in enumerate(_groups(numbers)):
         finals = [final_accuracies(numbers, size, group) for size in sizes]
         own = {"label": group, **plots.look(number)}
         plots.with_interval(left, list(map(int, sizes)), finals, **own)

@@ -36,12 +36,14 @@ def collect(sweep: Sweep, scale: str) -> dict:
     def measure(run: RunSettings, _record: Mapping) -> dict:
         history = sweep.history(run)
         by_k = [accuracy_by_k(event["eval"]) for event in history]
-        curves = {
-            str(k): {"n": n, "accuracy": [groups[k][0] for groups in by_k]}
-            for k, (_, n) in by_k[-1].items()
+        return {
+            "steps": [event["step"] for event in history],
+            "by_k": {
+                str(k): {"n": n, "accuracy": [groups[k][0] for groups in by_k]}
+                for k, (_, n) in by_k[-1].items()
+            },
+            "auc": item_aucs(*base.tested(sweep, run)),
         }
-        found = {"steps": [event["step"] for event in history], "by_k": curves}
-        return {**found, "auc": item_aucs(*base.tested(sweep, run))}
 
     variants = accuracy_by_data.variants(SIZES[scale])
     return {**base.world(scale), "sizes": base.measured(sweep, scale, variants, measure)}
@@ -57,12 +59,10 @@ def item_aucs(
     are not training items.
     """
     kinds = np.array([item["type"] for item in items])
-    scores = {
-        "k_cutoff": np.array([item.get("k_cutoff") or 0 for item in items]),
-        "type": (kinds == "type_0").astype(int),
-        "neighbours": neighbours(dataset.test.inputs, dataset.train.inputs),
-    }
     chosen = {"type_0": kinds == "type_0", "unseen": kinds != "train_inferred"}
+    cutoffs = np.array([item.get("k_cutoff") or 0 for item in items])
+    scores = {"k_cutoff": cutoffs, "type": chosen["type_0"].astype(int)}
+    scores["neighbours"] = neighbours(dataset.test.inputs, dataset.train.inputs)
     return {
         which: {name: auc(score[rows], correct[rows]) for name, score in scores.items()}
         for which, rows in chosen.items()
@@ -85,10 +85,9 @@ def find(numbers: Mapping) -> list[str]:
     sentences = []
     for size, seeds in numbers["sizes"].items():
         ks = set.intersection(*(_ks([run]) for run in seeds.values()))
-        low, high = min(ks, key=int), max(ks, key=int)
-        runs = [run["by_k"] for run in seeds.values()]
         ends = [
-            f"{rate_of([r[k]['accuracy'][-1] for r in runs])} at k-cutoff {k}" for k in (low, high)
+            f"{rate_of([run['by_k'][k]['accuracy'][-1] for run in seeds.values()])} at k-cutoff {k}"
+            for k in (min(ks, key=int), max(ks, key=int))
         ]
         sentences.append(
             f"With {int(size):,} training items, accuracy on type_0 items is {' and '.join(ends)} "
@@ -101,16 +100,17 @@ def find(numbers: Mapping) -> list[str]:
             f"Among the type_0 items of N = {int(size):,}, the AUC of predicting which are "
             f"answered is: {', '.join(parts)}."
         )
-        difference = mean_difference(found["k_cutoff"], found["neighbours"])
-        if difference is None:
+        gap = mean_difference(found["k_cutoff"], found["neighbours"])
+        if gap is None:
             continue
-        of_both = "The difference between k-cutoff and counting neighbours"
-        words = f"{of_both} is {difference}, not clear over these seeds."
-        if difference.above_zero:
-            words = "The k-cutoff predicts clearly better than counting neighbours."
-        elif difference.below_zero:
-            words = "Counting neighbours predicts clearly better than the k-cutoff."
-        sentences.append(words)
+        if gap.above_zero:
+            words = "The k-cutoff predicts clearly better than counting neighbours"
+        elif gap.below_zero:
+            words = "Counting neighbours predicts clearly better than the k-cutoff"
+        else:
+            words = f"The difference between k-cutoff and counting neighbours is {gap}, not clear"
+            words += " over these seeds"
+        sentences.append(f"{words}.")
     return sentences
 
 
@@ -135,26 +135,21 @@ def tables(numbers: Mapping) -> list[base.Table]:
 
     def accuracy(k: str, seeds: Mapping) -> str:
         groups = [run["by_k"][k] for run in seeds.values() if k in run["by_k"]]
-        n = sum(group["n"] for group in groups)
-        accuracies = [group["accuracy"][-1] for group in groups]
-        return f"{rate_of(accuracies)}, n = {n:,}" if groups else "-"
-
-    def predicted(which: str, name: str, seeds: Mapping) -> str:
-        found = _aucs(seeds, which, name)
-        return str(rate_of(found)) if found else "-"
+        return base.mean_in_table([one["accuracy"][-1] for one in groups], [g["n"] for g in groups])
 
     by_k = [[k, *(accuracy(k, seeds) for seeds in sizes.values())] for k in _all_ks(numbers, 0)]
     by_predictor = [
-        [f"{words}, {about}", *(predicted(which, name, seeds) for seeds in sizes.values())]
+        [
+            f"{words}, {about}",
+            *(base.mean_in_table(_aucs(seeds, which, name)) for seeds in sizes.values()),
+        ]
         for which, about in (("type_0", "type_0 items"), ("unseen", "all unseen items"))
         for name, words in PREDICTORS.items()
     ]
     title = "Final type_0 accuracy by k-cutoff, mean over seeds (95 % interval)"
     other = "AUC of predicting which items are answered"
-    return [
-        base.Table(title, ["k-cutoff", *header], by_k),
-        base.Table(other, ["predictor", *header], by_predictor),
-    ]
+    first = base.Table(title, ["k-cutoff", *header], by_k)
+    return [first, base.Table(other, ["predictor", *header], by_predictor)]
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
@@ -181,15 +176,14 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
 def _draw_aucs(axis, sizes: Mapping) -> None:
     names = PREDICTORS | {"neighbours": "neighbours in\ntraining"}
     for number, (size, seeds) in enumerate(sizes.items()):
-        found = [_aucs(seeds, "type_0", name) for name in names]
-        places = np.arange(len(names)) + 0.16 * (number - (len(sizes) - 1) / 2)
-        x = [place for place, values in zip(places, found, strict=True) if values]
+        aside = 0.16 * (number - (len(sizes) - 1) / 2)
+        found = {i + aside: _aucs(seeds, "type_0", name) for i, name in enumerate(names)}
+        found = {place: values for place, values in found.items() if values}
         own = {"linestyle": "", "label": f"N = {int(size):,}", **plots.look(number)}
-        plots.with_interval(axis, x, [values for values in found if values], **own)
+        plots.with_interval(axis, list(found), list(found.values()), **own)
     axis.axhline(0.5, color="grey", linewidth=1, linestyle=":")
     axis.set_xticks(range(len(names)), list(names.values()), fontsize=8)
-    axis.set_xlim(-0.5, len(names) - 0.5)
-    axis.set_ylabel("AUC among type_0 items (0.5: none)")
+    axis.set(xlim=(-0.5, len(names) - 0.5), ylabel="AUC among type_0 items (0.5: none)")
     axis.set_title("predicting which items are answered")
     axis.legend(fontsize=7)
 

@@ -19,6 +19,7 @@ from coverage_principle.errors import InputError
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.presets import SCALES, TRAINING
+from coverage_principle.reporting.statistics import rate_of
 
 
 def by_scale(tiny: Any, cpu: Any, gpu: Any, paper: Any) -> dict[str, Any]:
@@ -137,6 +138,12 @@ def tested(sweep: Sweep, run: RunSettings) -> tuple[Dataset, list[dict], np.ndar
     return load_dataset(sweep.dataset(run)), items, correct
 
 
+def mean_in_table(values: Sequence[float], counts: Sequence[int] | None = None) -> str:
+    """A share's mean over seeds, with how many items all of them count; ``-`` without values."""
+    items = "" if counts is None else f", n = {sum(counts):,}"
+    return f"{rate_of(values)}{items}" if values else "-"
+
+
 def write_result(
     claim: Claim, numbers: Mapping, folder: Path, *, scale: str, command: str, sweep: Sweep
 ) -> dict:
@@ -145,12 +152,11 @@ def write_result(
     Files: ``numbers.json``, ``figure.png`` and ``.pdf``, ``table_*.csv``, ``README.md``.
     """
     records = [sweep.ledger.records[run] for run in sorted(_run_ids(numbers))]
+    seconds = round(sum(sum(record["seconds"].values()) for record in records))
     result = {"claim": claim.name, "title": claim.title, "published": claim.published}
     result |= {"scale": scale, "command": command, "machine": machine(records)}
-    result |= {"versions": versions(records), "runs": len(records)}
-    seconds = sum(sum(record["seconds"].values()) for record in records)
-    result |= {"compute_seconds": round(seconds), "findings": claim.findings(numbers)}
-    result["numbers"] = numbers
+    result |= {"versions": versions(records), "runs": len(records), "compute_seconds": seconds}
+    result |= {"findings": claim.findings(numbers), "numbers": numbers}
     folder.mkdir(parents=True, exist_ok=True)
     figure, tables = claim.draw(numbers, folder / "figure")[0].name, claim.tables(numbers)
     for number, table in enumerate(tables, start=1):
@@ -171,9 +177,8 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
     lines += [*(f"- {sentence}" for sentence in result["findings"]), ""]
     lines += [f"![{result['title']}]({figure})", ""]
     for table in tables:
-        lines += [f"**{table.title}**", "", "| " + " | ".join(table.header) + " |"]
-        rows = ["| " + " | ".join(row) + " |" for row in table.rows]
-        lines += ["|" + "---|" * len(table.header), *rows, ""]
+        head, *rows = ("| " + " | ".join(row) + " |" for row in (table.header, *table.rows))
+        lines += [f"**{table.title}**", "", head, "|" + "---|" * len(table.header), *rows, ""]
     lines.append(
         f"Made by `{result['command']}`: {result['runs']:,} runs, "
         f"{result['compute_seconds'] / 60:,.0f} minutes of computing on {machine_words} "
@@ -199,19 +204,16 @@ def versions(records: Sequence[Mapping]) -> dict[str, str]:
 
 def processor() -> str:
     """The processor's name, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
 
 
 def _run_ids(numbers: object) -> set[str]:
     """Every value of a key ``run`` in nested numbers."""
-    if isinstance(numbers, Mapping):
-        own = {numbers["run"]} if isinstance(numbers.get("run"), str) else set()
-        return own.union(*(_run_ids(value) for value in numbers.values()))
-    if isinstance(numbers, Sequence) and not isinstance(numbers, str):
-        return set().union(*(_run_ids(value) for value in numbers))
-    return set()
+    if not isinstance(numbers, (dict, list, tuple)):
+        return set()
+    inside = numbers.values() if isinstance(numbers, dict) else numbers
+    own = {numbers["run"]} if isinstance(numbers, dict) and "run" in numbers else set()
+    return own.union(*map(_run_ids, inside))

@@ -36,18 +36,13 @@ def series(scale: str) -> dict[str, scaling.Series]:
         scaling.TITLES[t]: scaling.one_series(t, scale, _SIZES, _STARTS, cot=True, published=value)
         for t, value in published.items()
     }
-    both = {
-        name: _at_sizes(one, thought[name].sizes)
-        for name, one in data_scaling.series(scale).items()
-        if name in thought
-    }
+    both = {}
+    for name, one in data_scaling.series(scale).items():
+        if name in thought:
+            kept = tuple(size for size in one.sizes if size in thought[name].sizes)
+            # With this start the trials at these sizes are the same as there.
+            both[name] = replace(one, sizes=kept, start=scaling.first_guess(one, kept[0]))
     return both | {f"{name}, CoT": one for name, one in thought.items()}
-
-
-def _at_sizes(series: scaling.Series, sizes: tuple[int, ...]) -> scaling.Series:
-    """The series at those of its sizes that are among ``sizes``, with the same trials there."""
-    kept = tuple(size for size in series.sizes if size in sizes)
-    return replace(series, sizes=kept, start=scaling.first_guess(series, kept[0]))
 
 
 def find(numbers: Mapping) -> list[str]:
@@ -62,4 +57,4 @@ def find(numbers: Mapping) -> list[str]:
     return sentences
 
 
-CLAIM = scaling.claim("e", "chain_of_thought", TITLE, PUBLISHED, series, find)
+CLAIM = scaling.claim("e", "chain_of_thought", TITLE, PUBLISHED, series=series, find=find)

@@ -19,4 +19,4 @@ def series(scale: str) -> dict[str, scaling.Series]:
     }
 
 
-CLAIM = scaling.claim("c", "data_scaling", TITLE, PUBLISHED, series, scaling.find)
+CLAIM = scaling.claim("c", "data_scaling", TITLE, PUBLISHED, series=series)

@@ -13,6 +13,7 @@ compared with the items that the mechanism cannot reach, in the same model.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,16 +72,13 @@ def item_groups(dataset: Dataset) -> dict[str, np.ndarray]:
     known = [mask[call] for mask, call in zip(seen, calls, strict=True)]
     groups = {"inside": np.array([kind == "type_0" for kind in dataset.test.types])}
     for hop, other in ((0, 1), (1, 0)):
-        name = graph.functions[hop].name
         alone = ~known[hop] & known[other]
         first, second = calls[hop]
-        mirrored = seen[hop][second, first]
+        mirrored, elsewhere = seen[hop][second, first], seen[other][first, second]
         proper = alone & (first != second)
-        groups[f"{name}_mirror"] = proper & mirrored
-        groups[f"{name}_no_mirror"] = proper & ~mirrored
-        elsewhere = seen[other][first, second]
-        groups[f"{name}_elsewhere"] = alone & elsewhere
-        groups[f"{name}_nowhere"] = alone & ~elsewhere
+        own = {"mirror": proper & mirrored, "no_mirror": proper & ~mirrored}
+        own |= {"elsewhere": alone & elsewhere, "nowhere": alone & ~elsewhere}
+        groups |= {f"{graph.functions[hop].name}_{name}": rows for name, rows in own.items()}
     return groups
 
 
@@ -115,11 +113,13 @@ def collect(sweep: Sweep, scale: str) -> dict:
     found = base.measured(sweep, scale, variants, measure)
     panels = {}
     for panel, (title, groups, names) in PANELS.items():
-        own: dict[str, dict] = {}
-        for name in names:
-            for seed, run in found[name].items():
-                kept = {"groups": {group: run["groups"][group] for group in groups}}
-                own.setdefault(name, {})[seed] = {**run, **kept}
+        own = {
+            name: {
+                seed: {**run, "groups": {group: run["groups"][group] for group in groups}}
+                for seed, run in found[name].items()
+            }
+            for name in names
+        }
         panels[panel] = {"title": title, "groups": groups, "variants": own}
     return {**base.world(scale), "size": SIZES[scale], "panels": panels}
 
@@ -131,14 +131,9 @@ def accuracies(panel: Mapping, variant: str, group: str) -> list[float]:
 
 
 def find(numbers: Mapping) -> list[str]:
-    sentences = []
     by_property, shared = (numbers["panels"][name] for name in ("property", "shared"))
-    for family in FAMILIES:
-        for hop in ("f1", "f2"):
-            about = f"{family} functions, {hop} call unseen"
-            words = f"{about}: {{}} with the mirror seen, {{}} without"
-            found = _comparison(by_property, family, f"{hop}_mirror", f"{hop}_no_mirror", words)
-            sentences += [found[1]] if found else []
+    ends = ("mirror", "no_mirror", "with the mirror seen", "without")
+    sentences = [words for _, words in _comparisons(by_property, " functions", *ends)]
     families = ("random", "modular")
     random, modular = (accuracies(by_property, family, "f1_no_mirror") for family in families)
     if random and modular:
@@ -151,16 +146,10 @@ def find(numbers: Mapping) -> list[str]:
 
 def _shared_sentences(panel: Mapping) -> list[str]:
     """One for each variant in which the other hop clearly helps, and one for all others."""
-    clear, unclear = [], []
-    for variant in panel["variants"]:
-        for hop in ("f1", "f2"):
-            about = f"{variant}, {hop} call unseen"
-            words = f"{about}: {{}} where the other hop has seen it, {{}} where none has"
-            found = _comparison(panel, variant, f"{hop}_elsewhere", f"{hop}_nowhere", words)
-            if found and found[0].above_zero:
-                clear.append(found[1])
-            elif found:
-                unclear.append(found[0].mean)
+    ends = ("elsewhere", "nowhere", "where the other hop has seen it", "where none has")
+    found = _comparisons(panel, "", *ends)
+    clear = [words for gap, words in found if gap.above_zero]
+    unclear = [gap.mean for gap, _ in found if not gap.above_zero]
     if unclear:
         clear.append(
             f"In {len(unclear)} of {len(unclear) + len(clear)} comparisons, over variants with one "
@@ -171,40 +160,42 @@ def _shared_sentences(panel: Mapping) -> list[str]:
     return clear
 
 
-def _comparison(
-    panel: Mapping, variant: str, reached: str, control: str, words: str
-) -> tuple[Mean, str] | None:
-    """How much more often a group is answered than its control, by seed, and a sentence.
+def _comparisons(
+    panel: Mapping, kind: str, reached: str, control: str, *where: str
+) -> list[tuple[Mean, str]]:
+    """How much more often a group is answered than its control, by seed, and a sentence of it.
 
-    ``words`` take the two accuracies. None if the seeds of the two groups differ.
+    For each variant (whose name ``kind`` follows) and hop; ``where`` says in the sentence what the
+    two groups are. Left out if the seeds of the two groups differ.
     """
-    with_it, without = (accuracies(panel, variant, group) for group in (reached, control))
-    gap = mean_difference(with_it, without)
-    if gap is None:
-        return None
-    sentence = words.format(rate_of(with_it), rate_of(without))
-    if gap.above_zero:
-        sentence += f", a clear difference of {gap}"
-    elif gap.low is not None:
-        sentence += f"; no clear difference ({gap})"
-    return gap, sentence + "."
+    compared = []
+    for variant, hop in itertools.product(panel["variants"], ("f1", "f2")):
+        both = [accuracies(panel, variant, f"{hop}_{group}") for group in (reached, control)]
+        if (gap := mean_difference(*both)) is None:
+            continue
+        rates = ", ".join(f"{rate_of(v)} {place}" for v, place in zip(both, where, strict=True))
+        sentence = f"{variant}{kind}, {hop} call unseen: {rates}"
+        if gap.above_zero:
+            sentence += f", a clear difference of {gap}"
+        elif gap.low is not None:
+            sentence += f"; no clear difference ({gap})"
+        compared.append((gap, sentence + "."))
+    return compared
 
 
 def tables(numbers: Mapping) -> list[base.Table]:
     result = []
     for panel in numbers["panels"].values():
-        rows = [
-            [v, *(_cell(panel, v, group) for group in panel["groups"])] for v in panel["variants"]
-        ]
+        rows = []
+        for variant, seeds in panel["variants"].items():
+            row = [variant]
+            for group in panel["groups"]:
+                counts = [run["groups"][group]["n"] for run in seeds.values()]
+                row.append(base.mean_in_table(accuracies(panel, variant, group), counts))
+            rows.append(row)
         title = f"Accuracy, {panel['title']}: mean over seeds (95 % interval)"
         result.append(base.Table(title, ["variant", *panel["groups"].values()], rows))
     return result
-
-
-def _cell(panel: Mapping, variant: str, group: str) -> str:
-    n = sum(run["groups"][group]["n"] for run in panel["variants"][variant].values())
-    found = accuracies(panel, variant, group)
-    return f"{rate_of(found)}, n = {n:,}" if found else "-"
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:

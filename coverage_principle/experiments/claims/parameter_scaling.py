@@ -43,7 +43,7 @@ def series(scale: str) -> dict[str, scaling.Series]:
 def find(numbers: Mapping) -> list[str]:
     """What holds for each model, and whether a larger one needs less data."""
     sentences, every = scaling.find(numbers), list(numbers["series"].values())
-    small, large = (list(numbers["series"])[place] for place in (0, -1))
+    small, *_, large = numbers["series"]
     if all(one["fit"] for one in every):
         gain = every[-1]["fit"]["high"] < every[0]["fit"]["low"]
         verdict = "falls clearly" if gain else "does not fall clearly"
@@ -59,4 +59,4 @@ def find(numbers: Mapping) -> list[str]:
     return sentences
 
 
-CLAIM = scaling.claim("d", "parameter_scaling", TITLE, PUBLISHED, series, find)
+CLAIM = scaling.claim("d", "parameter_scaling", TITLE, PUBLISHED, series=series, find=find)

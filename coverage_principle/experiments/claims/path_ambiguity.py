@@ -30,24 +30,19 @@ SLOT = "x3"
 
 def collect(sweep: Sweep, scale: str) -> dict:
     """Both tasks with and without chain of thought: accuracy, and IICG by each key."""
+    same = {"size": SIZES[scale]}
+    same["analyse"] = {"cluster": {"group_by": list(KEYS), "k_groups": "none"}}
     variants = {
-        name: {
-            "size": SIZES[scale],
-            "label": f"{task}{' CoT' if cot else ''}",
-            "task": task,
-            "data": {"cot": cot},
-            "analyse": {"cluster": {"group_by": list(KEYS), "k_groups": "none"}},
-        }
+        name: {"label": task + " CoT" * cot, "task": task, "data": {"cot": cot}, **same}
         for name, (task, cot) in TASKS_OF.items()
     }
 
     def measure(run: RunSettings, _record: Mapping) -> dict:
         last = sweep.history(run)[-1]["eval"]["type_0"]
-        return {
-            **base.over_training(sweep, run, "train_inferred", "type_0"),
-            "final": last.get("free_exact_match", last["answer_accuracy"]),
-            "iicg": {key: _iicg(sweep.folder(run) / "cluster", key) for key in KEYS},
-        }
+        final = last.get("free_exact_match", last["answer_accuracy"])
+        iicg = {key: _iicg(sweep.folder(run) / "cluster", key) for key in KEYS}
+        shown = base.over_training(sweep, run, "train_inferred", "type_0")
+        return {**shown, "final": final, "iicg": iicg}
 
     tasks = base.measured(sweep, scale, variants, measure)
     return {**base.world(scale), "size": SIZES[scale], "keys": list(KEYS), "tasks": tasks}
@@ -67,13 +62,10 @@ def _iicg(folder: Path, key: str) -> dict:
         inside = [cell for cell in split if cell["iicg_balanced"] is not None]
         here = [cell for cell in inside if cell["slot"] == SLOT]
         best = max(here, key=lambda cell: cell["iicg_balanced"])
-        baseline = best["iicg_balanced_permuted"]
-        return {
-            "peak": best["iicg_balanced"],
-            "layer": best["layer"],
-            "permuted": baseline["mean"] if baseline else None,
-            "cells": {f"layer {c['layer']}, {c['slot']}": c["iicg_balanced"] for c in inside},
-        }
+        permuted = (best["iicg_balanced_permuted"] or {}).get("mean")
+        cells = {f"layer {c['layer']}, {c['slot']}": c["iicg_balanced"] for c in inside}
+        found = {"peak": best["iicg_balanced"], "layer": best["layer"]}
+        return {**found, "permuted": permuted, "cells": cells}
     raise InputError(f"{folder} holds no clustering by {key}")
 
 
@@ -88,10 +80,8 @@ def _peaks(runs: Mapping, key: str) -> list[float]:
 def find(numbers: Mapping) -> list[str]:
     tasks = numbers["tasks"]
     finals = ", ".join(f"{rate_of(_finals(runs))} for {name}" for name, runs in tasks.items())
-    sentences = [
-        f"With {numbers['num_tokens']} tokens and {numbers['size']:,} training items, accuracy on "
-        f"unseen compositions of seen facts is {finals}."
-    ]
+    given = f"{numbers['num_tokens']} tokens and {numbers['size']:,} training items"
+    sentences = [f"With {given}, accuracy on unseen compositions of seen facts is {finals}."]
     for plain, ambiguous in (("2-hop", "non-tree"), ("2-hop, CoT", "non-tree, CoT")):
         gap = mean_difference(_finals(tasks[plain]), _finals(tasks[ambiguous]))
         verdict = "clearly below" if gap.above_zero else "not clearly below"
@@ -109,20 +99,16 @@ def find(numbers: Mapping) -> list[str]:
 
 
 def tables(numbers: Mapping) -> list[base.Table]:
-    rows = []
+    header, rows = ["task", "type_0 accuracy"], []
     for name, runs in numbers["tasks"].items():
-        row = [name, str(rate_of(_finals(runs)))]
+        rows.append([name, str(rate_of(_finals(runs)))])
         for key in numbers["keys"]:
             first = next(iter(runs.values()))["iicg"][key]
-            row += [str(mean_of(_peaks(runs, key))), f"{first['layer']}"]
-        rows.append(row)
-    header = ["task", "type_0 accuracy"]
+            rows[-1] += [str(mean_of(_peaks(runs, key))), f"{first['layer']}"]
     for key in numbers["keys"]:
         header += [f"IICG at {SLOT} by ({key})", "layer (first seed)"]
-    title = (
-        f"N = {numbers['size']:,}; means over seeds (95 % interval). With CoT, accuracy is exact "
-        "match of what the model writes by itself"
-    )
+    title = f"N = {numbers['size']:,}; means over seeds (95 % interval). With CoT, accuracy is "
+    title += "exact match of what the model writes by itself"
     return [base.Table(title, header, rows)]
 
 

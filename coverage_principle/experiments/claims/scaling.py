@@ -6,6 +6,7 @@ a power law in |X| is fitted to what was found.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -124,8 +125,8 @@ def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunS
 
 def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> dict:
     """One search; every trial with what came of it."""
-    graph = TASKS[series.task]
-    most = int(_MOST * GrowingWorld(graph, WorldSettings(size, 1, seed=seed)).trainable)
+    world = GrowingWorld(TASKS[series.task], WorldSettings(size, 1, seed=seed))
+    most = int(_MOST * world.trainable)
     trials: dict[int, dict] = {}
 
     def reached(amount: int) -> bool:
@@ -137,10 +138,9 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
         trials[amount] = {"run": run.id, "accuracy": accuracy, **took, "train_accuracy": fitted}
         return accuracy >= ACCURACY
 
-    start = round(first_guess(series, size))
     # A trial with too many items is long: the search keeps to the ratio from both sides.
     how = {"tolerance": _TOLERANCE[scale], "factor": _STRIDE, "geometric": True}
-    required = smallest_amount(reached, start, most, **how)
+    required = smallest_amount(reached, round(first_guess(series, size)), most, **how)
     by_amount = {str(n): trials[n] for n in sorted(trials)}
     return {"required": required, "most": most, "trials": by_amount}
 
@@ -187,16 +187,13 @@ def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, .
         if one.cot or title in found:
             continue
         data = RequiredData(TASKS[one.task], settings, root / f"required_{one.task}.json")
-        for size in one.sizes:
-            for seed in seeds:
-                data.find(size, seed)
-        summary = summarise(data)
-        by_k = {}
+        for size, seed in itertools.product(one.sizes, seeds):
+            data.find(size, seed)
+        summary, by_k = summarise(data), {}
         for k in map(str, _KS):
-            means = {}
-            for size, amounts in summary["required"].items():
-                if reached := [n for n in amounts[k]["by_seed"].values() if n is not None]:
-                    means[size] = float(np.mean(reached))
+            seeds_of = {n: at[k]["by_seed"].values() for n, at in summary["required"].items()}
+            reached = {n: list(filter(None, every)) for n, every in seeds_of.items()}
+            means = {n: float(np.mean(amounts)) for n, amounts in reached.items() if amounts}
             by_k[k] = {"required": means, "fit": summary["fits"].get(k)}
         found[title] = {"share": _COVERED, "sizes": list(map(str, one.sizes)), "k": by_k}
     return found
@@ -208,10 +205,10 @@ def find(numbers: Mapping) -> list[str]:
     for name, series in numbers["series"].items():
         fit, all_of_it = series["fit"], searches(series)
         missing = sum(search["required"] is None for search in all_of_it)
+        some = f"{missing} of {len(all_of_it)} searches"
         none = "no N below the number of compositions was enough"
         if fit is None:
-            searched = f"in {missing} of {len(all_of_it)} searches {none}"
-            sentences.append(f"{name}: no exponent, since {searched}.")
+            sentences.append(f"{name}: no exponent, since in {some} {none}.")
             continue
         words = (
             f"{name}: required N grows as |X|^{fit['exponent']:.2f} (95 % interval "
@@ -221,12 +218,12 @@ def find(numbers: Mapping) -> list[str]:
             where = "within" if fit["low"] <= published <= fit["high"] else "outside of"
             words += f"; the published {published:.2f} lies {where} it"
         if missing:
-            words += f"; left out: {missing} of {len(all_of_it)} searches, in which {none}"
+            words += f"; left out: {some}, in which {none}"
         sentences.append(words + ".")
     sentences += cut_off(numbers)
     for name, side in numbers["coverage"].items():
-        fits = {k: entry["fit"] for k, entry in side["k"].items() if entry["fit"]}
-        if parts := [f"{fit['exponent']:.2f} at k = {k}" for k, fit in fits.items()]:
+        fits = [(k, entry["fit"]) for k, entry in side["k"].items() if entry["fit"]]
+        if parts := [f"{fit['exponent']:.2f} at k = {k}" for k, fit in fits]:
             sentences.append(
                 f"For the {name} task, covering {side['share']:.0%} of the unseen in-domain items "
                 f"at these sizes asks for exponents of {', '.join(parts)}."
@@ -244,9 +241,8 @@ def ratios(numbers: Mapping, name: str, other: str) -> list[float]:
     of, to = (numbers["series"][one]["at"] for one in (name, other))
     pairs = [
         (search["required"], to[size][seed]["required"])
-        for size, seeds in of.items()
-        if size in to
-        for seed, search in seeds.items()
+        for size in [size for size in of if size in to]
+        for seed, search in of[size].items()
     ]
     return [n / m for n, m in pairs if n and m]
 
@@ -255,7 +251,7 @@ def cut_off(numbers: Mapping) -> list[str]:
     """Trials whose training ended at its last step, so that N is not what they lacked."""
     sentences = []
     for name, series in numbers["series"].items():
-        trials = [trial for search in searches(series) for trial in search["trials"].values()]
+        trials = itertools.chain(*(search["trials"].values() for search in searches(series)))
         failed = [trial for trial in trials if trial["accuracy"] < numbers["accuracy"]]
         cut = sum(trial["steps"] >= numbers["max_steps"] for trial in failed)
         if cut:
@@ -283,11 +279,9 @@ def tables(numbers: Mapping) -> list[Table]:
         fits = [entry["fit"] for entry in side["k"].values()]
         rows.append([name, "exponent", *(f"{fit['exponent']:.2f}" if fit else "-" for fit in fits)])
     if rows:
-        first = next(iter(numbers["coverage"].values()))
-        title = (
-            f"N at which {first['share']:.0%} of the unseen in-domain items are k-covered (mean)"
-        )
-        result.append(Table(title, ["task", "|X|", *(f"k = {k}" for k in first["k"])], rows))
+        share = f"{side['share']:.0%} of the unseen in-domain items"
+        header = ["task", "|X|", *(f"k = {k}" for k in side["k"])]
+        result.append(Table(f"N at which {share} are k-covered (mean)", header, rows))
     return result
 
 
@@ -346,8 +340,6 @@ def _exponents(axis, series: Mapping) -> None:
     axis.set_xlabel("exponent of |X|, 95 % interval")
 
 
-def claim(
-    letter: str, name: str, title: str, published: str, series: Callable, find: Callable
-) -> Claim:
-    """A claim about these series (by scale), with what all of them share."""
-    return Claim(letter, name, title, published, partial(collect, series), find, tables, draw)
+def claim(*about: str, series: Callable, find: Callable = find) -> Claim:
+    """A claim about these series (by scale): its letter, name, title, what is published."""
+    return Claim(*about, partial(collect, series), find, tables, draw)
