@@ -227,12 +227,14 @@ def _in_evaluation_order(
 
 
 def _graph(name: str, equations: str) -> TaskGraph:
-    """The graph whose ``equations`` are given; its input slots are called x1, x2 ..."""
+    """The graph whose ``equations`` are given; input slots are in the order of first use."""
     functions = tuple(
         Function(name, output, tuple(sources.split(", ")))
         for output, name, sources in re.findall(r"(\w+) = (\w+)\((.*?)\)", equations)
     )
-    return TaskGraph(name, tuple(sorted({*re.findall(r"x\d", equations)})), functions)
+    outputs = {function.output for function in functions}
+    sources = dict.fromkeys(source for function in functions for source in function.sources)
+    return TaskGraph(name, tuple(s for s in sources if s not in outputs), functions)
 
 
 #: The tasks of the paper by name.
