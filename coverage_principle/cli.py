@@ -119,9 +119,8 @@ def integers(low: int) -> Callable[[str], tuple[int, ...]]:
     def parse(text: str) -> tuple[int, ...]:
         parts = [part.strip() for part in text.split(",")]
         if not all(part.isdecimal() and int(part) >= low for part in parts):
-            raise argparse.ArgumentTypeError(
-                f"{text} is not a list of integers of at least {low}, such as {low},{low + 1}"
-            )
+            wanted = f"a list of integers of at least {low}, such as {low},{low + 1}"
+            raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
         return tuple(dict.fromkeys(map(int, parts)))
 
     return parse

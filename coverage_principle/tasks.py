@@ -183,16 +183,13 @@ class TaskGraph:
         # Names of nodes become parts of file names, settings and titles.
         for node in (*inputs, *(f.name for f in functions), *(f.output for f in functions)):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", node):
-                raise InputError(
-                    f"task graph {name!r}: the name {node!r} may only hold letters, digits, _ and -"
-                )
+                which = f"task graph {name!r}: the name {node!r}"
+                raise InputError(f"{which} may only hold letters, digits, _ and -")
         graph = cls(name, inputs, _in_evaluation_order(name, inputs, functions))
         answer = description.get("answer", graph.answer)
         if answer != graph.answer:
-            raise InputError(
-                f"task graph {name!r}: the answer is said to be {answer!r}, but the value that no "
-                f"function reads is {graph.answer!r}"
-            )
+            told = f"task graph {name!r}: the answer is said to be {answer!r}"
+            raise InputError(f"{told}, but the value that no function reads is {graph.answer!r}")
         return graph
 
 
@@ -227,12 +224,14 @@ def _in_evaluation_order(
 
 
 def _graph(name: str, equations: str) -> TaskGraph:
-    """The graph whose ``equations`` are given; its input slots are called x1, x2 ..."""
+    """The graph whose ``equations`` are given; input slots are in the order of first use."""
     functions = tuple(
         Function(name, output, tuple(sources.split(", ")))
         for output, name, sources in re.findall(r"(\w+) = (\w+)\((.*?)\)", equations)
     )
-    return TaskGraph(name, tuple(sorted({*re.findall(r"x\d", equations)})), functions)
+    outputs = {function.output for function in functions}
+    sources = dict.fromkeys(source for function in functions for source in function.sources)
+    return TaskGraph(name, tuple(s for s in sources if s not in outputs), functions)
 
 
 #: The tasks of the paper by name.

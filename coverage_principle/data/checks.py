@@ -31,10 +31,9 @@ class Problem:
     tolerable: bool = False
 
     def __str__(self) -> str:
-        if not self.records:
-            return f"{self.file}: {self.reason}"
         numbers = " and ".join(map(str, self.records))
-        return f"{self.file} record{'s' if len(self.records) > 1 else ''} {numbers}: {self.reason}"
+        where = f" record{'s' if len(self.records) > 1 else ''} {numbers}" if self.records else ""
+        return f"{self.file}{where}: {self.reason}"
 
 
 Report = Callable[[Problem], None]

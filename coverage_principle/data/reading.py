@@ -192,10 +192,9 @@ def _graph_of(path: Path, metadata: dict | None) -> TaskGraph:
     name = task_name(path.name.split(".")[0])
     if name in TASKS:
         return TASKS[name]
-    raise InputError(
-        f"{path} has no {METADATA} that names its task, and its name does not begin with a known "
-        f"one ({', '.join(TASKS)}), so its task graph is unknown"
-    )
+    unknown = f"its name does not begin with a known one ({', '.join(TASKS)})"
+    lack = f"{path} has no {METADATA} that names its task"
+    raise InputError(f"{lack}, and {unknown}, so its task graph is unknown")
 
 
 def _fact_lengths(path: Path, graph: TaskGraph, metadata: dict | None) -> set[int]:

@@ -122,10 +122,9 @@ class FormatSettings(Settings):
                 "different functions with the same arguments contradict each other"
             )
         if len(graph.inputs) in arities:
-            raise InputError(
-                f"`include_atomic` cannot be used with task {graph.name}: its facts are as long as "
-                f"its compositions ({len(graph.inputs)} tokens) and would contradict them"
-            )
+            facts = f"its facts are as long as its compositions ({len(graph.inputs)} tokens)"
+            refused = f"`include_atomic` cannot be used with task {graph.name}"
+            raise InputError(f"{refused}: {facts} and would contradict them")
 
 
 def _largest_base(most: int, exponent: int) -> int:

@@ -34,11 +34,10 @@ def trend_z(levels: Sequence[float], successes: Sequence[float], totals: Sequenc
     n = sum(totals)
     if n == 0:
         return 0.0
-    rate = sum(successes) / n
-    mean = sum(level * total for level, total in zip(levels, totals, strict=True)) / n
     groups = list(zip(levels, successes, totals, strict=True))
+    rate, mean = sum(successes) / n, sum(level * total for level, _, total in groups) / n
     slope = sum((level - mean) * (good - total * rate) for level, good, total in groups)
-    spread = sum(t * (level - mean) ** 2 for level, t in zip(levels, totals, strict=True))
+    spread = sum(total * (level - mean) ** 2 for level, _, total in groups)
     variance = rate * (1 - rate) * spread
     return slope / math.sqrt(variance) if variance > 0 else 0.0
 
