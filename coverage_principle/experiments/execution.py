@@ -28,11 +28,7 @@ class Interrupted(Exception):
 
 
 class StageFailed(Exception):
-    """A command ended with an error of its own."""
-
-    def __init__(self, stage: str, message: str) -> None:
-        super().__init__(message)
-        self.stage = stage
+    """A command ended with an error of its own: the stage, and the error."""
 
 
 @dataclass
@@ -112,7 +108,8 @@ def execute(run: RunSettings, place: Workplace, report: Report | None = None) ->
             for stage in run.stages():
                 record |= stage.result(shared if stage.shared else folder)
         except StageFailed as failure:
-            record |= {"status": "failed", "stage": failure.stage, "error": str(failure)}
+            stage, error = failure.args
+            record |= {"status": "failed", "stage": stage, "error": error}
         ended = datetime.now(UTC).isoformat(timespec="milliseconds")
         record |= {"seconds": noted(shared) | noted(folder), "ended": ended}
         record["settings"] = run.as_dict()

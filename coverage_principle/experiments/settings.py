@@ -22,6 +22,7 @@ from coverage_principle.cli import positive
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.stages import SECTIONS, STAGES, Stage, analyses, dataset_in
 from coverage_principle.paths import repository_root
+from coverage_principle.presets import SCALES
 from coverage_principle.tasks import generator_name
 from simpletransformers.settings import Settings, setting
 
@@ -46,6 +47,21 @@ class LauncherSettings(Settings):
         "slurm", "local runs the jobs of slurm here, to try it out", choices=("slurm", "local")
     )
     retry_failed: bool = setting(False, "also run what failed before")
+
+
+@dataclass(frozen=True)
+class ClaimSettings(Settings):
+    """At which scale a claim is looked into, and where."""
+
+    scale: str = setting(
+        "cpu",
+        "tiny: only shows that it runs; cpu: minutes; gpu: hours on one GPU; paper: as published",
+        choices=SCALES,
+    )
+    output_dir: str | None = setting(
+        None,
+        "where runs and results go (default: results/reproduce/SCALE); claims there share runs",
+    )
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coverage_principle.data import read_json
 from coverage_principle.paths import repository_root
 
 #: The sections of a run's settings, in the order in which they are run.
 SECTIONS = ("data", "coverage", "train", "evaluate", "analyse")
-#: Sections of what runs share: a data set and its coverage are made once for all of them.
-SHARED = ("data", "coverage")
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class Stage:
 
     @property
     def shared(self) -> bool:
-        """Whether runs with the same data and coverage share it."""
-        return self.section in SHARED
+        """Whether runs with the same data and coverage share it: it is made once for all."""
+        return self.section in ("data", "coverage")
 
     @property
     def taken(self) -> set[str]:
@@ -63,15 +62,13 @@ def dataset_in(shared: Path) -> Path:
 
 
 def _of_data(folder: Path) -> dict[str, object]:
-    from coverage_principle.data import read_json
-
     data = dataset_in(folder)
     metadata = read_json(data / "metadata.json")
     return {"dataset": data.name, **{key: metadata[key] for key in ("counts", "compositions")}}
 
 
 def _of_coverage(folder: Path) -> dict[str, object]:
-    from coverage_principle.data import ANNOTATED, read_json
+    from coverage_principle.data import ANNOTATED
 
     sweeps = sorted((folder / "k_sweep_results").glob("*.json"))
     annotated = (dataset_in(folder) / ANNOTATED).exists()
@@ -83,12 +80,10 @@ def _of_training(folder: Path) -> dict[str, object]:
 
     run = RunFolder(folder / "model")
     last, settings = run.evaluations()[-1], run.settings()
-    return {
-        **{"steps": last["step"], "epochs": last["epoch"], "train_loss": last["train_loss"]},
-        "scores": last["eval"],
-        **{key: settings[key] for key in ("parameters", "device", "versions")},
-        **({"valid": last["valid"]} if "valid" in last else {}),
-    }
+    record = {"steps": last["step"], "epochs": last["epoch"], "train_loss": last["train_loss"]}
+    record |= {"scores": last["eval"]}
+    record |= {key: settings[key] for key in ("parameters", "device", "versions")}
+    return record | ({"valid": last["valid"]} if "valid" in last else {})
 
 
 def _analysis(name: str, model: str, output: str = "*.json", **more: object) -> Stage:

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sweeping import interruptions, launcher_flags, sweeping, watch
 
-from coverage_principle.cli import add_settings, command_parser, run, settings_from, table
-from coverage_principle.experiments.claims import ClaimSettings
+from coverage_principle.cli import add_settings, command_parser, run, table
+from coverage_principle.experiments import ClaimSettings
 
 
 def reproduce(name: str, description: str) -> None:
@@ -21,10 +21,9 @@ def reproduce(name: str, description: str) -> None:
         from coverage_principle.experiments.claims import CLAIMS, write_result
         from coverage_principle.paths import relative_to_root, repository_root
 
-        claim, settings = CLAIMS[name], settings_from(ClaimSettings, arguments)
-        scale = settings.scale
+        claim, scale = CLAIMS[name], arguments.scale
         default = repository_root() / "results" / "reproduce" / scale
-        root = Path(settings.output_dir or default).resolve()
+        root = Path(arguments.output_dir or default).resolve()
         print(f"{claim.title}: scale {scale}, in {relative_to_root(root)}", flush=True)
         with sweeping(arguments, root) as sweep:
             numbers = watch(sweep, lambda: claim.collect(sweep, scale))
@@ -37,10 +36,8 @@ def reproduce(name: str, description: str) -> None:
         print(f"\npublished: {claim.published}\n")
         for sentence in result["findings"]:
             print(f"- {sentence}")
-        print(
-            f"\n{relative_to_root(folder)}: README.md, figure.png, figure.pdf, numbers.json, "
-            "tables as CSV"
-        )
+        files = "README.md, figure.png, figure.pdf, numbers.json, tables as CSV"
+        print(f"\n{relative_to_root(folder)}: {files}")
 
     parser = command_parser(description)
     add_settings(parser, ClaimSettings)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +14,7 @@ import numpy as np
 
 from coverage_principle.data import Dataset, load_dataset, read_json, write_json, write_text
 from coverage_principle.errors import InputError
+from coverage_principle.experiments.ledger import write_csv
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.presets import SCALES, TRAINING
@@ -160,9 +159,7 @@ def write_result(
     folder.mkdir(parents=True, exist_ok=True)
     figure, tables = claim.draw(numbers, folder / "figure")[0].name, claim.tables(numbers)
     for number, table in enumerate(tables, start=1):
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([table.header, *table.rows])
-        write_text(folder / f"table_{number}.csv", text.getvalue())
+        write_csv(folder / f"table_{number}.csv", [table.header, *table.rows])
     write_json(folder / "numbers.json", result)
     write_text(folder / "README.md", card(result, tables, figure))
     return result

@@ -104,22 +104,20 @@ def collect(sweep: Sweep, scale: str) -> dict:
 
     def measure(run: RunSettings, _record: Mapping) -> dict:
         dataset, _, correct = base.tested(sweep, run)
-        found = {}
-        for group, rows in item_groups(dataset).items():
-            accuracy = float(correct[rows].mean()) if rows.any() else None
-            found[group] = {"n": int(rows.sum()), "accuracy": accuracy}
-        return {"groups": found}
+        answered = {group: correct[rows] for group, rows in item_groups(dataset).items()}
+        return {
+            group: {"n": len(one), "accuracy": float(one.mean()) if len(one) else None}
+            for group, one in answered.items()
+        }
 
     found = base.measured(sweep, scale, variants, measure)
     panels = {}
     for panel, (title, groups, names) in PANELS.items():
-        own = {
-            name: {
-                seed: {**run, "groups": {group: run["groups"][group] for group in groups}}
-                for seed, run in found[name].items()
-            }
-            for name in names
-        }
+        own: dict[str, dict] = {name: {} for name in names}
+        for name in names:
+            for seed, run in found[name].items():
+                shown = {group: run[group] for group in groups}
+                own[name][seed] = {"run": run["run"], "groups": shown}
         panels[panel] = {"title": title, "groups": groups, "variants": own}
     return {**base.world(scale), "size": SIZES[scale], "panels": panels}
 
