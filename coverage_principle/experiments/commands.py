@@ -89,14 +89,9 @@ def stop_command(process: BaseProcess) -> None:
 
 
 def _be_command(
-    argv: list[str],
-    cwd: str,
-    environment: dict[str, str],
-    threads: int | None,
-    out: Path,
-    err: Path,
-    lock: Path | None,
+    argv: list[str], cwd: str, environment: Mapping, threads: int | None, *files: Path | None
 ) -> None:
+    out, err, lock = files
     for stream, file in ((sys.stdout, out), (sys.stderr, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
     for number in (signal.SIGTERM, signal.SIGUSR1):  # not the server's any more

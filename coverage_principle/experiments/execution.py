@@ -6,6 +6,7 @@ import fcntl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ Report = Callable[[StageCommand, bool], None]
 _LOOK_S = 0.25
 
 
-class Interrupted(Exception):
+class Interrupted(CancelledError):
     """A run was stopped from outside (a signal, the end of the runner); it can be gone on with."""
 
 

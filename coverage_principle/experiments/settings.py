@@ -54,13 +54,10 @@ class ClaimSettings(Settings):
     """At which scale a claim is looked into, and where."""
 
     scale: str = setting(
-        "cpu",
-        "tiny: only shows that it runs; cpu: minutes; gpu: hours on one GPU; paper: as published",
-        choices=SCALES,
+        "cpu", "tiny: a trial; cpu: minutes; gpu: hours; paper: as published", choices=SCALES
     )
     output_dir: str | None = setting(
-        None,
-        "where runs and results go (default: results/reproduce/SCALE); claims there share runs",
+        None, "where runs, which claims share, and results go (default: results/reproduce/SCALE)"
     )
 
 
@@ -182,13 +179,9 @@ class RunSettings:
         for command in self.commands(Path("f"), Path("w")):
             try:
                 command_parser(command.script).parse_args(command.arguments)
-            except _Refused as refusal:
+            except InputError as refusal:
                 where = f"{command.name} are not those of {command.script}"
                 raise InputError(f"the settings of {where}: {refusal}") from None
-
-
-class _Refused(Exception):
-    """What a command's parser says instead of printing it and leaving."""
 
 
 _PARSERS: dict[str, object] = {}
@@ -198,11 +191,11 @@ _PARSERS_GUARD = threading.Lock()
 def command_parser(script: str):
     """The ``argparse`` parser of a command (a path below the repository root), without a run.
 
-    It raises an exception where the command itself would print a usage error and leave.
+    It raises an ``InputError`` where the command itself would print a usage error and leave.
     """
 
     def refuse(message: str) -> None:
-        raise _Refused(message)
+        raise InputError(message)
 
     with _PARSERS_GUARD:  # searches make settings in several threads
         if script not in _PARSERS:

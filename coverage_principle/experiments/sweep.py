@@ -73,7 +73,6 @@ class Sweep:
         return RunFolder(self.folder(run) / "model").evaluations()
 
     def commands(self, run: RunSettings) -> Iterator[StageCommand]:
-        """The commands of a run."""
         return run.commands(self.folder(run), self._place.shared_folder(run))
 
     def forget_lost(self, runs: Sequence[RunSettings]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sweeping import interruptions, launcher_flags, sweeping, watch
+from sweeping import launcher_flags, sweeping, watch
 
 from coverage_principle.cli import add_settings, command_parser, run, table
 from coverage_principle.experiments import ClaimSettings
@@ -42,4 +43,4 @@ def reproduce(name: str, description: str) -> None:
     parser = command_parser(description)
     add_settings(parser, ClaimSettings)
     launcher_flags(parser, ("local", "slurm"))
-    run(parser, main, refusals=interruptions)
+    run(parser, main, refusals=lambda: (CancelledError,))  # a run was stopped from outside

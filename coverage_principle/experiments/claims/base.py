@@ -87,10 +87,7 @@ def world(scale: str) -> dict[str, float]:
 
 
 def measured(
-    sweep: Sweep,
-    scale: str,
-    variants: Mapping[str, Mapping],
-    measure: Callable[[RunSettings, Mapping], Mapping],
+    sweep: Sweep, scale: str, variants: Mapping[str, Mapping], measure: Callable
 ) -> dict[str, dict[str, dict]]:
     """Carry out every variant, with each seed of the scale, and measure it.
 

@@ -335,9 +335,7 @@ def _exponents(axis, series: Mapping) -> None:
         plots.label_only(axis, "published (8-layer GPT-2)", "|", **published)
         axis.legend(**plots.BELOW)
     axis.set_yticks(range(len(fitted)), [name for _, name, _ in fitted], fontsize=8)
-    axis.set_ylim(-0.6, len(fitted) - 0.4)
-    axis.invert_yaxis()
-    axis.set_xlabel("exponent of |X|, 95 % interval")
+    axis.set(ylim=(len(fitted) - 0.4, -0.6), xlabel="exponent of |X|, 95 % interval")
 
 
 def claim(*about: str, series: Callable, find: Callable = find) -> Claim:
