@@ -85,7 +85,7 @@ class Workplace:
             yield
 
 
-def execute(run: RunSettings, place: Workplace, report: Report | None = None) -> dict:
+def execute(run: RunSettings, place: Workplace, report: Report = lambda *_: None) -> dict:
     """Do what of a run is not done yet; its record, also written to ``runs/ID/result.json``.
 
     ``report`` is called with each command as its turn comes, and whether it is done already. A
@@ -93,7 +93,6 @@ def execute(run: RunSettings, place: Workplace, report: Report | None = None) ->
     line; ``Interrupted`` leaves none.
     """
     folder, shared = place.run_folder(run), place.shared_folder(run)
-    report = report or (lambda *_: None)
     record: dict[str, object] = {"run": run.id, "world": run.shared_id, "label": run.label}
     # Two jobs of a cluster may have the same run, if a runner died before it noted the first one.
     with place.alone_in(folder):

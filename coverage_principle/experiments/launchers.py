@@ -33,7 +33,7 @@ def make_launcher(settings: LauncherSettings, root: Path, report: Report | None 
         key, equals, value = text.partition("=")
         if not (key and equals):
             raise InputError(f"`slurm` {text} is not of the form KEY=VALUE")
-        options[key] = int(value) if value.isdecimal() else value
+        options[key] = value
     return SlurmLauncher(root, settings.jobs or 16, options=options, cluster=settings.cluster)
 
 

@@ -43,9 +43,7 @@ class LauncherSettings(Settings):
     slurm: tuple[str, ...] = setting(
         (), "option of submitit, such as slurm_partition=gpu; repeatable", metavar="KEY=VALUE"
     )
-    cluster: str = setting(
-        "slurm", "local runs the jobs of slurm here, to try it out", choices=("slurm", "local")
-    )
+    cluster: str = setting("slurm", "local: jobs of slurm tried here", choices=("slurm", "local"))
     retry_failed: bool = setting(False, "also run what failed before")
 
 

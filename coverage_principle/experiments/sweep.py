@@ -117,10 +117,9 @@ class Sweep:
 
     def _known(self, run: RunSettings) -> dict | None:
         """A record that makes the run unnecessary."""
-        if run.id in self._lost:
-            return None
         record = self._place.record(run) or self.ledger.records.get(run.id)
-        if record is None or (record["status"] == "failed" and self.retry_failed):
+        again = record is None or (record["status"] == "failed" and self.retry_failed)
+        if again or run.id in self._lost:
             return None
         self.ledger.add(record)  # a runner may have died between the two files
         return record

@@ -49,9 +49,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
     return {**base.world(scale), "sizes": base.measured(sweep, scale, variants, measure)}
 
 
-def item_aucs(
-    dataset: Dataset, items: list[dict], correct: np.ndarray
-) -> dict[str, dict[str, float | None]]:
+def item_aucs(dataset: Dataset, items: list[dict], correct: np.ndarray) -> dict[str, dict]:
     """How well each predictor ranks answered items above others: ``{items: {predictor: AUC}}``.
 
     ``items`` are test records with ``k_cutoff``, ``correct`` which of them were answered.

@@ -139,23 +139,17 @@ def find(numbers: Mapping) -> list[str]:
             f"Where not even the mirror was seen, modular f1 gives {rate_of(modular)}, random f1 "
             f"{rate_of(random)}: a sum can be known from other calls with the same sum."
         )
-    return sentences + _shared_sentences(shared)
-
-
-def _shared_sentences(panel: Mapping) -> list[str]:
-    """One for each variant in which the other hop clearly helps, and one for all others."""
     ends = ("elsewhere", "nowhere", "where the other hop has seen it", "where none has")
-    found = _comparisons(panel, "", *ends)
-    clear = [words for gap, words in found if gap.above_zero]
-    unclear = [gap.mean for gap, _ in found if not gap.above_zero]
-    if unclear:
-        clear.append(
-            f"In {len(unclear)} of {len(unclear) + len(clear)} comparisons, over variants with one "
-            "and with two functions and both hops, an unseen call is not clearly answered more "
-            "often where the other hop has seen it: differences lie between "
-            f"{min(unclear):.2f} and {max(unclear):.2f}."
+    found = _comparisons(shared, "", *ends)
+    sentences += [words for gap, words in found if gap.above_zero]
+    if unclear := [gap.mean for gap, _ in found if not gap.above_zero]:
+        sentences.append(
+            f"In {len(unclear)} of {len(found)} comparisons, over variants with one and with two "
+            "functions and both hops, an unseen call is not clearly answered more often where the "
+            f"other hop has seen it: differences lie between {min(unclear):.2f} and "
+            f"{max(unclear):.2f}."
         )
-    return clear
+    return sentences
 
 
 def _comparisons(
