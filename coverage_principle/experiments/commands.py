@@ -54,8 +54,7 @@ def start_command(
     Its output goes to the end of ``out``, and its errors to ``err`` if that is another file. With
     ``lock`` it first waits for the lock on that file, which it then holds as long as it lives: two
     processes never work in one folder. ``threads`` limits torch. If the process that started it
-    dies, it is asked to stop (SIGTERM), and ended if it does not. It ignores SIGUSR2, with which
-    SLURM and submitit tell a whole job that it will be cut off: who started it says what to do.
+    dies, it is asked to stop (SIGTERM), and ended if it does not. It ignores SIGUSR2 (``_server``).
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)

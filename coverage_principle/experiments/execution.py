@@ -127,11 +127,12 @@ def _do(command: StageCommand, folder: Path, place: Workplace, report: Report) -
     """Run one stage unless it is done; note that it is."""
     if place.stop.is_set():
         raise Interrupted
-    done = command.name in noted(folder)
+    name = command.stage.name
+    done = name in noted(folder)
     report(command, done)
     if done:
         return
-    log = folder / "logs" / f"{command.name}.log"
+    log = folder / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(f"$ {command.shown()}\n", encoding="utf-8")
     started = time.monotonic()
@@ -141,12 +142,11 @@ def _do(command: StageCommand, folder: Path, place: Workplace, report: Report) -
         if place.stop.is_set():
             stop_command(process)
     if process.exitcode and (place.stop.is_set() or process.exitcode < 0):
-        raise Interrupted(f"{command.name} was ended by signal {-process.exitcode}")
+        raise Interrupted(f"{name} was ended by signal {-process.exitcode}")
     if process.exitcode:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if lines[-1].startswith("stopped by SIG"):  # the trainer's word that it can go on
             raise Interrupted(lines[-1])
-        raise StageFailed(command.name, lines[-1] if len(lines) > 1 else "it said nothing")
-    seconds = round(time.monotonic() - started, 2)
+        raise StageFailed(name, lines[-1] if len(lines) > 1 else "it said nothing")
     # Read anew: another run may have done another of the stages that it shares in the meantime.
-    write_json(folder / NOTES, {**noted(folder), command.name: seconds})
+    write_json(folder / NOTES, noted(folder) | {name: round(time.monotonic() - started, 2)})

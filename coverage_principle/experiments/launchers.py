@@ -41,8 +41,7 @@ class LocalLauncher:
     """``jobs`` runs at a time on this machine, in turn on ``gpus`` if there are any.
 
     Each run gets an equal share of the cores; with fewer GPUs than jobs, runs share a GPU.
-    ``report`` is called with a run, the command of a stage as its turn comes, and whether that is
-    done already, by the thread that carries the run out.
+    ``report`` is called with the run and what ``execute`` reports, by the run's own thread.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class LocalLauncher:
 
         def report(command: StageCommand, done: bool) -> None:
             if not done:
-                progress.stage = command.name
+                progress.stage = command.stage.name
             self._report(run, command, done)
 
         try:

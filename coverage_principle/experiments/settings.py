@@ -1,8 +1,7 @@
 """One run as data: what is generated, covered, trained and analysed, and the commands that do it.
 
-A run's identity is a hash of its resolved settings, so the same settings are the same run in every
-sweep, and a changed setting is another run. Runs with the same task, data and coverage settings
-share a data set and its coverage, in a folder of their own.
+A run's identity is a hash of its resolved settings, so it is the same run in every sweep. Runs with
+the same task, data and coverage settings share a data set and its coverage, in a folder of its own.
 """
 
 from __future__ import annotations
@@ -66,10 +65,6 @@ class StageCommand:
     stage: Stage
     script: str
     arguments: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return self.stage.name
 
     def shown(self) -> str:
         """The command as a user would type it in the repository root."""
@@ -173,12 +168,11 @@ class RunSettings:
 
     def check(self) -> None:
         """Let every command parse its arguments; ``InputError`` says what it refuses."""
-        # What a path holds does not matter to a parser.
-        for command in self.commands(Path("f"), Path("w")):
+        for command in self.commands(Path("f"), Path("w")):  # any paths will do for a parser
             try:
                 command_parser(command.script).parse_args(command.arguments)
             except InputError as refusal:
-                where = f"{command.name} are not those of {command.script}"
+                where = f"{command.stage.name} are not those of {command.script}"
                 raise InputError(f"the settings of {where}: {refusal}") from None
 
 

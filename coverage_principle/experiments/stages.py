@@ -1,8 +1,6 @@
 """The stages of a run: a table of the commands that the engine runs, in their order.
 
-A new analysis is one more entry here, its command in ``circuit_analysis/``, and its line in
-docs/sweeps.md: what a spec may say of it, what ``--launcher print`` shows, when it is done and what
-a run's record says of it follow from the entry.
+All that the engine knows of a command follows from its entry here; docs/extending.md adds one.
 """
 
 from __future__ import annotations

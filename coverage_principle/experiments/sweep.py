@@ -53,7 +53,6 @@ class Sweep:
         return self.submit(settings).result()
 
     def folder(self, run: RunSettings) -> Path:
-        """Where a run's files are."""
         return self._place.run_folder(run)
 
     def dataset(self, run: RunSettings) -> Path:
@@ -65,7 +64,6 @@ class Sweep:
         return STAGES[stage].outputs(self._folder_of(run, STAGES[stage]))
 
     def log(self, run: RunSettings, stage: str) -> Path:
-        """What a stage of a run printed."""
         return self._folder_of(run, STAGES[stage]) / "logs" / f"{stage}.log"
 
     def history(self, run: RunSettings) -> list[dict]:
