@@ -91,6 +91,7 @@ def _analysis(name: str, model: str, output: str = "*.json", **more: object) -> 
 
 
 _RUN = "--model_dir {model} --step_list final_checkpoint"
+_ALL_STATES = {"layer_pos_pairs": "all", "mode": "residual", "no_vectors": True}
 _NEW_GPT2 = {"model_name_or_path": "gpt2", "init_weights": True, "add_tokens": True}
 
 #: Every stage by name, in the order in which they are run.
@@ -132,12 +133,7 @@ STAGES = {
             "all_items.json",
             as_in_train=("device",),
         ),
-        _analysis(
-            "cluster",
-            "--ckpt {final} --overwrite",
-            "metrics.json",
-            defaults={"layer_pos_pairs": "all", "mode": "residual", "no_vectors": True},
-        ),
+        _analysis("cluster", "--ckpt {final} --overwrite", "metrics.json", defaults=_ALL_STATES),
         _analysis("interchange", _RUN),
         _analysis("lens", _RUN),
         _analysis("trace", _RUN),

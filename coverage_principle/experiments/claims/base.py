@@ -173,12 +173,16 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
     for table in tables:
         head, *rows = ("| " + " | ".join(row) + " |" for row in (table.header, *table.rows))
         lines += [f"**{table.title}**", "", head, "|" + "---|" * len(table.header), *rows, ""]
+    how = f"{effort(result)} on {machine_words} ({package_words})"
     lines.append(
-        f"Made by `{result['command']}`: {result['runs']:,} runs, "
-        f"{result['compute_seconds'] / 60:,.0f} minutes of computing on {machine_words} "
-        f"({package_words}). All numbers: [numbers.json](numbers.json)."
+        f"Made by `{result['command']}`: {how}. All numbers: [numbers.json](numbers.json)."
     )
     return "\n".join(lines) + "\n"
+
+
+def effort(result: Mapping) -> str:
+    """What a result took."""
+    return f"{result['runs']:,} runs, {result['compute_seconds'] / 60:,.0f} minutes of computing"
 
 
 def machine(records: Sequence[Mapping]) -> dict[str, str]:

@@ -34,8 +34,10 @@ PUBLISHED = (
 )
 
 SIZES = base.by_scale(180, 2500, 30000, 30000)
-#: Tables of f1 and f2: the property is there or not.
-FAMILIES = ("random", "commutative", "modular")
+#: Tables of f1 and f2, as flags of data and training: the property is there or not. Random is the
+#: default, and what claim a trains.
+FAMILIES = {"random": ({}, {})}
+FAMILIES |= {name: ({"function_family": name}, {}) for name in ("commutative", "modular")}
 #: One function for both hops, with a seen split for each, and ways to share its computation: the
 #: whole stack of blocks run twice, and a single block run twice, which must do both hops.
 _ONE = {"same_f12": True, "separate_seen": True}
@@ -84,12 +86,7 @@ def item_groups(dataset: Dataset) -> dict[str, np.ndarray]:
 
 #: Each panel's title, groups, and variants: flags of data and training.
 PANELS = {
-    "property": (
-        "property of the functions",
-        PROPERTY_GROUPS,
-        # Random is the default, and what claim a trains.
-        {f: ({} if f == "random" else {"function_family": f}, {}) for f in FAMILIES},
-    ),
+    "property": ("property of the functions", PROPERTY_GROUPS, FAMILIES),
     "shared": ("one operator for both hops", SHARED_GROUPS, SHARED),
 }
 
