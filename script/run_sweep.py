@@ -36,11 +36,17 @@ def main(arguments: argparse.Namespace) -> None:
         show_commands(spec, root)
         return
     print(f"{spec.name}: {len(spec.runs):,} runs in {relative_to_root(root)}")
+    from coverage_principle.experiments.report import accuracy_rows
+
     with sweeping(arguments, root) as sweep:
         futures = sweep.submit_all(spec.runs)
         watch(sweep, lambda: wait(futures))
     file = sweep.ledger.write_table()
-    print(f"\n{table(*result_table(spec.runs, sweep.ledger.records))}\n")
+    records = [sweep.ledger.records.get(one.id, {"status": "open"}) for one in spec.runs]
+    header, rows = accuracy_rows(records)
+    for one, record, row in zip(spec.runs, records, rows, strict=True):
+        row[:0] = f"{one.id}  {one.label}", record["status"]
+    print(f"\n{table(['run', 'status', *header], rows)}\n")
     print(f"results: {relative_to_root(file)}, {relative_to_root(file.with_suffix('.jsonl'))}")
     report_trouble(sweep, spec.runs, futures)
 
@@ -56,17 +62,6 @@ def show_commands(spec, root: Path) -> None:
             if not command.stage.shared or one.shared_id not in shown:
                 print(command.shown())
         shown.add(one.shared_id)
-
-
-def result_table(runs, records) -> tuple[list[str], list[list[str]]]:
-    """A row a run: how it ended, and accuracy by type."""
-    from coverage_principle.experiments.report import accuracy_rows
-
-    found = [records.get(one.id, {"status": "open"}) for one in runs]
-    header, rows = accuracy_rows(found)
-    for one, record, row in zip(runs, found, rows, strict=True):
-        row[:0] = f"{one.id}  {one.label}", record["status"]
-    return ["run", "status", *header], rows
 
 
 if __name__ == "__main__":

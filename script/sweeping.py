@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,13 +71,6 @@ def report_trouble(sweep, runs: Sequence, futures: Sequence[Future]) -> None:
         sys.exit(
             f"{len(trouble):,} of {len(runs):,} runs are not done; run the command again{retry}"
         )
-
-
-def interruptions() -> tuple[type[Exception], ...]:
-    """For ``cli.run``: a run that was stopped from outside is said in a sentence."""
-    from coverage_principle.experiments import Interrupted
-
-    return (Interrupted, CancelledError)
 
 
 def watch(sweep, work: Callable[[], object], news: queue.SimpleQueue | None = None) -> object:

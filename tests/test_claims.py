@@ -18,10 +18,10 @@ from scipy import stats
 
 from coverage_principle.coverage import smallest_amount
 from coverage_principle.data import load_dataset
+from coverage_principle.experiments import ClaimSettings
 from coverage_principle.experiments.claims import (
     CLAIMS,
     SCALES,
-    ClaimSettings,
     card,
     chain_of_thought,
     data_scaling,

@@ -54,8 +54,7 @@ def start_command(
     Its output goes to the end of ``out``, and its errors to ``err`` if that is another file. With
     ``lock`` it first waits for the lock on that file, which it then holds as long as it lives: two
     processes never work in one folder. ``threads`` limits torch. If the process that started it
-    dies, it is asked to stop (SIGTERM), and ended if it does not. It ignores SIGUSR2, with which
-    SLURM and submitit tell a whole job that it will be cut off: who started it says what to do.
+    dies, it is asked to stop (SIGTERM), and ended if it does not. It ignores SIGUSR2 (``_server``).
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -89,14 +88,9 @@ def stop_command(process: BaseProcess) -> None:
 
 
 def _be_command(
-    argv: list[str],
-    cwd: str,
-    environment: dict[str, str],
-    threads: int | None,
-    out: Path,
-    err: Path,
-    lock: Path | None,
+    argv: list[str], cwd: str, environment: Mapping, threads: int | None, *files: Path | None
 ) -> None:
+    out, err, lock = files
     for stream, file in ((sys.stdout, out), (sys.stderr, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())
     for number in (signal.SIGTERM, signal.SIGUSR1):  # not the server's any more

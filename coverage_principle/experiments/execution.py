@@ -6,6 +6,7 @@ import fcntl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,16 +24,12 @@ Report = Callable[[StageCommand, bool], None]
 _LOOK_S = 0.25
 
 
-class Interrupted(Exception):
+class Interrupted(CancelledError):
     """A run was stopped from outside (a signal, the end of the runner); it can be gone on with."""
 
 
 class StageFailed(Exception):
-    """A command ended with an error of its own."""
-
-    def __init__(self, stage: str, message: str) -> None:
-        super().__init__(message)
-        self.stage = stage
+    """A command ended with an error of its own: the stage, and the error."""
 
 
 @dataclass
@@ -88,7 +85,7 @@ class Workplace:
             yield
 
 
-def execute(run: RunSettings, place: Workplace, report: Report | None = None) -> dict:
+def execute(run: RunSettings, place: Workplace, report: Report = lambda *_: None) -> dict:
     """Do what of a run is not done yet; its record, also written to ``runs/ID/result.json``.
 
     ``report`` is called with each command as its turn comes, and whether it is done already. A
@@ -96,7 +93,6 @@ def execute(run: RunSettings, place: Workplace, report: Report | None = None) ->
     line; ``Interrupted`` leaves none.
     """
     folder, shared = place.run_folder(run), place.shared_folder(run)
-    report = report or (lambda *_: None)
     record: dict[str, object] = {"run": run.id, "world": run.shared_id, "label": run.label}
     # Two jobs of a cluster may have the same run, if a runner died before it noted the first one.
     with place.alone_in(folder):
@@ -112,7 +108,8 @@ def execute(run: RunSettings, place: Workplace, report: Report | None = None) ->
             for stage in run.stages():
                 record |= stage.result(shared if stage.shared else folder)
         except StageFailed as failure:
-            record |= {"status": "failed", "stage": failure.stage, "error": str(failure)}
+            stage, error = failure.args
+            record |= {"status": "failed", "stage": stage, "error": error}
         ended = datetime.now(UTC).isoformat(timespec="milliseconds")
         record |= {"seconds": noted(shared) | noted(folder), "ended": ended}
         record["settings"] = run.as_dict()
@@ -130,11 +127,12 @@ def _do(command: StageCommand, folder: Path, place: Workplace, report: Report) -
     """Run one stage unless it is done; note that it is."""
     if place.stop.is_set():
         raise Interrupted
-    done = command.name in noted(folder)
+    name = command.stage.name
+    done = name in noted(folder)
     report(command, done)
     if done:
         return
-    log = folder / "logs" / f"{command.name}.log"
+    log = folder / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(f"$ {command.shown()}\n", encoding="utf-8")
     started = time.monotonic()
@@ -144,12 +142,11 @@ def _do(command: StageCommand, folder: Path, place: Workplace, report: Report) -
         if place.stop.is_set():
             stop_command(process)
     if process.exitcode and (place.stop.is_set() or process.exitcode < 0):
-        raise Interrupted(f"{command.name} was ended by signal {-process.exitcode}")
+        raise Interrupted(f"{name} was ended by signal {-process.exitcode}")
     if process.exitcode:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if lines[-1].startswith("stopped by SIG"):  # the trainer's word that it can go on
             raise Interrupted(lines[-1])
-        raise StageFailed(command.name, lines[-1] if len(lines) > 1 else "it said nothing")
-    seconds = round(time.monotonic() - started, 2)
+        raise StageFailed(name, lines[-1] if len(lines) > 1 else "it said nothing")
     # Read anew: another run may have done another of the stages that it shares in the meantime.
-    write_json(folder / NOTES, {**noted(folder), command.name: seconds})
+    write_json(folder / NOTES, noted(folder) | {name: round(time.monotonic() - started, 2)})

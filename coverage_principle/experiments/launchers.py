@@ -7,7 +7,6 @@ in progress, and ``close()``. ``Interrupted`` in a future means that the run can
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +33,7 @@ def make_launcher(settings: LauncherSettings, root: Path, report: Report | None 
         key, equals, value = text.partition("=")
         if not (key and equals):
             raise InputError(f"`slurm` {text} is not of the form KEY=VALUE")
-        options[key] = int(value) if value.isdecimal() else value
+        options[key] = value
     return SlurmLauncher(root, settings.jobs or 16, options=options, cluster=settings.cluster)
 
 
@@ -42,8 +41,7 @@ class LocalLauncher:
     """``jobs`` runs at a time on this machine, in turn on ``gpus`` if there are any.
 
     Each run gets an equal share of the cores; with fewer GPUs than jobs, runs share a GPU.
-    ``report`` is called with a run, the command of a stage as its turn comes, and whether that is
-    done already, by the thread that carries the run out.
+    ``report`` is called with the run and what ``execute`` reports, by the run's own thread.
     """
 
     def __init__(
@@ -55,7 +53,6 @@ class LocalLauncher:
         threads = max(1, (os.cpu_count() or 1) // jobs)
         self._place = Workplace(Path(root).resolve(), threads=threads)
         self._free = [gpus[i % len(gpus)] if gpus else None for i in range(jobs)]
-        self._guard = threading.Lock()
         self._running: dict[str, Progress] = {}
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="run")
 
@@ -65,8 +62,7 @@ class LocalLauncher:
 
     def running(self) -> list[Progress]:
         """The runs in progress, the longest first."""
-        with self._guard:
-            return sorted(self._running.values(), key=lambda progress: progress.started)
+        return sorted(list(self._running.values()), key=lambda progress: progress.started)
 
     def close(self, *, cancel: bool = False) -> None:
         """Wait for all; with ``cancel`` interrupt what is running and drop what is queued."""
@@ -75,20 +71,17 @@ class LocalLauncher:
         self._pool.shutdown(wait=True, cancel_futures=cancel)
 
     def _carry_out(self, run: RunSettings) -> dict:
-        progress = Progress(run, time.monotonic())
-        with self._guard:
-            gpu = self._free.pop(0)
-            self._running[run.id] = progress
+        progress = self._running[run.id] = Progress(run, time.monotonic())
+        gpu = self._free.pop(0)
         seen = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
 
         def report(command: StageCommand, done: bool) -> None:
             if not done:
-                progress.stage = command.name
+                progress.stage = command.stage.name
             self._report(run, command, done)
 
         try:
             return execute(run, replace(self._place, environment=seen), report)
         finally:
-            with self._guard:
-                self._free.append(gpu)
-                del self._running[run.id]
+            self._free.append(gpu)
+            del self._running[run.id]

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from coverage_principle.data import write_text
@@ -28,16 +28,13 @@ class Ledger:
         self._guard = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         self._file.touch()
-        self.records: dict[str, dict] = {}
         with open(self._file, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             content = file.read()
             whole = content[: content.rfind(b"\n") + 1]
             if len(whole) < len(content):
                 file.truncate(len(whole))
-        for line in whole.splitlines():
-            record = json.loads(line)
-            self.records[record["run"]] = record
+        self.records = {record["run"]: record for record in map(json.loads, whole.splitlines())}
 
     def add(self, record: Mapping[str, object]) -> None:
         """Append a record unless the run's last one is equal."""
@@ -54,23 +51,26 @@ class Ledger:
         """``results.csv``: a row a run, a column for every setting and score that differs."""
         rows = [_flat(record) for record in self.records.values()]
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self._table, text.getvalue())
+        write_csv(self._table, [columns, *([row.get(name) for name in columns] for row in rows)])
         return self._table
+
+
+def write_csv(file: Path, rows: Iterable[Sequence[object]]) -> None:
+    """A table as CSV, its header the first row; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(file, text.getvalue())
 
 
 def _flat(record: Mapping[str, object]) -> dict[str, object]:
     """One row: settings as ``data.num_tokens``, accuracies as ``answer_accuracy.type_0``."""
     settings = record["settings"]
-    row = {key: record.get(key, "") for key in ("run", "label", "status", "stage", "error")}
+    row = {key: record.get(key) for key in ("run", "label", "status", "stage", "error")}
     row["task"] = settings["task"]
     for section in ("data", "train"):
         row |= {f"{section}.{name}": value for name, value in (settings[section] or {}).items()}
     results = ("dataset", "steps", "epochs", "train_loss", "parameters")
-    row |= {name: record.get(name, "") for name in results}
+    row |= {name: record.get(name) for name in results}
     for group, scores in record.get("scores", {}).items():
         row |= {f"{name}.{group}": scores[name] for name in ("n", "answer_accuracy")}
     sweep = (record.get("k_sweep") or {}).items()

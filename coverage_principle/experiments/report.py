@@ -9,7 +9,7 @@ from pathlib import Path
 from coverage_principle.data import read_json, write_text
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.claims import CLAIMS
-from coverage_principle.experiments.claims.base import machine, versions
+from coverage_principle.experiments.claims.base import effort, machine, versions
 from coverage_principle.experiments.ledger import LEDGER, Ledger
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.spec import dotted
@@ -18,8 +18,6 @@ from coverage_principle.reporting import html
 from coverage_principle.reporting.quickstart import collect, write_report
 from coverage_principle.reporting.training_figures import accuracy_figures
 from simpletransformers.seq2seq.run_folder import RunFolder
-
-PAGE = "report.html"
 
 
 def make_report(folder: Path) -> Path:
@@ -36,8 +34,9 @@ def make_report(folder: Path) -> Path:
             neither = f"neither a sweep (no {LEDGER}) nor a training run (no run_config.json)"
             raise InputError(f"{folder} is {neither}")
         page = _run_page(folder, model)
-    write_text(folder / PAGE, page)
-    return folder / PAGE
+    target = folder / "report.html"
+    write_text(target, page)
+    return target
 
 
 _CAPTIONS = (
@@ -123,8 +122,7 @@ def _claim_blocks(folder: Path) -> list[str]:
     blocks.append(html.figure(folder / "figure.png", [claim["title"]]))
     for table in CLAIMS[claim["claim"]].tables(claim["numbers"]):
         blocks += [html.text(table.title), html.table(table.header, table.rows, sortable=True)]
-    effort = f"{claim['runs']:,} runs, {claim['compute_seconds'] / 60:,.0f} minutes of computing"
-    blocks.append(html.code([f"$ {claim['command']}", effort]))
+    blocks.append(html.code([f"$ {claim['command']}", effort(claim)]))
     return blocks
 
 

@@ -1,8 +1,7 @@
 """One run as data: what is generated, covered, trained and analysed, and the commands that do it.
 
-A run's identity is a hash of its resolved settings, so the same settings are the same run in every
-sweep, and a changed setting is another run. Runs with the same task, data and coverage settings
-share a data set and its coverage, in a folder of their own.
+A run's identity is a hash of its resolved settings, so it is the same run in every sweep. Runs with
+the same task, data and coverage settings share a data set and its coverage, in a folder of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from pathlib import Path
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.stages import SECTIONS, STAGES, Stage, analyses, dataset_in
 from coverage_principle.paths import repository_root
+from coverage_principle.presets import SCALES
 from coverage_principle.tasks import generator_name
 from simpletransformers.settings import Settings, setting
 
@@ -41,10 +41,20 @@ class LauncherSettings(Settings):
     slurm: tuple[str, ...] = setting(
         (), "option of submitit, such as slurm_partition=gpu; repeatable", metavar="KEY=VALUE"
     )
-    cluster: str = setting(
-        "slurm", "local runs the jobs of slurm here, to try it out", choices=("slurm", "local")
-    )
+    cluster: str = setting("slurm", "local: jobs of slurm tried here", choices=("slurm", "local"))
     retry_failed: bool = setting(False, "also run what failed before")
+
+
+@dataclass(frozen=True)
+class ClaimSettings(Settings):
+    """At which scale a claim is looked into, and where."""
+
+    scale: str = setting(
+        "cpu", "tiny: a trial; cpu: minutes; gpu: hours; paper: as published", choices=SCALES
+    )
+    output_dir: str | None = setting(
+        None, "where runs, which claims share, and results go (default: results/reproduce/SCALE)"
+    )
 
 
 @dataclass(frozen=True)
@@ -54,10 +64,6 @@ class StageCommand:
     stage: Stage
     script: str
     arguments: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return self.stage.name
 
     def shown(self) -> str:
         """The command as a user would type it in the repository root."""
@@ -161,17 +167,12 @@ class RunSettings:
 
     def check(self) -> None:
         """Let every command parse its arguments; ``InputError`` says what it refuses."""
-        # What a path holds does not matter to a parser.
-        for command in self.commands(Path("f"), Path("w")):
+        for command in self.commands(Path("f"), Path("w")):  # any paths will do for a parser
             try:
                 command_parser(command.script).parse_args(command.arguments)
-            except _Refused as refusal:
-                where = f"{command.name} are not those of {command.script}"
+            except InputError as refusal:
+                where = f"{command.stage.name} are not those of {command.script}"
                 raise InputError(f"the settings of {where}: {refusal}") from None
-
-
-class _Refused(Exception):
-    """What a command's parser says instead of printing it and leaving."""
 
 
 _PARSERS: dict[str, object] = {}
@@ -181,11 +182,11 @@ _PARSERS_GUARD = threading.Lock()
 def command_parser(script: str):
     """The ``argparse`` parser of a command (a path below the repository root), without a run.
 
-    It raises an exception where the command itself would print a usage error and leave.
+    It raises an ``InputError`` where the command itself would print a usage error and leave.
     """
 
     def refuse(message: str) -> None:
-        raise _Refused(message)
+        raise InputError(message)
 
     with _PARSERS_GUARD:  # searches make settings in several threads
         if script not in _PARSERS:

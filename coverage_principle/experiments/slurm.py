@@ -8,6 +8,7 @@ runner that was killed finds its jobs again.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -214,8 +215,6 @@ class Job:
 
     def checkpoint(self, run: RunSettings):
         """Have the running command keep its state, and ask for the same job once more."""
-        import multiprocessing
-
         import submitit
 
         if self._place is not None:

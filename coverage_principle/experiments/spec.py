@@ -51,21 +51,17 @@ def make_spec(content: Mapping[str, object], name: str, source: str = "the spec"
             point = dict(zip(grid, values, strict=True))
             settings = _overlay(content.get("base", {}), extra)
             for key, value in point.items():
-                settings = _overlay(settings, _nested(key, value))
-            label = _label({**dotted(extra), **point})
+                for part in reversed(key.split(".")):  # {"train": {"n_layer": value}}
+                    value = {part: value}
+                settings = _overlay(settings, value)
+            varied = {**dotted(extra), **point}.items()
+            label = " ".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in varied)
             try:
                 run = RunSettings.resolve(settings, label)
             except InputError as error:
                 raise InputError(f"{source}, run {label or 'of the base'}: {error}") from error
             runs.setdefault(run.id, run)
     return Spec(content.get("name", name), tuple(runs.values()))
-
-
-def _nested(key: str, value: object) -> dict:
-    """``train.n_layer``, 2 as ``{"train": {"n_layer": 2}}``."""
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value
 
 
 def _overlay(base: Mapping, extra: Mapping) -> dict:
@@ -85,13 +81,6 @@ def dotted(settings: Mapping, prefix: str = "") -> dict[str, object]:
     """Nested settings as ``{"train.n_layer": 2}``."""
     found = {}
     for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            found.update(dotted(value, f"{prefix}{key}."))
-        else:
-            found[prefix + key] = value
+        inside = isinstance(value, Mapping) and value
+        found |= dotted(value, f"{prefix}{key}.") if inside else {prefix + key: value}
     return found
-
-
-def _label(point: Mapping[str, object]) -> str:
-    """What varies, in short: the last part of each name and its value."""
-    return " ".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in point.items())

@@ -1,8 +1,6 @@
 """The stages of a run: a table of the commands that the engine runs, in their order.
 
-A new analysis is one more entry here, its command in ``circuit_analysis/``, and its line in
-docs/sweeps.md: what a spec may say of it, what ``--launcher print`` shows, when it is done and what
-a run's record says of it follow from the entry.
+All that the engine knows of a command follows from its entry here; docs/extending.md adds one.
 """
 
 from __future__ import annotations
@@ -11,12 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from coverage_principle.data import read_json
 from coverage_principle.paths import repository_root
 
 #: The sections of a run's settings, in the order in which they are run.
 SECTIONS = ("data", "coverage", "train", "evaluate", "analyse")
-#: Sections of what runs share: a data set and its coverage are made once for all of them.
-SHARED = ("data", "coverage")
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ class Stage:
 
     @property
     def shared(self) -> bool:
-        """Whether runs with the same data and coverage share it."""
-        return self.section in SHARED
+        """Whether runs with the same data and coverage share it: it is made once for all."""
+        return self.section in ("data", "coverage")
 
     @property
     def taken(self) -> set[str]:
@@ -63,15 +60,13 @@ def dataset_in(shared: Path) -> Path:
 
 
 def _of_data(folder: Path) -> dict[str, object]:
-    from coverage_principle.data import read_json
-
     data = dataset_in(folder)
     metadata = read_json(data / "metadata.json")
     return {"dataset": data.name, **{key: metadata[key] for key in ("counts", "compositions")}}
 
 
 def _of_coverage(folder: Path) -> dict[str, object]:
-    from coverage_principle.data import ANNOTATED, read_json
+    from coverage_principle.data import ANNOTATED
 
     sweeps = sorted((folder / "k_sweep_results").glob("*.json"))
     annotated = (dataset_in(folder) / ANNOTATED).exists()
@@ -83,12 +78,10 @@ def _of_training(folder: Path) -> dict[str, object]:
 
     run = RunFolder(folder / "model")
     last, settings = run.evaluations()[-1], run.settings()
-    return {
-        **{"steps": last["step"], "epochs": last["epoch"], "train_loss": last["train_loss"]},
-        "scores": last["eval"],
-        **{key: settings[key] for key in ("parameters", "device", "versions")},
-        **({"valid": last["valid"]} if "valid" in last else {}),
-    }
+    record = {"steps": last["step"], "epochs": last["epoch"], "train_loss": last["train_loss"]}
+    record |= {"scores": last["eval"]}
+    record |= {key: settings[key] for key in ("parameters", "device", "versions")}
+    return record | ({"valid": last["valid"]} if "valid" in last else {})
 
 
 def _analysis(name: str, model: str, output: str = "*.json", **more: object) -> Stage:
@@ -98,6 +91,7 @@ def _analysis(name: str, model: str, output: str = "*.json", **more: object) -> 
 
 
 _RUN = "--model_dir {model} --step_list final_checkpoint"
+_ALL_STATES = {"layer_pos_pairs": "all", "mode": "residual", "no_vectors": True}
 _NEW_GPT2 = {"model_name_or_path": "gpt2", "init_weights": True, "add_tokens": True}
 
 #: Every stage by name, in the order in which they are run.
@@ -139,12 +133,7 @@ STAGES = {
             "all_items.json",
             as_in_train=("device",),
         ),
-        _analysis(
-            "cluster",
-            "--ckpt {final} --overwrite",
-            "metrics.json",
-            defaults={"layer_pos_pairs": "all", "mode": "residual", "no_vectors": True},
-        ),
+        _analysis("cluster", "--ckpt {final} --overwrite", "metrics.json", defaults=_ALL_STATES),
         _analysis("interchange", _RUN),
         _analysis("lens", _RUN),
         _analysis("trace", _RUN),

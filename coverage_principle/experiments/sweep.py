@@ -53,7 +53,6 @@ class Sweep:
         return self.submit(settings).result()
 
     def folder(self, run: RunSettings) -> Path:
-        """Where a run's files are."""
         return self._place.run_folder(run)
 
     def dataset(self, run: RunSettings) -> Path:
@@ -65,7 +64,6 @@ class Sweep:
         return STAGES[stage].outputs(self._folder_of(run, STAGES[stage]))
 
     def log(self, run: RunSettings, stage: str) -> Path:
-        """What a stage of a run printed."""
         return self._folder_of(run, STAGES[stage]) / "logs" / f"{stage}.log"
 
     def history(self, run: RunSettings) -> list[dict]:
@@ -73,7 +71,6 @@ class Sweep:
         return RunFolder(self.folder(run) / "model").evaluations()
 
     def commands(self, run: RunSettings) -> Iterator[StageCommand]:
-        """The commands of a run."""
         return run.commands(self.folder(run), self._place.shared_folder(run))
 
     def forget_lost(self, runs: Sequence[RunSettings]) -> None:
@@ -118,10 +115,9 @@ class Sweep:
 
     def _known(self, run: RunSettings) -> dict | None:
         """A record that makes the run unnecessary."""
-        if run.id in self._lost:
-            return None
         record = self._place.record(run) or self.ledger.records.get(run.id)
-        if record is None or (record["status"] == "failed" and self.retry_failed):
+        again = record is None or (record["status"] == "failed" and self.retry_failed)
+        if again or run.id in self._lost:
             return None
         self.ledger.add(record)  # a runner may have died between the two files
         return record

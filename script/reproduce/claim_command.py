@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sweeping import interruptions, launcher_flags, sweeping, watch
+from sweeping import launcher_flags, sweeping, watch
 
-from coverage_principle.cli import add_settings, command_parser, run, settings_from, table
-from coverage_principle.experiments.claims import ClaimSettings
+from coverage_principle.cli import add_settings, command_parser, run, table
+from coverage_principle.experiments import ClaimSettings
 
 
 def reproduce(name: str, description: str) -> None:
@@ -21,10 +22,9 @@ def reproduce(name: str, description: str) -> None:
         from coverage_principle.experiments.claims import CLAIMS, write_result
         from coverage_principle.paths import relative_to_root, repository_root
 
-        claim, settings = CLAIMS[name], settings_from(ClaimSettings, arguments)
-        scale = settings.scale
+        claim, scale = CLAIMS[name], arguments.scale
         default = repository_root() / "results" / "reproduce" / scale
-        root = Path(settings.output_dir or default).resolve()
+        root = Path(arguments.output_dir or default).resolve()
         print(f"{claim.title}: scale {scale}, in {relative_to_root(root)}", flush=True)
         with sweeping(arguments, root) as sweep:
             numbers = watch(sweep, lambda: claim.collect(sweep, scale))
@@ -43,4 +43,4 @@ def reproduce(name: str, description: str) -> None:
     parser = command_parser(description)
     add_settings(parser, ClaimSettings)
     launcher_flags(parser, ("local", "slurm"))
-    run(parser, main, refusals=interruptions)
+    run(parser, main, refusals=lambda: (CancelledError,))  # a run was stopped from outside

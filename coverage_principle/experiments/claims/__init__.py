@@ -10,6 +10,5 @@ __getattr__, __dir__, __all__ = exports(
     {
         "base": "SCALES Claim Table card write_result",
         "registry": "CLAIMS register",
-        "settings": "ClaimSettings",
     },
 )

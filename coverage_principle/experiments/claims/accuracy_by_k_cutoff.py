@@ -36,22 +36,18 @@ def collect(sweep: Sweep, scale: str) -> dict:
     def measure(run: RunSettings, _record: Mapping) -> dict:
         history = sweep.history(run)
         by_k = [accuracy_by_k(event["eval"]) for event in history]
-        return {
-            "steps": [event["step"] for event in history],
-            "by_k": {
-                str(k): {"n": n, "accuracy": [groups[k][0] for groups in by_k]}
-                for k, (_, n) in by_k[-1].items()
-            },
-            "auc": item_aucs(*base.tested(sweep, run)),
+        groups = {
+            str(k): {"n": n, "accuracy": [at[k][0] for at in by_k]}
+            for k, (_, n) in by_k[-1].items()
         }
+        steps = [event["step"] for event in history]
+        return {"steps": steps, "by_k": groups, "auc": item_aucs(*base.tested(sweep, run))}
 
     variants = accuracy_by_data.variants(SIZES[scale])
     return {**base.world(scale), "sizes": base.measured(sweep, scale, variants, measure)}
 
 
-def item_aucs(
-    dataset: Dataset, items: list[dict], correct: np.ndarray
-) -> dict[str, dict[str, float | None]]:
+def item_aucs(dataset: Dataset, items: list[dict], correct: np.ndarray) -> dict[str, dict]:
     """How well each predictor ranks answered items above others: ``{items: {predictor: AUC}}``.
 
     ``items`` are test records with ``k_cutoff``, ``correct`` which of them were answered.

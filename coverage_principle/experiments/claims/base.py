@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +14,7 @@ import numpy as np
 
 from coverage_principle.data import Dataset, load_dataset, read_json, write_json, write_text
 from coverage_principle.errors import InputError
+from coverage_principle.experiments.ledger import write_csv
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.presets import SCALES, TRAINING
@@ -88,10 +87,7 @@ def world(scale: str) -> dict[str, float]:
 
 
 def measured(
-    sweep: Sweep,
-    scale: str,
-    variants: Mapping[str, Mapping],
-    measure: Callable[[RunSettings, Mapping], Mapping],
+    sweep: Sweep, scale: str, variants: Mapping[str, Mapping], measure: Callable
 ) -> dict[str, dict[str, dict]]:
     """Carry out every variant, with each seed of the scale, and measure it.
 
@@ -160,9 +156,7 @@ def write_result(
     folder.mkdir(parents=True, exist_ok=True)
     figure, tables = claim.draw(numbers, folder / "figure")[0].name, claim.tables(numbers)
     for number, table in enumerate(tables, start=1):
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([table.header, *table.rows])
-        write_text(folder / f"table_{number}.csv", text.getvalue())
+        write_csv(folder / f"table_{number}.csv", [table.header, *table.rows])
     write_json(folder / "numbers.json", result)
     write_text(folder / "README.md", card(result, tables, figure))
     return result
@@ -179,12 +173,16 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
     for table in tables:
         head, *rows = ("| " + " | ".join(row) + " |" for row in (table.header, *table.rows))
         lines += [f"**{table.title}**", "", head, "|" + "---|" * len(table.header), *rows, ""]
+    how = f"{effort(result)} on {machine_words} ({package_words})"
     lines.append(
-        f"Made by `{result['command']}`: {result['runs']:,} runs, "
-        f"{result['compute_seconds'] / 60:,.0f} minutes of computing on {machine_words} "
-        f"({package_words}). All numbers: [numbers.json](numbers.json)."
+        f"Made by `{result['command']}`: {how}. All numbers: [numbers.json](numbers.json)."
     )
     return "\n".join(lines) + "\n"
+
+
+def effort(result: Mapping) -> str:
+    """What a result took."""
+    return f"{result['runs']:,} runs, {result['compute_seconds'] / 60:,.0f} minutes of computing"
 
 
 def machine(records: Sequence[Mapping]) -> dict[str, str]:

@@ -34,8 +34,10 @@ PUBLISHED = (
 )
 
 SIZES = base.by_scale(180, 2500, 30000, 30000)
-#: Tables of f1 and f2: the property is there or not.
-FAMILIES = ("random", "commutative", "modular")
+#: Tables of f1 and f2, as flags of data and training: the property is there or not. Random is the
+#: default, and what claim a trains.
+FAMILIES = {"random": ({}, {})}
+FAMILIES |= {name: ({"function_family": name}, {}) for name in ("commutative", "modular")}
 #: One function for both hops, with a seen split for each, and ways to share its computation: the
 #: whole stack of blocks run twice, and a single block run twice, which must do both hops.
 _ONE = {"same_f12": True, "separate_seen": True}
@@ -84,12 +86,7 @@ def item_groups(dataset: Dataset) -> dict[str, np.ndarray]:
 
 #: Each panel's title, groups, and variants: flags of data and training.
 PANELS = {
-    "property": (
-        "property of the functions",
-        PROPERTY_GROUPS,
-        # Random is the default, and what claim a trains.
-        {f: ({} if f == "random" else {"function_family": f}, {}) for f in FAMILIES},
-    ),
+    "property": ("property of the functions", PROPERTY_GROUPS, FAMILIES),
     "shared": ("one operator for both hops", SHARED_GROUPS, SHARED),
 }
 
@@ -104,22 +101,20 @@ def collect(sweep: Sweep, scale: str) -> dict:
 
     def measure(run: RunSettings, _record: Mapping) -> dict:
         dataset, _, correct = base.tested(sweep, run)
-        found = {}
-        for group, rows in item_groups(dataset).items():
-            accuracy = float(correct[rows].mean()) if rows.any() else None
-            found[group] = {"n": int(rows.sum()), "accuracy": accuracy}
-        return {"groups": found}
+        answered = {group: correct[rows] for group, rows in item_groups(dataset).items()}
+        return {
+            group: {"n": len(one), "accuracy": float(one.mean()) if len(one) else None}
+            for group, one in answered.items()
+        }
 
     found = base.measured(sweep, scale, variants, measure)
     panels = {}
     for panel, (title, groups, names) in PANELS.items():
-        own = {
-            name: {
-                seed: {**run, "groups": {group: run["groups"][group] for group in groups}}
-                for seed, run in found[name].items()
-            }
-            for name in names
-        }
+        own: dict[str, dict] = {name: {} for name in names}
+        for name in names:
+            for seed, run in found[name].items():
+                shown = {group: run[group] for group in groups}
+                own[name][seed] = {"run": run["run"], "groups": shown}
         panels[panel] = {"title": title, "groups": groups, "variants": own}
     return {**base.world(scale), "size": SIZES[scale], "panels": panels}
 
@@ -141,23 +136,17 @@ def find(numbers: Mapping) -> list[str]:
             f"Where not even the mirror was seen, modular f1 gives {rate_of(modular)}, random f1 "
             f"{rate_of(random)}: a sum can be known from other calls with the same sum."
         )
-    return sentences + _shared_sentences(shared)
-
-
-def _shared_sentences(panel: Mapping) -> list[str]:
-    """One for each variant in which the other hop clearly helps, and one for all others."""
     ends = ("elsewhere", "nowhere", "where the other hop has seen it", "where none has")
-    found = _comparisons(panel, "", *ends)
-    clear = [words for gap, words in found if gap.above_zero]
-    unclear = [gap.mean for gap, _ in found if not gap.above_zero]
-    if unclear:
-        clear.append(
-            f"In {len(unclear)} of {len(unclear) + len(clear)} comparisons, over variants with one "
-            "and with two functions and both hops, an unseen call is not clearly answered more "
-            "often where the other hop has seen it: differences lie between "
-            f"{min(unclear):.2f} and {max(unclear):.2f}."
+    found = _comparisons(shared, "", *ends)
+    sentences += [words for gap, words in found if gap.above_zero]
+    if unclear := [gap.mean for gap, _ in found if not gap.above_zero]:
+        sentences.append(
+            f"In {len(unclear)} of {len(found)} comparisons, over variants with one and with two "
+            "functions and both hops, an unseen call is not clearly answered more often where the "
+            f"other hop has seen it: differences lie between {min(unclear):.2f} and "
+            f"{max(unclear):.2f}."
         )
-    return clear
+    return sentences
 
 
 def _comparisons(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from coverage_principle.experiments.claims import scaling
+from coverage_principle.experiments.claims.base import by_scale
 
 TITLE = "Parameter scaling: does a larger model need less data? (2-hop)"
 PUBLISHED = (
@@ -14,30 +15,25 @@ PUBLISHED = (
     "no gain."
 )
 
-#: Models of a scale, from small to large; one of them is claim c's.
-_MODELS: dict[str, dict[str, dict[str, object]]] = {
-    "tiny": {"2 layers, 16": {}, "2 layers, 32": {"n_embd": 32}},
-    "cpu": {"2 layers, 48": {"n_embd": 48}, "2 layers, 80": {"n_embd": 80}, "2 layers, 128": {}},
-    "gpu": {
-        "4 layers, 384": {"n_layer": 4, "n_head": 6, "n_embd": 384},
-        "8 layers, 768": {},
-        "12 layers, 1024": {"n_layer": 12, "n_head": 16, "n_embd": 1024},
-    },
-    "paper": {
-        "4 layers, 768": {"n_layer": 4},
-        "8 layers, 768": {},
-        "48 layers, 1600": {"n_layer": 48, "n_head": 25, "n_embd": 1600},
-    },
-}
+#: Layers, heads and width of a scale's models, from small to large; one of them is claim c's.
+_MODELS = by_scale(
+    ((2, 2, 16), (2, 2, 32)),
+    ((2, 4, 48), (2, 4, 80), (2, 4, 128)),
+    ((4, 6, 384), (8, 12, 768), (12, 16, 1024)),
+    ((4, 12, 768), (8, 12, 768), (48, 25, 1600)),
+)
+_EXPONENTS = dict(zip(_MODELS["paper"], (2.13, 2.26, 2.28), strict=True))
 
 
 def series(scale: str) -> dict[str, scaling.Series]:
     """One for each model."""
-    published = dict(zip(_MODELS["paper"], (2.13, 2.26, 2.28), strict=True))
-    return {
-        name: scaling.one_series("twohop", scale, train=changes, published=published.get(name))
-        for name, changes in _MODELS[scale].items()
-    }
+    found = {}
+    for model in _MODELS[scale]:
+        size = dict(zip(("n_layer", "n_head", "n_embd"), model, strict=True))
+        own = {"train": size, "published": _EXPONENTS.get(model)}
+        name = "{n_layer} layers, {n_embd}".format_map(size)
+        found[name] = scaling.one_series("twohop", scale, **own)
+    return found
 
 
 def find(numbers: Mapping) -> list[str]:

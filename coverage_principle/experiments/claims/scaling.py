@@ -42,13 +42,11 @@ _TEST_SIZE = 300
 #: How the searches of a scale train, beside what ``training`` says.
 _TRAIN: dict[str, dict[str, object]] = {
     "tiny": {"max_steps": 200},
-    "cpu": {
-        **{"train_batch_size": 128, "learning_rate": 1.4e-3, "weight_decay": 0.5},
-        **{"warmup_steps": 100, "max_steps": 20000, "eval_steps": 50},
-    },
+    "cpu": {"train_batch_size": 128, "max_steps": 20000, "eval_steps": 50, "warmup_steps": 100},
     "gpu": {"train_batch_size": 2048, "max_steps": 20000, "eval_steps": 100, "warmup_steps": 500},
     "paper": {},
 }
+_TRAIN["cpu"] |= {"learning_rate": 1.4e-3, "weight_decay": 0.5}
 _TOLERANCE = by_scale(0.5, 0.12, 0.05, 0.03)
 _SEEDS = by_scale((42,), (42, 43), (42, 43, 44), (42, 43, 44))
 #: Three steps one after the other need three layers, where the scale's own model has two.
@@ -110,12 +108,8 @@ def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunS
     """The training that tells whether ``amount`` items are enough."""
     data = {"num_tokens": size, "max_train_data_num": amount, "atomic_facts": "none"}
     data |= {"test_size_for_type": _TEST_SIZE, **({"cot": True} if series.cot else {})}
-    rule = {
-        "stop_when": f"type_0:{series.score}>={ACCURACY}",
-        "patience_epochs_after_fit": EPOCHS,
-        "stop_on_test": True,
-        "test_types": ["train_inferred", "type_0"],  # all that the rule reads
-    }
+    rule = {"stop_when": f"type_0:{series.score}>={ACCURACY}", "patience_epochs_after_fit": EPOCHS}
+    rule |= {"stop_on_test": True, "test_types": ["train_inferred", "type_0"]}  # what it reads
     train = training(scale, **{**_TRAIN[scale], **series.train, **rule})
     task = _SCRIPTS.get(series.task, series.task)
     settings = {"task": task, "seed": seed, "data": data, "train": train}
@@ -165,9 +159,7 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
         "rule": f"type_0 >= {ACCURACY} within {EPOCHS} epochs after train_inferred >= 0.99",
         "accuracy": ACCURACY,
         "max_steps": training(scale, **_TRAIN[scale])["max_steps"],
-        "tolerance": _TOLERANCE[scale],
-        "seeds": list(seeds),
-        "series": by_series,
+        **{"tolerance": _TOLERANCE[scale], "seeds": list(seeds), "series": by_series},
         "coverage": _coverage_side(series, sweep.root, seeds),
     }
 
@@ -210,10 +202,8 @@ def find(numbers: Mapping) -> list[str]:
         if fit is None:
             sentences.append(f"{name}: no exponent, since in {some} {none}.")
             continue
-        words = (
-            f"{name}: required N grows as |X|^{fit['exponent']:.2f} (95 % interval "
-            f"{fit['low']:.2f} to {fit['high']:.2f}, R^2 {fit['r2']:.3f})"
-        )
+        interval = f"95 % interval {fit['low']:.2f} to {fit['high']:.2f}, R^2 {fit['r2']:.3f}"
+        words = f"{name}: required N grows as |X|^{fit['exponent']:.2f} ({interval})"
         if (published := series["published"]) is not None:
             where = "within" if fit["low"] <= published <= fit["high"] else "outside of"
             words += f"; the published {published:.2f} lies {where} it"
@@ -335,9 +325,7 @@ def _exponents(axis, series: Mapping) -> None:
         plots.label_only(axis, "published (8-layer GPT-2)", "|", **published)
         axis.legend(**plots.BELOW)
     axis.set_yticks(range(len(fitted)), [name for _, name, _ in fitted], fontsize=8)
-    axis.set_ylim(-0.6, len(fitted) - 0.4)
-    axis.invert_yaxis()
-    axis.set_xlabel("exponent of |X|, 95 % interval")
+    axis.set(ylim=(len(fitted) - 0.4, -0.6), xlabel="exponent of |X|, 95 % interval")
 
 
 def claim(*about: str, series: Callable, find: Callable = find) -> Claim:
