@@ -32,9 +32,7 @@ def launcher_flags(parser: argparse.ArgumentParser, kinds: tuple[str, ...]) -> N
 
 
 @contextmanager
-def sweeping(
-    arguments: argparse.Namespace | LauncherSettings, root: Path, report: Callable | None = None
-) -> Iterator:
+def sweeping(arguments: object, root: Path, report: Callable | None = None) -> Iterator:
     """A ``Sweep`` in ``root``; left in order: what runs is interrupted on an error or a signal.
 
     ``arguments`` are ``launcher_flags``'s or the settings; ``report`` is a local launcher's.

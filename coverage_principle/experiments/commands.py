@@ -25,13 +25,9 @@ from tqdm import tqdm
 from coverage_principle.paths import repository_root
 
 #: What commands import after parsing.
-PRELOADED = [
-    "coverage_principle.experiments._server",
-    "simpletransformers.seq2seq",
-    "coverage_principle.circuits",
-    "coverage_principle.coverage",
-    "coverage_principle.reporting.quickstart",
-]
+PRELOADED = ["coverage_principle.experiments._server", "simpletransformers.seq2seq"]
+PRELOADED += ["coverage_principle.circuits", "coverage_principle.coverage"]
+PRELOADED += ["coverage_principle.reporting.quickstart"]
 #: A trainer that is asked to stop gets so long to keep its state.
 _GRACE_S = 30.0
 #: Held while statuses of processes are collected; see ``has_ended``.

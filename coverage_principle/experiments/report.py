@@ -54,7 +54,6 @@ def _run_page(folder: Path, model: RunFolder) -> str:
     parts = name.split(".")
     chance = 1 / int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else 0.0
     figures = accuracy_figures({name: history}, folder / "report_figures", chance=chance)
-    shown = zip(figures, _CAPTIONS, strict=False)
     names = list(next(iter(last.values())))
     rows = [
         [group, *(f"{v:,}" if n == "n" else f"{v:.4f}" for n, v in scores.items())]
@@ -69,7 +68,7 @@ def _run_page(folder: Path, model: RunFolder) -> str:
         html.heading("Last evaluation"),
         html.table(["group", *names], rows, sortable=True),
         html.heading("Over training"),
-        *(html.figure(path, [caption]) for path, caption in shown),
+        *(html.figure(path, [about]) for path, about in zip(figures, _CAPTIONS, strict=False)),
         html.heading("Evaluations"),
         html.table(["step", "training loss", *types], evaluations, sortable=True),
         html.heading("Settings and environment"),

@@ -38,9 +38,7 @@ class LauncherSettings(Settings):
         None, "runs at a time (default, local: one a GPU or core; slurm: 16)", at_least=1
     )
     gpus: str = setting("", "local: GPUs to deal out, such as 0,1; runs may share", metavar="LIST")
-    slurm: tuple[str, ...] = setting(
-        (), "option of submitit, such as slurm_partition=gpu; repeatable", metavar="KEY=VALUE"
-    )
+    slurm: tuple[str, ...] = setting((), "option of submitit; repeatable", metavar="KEY=VALUE")
     cluster: str = setting("slurm", "local: jobs of slurm tried here", choices=("slurm", "local"))
     retry_failed: bool = setting(False, "also run what failed before")
 
@@ -110,8 +108,12 @@ class RunSettings:
             if name not in analyses():
                 raise InputError(f"analyse holds {name!r}; known are {', '.join(analyses())}")
         for stage in STAGES.values():
-            if (wanted := _section(sections, stage)) is not None:
-                _check_flags(stage, wanted)
+            where = stage.name if stage.section == "analyse" else stage.section
+            wanted = _section(sections, stage)
+            if wanted is not None and not isinstance(wanted, Mapping):
+                raise InputError(f"{where} must be an object of flags, such as {{'n_layer': 2}}")
+            if taken := sorted(set(wanted or ()) & stage.taken):
+                raise InputError(f"{where} holds {', '.join(taken)}, which the runner sets itself")
         if sections["train"] is None and (sections["analyse"] or sections["evaluate"] is not None):
             raise InputError("evaluate and analyse need a model: give a train section")
         if (seed := settings.get("seed")) is not None:
@@ -219,14 +221,6 @@ def _section(sections: Mapping[str, object], stage: Stage) -> object:
     """What settings say of a stage; None if it is left out."""
     content = sections[stage.section]
     return content.get(stage.name) if stage.section == "analyse" else content
-
-
-def _check_flags(stage: Stage, wanted: object) -> None:
-    where = stage.name if stage.section == "analyse" else stage.section
-    if not isinstance(wanted, Mapping):
-        raise InputError(f"{where} must be an object of flags, such as {{'n_layer': 2}}")
-    if taken := sorted(set(wanted) & stage.taken):
-        raise InputError(f"{where} holds {', '.join(taken)}, which the runner sets itself")
 
 
 def _digest(content: object) -> str:

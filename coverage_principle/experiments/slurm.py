@@ -49,9 +49,7 @@ class SlurmLauncher:
     what submitit or SLURM refuses.
     """
 
-    def __init__(
-        self, root: Path, jobs: int, *, options: Mapping[str, object], cluster: str = "slurm"
-    ) -> None:
+    def __init__(self, root: Path, jobs: int, options: Mapping, cluster: str = "slurm") -> None:
         try:
             import submitit
         except ModuleNotFoundError as error:

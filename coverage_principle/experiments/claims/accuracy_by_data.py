@@ -65,11 +65,9 @@ def find(numbers: Mapping) -> list[str]:
     sizes = list(numbers["sizes"])
     inside = {size: rate_of(final_accuracies(numbers, size, "type_0")) for size in sizes}
     low, *_, high = sizes
-    sentences = [
-        f"With {numbers['num_tokens']} tokens, accuracy on unseen compositions of seen facts goes "
-        f"from {inside[low]} with {int(low):,} training items to {inside[high]} with "
-        f"{int(high):,} (means over {inside[high].n} seeds, 95 % intervals)."
-    ]
+    given = f"With {numbers['num_tokens']} tokens, accuracy on unseen compositions of seen facts"
+    ends = f"{inside[low]} with {int(low):,} training items to {inside[high]} with {int(high):,}"
+    sentences = [f"{given} goes from {ends} (means over {inside[high].n} seeds, 95 % intervals)."]
     fitted = min(rate_of(final_accuracies(numbers, size, "train_inferred")).mean for size in sizes)
     sentences.append(
         f"Accuracy on training items is at least {fitted:.2f} at every size, so what grows is "

@@ -129,8 +129,7 @@ def find(numbers: Mapping) -> list[str]:
     by_property, shared = (numbers["panels"][name] for name in ("property", "shared"))
     ends = ("mirror", "no_mirror", "with the mirror seen", "without")
     sentences = [words for _, words in _comparisons(by_property, " functions", *ends)]
-    families = ("random", "modular")
-    random, modular = (accuracies(by_property, family, "f1_no_mirror") for family in families)
+    random, modular = (accuracies(by_property, f, "f1_no_mirror") for f in ("random", "modular"))
     if random and modular:
         sentences.append(
             f"Where not even the mirror was seen, modular f1 gives {rate_of(modular)}, random f1 "
@@ -177,11 +176,10 @@ def tables(numbers: Mapping) -> list[base.Table]:
     for panel in numbers["panels"].values():
         rows = []
         for variant, seeds in panel["variants"].items():
-            row = [variant]
+            rows.append([variant])
             for group in panel["groups"]:
                 counts = [run["groups"][group]["n"] for run in seeds.values()]
-                row.append(base.mean_in_table(accuracies(panel, variant, group), counts))
-            rows.append(row)
+                rows[-1].append(base.mean_in_table(accuracies(panel, variant, group), counts))
         title = f"Accuracy, {panel['title']}: mean over seeds (95 % interval)"
         result.append(base.Table(title, ["variant", *panel["groups"].values()], rows))
     return result
