@@ -110,6 +110,6 @@ def test_a_stage_is_one_entry_of_the_table(tmp_path, monkeypatch):
     *_, last = run.commands(tmp_path / "run", tmp_path / "shared")
     model, folder = tmp_path / "run" / "model", tmp_path / "run" / "probe"
     wanted = ["--model_dir", str(model), "--depth", "2", "--save_dir", str(folder)]
-    assert last.name == "probe" and list(last.arguments) == wanted
+    assert last.stage.name == "probe" and list(last.arguments) == wanted
     with pytest.raises(InputError, match="probe holds save_dir, which the runner sets itself"):
         RunSettings.resolve({**settings, "analyse": {"probe": {"save_dir": "x"}}})

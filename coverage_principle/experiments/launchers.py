@@ -57,7 +57,6 @@ class LocalLauncher:
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="run")
 
     def submit_all(self, runs: Sequence[RunSettings]) -> list[Future]:
-        """Queue the runs."""
         return [self._pool.submit(self._carry_out, run) for run in runs]
 
     def running(self) -> list[Progress]:

@@ -60,7 +60,6 @@ class Sweep:
         return dataset_in(self._place.shared_folder(run))
 
     def outputs(self, run: RunSettings, stage: str) -> list[Path]:
-        """What a stage of a run has left."""
         return STAGES[stage].outputs(self._folder_of(run, STAGES[stage]))
 
     def log(self, run: RunSettings, stage: str) -> Path:
