@@ -16,6 +16,16 @@ from coverage_principle.experiments.commands import start_command  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 
 
+#: Files whose tests take longest, the longest first: begun last, one would keep one worker busy
+#: after the others have ended.
+_LONG = ("readme", "sweep", "quickstart", "circuit_tasks", "trainer", "generators", "claims")
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"test_{name}.py": place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.fixture(scope="session")
 def run_command(tmp_path_factory):
     """``run_command("determine_coverage.py", "--data_dir", ...)``; asserts nothing by itself.

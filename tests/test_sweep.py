@@ -309,6 +309,17 @@ def test_a_runner_that_is_killed_loses_at_most_the_runs_in_flight(run_command, t
         assert weights(cut, run) == weights(whole, run)
 
 
+def test_a_command_is_forked_with_what_takes_long_to_import(tmp_path):
+    """Else a sweep of many small runs spends most of its time on imports."""
+    script = tmp_path / "loaded.py"
+    script.write_text("import sys; print(*sys.modules)")
+    process = start_command(str(script), [], out=tmp_path / "out")
+    process.join()
+    loaded = (tmp_path / "out").read_text().split()
+    heavy = {"torch", "transformers.models.gpt2.modeling_gpt2", "matplotlib.figure", "plotly"}
+    assert not heavy - set(loaded)
+
+
 def test_threads_get_the_statuses_of_their_own_commands(tmp_path):
     """Statuses are collected once each, whichever thread starts or waits for what."""
 

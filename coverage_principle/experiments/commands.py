@@ -24,10 +24,19 @@ from tqdm import tqdm
 
 from coverage_principle.paths import repository_root
 
-#: What commands import after parsing.
-PRELOADED = ["coverage_principle.experiments._server", "simpletransformers.seq2seq"]
-PRELOADED += ["coverage_principle.circuits", "coverage_principle.coverage"]
-PRELOADED += ["coverage_principle.reporting.quickstart"]
+#: What commands import after parsing; modules and not packages, which load nothing by themselves.
+PRELOADED = [
+    "coverage_principle.experiments._server",
+    "transformers.models.gpt2.modeling_gpt2",
+    "simpletransformers.seq2seq.model",
+    *(
+        f"coverage_principle.circuits.{name}"
+        for name in ("cluster", "interchange", "lens", "trace")
+    ),
+    *(f"coverage_principle.coverage.{name}" for name in ("diagnostics", "results", "summary")),
+    *(f"coverage_principle.reporting.{name}" for name in ("cluster_figures", "run_card")),
+    "coverage_principle.reporting.coverage_graph",
+]
 #: A trainer that is asked to stop gets so long to keep its state.
 _GRACE_S = 30.0
 #: Held while statuses of processes are collected; see ``has_ended``.

@@ -38,7 +38,9 @@ class LauncherSettings(Settings):
         None, "runs at a time (default, local: one a GPU or core; slurm: 16)", at_least=1
     )
     gpus: str = setting("", "local: GPUs to deal out, such as 0,1; runs may share", metavar="LIST")
-    slurm: tuple[str, ...] = setting((), "option of submitit; repeatable", metavar="KEY=VALUE")
+    slurm: tuple[str, ...] = setting(
+        (), "option of submitit, such as slurm_partition=gpu; repeatable", metavar="KEY=VALUE"
+    )
     cluster: str = setting("slurm", "local: jobs of slurm tried here", choices=("slurm", "local"))
     retry_failed: bool = setting(False, "also run what failed before")
 
