@@ -3,17 +3,73 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 # Before torch is imported: the suite runs a worker on each core, and these models are tiny.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Commands are started often, and compiling what they import takes each a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from coverage_principle.experiments.commands import start_command  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+#: What replaces a command that needs a GPU or too long a time: the same command, made smaller.
+SMALLER = {
+    " 8 12 0 42": " 8 12 cpu 42 --n_embd 48 --max_steps 2",
+    "quickstart.sh": "quickstart.sh --no-install --preset tiny",
+}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code blocks of a language on a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory):
+    """A copy of the files that git would keep."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+def run_block(block: str, checkout) -> str:
+    """Run a page's commands in a checkout, each in a fresh interpreter; what they print."""
+    for long, short in SMALLER.items():
+        block = block.replace(long, short)
+    # As after activating the environment that runs the tests.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    own = f"{checkout}{os.pathsep}{checkout / 'simpletransformers'}"  # not what is installed
+    finished = subprocess.run(
+        ["bash", "-euc", block],
+        cwd=checkout,
+        env={**os.environ, "PATH": path, "PYTHONPATH": own, "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, f"{block}\n{finished.stdout}\n{finished.stderr}"
+    return finished.stdout + finished.stderr
 
 
 #: Files whose tests take longest, the longest first: begun last, one would keep one worker busy

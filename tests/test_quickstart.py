@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from coverage_principle.reporting import findings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, blocks, run_block
 
 
 def quickstart(*arguments):
@@ -33,17 +33,17 @@ def quickstart(*arguments):
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("quickstart")
-    finished = quickstart("--output_dir", folder)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return folder, finished.stdout
+def results(checkout):
+    """The folder and the output of the README's command."""
+    (block,) = (block for block in blocks("README.md", "bash") if "quickstart.sh" in block)
+    output = run_block(block, checkout)
+    return checkout / "results" / "quickstart", output
 
 
 def test_it_ends_with_a_table_a_summary_and_a_report(results):
     folder, output = results
     summary = json.loads((folder / "summary.json").read_text())
-    assert list(summary["sizes"]) == ["100", "160"]
+    assert list(summary["sizes"]) == ["100", "160"] and (folder / "report.html").exists()
     for size, run in summary["sizes"].items():
         assert run["data"]["counts"]["train"] == int(size)
         for kind in ("train_inferred", "type_0", "type_1", "type_2", "type_3"):
