@@ -490,28 +490,20 @@ def test_two_processes_train_as_one(tmp_path, small_dataset):
     assert json.loads((tmp_path / "two" / "run_config.json").read_text())["processes"] == 2
 
 
-def test_a_terminated_run_goes_on_to_the_same_weights(tmp_path, small_dataset):
+def test_a_terminated_run_goes_on_to_the_same_weights(run_command, tmp_path, small_dataset):
     def command(run, *more):
-        return [
-            sys.executable,
-            str(ROOT / "main.py"),
-            "--data_dir",
-            str(small_dataset),
-            *FLAGS,
-            "--max_steps",
-            "300",
-            "--output_dir",
-            str(run),
-            *more,
-        ]
+        data = ("--data_dir", small_dataset, *FLAGS, "--max_steps", 300)
+        return list(map(str, ("main.py", *data, "--output_dir", run, *more)))
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    options = {"env": environment, "capture_output": True, "text": True, "check": False}
-    whole = subprocess.run(command(tmp_path / "whole"), timeout=300, **options)
+    whole = run_command(*command(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr
     cut = tmp_path / "cut"
     process = subprocess.Popen(
-        command(cut), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, *command(cut)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not (cut / "metrics.jsonl").exists() or not losses(cut):
         assert process.poll() is None, process.stderr.read()
@@ -521,7 +513,7 @@ def test_a_terminated_run_goes_on_to_the_same_weights(tmp_path, small_dataset):
     assert process.returncode == 1, errors
     assert "stopped by SIGTERM after step" in errors
     assert not (cut / "final_checkpoint").exists()
-    resumed = subprocess.run(command(cut, "--resume"), timeout=300, **options)
+    resumed = run_command(*command(cut, "--resume"))
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming" in resumed.stderr
     weights = [
