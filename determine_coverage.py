@@ -7,10 +7,9 @@ Reads a data set and writes DATA_DIR/test_annotated.json: every test record plus
 from __future__ import annotations
 
 import argparse
-import contextlib
 from pathlib import Path
 
-from coverage_principle.cli import add_settings, command_parser, refresh_seconds, run, settings_from
+from coverage_principle.cli import add_settings, command_parser, progress_bar, run, settings_from
 from coverage_principle.coverage import CoverageSettings
 
 
@@ -97,28 +96,6 @@ def suggest(dataset, settings: CoverageSettings, folder: Path) -> None:
     if len(found.items) < settings.suggest:
         print("  which is all that can be covered: no more than these are suggested")
     print(f"written: {relative_to_root(file)}")
-
-
-@contextlib.contextmanager
-def progress_bar():
-    """A function that draws on stderr how far the work is, once it has taken two seconds."""
-    from tqdm import tqdm
-
-    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(
-        total=1.0,
-        delay=2,
-        bar_format=layout,
-        leave=False,
-        dynamic_ncols=True,
-        mininterval=refresh_seconds(),
-    ) as bar:
-
-        def show(share: float, what: str) -> None:
-            bar.set_description_str(what, refresh=False)
-            bar.update(share - bar.n)
-
-        yield show
 
 
 if __name__ == "__main__":

@@ -54,14 +54,22 @@ class JobSettings(Settings):
     do_eval: bool = setting(False, "score the test set by type and k-cutoff")
     do_predict: bool = setting(False, "write greedy outputs to all_items.json")
     custom_test: str | None = setting(None, "JSON list to use in place of the test set")
-    test_types: tuple[str, ...] = setting((), "test types to score; default: all", metavar="TYPE")
-    stop_on_test: bool = setting(False, "stop rules see the test set, as published, not valid.json")
+    test_types: tuple[str, ...] = setting(
+        (), "score only these types of the test set; default: all", metavar="TYPE"
+    )
+    stop_on_test: bool = setting(
+        False, "let the stop rules look at the test set, as published, and not at valid.json"
+    )
     prediction_dir: str | None = setting(None, "where `do_predict` writes, if not to `output_dir`")
     model_type: str = setting(
-        "gpt2", "circuit analysis reads gpt2 only", choices=architectures.names()
+        "gpt2",
+        "transformers' own classes; circuit analysis reads gpt2 only",
+        choices=architectures.names(),
     )
     model_name_or_path: str | None = setting(
-        None, "checkpoint folder; with `init_weights` gpt2 (default), gpt2-medium, -large or -xl"
+        None,
+        "with `init_weights` a size (gpt2, the default, gpt2-medium, gpt2-large, gpt2-xl), else a "
+        "checkpoint folder",
     )
     init_weights: bool = setting(False, "a new model with random weights")
     add_tokens: bool = setting(False, "always so: the vocabulary is the data's")
@@ -263,7 +271,7 @@ def print_scores(scores: dict) -> None:
 
 def predict(model, records: list[dict], job: JobSettings) -> None:
     """Write every record with its ``model_output``; print exact match by type."""
-    from coverage_principle.data import write_json
+    from coverage_principle.data import answered, write_json
 
     outputs = model.predict([record["input_text"] for record in records])
     items = [{**r, "model_output": o} for r, o in zip(records, outputs, strict=True)]
@@ -271,8 +279,7 @@ def predict(model, records: list[dict], job: JobSettings) -> None:
     file = Path(job.prediction_dir or job.output_dir) / name
     write_json(file, items, one_per_line=True)
     right: dict[str, list[bool]] = {}
-    for item in items:
-        exact = item["model_output"] == item["target_text"]
+    for item, exact in zip(items, answered(items), strict=True):
         right.setdefault(item.get("type", "all"), []).append(exact)
     rows = [[kind, f"{len(r):,}", f"{sum(r) / len(r):.4f}"] for kind, r in sorted(right.items())]
     print(cli.table(["type", "n", "exact_match"], rows))

@@ -7,12 +7,13 @@ The library speaks of settings by their names, in backticks; here they become fl
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from coverage_principle.errors import InputError
@@ -205,6 +206,25 @@ def _sentence(error: Exception) -> str:
 def refresh_seconds() -> float:
     """How often a progress bar on stderr is drawn: seldom in a log file, where each is a line."""
     return 0.2 if sys.stderr.isatty() else 30.0
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[float, str], None]]:
+    """A function that draws on stderr what is done, and what share of it, once it took two seconds.
+
+    It is called with the share, 0 to 1, and a few words.
+    """
+    from tqdm import tqdm
+
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    look = {"bar_format": layout, "leave": False, "dynamic_ncols": True}
+    with tqdm(total=1.0, delay=2, mininterval=refresh_seconds(), **look) as bar:
+
+        def show(share: float, what: str) -> None:
+            bar.set_description_str(what, refresh=False)
+            bar.update(share - bar.n)
+
+        yield show
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,8 @@ from coverage_principle.cli import command_parser, run
 def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__)
     about = (
-        "a run's folder, as in CKPT_DIR/trained_checkpoints, a sweep's, or results/reproduce/SCALE"
+        "a run's folder, as in CKPT_DIR/trained_checkpoints, or a sweep's, or "
+        "results/reproduce/SCALE"
     )
     parser.add_argument("dir", metavar="DIR", help=about)
     return parser

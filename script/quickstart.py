@@ -27,9 +27,12 @@ PRESETS = {
 
 def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__, prog="quickstart.sh")
-    add, which = parser.add_argument, {"choices": sorted(PRESETS), "default": "small"}
-    which["help"] = "small: shows the effects; tiny: only that everything runs (default: small)"
-    add("--preset", **which)
+    add = parser.add_argument
+    about = (
+        "small: shows the effects, in a few minutes on 2 cores; tiny: only that everything runs "
+        "(default: small)"
+    )
+    add("--preset", choices=sorted(PRESETS), default="small", help=about)
     add("--seed", type=int, default=42, help="of data, initial weights and order (default: 42)")
     where = "where everything goes (default: results/quickstart in the repository)"
     add("--output_dir", help=where)

@@ -64,7 +64,7 @@ class AnalysisSettings(Settings):
         "k-cutoff groups of id_test, such as 1-2,3,4+; each for one group a k; none for none; if "
         "not given, 0-2,3+ where determine_coverage.py --k_sweep has annotated the data set",
     )
-    max_items: int | None = setting(None, "most items of each split", at_least=1)
+    max_items: int | None = setting(None, "at most so many items of each split", at_least=1)
     seed: int = setting(0, "of counterfactuals and bootstrap intervals")
     task: str | None = None
 
@@ -85,7 +85,9 @@ class RunAnalysisSettings(AnalysisSettings):
     step_list: tuple[str, ...] | None = setting(
         None, "checkpoints: 250, checkpoint-250 or final_checkpoint; all if not given"
     )
-    save_dir: Path | str | None = setting(None, "where results go; else in circuit_analysis/")
+    save_dir: Path | str | None = setting(
+        None, "where results go; a folder in circuit_analysis/ if not given"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,9 @@ class TraceSettings(RunAnalysisSettings, SiteSettings):
     stream: str = setting(
         "residual", "stream to patch: residual, post_attention, post_mlp or embedding", flag="mode"
     )
-    out_of_domain: bool = setting(False, "also items whose own bridge call is unseen", flag="ood")
+    out_of_domain: bool = setting(
+        False, "also trace items whose own bridge call is unseen", flag="ood"
+    )
     label: str | None = None
 
     def check(self) -> None:
@@ -140,12 +144,18 @@ class ClusterSettings(SiteSettings):
         "1", 'values or slots, such as b or "b,x2", or the number of a function', metavar="KEYS"
     )
     stream: str = setting(
-        "residual", "residual, post_attention, post_mlp, embedding, logit or prob", flag="mode"
+        "residual",
+        "stream: residual, post_attention, post_mlp, embedding, logit or prob",
+        flag="mode",
     )
     permutations: int = setting(20, "random labelings of the baseline", at_least=1)
     vectors: str = setting("npz", "format of the vectors", choices=VECTOR_FORMATS)
-    published_files: bool = setting(False, "also write the published *_dedup.json files")
-    pca: bool = setting(False, "draw components of the given pairs, or of id_test's IICG peak")
+    published_files: bool = setting(
+        False, "also write the published (layer,position)/step/*_dedup.json"
+    )
+    pca: bool = setting(
+        False, "draw principal components of each of the given pairs, or of id_test's IICG peak"
+    )
     overwrite: bool = setting(False, "replace results that are there")
     label: str | None = None
 
@@ -159,8 +169,12 @@ class ClusterSettings(SiteSettings):
 class ComponentSettings(Settings):
     """How vectors are projected and which groups of them are coloured."""
 
-    reduce_dim: int | None = setting(None, "2: PNG, PDF; 3: HTML; else both", choices=(2, 3))
-    reduce_method: str = setting("pca", "tsne needs scikit-learn", choices=("pca", "tsne"))
+    reduce_dim: int | None = setting(
+        None, "2: PNG and PDF; 3: HTML; both if not given", choices=(2, 3)
+    )
+    reduce_method: str = setting(
+        "pca", "how vectors are projected; tsne needs scikit-learn", choices=("pca", "tsne")
+    )
     pca_scope: str = setting(
         "global", "project all vectors, or only those drawn", choices=("global", "local")
     )
@@ -183,12 +197,16 @@ class MeasureSettings(ComponentSettings):
     )
     permutations: int = setting(20, "random labelings of the baseline", at_least=1)
     overwrite: bool = setting(False, "replace results that are there")
-    by_cutoff: bool = setting(False, "results go to a folder named by ID test's k-cutoff group")
+    by_cutoff: bool = setting(
+        False, "ID test is a k-cutoff group: results go to a folder named by it"
+    )
     range_samples: bool = setting(False, "also write pairs of items sampled by their cosine")
     num_random_groups: int = setting(50, "groups to sample pairs from", at_least=1)
     save_plots: bool = setting(False, "draw histograms of cosines")
     pca_vis: bool = setting(False, "draw principal components")
-    draw_only: bool = setting(False, "only draw results that are there, components too")
+    draw_only: bool = setting(
+        False, "measure nothing: draw results that are there, with principal components"
+    )
 
 
 def _refuse_unknown(name: str, value: str, known) -> None:

@@ -11,6 +11,7 @@ setting ``scope``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import ClassVar
@@ -35,7 +36,7 @@ Item = tuple[int, ...]
 Edges = tuple[np.ndarray, np.ndarray]
 
 
-class Scope:
+class Scope(ABC):
     """The nodes of a data set's substitution graph, numbered from 0.
 
     ``count`` is the number of nodes, ``trained`` the numbers of those that are training items.
@@ -62,13 +63,13 @@ class Scope:
         self.dataset, self.count, self.trained = dataset, count, trained
         self.test_rows, self.test_nodes = test_rows, test_nodes
 
+    @abstractmethod
     def node(self, item: Item) -> int:
         """The number of an input's node; ``InputError`` if it is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, item: Item) -> int | None:
         """The answer of an input that is a node; None where it is not known."""
-        raise NotImplementedError
 
     def items(self) -> tuple[np.ndarray, np.ndarray]:
         """Inputs ``(count, slots)`` and answers ``(count,)`` of the nodes, for drawing the graph.
@@ -79,13 +80,13 @@ class Scope:
             f"the graph of `scope` {self.name} is not drawn or written; use `scope` dataset"
         )
 
+    @abstractmethod
     def new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
         """A function of k: what connects nodes through this slot set at k and not at k + 1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def neighbours(self, equivalence: Equivalence, k: int) -> Callable[[Item], Iterator[Item]]:
         """A function of an item: the items that this slot set joins it to at k, and itself."""
-        raise NotImplementedError
 
     def k_cutoffs(
         self,

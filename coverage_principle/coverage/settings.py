@@ -40,32 +40,49 @@ class CoverageSettings(Settings):
     ``InputError`` for a value out of range, and for settings of which one would be ignored.
     """
 
-    min_evidence: int = setting(1, "k: shared contexts of equivalent fragments", at_least=1)
+    min_evidence: int = setting(
+        1, "k: shared contexts that make two fragments equivalent", at_least=1, metavar="K"
+    )
     k_sweep: bool = setting(
         False, "all k at once: k-cutoffs, and counts, diagnostics and figures in `output_dir`"
     )
     max_k: int | None = setting(
-        None, "last k (default: the largest that covers anything, 20 at least)", at_least=1
+        None,
+        "last k of the sweep (default: the largest that covers anything, 20 at least)",
+        at_least=1,
+        metavar="K",
     )
     ground_truth: bool = setting(
-        False, "only the first function's fragments, and only pairs with equal true values"
+        False,
+        "only fragments of the task's first function, and only pairs whose true values, by its "
+        "table, are equal",
     )
-    visualise: bool = setting(False, "draw the graph at `min_evidence`: interactive HTML and PNG")
+    visualise: bool = setting(
+        False, "draw the substitution graph at `min_evidence`: interactive HTML and PNG"
+    )
     export_graph: str | None = setting(
-        None, "write that graph, with every edge, for Gephi or networkx", metavar="FILE.graphml"
+        None,
+        "write the substitution graph at `min_evidence`, with every edge, for Gephi or networkx",
+        metavar="FILE.graphml",
     )
     scope: str = setting("dataset", _SCOPES, choices=("dataset", "domain"))
     fragments: str | None = setting(
-        None, "slot sets to substitute: contiguous, or such as 1,2;2,3 (default: all)"
+        None,
+        "slot sets whose fragments may be substituted: contiguous, or such as 1,2 or 1,2;2,3 "
+        "(default: all)",
+        metavar="SETS",
     )
     explain: str | None = setting(
-        None, 'say why "<t_3><t_9><t_1>" is covered or what is missing; writes nothing'
+        None,
+        'say why "<t_3><t_9><t_1>" is covered or what is missing; writes nothing',
+        metavar="ITEM",
     )
     suggest: int | None = setting(
         None,
-        "choose so many further training items that raise coverage at `min_evidence` most, over "
-        "all in-domain items, counted as by `ground_truth`; goes to `output_dir`",
+        "choose M further training items that raise coverage at `min_evidence` most, over all "
+        "in-domain items, counted as by `ground_truth`; goes to `output_dir`",
         at_least=1,
+        metavar="M",
     )
     output_dir: str | None = setting(
         None, "for results and figures (default: k_sweep_results in the repository)"
@@ -102,12 +119,16 @@ def _integers(default: tuple[int, ...], about: str, least: int):
 class SearchSettings(Settings):
     """Worlds, and what of their unseen in-domain items must be covered."""
 
-    num_tokens: tuple[int, ...] = _integers((30, 50, 70, 100), "|X|, separated by commas", 2)
+    num_tokens: tuple[int, ...] = _integers(
+        (30, 50, 70, 100), "|X|, several separated by commas", 2
+    )
     k: tuple[int, ...] = _integers((1, 2, 3, 4), "evidence thresholds", 1)
     seeds: tuple[int, ...] = _integers((42, 43, 44), "a world for each", 0)
     share: float = setting(0.99, "of the unseen in-domain items that must be covered")
     value: str | None = setting(
-        None, "intermediate value whose fragments count (default: the first function's)"
+        None,
+        "intermediate value whose fragments may be substituted (default: that of the task's first "
+        "function)",
     )
     default_seen_ratio: float = setting(
         0.7, "share of each function's facts that training may use", at_least=0, at_most=1

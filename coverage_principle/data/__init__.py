@@ -5,7 +5,7 @@ from simpletransformers.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "annotations": "ANNOTATED annotated_records test_records text_records",
+        "annotations": "ANNOTATED annotated_records answered test_records text_records",
         "checks": "Problem Split",
         "files": "read_json sha256 write_arrays write_dataset write_json write_text",
         "formats": "dataset_files",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from coverage_principle.data.files import read_json
@@ -33,6 +33,11 @@ def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
     if texts != own:
         raise InputError(f"{file} does not belong to test.json beside it; make it anew {command}")
     return records
+
+
+def answered(items: Sequence[Mapping]) -> list[bool]:
+    """Which test items with a ``model_output`` were answered as their ``target_text`` says."""
+    return [item["model_output"] == item["target_text"] for item in items]
 
 
 def text_records(file: Path, setting: str) -> list[dict]:

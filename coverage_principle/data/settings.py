@@ -48,11 +48,18 @@ class WorldSettings(Settings):
     )
     function_family: str = setting(
         "random",
-        "; ".join(f"{name}: {about}" for name, about in FUNCTION_FAMILIES.items()),
+        "how the functions are drawn. "
+        + "; ".join(f"{name}: {about}" for name, about in FUNCTION_FAMILIES.items()),
         choices=FUNCTION_FAMILIES,
     )
-    same_function: bool = setting(False, "functions of equal arity are one, which wider ones fold")
-    separate_seen: bool = setting(False, "where all functions are one: a seen split for each")
+    same_function: bool = setting(
+        False, "functions of equal arity are one; wider ones fold the narrowest"
+    )
+    separate_seen: bool = setting(
+        False,
+        "where all functions are one: a seen split for each, so that a fact may be seen at one "
+        "place only",
+    )
 
     def check(self) -> None:
         super().check()
@@ -89,18 +96,28 @@ class FormatSettings(Settings):
     every function uses in training, so that no type changes its meaning.
     """
 
-    cot: bool = setting(False, "chain of thought: intermediate values, then the answer")
+    cot: bool = setting(
+        False, "chain of thought: targets hold the intermediate values, then the answer"
+    )
     fake_bridge: bool = setting(
-        False, "targets hold </b> for each intermediate value (a control; overrides `cot`)"
+        False,
+        "targets hold the constant </b> in place of each intermediate value, then the answer (a "
+        "control; goes before chain of thought)",
     )
     atomic_facts: str = setting(
-        "full", "facts written: all, used in training, none", choices=("full", "seen", "none")
+        "full",
+        "facts written for each function: all, those used in training, or none",
+        choices=("full", "seen", "none"),
     )
     atomic_format: str = setting(
-        "auto", "auto: JSON up to a million facts, else npz", choices=("auto", "json", "npz")
+        "auto",
+        "auto: JSON up to a million facts a function, else a compressed array",
+        choices=("auto", "json", "npz"),
     )
     include_atomic: bool = setting(
-        False, "add the facts in use to train.json; all functions must be one, of one arity"
+        False,
+        "add to train.json, as single facts, those that all functions use in training; all "
+        "functions must be one, of one arity",
     )
 
     @property

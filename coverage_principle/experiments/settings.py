@@ -32,16 +32,27 @@ class LauncherSettings(Settings):
     """How the runs of a sweep are carried out."""
 
     launcher: str = setting(
-        "local", "local: processes; slurm: jobs of a cluster", choices=("local", "slurm", "print")
+        "local",
+        "local: processes on this machine; slurm: job arrays of a cluster (needs submitit)",
+        choices=("local", "slurm", "print"),
     )
     jobs: int | None = setting(
         None, "runs at a time (default, local: one a GPU or core; slurm: 16)", at_least=1
     )
-    gpus: str = setting("", "local: GPUs to deal out, such as 0,1; runs may share", metavar="LIST")
-    slurm: tuple[str, ...] = setting(
-        (), "option of submitit, such as slurm_partition=gpu; repeatable", metavar="KEY=VALUE"
+    gpus: str = setting(
+        "", "local: GPUs to deal out, such as 0,1; with more jobs, runs share a GPU", metavar="LIST"
     )
-    cluster: str = setting("slurm", "local: jobs of slurm tried here", choices=("slurm", "local"))
+    slurm: tuple[str, ...] = setting(
+        (),
+        "option of submitit for the jobs, such as slurm_partition=gpu, timeout_min=120, "
+        "slurm_gres=gpu:1; may be given several times",
+        metavar="KEY=VALUE",
+    )
+    cluster: str = setting(
+        "slurm",
+        "local runs the jobs of slurm as processes here, to try it out",
+        choices=("slurm", "local"),
+    )
     retry_failed: bool = setting(False, "also run what failed before")
 
 
@@ -50,10 +61,15 @@ class ClaimSettings(Settings):
     """At which scale a claim is looked into, and where."""
 
     scale: str = setting(
-        "cpu", "tiny: a trial; cpu: minutes; gpu: hours; paper: as published", choices=SCALES
+        "cpu",
+        "tiny: only shows that it runs; cpu: minutes on a laptop; gpu: hours on one GPU; paper: as "
+        "published",
+        choices=SCALES,
     )
     output_dir: str | None = setting(
-        None, "where runs, which claims share, and results go (default: results/reproduce/SCALE)"
+        None,
+        "where runs and results go (default: results/reproduce/SCALE in the repository); claims in "
+        "one folder share their runs",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from coverage_principle.data import Dataset, load_dataset, read_json, write_json, write_text
+from coverage_principle.data import (
+    Dataset,
+    answered,
+    load_dataset,
+    read_json,
+    write_json,
+    write_text,
+)
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.ledger import write_csv
 from coverage_principle.experiments.settings import RunSettings
@@ -130,8 +138,7 @@ def over_training(sweep: Sweep, run: RunSettings, *groups: str) -> dict[str, obj
 def tested(sweep: Sweep, run: RunSettings) -> tuple[Dataset, list[dict], np.ndarray]:
     """A run's data set, the records of its test items, and which were answered: ``(n,)`` bool."""
     items = read_json(sweep.folder(run) / "all_items.json")
-    correct = np.array([item["model_output"] == item["target_text"] for item in items])
-    return load_dataset(sweep.dataset(run)), items, correct
+    return load_dataset(sweep.dataset(run)), items, np.array(answered(items))
 
 
 def mean_in_table(values: Sequence[float], counts: Sequence[int] | None = None) -> str:
@@ -202,8 +209,9 @@ def versions(records: Sequence[Mapping]) -> dict[str, str]:
 
 def processor() -> str:
     """The processor's name, as far as the system tells."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
 

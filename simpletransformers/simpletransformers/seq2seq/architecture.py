@@ -12,6 +12,7 @@ To add a type, write a file of ``architectures/`` or call ``architectures.regist
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ class Blueprint:
     tokens: Mapping[str, object] = field(default_factory=dict)
 
 
-class Architecture:
+class Architecture(ABC):
     """A type of model, and one ``model`` of it; with ``config`` alone it can be trained."""
 
     #: What each switch of the type does, for ``--help``. A model's own are kept in
@@ -58,13 +59,15 @@ class Architecture:
         self.model = model
 
     @classmethod
+    @abstractmethod
     def config(cls, plan: Blueprint) -> PretrainedConfig:
         """The configuration of a new model; ``InputError`` for sizes that the type cannot have."""
-        raise NotImplementedError
 
     @classmethod
     def switch(cls, model: PreTrainedModel, switches: set[str]) -> None:
         """Make a plain model the one that its switches describe, in place."""
+        names = ", ".join(sorted(switches))
+        raise TypeError(f"{type(model).__name__}: the type does not say what {names} do")
 
     def logits_at(self, ids: Tensor, columns: Sequence[int]) -> Tensor:
         """``(n, len(columns), vocabulary)`` logits at ``columns`` of token ids ``(n, length)``."""
@@ -94,14 +97,15 @@ class Blockwise(Architecture):
         self.layers: int = model.config.num_hidden_layers
         self.width: int = model.config.hidden_size
 
+    @abstractmethod
     def embedding(self, ids: Tensor) -> Tensor:
         """The token embedding of ids (n, T)."""
-        raise NotImplementedError
 
     def embed(self, ids: Tensor) -> Tensor:
         """Layer 0 of ids (n, T): by default the token embedding."""
         return self.embedding(ids)
 
+    @abstractmethod
     def mix(
         self, index: int, state: Tensor, earlier: Memory | None, wanted: list[int] | None
     ) -> tuple[Tensor, Memory]:
@@ -112,15 +116,14 @@ class Blockwise(Architecture):
         same sequences as the next n, and so on. With ``wanted`` only these positions of ``state``
         come out.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def mlp(self, index: int, middle: Tensor) -> Tensor:
         """What block ``index`` adds position by position to the stream after ``mix``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def norm(self, state: Tensor) -> Tensor:
         """The final norm."""
-        raise NotImplementedError
 
     def before(self, memory: Memory, position: int) -> Memory | None:
         """The memory of the positions before ``position``, by default from its third axis."""

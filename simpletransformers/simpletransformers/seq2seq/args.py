@@ -34,13 +34,19 @@ class ArchitectureSettings(Settings):
 
     n_layer: int | None = setting(None, "layers, if not the size's own", at_least=1, on_card=True)
     n_head: int | None = setting(None, "heads, if not the size's own", at_least=1, on_card=True)
-    n_embd: int | None = setting(None, "width, if not the size's own", at_least=1, on_card=True)
-    n_inner: int | None = setting(None, "MLP width, if not 4 * n_embd", at_least=1, on_card=True)
+    n_embd: int | None = setting(
+        None, "hidden dimensions, if not the size's own", at_least=1, on_card=True
+    )
+    n_inner: int | None = setting(
+        None, "dimensions inside the MLP, if not 4 * n_embd", at_least=1, on_card=True
+    )
     no_dropout: bool = setting(False, "dropout 0 instead of 0.1", on_card=True)
     no_ln: bool = setting(False, "no layer norms at all", on_card=True)
     no_mlp: bool = setting(False, "blocks of attention alone", on_card=True)
     share_mlp: bool = setting(False, "one MLP with its norm for all blocks", on_card=True)
-    add_recurrence: bool = setting(False, "all blocks twice, with the same weights", on_card=True)
+    add_recurrence: bool = setting(
+        False, "the whole stack of blocks twice, with the same weights", on_card=True
+    )
     pad_vocab_to: int | None = setting(
         None, "rows of the embedding (published: 50312); else the next multiple of 8", at_least=1
     )
@@ -54,16 +60,18 @@ class TrainingSettings(Settings):
     together, or the whole training set if that is smaller.
     """
 
-    train_batch_size: int = setting(16, "items of a step, over all ranks", at_least=1, on_card=True)
+    train_batch_size: int = setting(
+        16, "items of a step, over all processes", at_least=1, on_card=True
+    )
     gradient_accumulation_steps: int = setting(1, "multiplies the batch", at_least=1, on_card=True)
     micro_batch_size: int | None = setting(
-        None, "items of a process's forward pass, if not what fits in memory", at_least=1
+        None, "items of one forward pass of a process, if not what fits in memory", at_least=1
     )
     learning_rate: float = setting(4e-5, "peak of the schedule", at_least=0, on_card=True)
     weight_decay: float = setting(0.01, "not applied to biases and norms", at_least=0, on_card=True)
     scheduler: str = setting(
         "linear_schedule_with_warmup",
-        f"one of {', '.join(SCHEDULERS)}",
+        f"learning-rate schedule: {', '.join(SCHEDULERS)}",
         choices=SCHEDULERS,
         metavar="NAME",
         on_card=True,
@@ -75,7 +83,11 @@ class TrainingSettings(Settings):
     max_steps: int = setting(0, "exact; 0: `num_train_epochs` decides", at_least=0, may_differ=True)
     num_train_epochs: float = setting(20, "used if `max_steps` is 0", at_least=0, may_differ=True)
     compile: bool = setting(False, "torch.compile: a slow start, faster steps", may_differ=True)
-    cuda_graphs: bool = setting(False, "replay a recorded step: for small models on one GPU")
+    cuda_graphs: bool = setting(
+        False,
+        "record a step once and replay it: for small models on one GPU, where launching kernels "
+        "takes longer than running them",
+    )
     train_on_end_token: bool = setting(False, "loss on </a> too")
     manual_seed: int = setting(42, "weights, order of the data, dropout", at_least=0, on_card=True)
 
@@ -99,21 +111,34 @@ class RecordSettings(Settings):
     )
     eval_batch_size: int = setting(4096, "items of one forward pass", at_least=1)
     logging_steps: int = setting(10, "steps between log entries", at_least=1)
-    save_steps: int = setting(0, "a checkpoint this often; 0: none", flag="save_step", at_least=0)
+    save_steps: int = setting(
+        0, "a checkpoint every so many steps; 0: none", flag="save_step", at_least=0
+    )
     save_step_dense: int = setting(0, "up to this step ...")
     save_step_dense_interval: int = setting(2000, "... save every so many steps", at_least=1)
-    save_fine_step_list: tuple[int, ...] = setting((), "save every step of the 1,000 from each")
-    save_log_spaced: int = setting(0, "checkpoints for each factor of ten in steps", at_least=0)
+    save_fine_step_list: tuple[int, ...] = setting(
+        (), "save every step in the 1,000 from each of these"
+    )
+    save_log_spaced: int = setting(
+        0, "N checkpoints for each factor of ten in steps; 0: none", at_least=0, metavar="N"
+    )
     keep: int = setting(0, "only the last so many `save_steps` checkpoints; 0: all", at_least=0)
     stop_when: str | None = setting(
-        None, 'stop once the validation split reaches it, such as "type_0>=0.99"', metavar="RULE"
+        None,
+        'stop once an evaluation of the validation split reaches, for example, "type_0>=0.99"',
+        metavar="RULE",
     )
     patience_epochs_after_fit: float = setting(
-        0, "epochs to go on after train_inferred >= 0.99 (published: 100); 0: all", at_least=0
+        0,
+        "stop so many epochs after train_inferred >= 0.99 (published: 100); 0: never",
+        at_least=0,
+        metavar="EPOCHS",
     )
     resume_state_minutes: float = setting(10, "keep what `resume` needs this often", at_least=0)
     resume: bool = setting(False, "go on where the run stopped, if it was started")
-    overwrite_output_dir: bool = setting(False, "replace a run (with `resume`, one that differs)")
+    overwrite_output_dir: bool = setting(
+        False, "replace a run that is there; with `resume`, if it has other settings"
+    )
 
 
 @dataclass(frozen=True)
