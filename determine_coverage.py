@@ -24,12 +24,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     from coverage_principle import coverage as wing
-    from coverage_principle.data import load_dataset
+    from coverage_principle.data import check_place, load_dataset
     from coverage_principle.paths import find_folder, repository_root
 
     settings = settings_from(CoverageSettings, arguments)
     dataset = load_dataset(find_folder(arguments.data_dir, "data_dir", also_in="data"))
     folder = Path(settings.output_dir or repository_root() / "k_sweep_results")
+    for place in filter(None, (folder, settings.export_graph)):
+        check_place(place)
     if settings.suggest:
         suggest(dataset, settings, folder)
         return
@@ -45,15 +47,18 @@ def main(arguments: argparse.Namespace) -> None:
 def write_and_report(coverage, folder: Path) -> None:
     """Write annotations, counts and figures; print what a person wants to know of them."""
     from coverage_principle import coverage as wing
+    from coverage_principle.data import check_place
     from coverage_principle.paths import relative_to_root
 
     settings, k = coverage.settings, coverage.settings.min_evidence
     diagnostics, name = wing.diagnose(coverage), wing.result_name(coverage)
-    written = [wing.write_annotated(coverage)]
+    # What may be refused comes first.
+    check_place(wing.annotated_file(coverage), file=True)
+    sweep = wing.write_sweep(coverage, diagnostics, folder) if settings.k_sweep else ()
+    written = [wing.write_annotated(coverage), *sweep]
     if settings.k_sweep:
         from coverage_principle.reporting.coverage_figures import draw_sweep
 
-        written += wing.write_sweep(coverage, diagnostics, folder)
         written += draw_sweep(coverage, folder / name)
     if settings.visualise:
         from coverage_principle.reporting.coverage_graph import draw_coverage_graph
@@ -77,13 +82,13 @@ def write_and_report(coverage, folder: Path) -> None:
 def suggest(dataset, settings: CoverageSettings, folder: Path) -> None:
     """Write the items that would raise coverage most, as records for ``train.json``."""
     from coverage_principle import coverage as wing
-    from coverage_principle.data import write_json
+    from coverage_principle.data import check_place, write_json
     from coverage_principle.paths import relative_to_root
 
     k = settings.min_evidence
+    file = check_place(folder / f"{dataset.name}_suggested_{settings.suggest}_k-{k}.json")
     with progress_bar() as progress:
         found = wing.suggest(dataset, settings.suggest, k=k, progress=progress)
-    file = folder / f"{dataset.name}_suggested_{settings.suggest}_k-{k}.json"
     write_json(file, dataset.records(found.items), one_per_line=True)
     before, after = (f"{n:,} ({n / max(found.in_domain, 1):.2%})" for n in found.covered[[0, -1]])
     print(

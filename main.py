@@ -140,7 +140,11 @@ def main(arguments: argparse.Namespace) -> None:
     records = test_records(dataset, job.test_types)
     if job.custom_test:
         records = text_records(Path(job.custom_test), "custom_test")
+    if job.do_predict:
+        check_predictions(job)
     name = job.model_name_or_path or "gpt2"
+    if not (job.init_weights or job.do_train):
+        warn_of_other_data(find_folder(name, "model_name_or_path"), dataset)
     model = Seq2SeqModel(
         job.model_type,
         name if job.init_weights else find_folder(name, "model_name_or_path"),
@@ -174,6 +178,15 @@ def check_published_flags(arguments: argparse.Namespace, *, quiet: bool) -> None
         logging.getLogger("main").warning("warning: %s has no effect: %s", flag, reason)
 
 
+def warn_of_other_data(checkpoint: Path, dataset) -> None:
+    """Say so if the checkpoint's run recorded other training items than the data set's."""
+    from coverage_principle.circuits import changed_since
+
+    if "train.json" in changed_since(checkpoint.parent, dataset.path):
+        told = "warning: %s was trained on other items than those in train.json of %s"
+        logging.getLogger("main").warning(told, checkpoint, relative_to_root(dataset.path))
+
+
 def stop_records(dataset, job: JobSettings) -> list[dict] | None:
     """The validation items for the stop rules; None if the test set serves."""
     if job.stop_on_test:
@@ -191,8 +204,8 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
 
     ``tracked`` are the settings that trackers show; None on all processes but the first.
     """
-    from coverage_principle.data import sha256
     from coverage_principle.reporting.run_card import write_run_card
+    from simpletransformers.seq2seq.run_folder import RunFolder
     from simpletransformers.seq2seq.trackers import Trackers
 
     folder, line, trackers = Path(job.output_dir), LiveLine(), None
@@ -202,7 +215,7 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     about = {
         "name": dataset.name,
         "path": relative_to_root(dataset.path),
-        "sha256": {name: sha256(dataset.path / name) for name in ("train.json", "test.json")},
+        "sha256": dataset.digests,
     }
 
     def report(event: dict) -> None:
@@ -222,8 +235,9 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     if not result.complete:
         sys.exit(f"stopped by {reason} after step {step}; --resume goes on from there")
     ended = "all steps done" if reason == "finished" else f"stopped early: {reason}"
-    if result.eval:
-        print_scores(result.eval)
+    events = [event for event in RunFolder(folder).events() if "eval" in event]
+    if events:
+        print_scores(events[-1]["eval"])
         write_run_card(folder, ended, dataset.num_tokens)
     if reason != "finished":
         print(ended)
@@ -269,14 +283,30 @@ def print_scores(scores: dict) -> None:
     print(cli.table(["group", *names], rows))
 
 
+def predictions_file(job: JobSettings) -> Path:
+    name = Path(job.custom_test).name if job.custom_test else "all_items.json"
+    return Path(job.prediction_dir or job.output_dir) / name
+
+
+def check_predictions(job: JobSettings) -> None:
+    """Refuse a place for the predictions that cannot be, before the model is trained or run."""
+    from coverage_principle.data import check_place
+
+    file = check_place(predictions_file(job), file=True)
+    if job.custom_test and file.resolve() == Path(job.custom_test).resolve():
+        raise InputError(
+            f"the predictions would replace `custom_test` {job.custom_test}; give another "
+            "`prediction_dir`"
+        )
+
+
 def predict(model, records: list[dict], job: JobSettings) -> None:
     """Write every record with its ``model_output``; print exact match by type."""
     from coverage_principle.data import answered, write_json
 
     outputs = model.predict([record["input_text"] for record in records])
     items = [{**r, "model_output": o} for r, o in zip(records, outputs, strict=True)]
-    name = Path(job.custom_test).name if job.custom_test else "all_items.json"
-    file = Path(job.prediction_dir or job.output_dir) / name
+    file = predictions_file(job)
     write_json(file, items, one_per_line=True)
     right: dict[str, list[bool]] = {}
     for item, exact in zip(items, answered(items), strict=True):

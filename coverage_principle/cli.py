@@ -13,11 +13,12 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from coverage_principle.errors import InputError
-from simpletransformers.settings import Kind, Settings, Spec, fields_of
+from simpletransformers.settings import Kind, Settings, Spec, fault_of, fields_of
 
 #: Loggers of libraries whose notes help nobody who runs a command.
 _CHATTER = ("matplotlib", "fontTools", "PIL", "urllib3", "filelock", "asyncio", "torch")
@@ -76,10 +77,23 @@ def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
     if spec.metavar or (spec.flag and not spec.choices):
         options["metavar"] = spec.metavar or spec.flag.upper()
     options["choices"] = spec.choices
-    number = positive if kind.type is int and spec.at_least == 1 else kind.type
+    number = positive if kind.type is int and spec.at_least == 1 else _number(kind, spec)
     options["type"] = spec.parse or (number if kind.type in (int, float) else str)
     missing = default is dataclasses.MISSING
     return options | ({"required": True} if missing else {"default": default})
+
+
+def _number(kind: Kind, spec: Spec) -> Callable[[str], float]:
+    """For ``type=``: a number that the setting's own check allows."""
+
+    def parse(text: str) -> float:
+        value = kind.type(text)
+        if fault := fault_of(value, kind.type, spec):
+            raise argparse.ArgumentTypeError(fault)
+        return value
+
+    parse.__name__ = kind.type.__name__  # as argparse names it
+    return parse
 
 
 def settings_from(
@@ -136,16 +150,23 @@ def run(
 ) -> None:
     """Parse ``argv``, call ``main`` and leave the process with the right status.
 
-    Usage errors exit with 2 (argparse). An ``InputError``, an ``OSError`` or ``MemoryError`` (the
-    machine's limits, no bug of ours) or one of the exception types that ``refusals()`` returns (a
-    function, so that a command can name a type of a package that it imports only after parsing)
-    prints one sentence to stderr and exits with 1; with ``--debug`` the traceback is shown as well.
+    Usage errors exit with 2 (argparse). An ``InputError``, an ``OSError`` or ``MemoryError`` (or a
+    GPU's; the machine's limits, no bug of ours) or one of the exception types that ``refusals()``
+    returns (a function, so that a command can name a type of a package that it imports only after
+    parsing) prints one sentence to stderr and exits with 1; with ``--debug`` the traceback is shown
+    as well, and so are warnings of libraries, which are for those who write the code.
     Settings named in the sentence appear as the flags that set them. Ctrl-C exits with 130. Any
     other exception is a bug of ours and keeps its traceback.
     """
     if not any("--debug" in action.option_strings for action in parser._actions):
         parser.add_argument("--debug", action="store_true", help="debug log and full tracebacks")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console that lacks a character gets its number
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser.parse_args(argv)
+    _refuse_no_text(parser, arguments)
+    if not (arguments.debug or sys.warnoptions):
+        warnings.simplefilter("ignore")  # libraries' own: ours are log lines
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Flags(parser, debug=arguments.debug))
     level = logging.DEBUG if arguments.debug else logging.INFO
@@ -160,10 +181,29 @@ def run(
         # The reader of our output (head, less) has left: not an error, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         parser.exit(0)
-    except (InputError, OSError, MemoryError, *refusals()) as error:
+    except (InputError, OSError, MemoryError, *_out_of_memory(), *refusals()) as error:
         if arguments.debug:
             raise
         parser.exit(1, f"{parser.prog}: error: {with_flags(_sentence(error), parser)}\n")
+
+
+def _refuse_no_text(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """A usage error for an empty value (an unset variable, for most) and for bytes of no text."""
+    for action in parser._actions:
+        given = getattr(arguments, action.dest, None)
+        for value in given if isinstance(given, (list, tuple)) else [given]:
+            if not isinstance(value, str) or value == action.default:
+                continue
+            if not value:
+                parser.error(str(argparse.ArgumentError(action, "the value is empty")))
+            if any("\ud800" <= letter <= "\udfff" for letter in value):
+                parser.error(str(argparse.ArgumentError(action, f"{value!a} is not UTF-8 text")))
+
+
+def _out_of_memory() -> tuple[type[Exception], ...]:
+    """What a GPU without memory raises, if one can have been used at all."""
+    torch = sys.modules.get("torch")
+    return (torch.OutOfMemoryError,) if torch else ()
 
 
 def with_flags(text: str, parser: argparse.ArgumentParser) -> str:
@@ -198,9 +238,11 @@ class _Flags(logging.Formatter):
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        return f"this does not fit into memory ({error or 'no details'}); ask for something smaller"
-    return str(error)
+    if isinstance(error, (MemoryError, *_out_of_memory())):
+        details = str(error).partition(". ")[0] or "no details"
+        return f"this does not fit into memory ({details}); ask for something smaller"
+    # What a name of a file or a setting may hold, but a line of a terminal should not.
+    return re.sub(r"[\0-\x1f\x7f]", lambda m: ascii(m[0])[1:-1], str(error))
 
 
 def refresh_seconds() -> float:

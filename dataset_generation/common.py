@@ -51,7 +51,13 @@ class Generator:
 
     def main(self, arguments: argparse.Namespace) -> None:
         """Generate the data set, write it with its card, and print what it holds."""
-        from coverage_principle.data import dataset_files, generate_world, read_task, write_dataset
+        from coverage_principle.data import (
+            check_place,
+            dataset_files,
+            generate_world,
+            read_task,
+            write_dataset,
+        )
         from coverage_principle.reporting.dataset_card import dataset_card
         from coverage_principle.tasks import TASKS
 
@@ -59,10 +65,10 @@ class Generator:
         settings = settings_from(WorldSettings, arguments)
         form = settings_from(FormatSettings, arguments)
         form.check_task(graph, settings)  # before anything is drawn
+        name = self._name(graph.name, settings, form)
+        folder = check_place(Path(arguments.output_dir or repository_root() / "data") / name)
         world = generate_world(graph, settings)
         files, metadata = dataset_files(world, form)
-        name = self._name(graph.name, settings, form)
-        folder = Path(arguments.output_dir or repository_root() / "data") / name
         card = dataset_card(world, metadata, name, _command(sys.argv))
         new = write_dataset(folder, files, metadata, overwrite=arguments.overwrite, extras=card)
         print(f"{relative_to_root(folder)}: {'written' if new else 'already there, unchanged'}")

@@ -1,8 +1,12 @@
 """Generate a 5-hop data set: a chain of five functions over x1 ... x6."""
 
 import argparse
+import sys
+from pathlib import Path
 
-from common import Generator
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dataset_generation.common import Generator
 
 about = "chain of thought: targets hold b1 to b4, then t; --no-cot: t alone"
 cot = {"action": argparse.BooleanOptionalAction, "default": True, "help": about}

@@ -1,6 +1,11 @@
 """Generate a parallel 2-hop data set: b1 = f1(x1, x2), b2 = f2(x3, x4), t = f3(b1, b2)."""
 
-from common import Generator
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dataset_generation.common import Generator
 
 optional = "cot same_function separate_seen include_atomic"
 same = "f1, f2 and f3 are one function"

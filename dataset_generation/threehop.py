@@ -1,6 +1,11 @@
 """Generate a 3-hop data set: b1 = f1(x1, x2), b2 = f2(b1, x3), t = f3(b2, x4)."""
 
-from common import Generator
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dataset_generation.common import Generator
 
 optional = "cot fake_bridge same_function separate_seen"
 same = "f1, f2 and f3 are one function"

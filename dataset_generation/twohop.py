@@ -1,6 +1,11 @@
 """Generate a 2-hop data set: b = f1(x1, x2), t = f2(b, x3)."""
 
-from common import Generator
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dataset_generation.common import Generator
 
 optional = "cot fake_bridge same_function separate_seen"
 same = "f2 is the same function as f1"

@@ -8,11 +8,11 @@ summary.json, a table and a self-contained report.html.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from sweeping import report_trouble, sweeping, watch
 
-from coverage_principle.cli import command_parser, run, table
+from coverage_principle.cli import add_settings, command_parser, run, table
+from coverage_principle.data import WorldSettings
 from coverage_principle.experiments import LauncherSettings
 
 _SMALL = {"eval_steps": 250}
@@ -33,7 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
         "(default: small)"
     )
     add("--preset", choices=sorted(PRESETS), default="small", help=about)
-    add("--seed", type=int, default=42, help="of data, initial weights and order (default: 42)")
+    add_settings(
+        parser, WorldSettings, only=("seed",), seed={"help": "of data, initial weights and order"}
+    )
     where = "where everything goes (default: results/quickstart in the repository)"
     add("--output_dir", help=where)
     return parser
@@ -43,13 +45,14 @@ def main(arguments: argparse.Namespace) -> None:
     import queue
     from concurrent.futures import wait
 
+    from coverage_principle.data import check_place
     from coverage_principle.experiments import make_spec
     from coverage_principle.experiments.report import quickstart_report
     from coverage_principle.paths import relative_to_root, repository_root
     from coverage_principle.reporting.quickstart import summary_table
 
     default = repository_root() / "results" / "quickstart"
-    folder = Path(arguments.output_dir or default).resolve()
+    folder = check_place(arguments.output_dir or default).resolve()
     runs = make_spec(content(arguments.preset, arguments.seed), "quickstart").runs
     news: queue.SimpleQueue[str] = queue.SimpleQueue()
 

@@ -41,13 +41,14 @@ def main(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from coverage_principle.coverage.required import RequiredData, search_name
-    from coverage_principle.data import find_task, write_json
+    from coverage_principle.data import check_place, find_task, write_json
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting.required_data import draw_required, summarise
 
     graph, k = find_task(arguments.task), tuple(sorted(arguments.k))
     settings = settings_from(SearchSettings, arguments, k=k)
     stem = Path(arguments.output_dir) / f"required_{search_name(graph, settings)}"
+    check_place(f"{stem}_measured.json")
     found = RequiredData(graph, settings, Path(f"{stem}_measured.json"))
     worlds = [(size, seed) for size in sorted(settings.num_tokens) for seed in settings.seeds]
     live = sys.stderr.isatty()  # in a log file every refresh is a line

@@ -26,12 +26,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
+    from coverage_principle.data import check_place
     from coverage_principle.experiments import read_spec
     from coverage_principle.paths import relative_to_root, repository_root
 
     spec = read_spec(Path(arguments.spec))
     default = repository_root() / "results" / "sweeps" / spec.name
-    root = Path(arguments.output_dir or default).resolve()
+    root = check_place(arguments.output_dir or default).resolve()
     if arguments.launcher == "print":
         show_commands(spec, root)
         return

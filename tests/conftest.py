@@ -74,7 +74,8 @@ def run_block(block: str, checkout) -> str:
 
 #: Files whose tests take longest, the longest first: begun last, one would keep one worker busy
 #: after the others have ended.
-_LONG = ("readme", "sweep", "quickstart", "circuit_tasks", "trainer", "generators", "claims")
+_LONG = ("readme", "kills", "sweep", "same_bytes", "fuzz_files", "quickstart", "fuzz_flags")
+_LONG += ("circuit_tasks", "trainer", "generators", "claims")
 
 
 def pytest_collection_modifyitems(items):
@@ -92,17 +93,17 @@ def run_command(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("outputs")
 
-    def run(script, *arguments, cwd=ROOT, env=None):
+    def run(script, *arguments, cwd=ROOT, env=None, seconds=300):
         files = [folder / "out", folder / "err"]
         for file in files:
             file.write_bytes(b"")
         process = start_command(
             script, arguments, out=files[0], err=files[1], cwd=cwd, environment=env
         )
-        process.join(300)
+        process.join(seconds)
         if process.is_alive():
             process.kill()
-            raise subprocess.TimeoutExpired([script, *map(str, arguments)], 300)
+            raise subprocess.TimeoutExpired([script, *map(str, arguments)], seconds)
         out, err = (file.read_text(encoding="utf-8") for file in files)
         return subprocess.CompletedProcess([script], process.exitcode, out, err)
 

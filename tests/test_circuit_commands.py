@@ -403,7 +403,7 @@ def test_the_data_set_of_a_run(run_dir, dataset_dir, tmp_path, caplog):
     assert not caplog.records
     (moved / "test.json").write_text("[]\n")
     circuits.find_dataset(run_dir, moved)
-    assert "test.json" in caplog.text and "not what" in caplog.text
+    assert f"test.json of {moved} changed since {run_dir.name} was trained" in caplog.text
     unnamed = tmp_path / f"{dataset_dir.name}_wd-0.1"
     unnamed.mkdir()
     assert circuits.find_dataset(unnamed, moved.parent) == moved

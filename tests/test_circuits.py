@@ -432,9 +432,11 @@ def test_items_without_a_counterfactual_say_why(dataset):
     family = circuits.diff_family(dataset.graph, 0)
     # f1 calls with an x1 that training never uses have no seen alternative.
     used = set(dataset.train.inputs[:, 0].tolist())
-    train = dataset.train.inputs[dataset.train.inputs[:, 0] != 0]
+    kept = dataset.train.inputs[:, 0] != 0
+    train = dataset.train.inputs[kept]
     assert 0 in used
-    smaller = replace(dataset, train=replace(dataset.train, inputs=train))
+    split = replace(dataset.train, inputs=train, targets=dataset.train.targets[kept])
+    smaller = replace(dataset, train=split)
     originals = np.array([[0, 1, 2], train[0]], dtype=np.int32)
     found = circuits.draw_counterfactuals(smaller, family, originals, seed=0)
     assert found.reasons[0] == "no other x2 makes a seen call of f1"

@@ -27,7 +27,7 @@ WINGS = [
     "experiments",
 ]
 #: Modules of simpletransformers that need the standard library only.
-LIGHT = {"errors", "lazy", "settings"}
+LIGHT = {"errors", "files", "lazy", "settings"}
 HEAVY = {"torch", "transformers", "scipy", "matplotlib", "plotly", "networkx", "numpy"}
 
 LIBRARY = sorted((ROOT / "coverage_principle").rglob("*.py"))

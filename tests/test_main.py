@@ -100,13 +100,12 @@ def test_k_cutoffs_of_an_annotated_test_set_become_groups(tmp_path, small_datase
     scores = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["eval"]
     inner = [scores[f"type_0/k_cutoff={k}"]["n"] for k in (0, 1)]
     assert sum(inner) == scores["type_0"]["n"]
-    # An annotation of some other test set is noticed, not used.
+    # An annotation of some other test set is refused, with the command that makes it anew.
     (data / "test_annotated.json").write_text(json.dumps(test[1:]))
     finished = run_command(*common, tmp_path / "other")
-    assert finished.returncode == 0
+    assert finished.returncode == 1 and not (tmp_path / "other").exists()
     assert "does not belong to test.json" in finished.stderr
-    lines = (tmp_path / "other" / "metrics.jsonl").read_text().splitlines()
-    assert not any("/" in group for group in json.loads(lines[-1])["eval"])
+    assert f"determine_coverage.py --data_dir {data} --k_sweep" in finished.stderr
 
 
 @pytest.mark.parametrize(

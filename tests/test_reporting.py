@@ -7,9 +7,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coverage_principle.reporting import findings, html
+from coverage_principle.reporting import findings, html, training_figures
 from coverage_principle.reporting.statistics import trend_z, wilson_interval
 from coverage_principle.reporting.style import new_figure, save_figure
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are written, as they are written."""
+    figures = []
+
+    def keep(figure, path, **options):
+        figures.append(figure)
+        return save_figure(figure, path, **options)
+
+    monkeypatch.setattr(training_figures, "save_figure", keep)
+    return figures
 
 
 @pytest.mark.parametrize(("good", "n"), [(0, 5), (3, 10), (87, 90), (500, 1000)])
@@ -86,3 +99,24 @@ def test_pages_are_self_contained_and_escaped(tmp_path):
     assert "<t_2>" not in content
     assert "&lt;t_1&gt; &amp; more." in content
     assert not re.search(r'(src|href)="(?!data:)', content)
+
+
+def test_every_type_has_a_curve_that_can_be_told_from_the_others(drawn, tmp_path):
+    types = [f"type_{number}" for number in range(33)]  # as many as a 5-hop task has
+    history = [{"step": s, "eval": {name: group(s / 20) for name in types}} for s in (10, 20)]
+    training_figures.type_curves({"run": history}, tmp_path / "f", chance=0.1, types=types)
+    curves = {c.get_label(): c for c in drawn[0].axes[0].get_lines()}
+    assert set(types) <= set(curves)
+    # A dash pattern and a colour: as drawn, for those that have no name of their own.
+    looks = {(c.get_color(), str(c._unscaled_dash_pattern)) for c in map(curves.get, types)}
+    assert len(looks) == 33
+
+
+@pytest.mark.parametrize("name", ["a$b$c", "a_b", "$\\frac$", "100%"])
+def test_a_name_is_written_in_a_figure_as_it_is(drawn, tmp_path, name):
+    history = [{"step": s, "eval": {name: group(0.5)}} for s in (10, 20)]
+    files = training_figures.type_curves({name: history}, tmp_path / "f", chance=0.1, types=[name])
+    assert all(file.stat().st_size > 1000 for file in files)
+    axis = drawn[0].axes[0]
+    for text in (axis.title, axis.get_legend().get_texts()[0]):
+        assert text.get_text() == name and not ("$" in name and text.get_parse_math())

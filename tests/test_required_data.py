@@ -251,7 +251,7 @@ def test_required_data_command(run_command, refused, tmp_path):
     refused(command("--value", "t"), "--value t", "b")
     refused(command("--task", "threehop", "--value", "x1"), "--value x1", "b1, b2")
     refused(command("--k", "0"), "at least 1", status=2)
-    refused(command("--default_seen_ratio", "2"), "--default_seen_ratio 2")
+    refused(command("--default_seen_ratio", "2"), "--default_seen_ratio: 2.0", status=2)
     assert not (tmp_path / "no").exists()
 
 

@@ -42,7 +42,7 @@ def test_rewinding_drops_what_came_later_from_history_and_csv(tmp_path):
         run.evaluations()
     for step in (1, 2, 3):
         run.add(event(step, eval={"type_0": SCORES}))
-    run.rewind(2)
+    run.begin(2, {})
     assert [e["step"] for e in run.evaluations()] == [1, 2]
     rows = (tmp_path / "training_progress_scores.csv").read_text().splitlines()
     assert len(rows) == 3 and rows[0].startswith("global_step,epoch,train_loss,eval_loss-type_0")
@@ -62,8 +62,8 @@ def test_checkpoints_are_in_order_and_the_final_one_makes_a_run_done(tmp_path):
         "checkpoint-20",
         "final_checkpoint",
     ]
-    run.clear()
-    assert not run.started and run.checkpoints() == []
+    run.begin(None, {"a": 1})
+    assert not run.events() and run.checkpoints() == [] and run.settings() == {"a": 1}
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path):
@@ -82,7 +82,7 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
         text=True,
     )
     assert other.stdout.readline() == "in\n"
-    with pytest.raises(InputError, match="another process is training in"):  # noqa: SIM117
+    with pytest.raises(InputError, match=f"process {other.pid} is training in"):  # noqa: SIM117
         with RunFolder(tmp_path).locked():
             pass
     other.kill()

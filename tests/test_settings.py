@@ -146,12 +146,31 @@ def test_refusals_and_log_lines_name_flags(capsys, monkeypatch):
 
     def main(arguments):
         logging.getLogger("sample").warning("`kind` is %s", arguments.kind)
-        settings_from(Sample, arguments)
+        Sample(arguments.size - 1)
 
     with pytest.raises(SystemExit) as left:
-        run(parser_of(), main, ["--size", "1"])
+        run(parser_of(), main, ["--size", "2"])
     said = capsys.readouterr().err
     assert left.value.code == 1 and "--sort is a\n" in said and "error: --size 1 is too" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--size", "1"], "--size: 1 is too small; it must be at least 2"),
+        (["--size", "x"], "--size: invalid int value"),
+        (["--size", "3", "--share", "nan"], "--share: nan is not a finite number"),
+        (["--size", "3", "--note", ""], "--note: the value is empty"),
+        (["--size", "3", "--note", "\udcff"], "is not UTF-8 text"),
+    ],
+)
+def test_what_a_parser_can_refuse_is_a_usage_error(capsys, words, sentence):
+    parser = parser_of()
+    parser.add_argument("--note")
+    with pytest.raises(SystemExit) as left:
+        run(parser, pytest.fail, words)
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and sentence in said.splitlines()[-1]
 
 
 def test_a_continuation_shares_what_is_not_free():

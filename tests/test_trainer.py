@@ -18,6 +18,7 @@ import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from coverage_principle.experiments import start_command
+from simpletransformers import files
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import Seq2SeqArgs, Seq2SeqModel, run_folder
 from simpletransformers.seq2seq.architecture import architecture_of
@@ -349,19 +350,23 @@ def test_a_replaced_folder_is_the_old_one_or_the_new_one(tmp_path):
         (new / "file").write_text("half")
         raise OSError("disk full")
 
-    run_folder.write_folder(folder, fill("old"))
+    def write(fill):
+        with files.replacing_folder(folder) as new:
+            fill(new)
+
+    write(fill("old"))
     with pytest.raises(OSError, match="disk full"):
-        run_folder.write_folder(folder, fail)
+        write(fail)
     assert (folder / "file").read_text() == "old"
-    run_folder.write_folder(folder, fill("new"))
+    write(fill("new"))
     assert (folder / "file").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["state"]
     os.rename(folder, tmp_path / ".state.old")  # killed between the two renames
-    run_folder.recover(folder)
+    files.recover(folder)
     assert (folder / "file").read_text() == "new"
     (tmp_path / ".state.old").mkdir()  # killed after them, with the old folder half removed
     (tmp_path / ".state.old" / "other file").touch()
-    run_folder.write_folder(folder, fill("newer"))
+    write(fill("newer"))
     assert (folder / "file").read_text() == "newer"
     assert [p.name for p in tmp_path.iterdir()] == ["state"]
 

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "bootstrap": "Bootstrap",
-        "checkpoints": "find_checkpoint find_dataset find_run list_checkpoints",
+        "checkpoints": "changed_since find_checkpoint find_dataset find_run list_checkpoints",
         "cluster": "cluster_states run_cluster",
         "counterfactuals": "Counterfactuals Family Plan diff_family draw_counterfactuals families "
         "family_of",
@@ -14,8 +14,9 @@ __getattr__, __dir__, __all__ = exports(
         "items": "Grouping ItemSplit KGroup grouping_of item_splits k_groups_of layout_of "
         "sequences",
         "lens": "read_lens run_lens summarise_lens",
-        "measure": "BINS Measured Vectors cosine_histograms cosine_report cosine_text "
-        "principal_components range_samples read_three read_vectors run_measure site_in",
+        "measure": "BINS Measured Vectors check_groups cosine_histograms cosine_report cosine_text "
+        "principal_components range_samples read_three read_vectors run_measure shared_groups "
+        "site_in",
         "metrics": "ANSWER_KEPT IICG LENS_READOUTS METRICS RANK_CHANGED LensReadout Metric Shown",
         "models": "LoadedModel READOUTS choose_device open_checkpoint",
         "patching": "PATCHED Trace patch_runs",

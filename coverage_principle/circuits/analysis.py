@@ -20,7 +20,7 @@ from coverage_principle.circuits.items import Grouping, ItemSplit, item_splits, 
 from coverage_principle.circuits.models import LoadedModel, choose_device, open_checkpoint
 from coverage_principle.circuits.patching import Trace, patch_runs
 from coverage_principle.circuits.settings import ClusterSettings, RunAnalysisSettings
-from coverage_principle.data import Dataset, load_dataset, write_arrays, write_json
+from coverage_principle.data import Dataset, check_place, dump_json, load_dataset, write_together
 from coverage_principle.errors import InputError
 from coverage_principle.paths import relative_to_root
 
@@ -94,20 +94,28 @@ class Subject:
         return {
             "format_version": 1,
             "run": self.path.name,
-            "dataset": {"name": self.dataset.name, "path": relative_to_root(self.dataset.path)},
+            "dataset": {
+                "name": self.dataset.name,
+                "path": relative_to_root(self.dataset.path),
+                "sha256": self.dataset.digests,
+            },
+            "weights": {path.name: folders.weights_of(path) for path in self.checkpoints},
             **content,
             "settings": {name: getattr(self.settings, name) for name in recorded},
             "versions": {module.__name__: module.__version__ for module in modules},
         }
 
+    def place(self, name: str) -> Path:
+        """``<save_dir>/<name>.json``; ``InputError``, before the work, if it cannot be written."""
+        return check_place(Path(self.settings.save_dir) / f"{name}.json")
+
     def write(
         self, name: str, results: Mapping, arrays: Mapping[str, np.ndarray] | None = None
     ) -> Path:
-        """Write ``<save_dir>/<name>.npz`` and, last, ``.json``; returns the latter's path."""
-        file = Path(self.settings.save_dir) / f"{name}.json"
-        if arrays is not None:
-            write_arrays(file.with_name(f"{name}.npz"), arrays)
-        write_json(file, results)
+        """Write ``<save_dir>/<name>.npz`` and ``.json`` together; returns the latter's path."""
+        file = self.place(name)
+        beside = {} if arrays is None else {file.with_name(f"{name}.npz"): arrays}
+        write_together({**beside, file: dump_json(results)})
         return file
 
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from coverage_principle.data import sha256
+from coverage_principle.data import digests
 from coverage_principle.errors import InputError
 from coverage_principle.paths import find_folder, repository_root
 from simpletransformers.seq2seq.run_folder import (
@@ -70,22 +70,37 @@ def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
     Without ``data_dir``, the one recorded in the run's ``run_config.json``, else ``data/<name>``
     with the run folder's name up to the first ``_``. ``data_dir`` may be the data set itself, or a
     folder that holds it or holds ``data/<name>``; if no such folder exists, a warning says so and
-    the default is used. Contents that differ from those recorded by the run give a warning.
+    the default is used. Contents that differ from those recorded by the run give a warning if
+    ``data_dir`` names them, and else ``InputError``.
     """
-    recorded, digests = _recorded_dataset(run)
+    recorded, _ = _recorded_dataset(run)
     name = recorded.name if recorded else run.name.split("_")[0]
     folder = None if data_dir is None else _given_dataset(data_dir, name)
-    if folder is None:
+    if not (named := folder is not None):
         folder = recorded or repository_root() / "data" / name
         if not _is_dataset(folder):
             source = "run_config.json" if recorded else "the run's name"
             lack = f"the data set of {run.name} is not at {folder} (from {source})"
             raise InputError(f"{lack}; name it by `data_dir`")
-    files = {name: folder / name for name in digests}
-    now = {name: sha256(file) if file.is_file() else None for name, file in files.items()}
-    if changed := " and ".join(name for name in digests if now[name] != digests[name]):
-        logger.warning("warning: %s of %s is not what %s was trained on", changed, folder, run.name)
+    if changed := changed_since(run, folder):
+        told = f"{' and '.join(changed)} of {folder} changed since {run.name} was trained"
+        if not named:
+            advice = "train again, or give the folder as `data_dir` to go on with what it holds now"
+            raise InputError(f"{told}; {advice}")
+        logger.warning("warning: %s", told)
     return folder
+
+
+def changed_since(run: Path, dataset: Path) -> list[str]:
+    """Files of a data set that are not what the run recorded of its own; none if it did not."""
+    _, recorded = _recorded_dataset(run)
+    now = digests(dataset / name for name in recorded)
+    return [name for name in recorded if now.get(name) != recorded[name]]
+
+
+def weights_of(checkpoint: Path) -> dict[str, str]:
+    """The SHA-256 of a checkpoint's files of weights."""
+    return digests(sorted(checkpoint.glob("*.safetensors")))
 
 
 def _recorded_dataset(run: Path) -> tuple[Path | None, dict[str, str]]:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from coverage_principle.circuits import items
-from coverage_principle.circuits.analysis import Subject, write_arrays
+from coverage_principle.circuits.analysis import Subject
 from coverage_principle.circuits.measure import write_dedup_files
 from coverage_principle.circuits.models import LoadedModel
 from coverage_principle.circuits.settings import ClusterSettings
 from coverage_principle.circuits.similarity import measure_similarity
 from coverage_principle.circuits.states import Site, collect_states, sites_of
-from coverage_principle.data import Dataset, write_json
+from coverage_principle.data import Dataset, dump_json, one_writer, write_together
 from coverage_principle.errors import InputError
 from coverage_principle.paths import relative_to_root
 
@@ -42,36 +42,36 @@ def run_cluster(
     folder = parent / checkpoint.name
     splits = subject.splits(grouping)
     target = folder / "metrics.json"
-    if target.exists() and not settings.overwrite:
-        raise InputError(f"{target} exists already; give `overwrite` or another `save_dir`")
-    loaded = subject.load(checkpoint)
-    sites = _sites(stream, loaded.num_layers, items.layout_of(dataset).names, pairs)
-    own = ("batch_size", "permutations", "seed")
-    options = {"grouping": grouping, "stream": stream, "progress": progress}
-    options |= {name: getattr(settings, name) for name in own}
-    cells, arrays = cluster_states(loaded, dataset, sites, splits, **options)
-    groups = {cell["split"]: cell["n_groups"] for cell in cells}
-    functions = ",".join(f.name for f in dataset.graph.functions if f.output in grouping.keys)
-    grouped_by = {"function": functions, "value": grouping.name}
-    metrics = subject.results(
-        checkpoint=relative_to_root(checkpoint),
-        mode=stream,
-        grouped_by={**grouped_by, "fragment": list(grouping.fragment)},
-        num_layers=loaded.num_layers,
-        splits={
-            name: split.about(vectors=len(split.rows), groups=groups[name])
-            for name, split in splits.items()
-        },
-        cells=cells,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)  # never beside vectors of another run
-    if settings.vectors != "none":
-        write_arrays(folder / f"vectors.{settings.vectors}", arrays)
-    if settings.published_files:
-        write_dedup_files(parent, checkpoint.name, dataset, sites, list(splits), arrays)
-    write_json(target, metrics)
-    return folder, metrics
+    with one_writer(folder, "clustering", "save_dir"):
+        if target.exists() and not settings.overwrite:
+            raise InputError(f"{target} exists already; give `overwrite` or another `save_dir`")
+        loaded = subject.load(checkpoint)
+        sites = _sites(stream, loaded.num_layers, items.layout_of(dataset).names, pairs)
+        own = ("batch_size", "permutations", "seed")
+        options = {"grouping": grouping, "stream": stream, "progress": progress}
+        options |= {name: getattr(settings, name) for name in own}
+        cells, arrays = cluster_states(loaded, dataset, sites, splits, **options)
+        groups = {cell["split"]: cell["n_groups"] for cell in cells}
+        functions = ",".join(f.name for f in dataset.graph.functions if f.output in grouping.keys)
+        grouped_by = {"function": functions, "value": grouping.name}
+        metrics = subject.results(
+            checkpoint=relative_to_root(checkpoint),
+            mode=stream,
+            grouped_by={**grouped_by, "fragment": list(grouping.fragment)},
+            num_layers=loaded.num_layers,
+            splits={
+                name: split.about(vectors=len(split.rows), groups=groups[name])
+                for name, split in splits.items()
+            },
+            cells=cells,
+        )
+        if settings.published_files:
+            target.unlink(missing_ok=True)  # never beside files of another run
+            write_dedup_files(parent, checkpoint.name, dataset, sites, list(splits), arrays)
+        vectors = {folder / f"vectors.{settings.vectors}": arrays}
+        beside = vectors if settings.vectors != "none" else {}
+        write_together({**beside, target: dump_json(metrics)})
+        return folder, metrics
 
 
 def cluster_states(

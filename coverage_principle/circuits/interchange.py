@@ -37,31 +37,33 @@ def run_interchange(
     subject = Subject.find(settings)
     dataset = subject.dataset
     grouping = grouping_of(dataset.graph, settings.group_by)
+    name = f"{subject.path.name}_residual_same_{grouping.name}"
+    subject.place(name)
     splits = subject.splits(grouping)
     test, plans = dataset.test.inputs, {}
     for first, second in SPLIT_PAIRS:
         rows, donors = splits[first].rows, test[splits[second].rows]
         drawn = draw_interchange(dataset, grouping.name, test[rows], donors, seed=settings.seed)
         if len(drawn.rows):
-            name = f"{first}-{second}"
-            split = {name: splits[first]}
-            plans[name] = plan_of(dataset, rows, {name: np.arange(len(rows))}, split, drawn)
+            pair = f"{first}-{second}"
+            split = {pair: splits[first]}
+            plans[pair] = plan_of(dataset, rows, {pair: np.arange(len(rows))}, split, drawn)
     if not plans:
         raise InputError(f"{dataset.name}: no two test items have the same {grouping.name}")
     summaries: dict[str, dict] = {checkpoint.name: {} for checkpoint in subject.checkpoints}
-    for name, plan in plans.items():
+    for pair, plan in plans.items():
         for checkpoint, loaded, traces in subject.patched(plan, progress):
             found = summarise_interchange(traces[-1], plan.slots, seed=settings.seed)
-            summaries[checkpoint][name], num_layers = found, loaded.num_layers
+            summaries[checkpoint][pair], num_layers = found, loaded.num_layers
     family = {"name": f"same_{grouping.name}", "holds": grouping.name}
     results = subject.results(
         stream="residual",
         family={**family, "changes": list(grouping.fragment)},
         num_layers=num_layers,
-        splits={name: plan.report[name] for name, plan in plans.items()},
+        splits={pair: plan.report[pair] for pair, plan in plans.items()},
         checkpoints=summaries,
     )
-    return subject.write(f"{subject.path.name}_residual_same_{grouping.name}", results), results
+    return subject.write(name, results), results
 
 
 def draw_interchange(

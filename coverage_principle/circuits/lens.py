@@ -30,6 +30,7 @@ def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) ->
     ``.npz`` and returns the JSON file's path and its content.
     """
     subject = Subject.find(settings)
+    subject.place(subject.path.name)
     dataset, graph = subject.dataset, subject.dataset.graph
     splits = subject.splits(grouping_of(graph, settings.group_by))
     rows, places = union_of(splits)

@@ -17,7 +17,18 @@ import numpy as np
 from coverage_principle.circuits.settings import MeasureSettings
 from coverage_principle.circuits.similarity import mean_cosine, measure_similarity, unit_vectors
 from coverage_principle.circuits.states import Site
-from coverage_principle.data import Dataset, read_json, write_json, write_text
+from coverage_principle.data import (
+    Dataset,
+    check_place,
+    dump_json,
+    looking_into,
+    one_writer,
+    read_arrays,
+    read_json,
+    sha256,
+    write_json,
+    write_together,
+)
 from coverage_principle.errors import InputError
 
 #: Edges of the histograms' bins.
@@ -60,30 +71,40 @@ def run_measure(settings: MeasureSettings) -> Measured:
     results that are there and not to be replaced.
     """
     site = site_in(settings.output_dir)
-    files = {split: getattr(settings, f"{split}_file") for split in THREE}
+    files = {split: Path(getattr(settings, f"{split}_file")) for split in THREE}
     parts = read_three(files, site)
+    made_from = {split: sha256(file) for split, file in files.items()}
     folder = Path(settings.output_dir)
     if settings.by_cutoff:  # low_cutoff of id_test_covered_low_cutoff_dedup.json
         stem = Path(settings.id_test_file).stem.removesuffix("_dedup")
         folder = folder / stem.removeprefix("id_test_covered_")
-    target = folder / "metrics_results.json"
+    target = check_place(folder / "metrics_results.json")
+    if settings.pca_vis or settings.draw_only:
+        check_groups(parts, settings.pca_n)
     if settings.draw_only:
         if not target.exists():
             advice = "run measure_cossim.py with the same files and folder first"
             raise InputError(f"`output_dir` {folder} has no metrics_results.json; {advice}")
-        return Measured(site, folder, parts, read_json(target))
-    if target.exists() and not settings.overwrite:
-        raise InputError(f"{target} exists already; give `overwrite` or another `output_dir`")
-    (layer, position), seed = site, settings.seed
-    report = cosine_report(parts, permutations=settings.permutations, seed=seed)
-    measured = Measured(site, folder, parts, report)
-    write_text(folder / f"similarity_metrics_layer{layer}.txt", cosine_text(measured))
-    if settings.range_samples:
-        meta = {"layer": layer, "position": position, "seed": seed}
-        options = {"groups": settings.num_random_groups, "seed": seed}
-        found = {name: range_samples(part, **options) for name, part in parts.items()}
-        write_json(folder / f"range_samples_layer{layer}.json", {"meta": meta, "bridgings": found})
-    write_json(target, report)
+        report = read_json(target, dict)
+        if report.get("made_from", made_from) != made_from:
+            advice = "measure again, with `overwrite` in place of `draw_only`"
+            raise InputError(f"{target} was measured from other files; {advice}")
+        return Measured(site, folder, parts, report)
+    with one_writer(folder, "measuring"):
+        if target.exists() and not settings.overwrite:
+            raise InputError(f"{target} exists already; give `overwrite` or another `output_dir`")
+        (layer, position), seed = site, settings.seed
+        report = cosine_report(parts, permutations=settings.permutations, seed=seed)
+        report["made_from"] = made_from
+        measured = Measured(site, folder, parts, report)
+        written = {folder / f"similarity_metrics_layer{layer}.txt": cosine_text(measured)}
+        if settings.range_samples:
+            meta = {"layer": layer, "position": position, "seed": seed}
+            options = {"groups": settings.num_random_groups, "seed": seed}
+            found = {name: range_samples(part, **options) for name, part in parts.items()}
+            samples = dump_json({"meta": meta, "bridgings": found})
+            written[folder / f"range_samples_layer{layer}.json"] = samples
+        write_together({**written, target: dump_json(report)})
     return measured
 
 
@@ -144,7 +165,7 @@ def read_vectors(file: str | Path, split: str, site: tuple[str, str], name: str)
         return _from_arrays(file, split, site, name)
     content = read_json(file)
     vectors, groups, texts = [], [], []
-    try:
+    with looking_into(file, "a file of vectors (groups of records with hidden_states)"):
         for group, record in ((group, r) for group, records in content.items() for r in records):
             state = next((s for s in record["hidden_states"] if s.get("post_mlp")), None)
             if state is not None:  # the published extractor left errors in the file
@@ -152,10 +173,23 @@ def read_vectors(file: str | Path, split: str, site: tuple[str, str], name: str)
                 groups.append(group)
                 texts.append(record["input_text"])
         stacked = np.array(vectors, dtype=np.float32).reshape(len(vectors), -1)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        what = f"is no file of vectors (groups of records with hidden_states): {error}"
-        raise InputError(f"`{name}` {file} {what}") from error
     return Vectors(stacked, np.array(groups, dtype=str), texts)
+
+
+def shared_groups(parts: Mapping[str, Vectors], members: int) -> list[str]:
+    """The groups that have at least ``members`` vectors in every part."""
+    counted = [np.unique(part.groups, return_counts=True) for part in parts.values()]
+    enough = [set(labels[sizes >= members].tolist()) for labels, sizes in counted]
+    shared = set.intersection(*enough) if enough else ()
+    return sorted(shared, key=lambda name: (len(name), name))
+
+
+def check_groups(parts: Mapping[str, Vectors], members: int) -> None:
+    """``InputError`` if no group has ``members`` vectors in every part that has vectors."""
+    held = {name: part for name, part in parts.items() if len(part.vectors)}
+    if not shared_groups(held, members):
+        least = f"`pca_n` {members} vectors in each of {', '.join(held) or 'the files'}"
+        raise InputError(f"there is no group to colour: none has at least {least}")
 
 
 def read_three(files: Mapping[str, str | Path], site: tuple[str, str]) -> dict[str, Vectors]:
@@ -166,6 +200,9 @@ def read_three(files: Mapping[str, str | Path], site: tuple[str, str]) -> dict[s
     parts = {
         split: read_vectors(file, split, site, f"{split}_file") for split, file in files.items()
     }
+    for split, part in parts.items():
+        if not np.isfinite(part.vectors).all():
+            raise InputError(f"`{split}_file` {files[split]} holds vectors that are not finite")
     widths = {part.vectors.shape[1] for part in parts.values() if len(part.vectors)}
     if len(widths) > 1:
         raise InputError(
@@ -176,21 +213,23 @@ def read_three(files: Mapping[str, str | Path], site: tuple[str, str]) -> dict[s
 
 
 def _from_arrays(file: Path, split: str, site: tuple[str, str], name: str) -> Vectors:
-    with np.load(file, allow_pickle=False) as arrays:
-        keys = [key for key in arrays.files if key.startswith("state/")]
-        layer, position = site
-        wanted = [f"state/layer{layer}_ln_f_pos{position}", f"state/layer{layer}_pos{position}"]
-        if not layer.isdigit():
-            wanted = [key for key in keys if key.endswith(f"_pos{position}")]
-        key = next((key for key in wanted if key in keys), None)
-        members = [name for name in arrays.files if name.startswith("member/")]
-        if key is None or f"member/{split}" not in members:
-            sites, splits = (", ".join(n.split("/", 1)[1] for n in ns) for ns in (keys, members))
-            held = f"it has {sites} of {splits}"
-            raise InputError(f"`{name}` {file} has no ({layer},{position}) of {split}; {held}")
-        chosen = arrays[f"member/{split}"]
-        texts = ["".join(f"<t_{v}>" for v in row) for row in arrays["inputs"][chosen].tolist()]
-        return Vectors(arrays[key][chosen], arrays["groups"][chosen].astype(str), texts)
+    arrays, (layer, position) = read_arrays(file), site
+    keys = [key for key in arrays if key.startswith("state/")]
+    wanted = [f"state/layer{layer}_ln_f_pos{position}", f"state/layer{layer}_pos{position}"]
+    if not layer.isdigit():
+        wanted = [key for key in keys if key.endswith(f"_pos{position}")]
+    key = next((key for key in wanted if key in keys), None)
+    members = [name for name in arrays if name.startswith("member/")]
+    if key is None or f"member/{split}" not in members:
+        sites, splits = (", ".join(n.split("/", 1)[1] for n in ns) for ns in (keys, members))
+        held = f"it has {sites} of {splits}"
+        raise InputError(f"`{name}` {file} has no ({layer},{position}) of {split}; {held}")
+    with looking_into(file, "a file of vectors"):
+        chosen = np.flatnonzero(arrays[f"member/{split}"])
+        inputs, groups = arrays["inputs"][chosen], arrays["groups"][chosen].astype(str)
+        vectors = arrays[key][chosen].astype(np.float32).reshape(len(chosen), -1)
+        texts = ["".join(f"<t_{v}>" for v in row) for row in inputs.tolist()]
+        return Vectors(vectors, groups, texts)
 
 
 def cosine_report(

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from coverage_principle.data import Codec, read_json
 from coverage_principle.errors import InputError
 from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.architecture import Blockwise, architecture_of, load_model
 from simpletransformers.seq2seq.distributed import choose_device
+from simpletransformers.seq2seq.tokenizer import load_tokenizer
 
 Place = tuple[str, int]  # a stream and a layer
 
@@ -103,25 +104,20 @@ def open_checkpoint(
     ``device`` is auto, cpu, cuda, cuda:N or mps. ``InputError`` if the folder has no model in
     safetensors of a type that can be analysed, or its tokenizer lacks a token of the data set.
     """
-    config, device = read_json(checkpoint / "config.json"), choose_device(str(device))
+    config, device = read_json(checkpoint / "config.json", dict), choose_device(str(device))
     types = architectures.names()
     analysed = [name for name in types if issubclass(architectures.find(name), Blockwise)]
     if (given := config.get("model_type")) not in analysed:
         needed = " or ".join(analysed)
         raise InputError(f"{checkpoint} holds a {given} model; {needed} is needed")
-    tokens = _token_ids(checkpoint, codec, config["vocab_size"])
     model = load_model(checkpoint, device).eval().requires_grad_(False)
+    tokens = _token_ids(checkpoint, codec, model.config)
     return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))
 
 
-def _token_ids(checkpoint: Path, codec: Codec, vocab_size: int) -> list[int]:
-    if not any((checkpoint / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise InputError(f"{checkpoint} has no tokenizer (tokenizer.json or vocab.json)")
-    try:
-        known = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True).get_vocab()
-    except (OSError, ValueError) as error:
-        raise InputError(f"the tokenizer of {checkpoint} cannot be loaded: {error}") from error
-    missing = [token for token in codec.vocabulary if known.get(token, vocab_size) >= vocab_size]
+def _token_ids(checkpoint: Path, codec: Codec, config: PretrainedConfig) -> list[int]:
+    known, size = load_tokenizer(checkpoint, config).get_vocab(), config.vocab_size
+    missing = [token for token in codec.vocabulary if known.get(token, size) >= size]
     if missing:
         lack = f"{len(missing)} of the data set's {len(codec.vocabulary)} tokens"
         raise InputError(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from coverage_principle.circuits.metrics import LENS_READOUTS, METRICS
 from coverage_principle.errors import InputError
-from simpletransformers.settings import Settings, setting
+from simpletransformers.settings import MOST_SEED, Settings, setting
 
 #: How vectors are written: ``none`` for not at all.
 VECTOR_FORMATS = ("npz", "safetensors", "none")
@@ -65,7 +65,9 @@ class AnalysisSettings(Settings):
         "not given, 0-2,3+ where determine_coverage.py --k_sweep has annotated the data set",
     )
     max_items: int | None = setting(None, "at most so many items of each split", at_least=1)
-    seed: int = setting(0, "of counterfactuals and bootstrap intervals")
+    seed: int = setting(
+        0, "of counterfactuals and bootstrap intervals", at_least=0, at_most=MOST_SEED
+    )
     task: str | None = None
 
 
@@ -180,7 +182,9 @@ class ComponentSettings(Settings):
     )
     pca_m: int = setting(5, "groups to colour", at_least=1)
     pca_n: int = setting(20, "smallest group to colour", at_least=1)
-    seed: int = setting(0, "of intervals, baselines and sampled groups")
+    seed: int = setting(
+        0, "of intervals, baselines and sampled groups", at_least=0, at_most=MOST_SEED
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,9 @@ def run_trace(
     subject = Subject.find(settings)
     graph = subject.dataset.graph
     family = counterfactuals.family_of(graph, settings.family)
+    label = settings.label or family.name
+    name = f"{subject.path.name}_{settings.stream}_{label}_{settings.metric}"
+    subject.place(name)
     splits = subject.splits(grouping_of(graph, family.value), out_of_domain=settings.out_of_domain)
     plan = plan_trace(subject.dataset, family, splits, seed=settings.seed)
     summaries, arrays = {}, plan.arrays()
@@ -69,8 +72,6 @@ def run_trace(
         splits=plan.report,
         checkpoints=summaries,
     )
-    label = settings.label or family.name
-    name = f"{subject.path.name}_{settings.stream}_{label}_{settings.metric}"
     return subject.write(name, results, arrays), results
 
 

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = exports(
         "evidence": "Observations consistent_pairs observe parse_slot_sets slot_sets",
         "explanation": "Explanation explain explanation_lines",
         "required": "in_domain_coverage required_amounts smallest_amount",
-        "results": "result_name write_annotated write_graph write_sweep",
+        "results": "result_name annotated_file write_annotated write_graph write_sweep",
         "scopes": "EVERY_K SCOPES DatasetScope DomainScope Scope",
         "selection": "Selection count_tested select suggest",
         "settings": "CoverageSettings SearchSettings",

@@ -11,6 +11,7 @@ import numpy as np
 
 from coverage_principle.coverage.dataset import Coverage, SlotSet
 from coverage_principle.coverage.evidence import Observations, row_blocks
+from coverage_principle.paths import relative_to_root
 
 #: Contradicting pairs are not counted one by one where that takes more multiply-adds than this.
 _MOST_WORK = 10**7
@@ -20,6 +21,8 @@ def diagnose(coverage: Coverage) -> dict:
     """JSON-ready counts for each slot set and k; ``docs/coverage.md`` says what each means."""
     return {
         "dataset": coverage.dataset.name,
+        "path": relative_to_root(coverage.dataset.path),
+        "sha256": coverage.dataset.digests,
         "scope": coverage.scope.name,
         "ground_truth": coverage.settings.ground_truth,
         "training_items": len(coverage.dataset.train),

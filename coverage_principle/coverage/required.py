@@ -25,6 +25,7 @@ from coverage_principle.data import (
     WorldSettings,
     draw_tables,
     evaluate,
+    looking_into,
     read_json,
     write_json,
 )
@@ -290,7 +291,12 @@ class RequiredData:
             before = read_json(file)
             if not isinstance(before, dict) or before.get("about") != self._about:
                 raise InputError(f"{file} is of another task or other worlds; move it away")
-            self._measured = before["measured"]
+            with looking_into(file, "what was measured"):
+                self._measured = before["measured"]
+                for one in (one for by_n in self._measured.values() for one in by_n.values()):
+                    if not all(0 <= n <= one["unseen"] for n in one["covered"].values()):
+                        raise ValueError("more items are covered than there are")
+                    [int(k) for k in one["covered"]], one["unseen"] + 0
 
     def _world(self, num_tokens: int, seed: int) -> WorldSettings:
         """The world of one |X| and seed; N is not settled there but searched for."""

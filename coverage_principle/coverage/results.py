@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from coverage_principle.coverage.dataset import Coverage
-from coverage_principle.data import annotated_records, write_json, write_text
+from coverage_principle.data import (
+    annotated_records,
+    dump_json,
+    read_json,
+    write_annotations,
+    write_text,
+    write_together,
+)
 from coverage_principle.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 #: Letters of a file name that slot sets may take; a file system allows 255 for the whole name.
 _MOST_LETTERS = 100
@@ -19,35 +29,51 @@ def result_name(coverage: Coverage) -> str:
     return coverage.dataset.name + _suffix(coverage)
 
 
+def annotated_file(coverage: Coverage) -> Path:
+    """Where ``write_annotated`` writes: beside ``test.json``."""
+    return coverage.dataset.path / f"test_annotated{_suffix(coverage)}.json"
+
+
 def write_annotated(coverage: Coverage) -> Path:
     """Write the annotated test records beside ``test.json`` (``Coverage.annotated``).
 
     Without a k-sweep, k-cutoffs that an earlier sweep wrote for these test items are kept.
     """
-    path = coverage.dataset.path / f"test_annotated{_suffix(coverage)}.json"
+    name = annotated_file(coverage).name
     records = coverage.annotated()
     if not coverage.settings.k_sweep:
-        for record, before in zip(records, _annotated_before(coverage, path.name), strict=False):
+        for record, before in zip(records, _annotated_before(coverage, name), strict=False):
             if "k_cutoff" in before:
                 record["k_cutoff"] = before["k_cutoff"]
-    write_json(path, records, one_per_line=True)
-    return path
+    return write_annotations(coverage.dataset, name, records)
 
 
 def _annotated_before(coverage: Coverage, name: str) -> list[dict]:
     """What stands in the file that is about to be replaced, if it is about the same items."""
+    if not annotated_file(coverage).exists():
+        return []
     try:
         return annotated_records(coverage.dataset, name)
-    except InputError:
+    except InputError as error:
+        logger.warning("warning: k-cutoffs of earlier are not kept: %s", error)
         return []
 
 
 def write_sweep(coverage: Coverage, diagnostics: Mapping, folder: Path) -> tuple[Path, Path]:
-    """Write the k-sweep and its diagnostics into ``folder``: their two paths."""
+    """Write the k-sweep and its diagnostics into ``folder``: their two paths.
+
+    ``InputError`` rather than replacing those of another data set of the same name.
+    """
     sweep = folder / f"{result_name(coverage)}.json"
-    write_json(sweep, coverage.sweep())
     notes = folder / f"{result_name(coverage)}_diagnostics.json"
-    write_json(notes, diagnostics)
+    if notes.exists():
+        before = read_json(notes, dict)
+        if all(key in before and before[key] != diagnostics[key] for key in ("path", "sha256")):
+            raise InputError(
+                f"{sweep} is about another data set of this name, {before['path']}; give another "
+                "`output_dir`"
+            )
+    write_together({notes: dump_json(diagnostics), sweep: dump_json(coverage.sweep())})
     return sweep, notes
 
 

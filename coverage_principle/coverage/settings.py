@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from coverage_principle.cli import integers
 from coverage_principle.errors import InputError
-from simpletransformers.settings import Settings, setting
+from simpletransformers.settings import MOST_SEED, Settings, setting
 
 #: A setting, what it does, and the settings that would be ignored beside it.
 _ALONE = (
@@ -111,8 +111,9 @@ class CoverageSettings(Settings):
 EVERYTHING = CoverageSettings()
 
 
-def _integers(default: tuple[int, ...], about: str, least: int):
-    return setting(default, about, at_least=least, parse=integers(least), metavar="LIST")
+def _integers(default: tuple[int, ...], about: str, least: int, most: int | None = None):
+    bounds = {"at_least": least, "at_most": most}
+    return setting(default, about, **bounds, parse=integers(least), metavar="LIST")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class SearchSettings(Settings):
         (30, 50, 70, 100), "|X|, several separated by commas", 2
     )
     k: tuple[int, ...] = _integers((1, 2, 3, 4), "evidence thresholds", 1)
-    seeds: tuple[int, ...] = _integers((42, 43, 44), "a world for each", 0)
+    seeds: tuple[int, ...] = _integers((42, 43, 44), "a world for each", 0, MOST_SEED)
     share: float = setting(0.99, "of the unseen in-domain items that must be covered")
     value: str | None = setting(
         None,

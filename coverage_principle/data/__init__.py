@@ -5,9 +5,12 @@ from simpletransformers.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "annotations": "ANNOTATED annotated_records answered test_records text_records",
+        "annotations": "ANNOTATED annotated_records answered test_records text_records "
+        "write_annotations",
         "checks": "Problem Split",
-        "files": "read_json sha256 write_arrays write_dataset write_json write_text",
+        "files": "check_place digests dump_json looking_into one_writer read_arrays read_json "
+        "read_lines replacing sha256 write_arrays write_dataset write_json write_text "
+        "write_together",
         "formats": "dataset_files",
         "reading": "Dataset find_task load_dataset read_task",
         "settings": "FUNCTION_FAMILIES FormatSettings WorldSettings",

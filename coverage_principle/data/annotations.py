@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from coverage_principle.data.files import read_json
+from coverage_principle.data.files import dump_json, read_json, sha256, write_together
 from coverage_principle.data.reading import Dataset
 from coverage_principle.errors import InputError
 
@@ -15,23 +16,61 @@ logger = logging.getLogger(__name__)
 ANNOTATED = "test_annotated.json"
 
 
+def write_annotations(dataset: Dataset, name: str, records: Sequence[dict]) -> Path:
+    """Write annotated test records, and beside them which files they were made from.
+
+    Annotations never stand beside what is about others.
+    """
+    file, text = dataset.path / name, dump_json(records, one_per_line=True)
+    own = hashlib.sha256(text.encode()).hexdigest()
+    source = dump_json({"sha256": own, "made_from": dataset.digests})
+    write_together({_source(file): source, file: text})
+    return file
+
+
+def _source(file: Path) -> Path:
+    """What says of an annotated file which data it was made from."""
+    return file.with_name(f"{file.name}.source")
+
+
 def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
     """The records of an annotated file: those of ``test.json`` with ``coverage`` and so on.
 
-    ``InputError`` if the file is missing, or was made from another ``test.json``.
+    ``InputError`` if the file is missing, was made from other data, was changed since, or holds
+    something else under ``coverage`` and ``k_cutoff`` than what is written there. A file that does
+    not say what it was made from (a published one) gives a warning.
     """
     file = dataset.path / name
     command = f"with: python determine_coverage.py --data_dir {dataset.path} --k_sweep"
+    command += "" if name == ANNOTATED else " and the flags that it was made with"
     if not file.exists():
         raise InputError(f"{file} does not exist; make it {command}")
+    if not _source(file).exists():
+        logger.warning("warning: %s does not say which data it was made from", file)
+    else:
+        source, now = read_json(_source(file), dict), {file.name: sha256(file), **dataset.digests}
+        made_from = source.get("made_from")
+        recorded = {**(made_from if isinstance(made_from, dict) else {})}
+        recorded[file.name] = source.get("sha256")
+        if differ := [name for name in now if recorded.get(name) != now[name]]:
+            changed = f"{' and '.join(differ)} changed since it was made"
+            raise InputError(f"{file} is out of date: {changed}; make it anew {command}")
     records = read_json(file)
     keys = ("input_text", "target_text", "type")
     texts, own = (
-        [[record.get(key) for key in keys] for record in one]
+        [[record.get(key) for key in keys] for record in one if isinstance(record, dict)]
         for one in (records if isinstance(records, list) else (), dataset.test.records)
     )
     if texts != own:
         raise InputError(f"{file} does not belong to test.json beside it; make it anew {command}")
+    for number, record in enumerate(records, start=1):
+        cutoff = record.get("k_cutoff")
+        whole = isinstance(cutoff, int) and not isinstance(cutoff, bool) and cutoff >= 0
+        if not (cutoff is None or whole) or not isinstance(record.get("coverage", False), bool):
+            raise InputError(
+                f"{file} record {number}: k_cutoff must be a whole number or null, and coverage "
+                f"true or false; make it anew {command}"
+            )
     return records
 
 
@@ -41,36 +80,35 @@ def answered(items: Sequence[Mapping]) -> list[bool]:
 
 
 def text_records(file: Path, setting: str) -> list[dict]:
-    """The records of a file of ``input_text`` and ``target_text``, whatever else they hold.
+    """The records of a file of ``input_text``, ``target_text`` and, perhaps, ``type``.
 
     ``InputError``, naming the ``setting`` that gave the file, if it is no list of such records.
     """
 
     def has_texts(record: object) -> bool:
-        return isinstance(record, dict) and all(
-            isinstance(record.get(key), str) for key in ("input_text", "target_text")
+        return (
+            isinstance(record, dict)
+            and all(isinstance(record.get(key), str) for key in ("input_text", "target_text"))
+            and isinstance(record.get("type", ""), str)
         )
 
     records = read_json(file)
     if not (isinstance(records, list) and records and all(map(has_texts, records))):
         raise InputError(
             f"`{setting.lstrip('-')}` {file} must be a JSON list of at least one record, each with "
-            "the texts input_text and target_text"
+            "the texts input_text and target_text, and type, if it is there, a text"
         )
     return records
 
 
 def test_records(dataset: Dataset, types: Sequence[str] = ()) -> list[dict]:
-    """The annotated test records if they are there and up to date, else those of ``test.json``.
+    """The annotated test records if they are there, else those of ``test.json``.
 
-    ``types`` keeps only these types; ``InputError`` for one that the test set does not have.
+    ``types`` keeps only these types. ``InputError`` for one that the test set does not have, and
+    for annotations that are not those of the data set as it is.
     """
-    records = dataset.test.records
-    if (dataset.path / ANNOTATED).exists():
-        try:
-            records = annotated_records(dataset)
-        except InputError as error:
-            logger.warning("warning: no groups by k-cutoff: %s", error)
+    annotated = (dataset.path / ANNOTATED).exists()
+    records = annotated_records(dataset) if annotated else dataset.test.records
     present = sorted({record["type"] for record in records})
     for name in types:
         if name not in present:

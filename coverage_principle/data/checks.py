@@ -115,6 +115,7 @@ def _check_contradictions(
     targets = np.concatenate([split.targets for split in splits.values()])
     numbers = np.concatenate([split.numbers for split in splits.values()])
     files = np.repeat(np.arange(len(splits)), [len(split) for split in splits.values()])
+    types = np.concatenate([split.types for split in splits.values()])
     records = list(chain.from_iterable(split.records for split in splits.values()))
     first, second = _neighbours(np.concatenate([codes[name] for name in splits]), *targets.T)
     differ = (targets[first] != targets[second]).any(axis=1)
@@ -122,8 +123,8 @@ def _check_contradictions(
     for pair in zip(first[differ].tolist(), second[differ].tolist(), strict=True):
         a, b = sorted(pair)
         here, there = names[files[a]], names[files[b]]
-        if here == there == "train.json":
-            continue  # reported among the duplicates of train.json
+        if here == there and types[a] == types[b]:
+            continue  # reported among the duplicates of the file
         reason = f"input {records[a]['input_text']} has another target than in {here} record "
         report(Problem(there, f"{reason}{numbers[a]}", (int(numbers[b]),)))
 

@@ -1,21 +1,39 @@
-"""Files read and written whole or not at all: JSON, text, arrays, and the folder of a data set."""
+"""Arrays, and the folder of a data set, through the one door to files (``simpletransformers``)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coverage_principle.errors import InputError
+from simpletransformers.files import (
+    check_place,
+    digests,
+    dump_json,
+    looking_into,
+    one_writer,
+    read_json,
+    read_lines,
+    read_text,
+    replacing,
+    replacing_folder,
+    replacing_together,
+    sha256,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import numpy as np
+
+# Re-exported: what reads and writes data need not know where the door stands.
+__all__ = ["check_place", "digests", "dump_json", "looking_into", "one_writer", "read_arrays"]
+__all__ += ["read_json", "read_lines", "read_text", "replacing", "sha256", "write_arrays"]
+__all__ += ["write_dataset", "write_json", "write_text", "write_together"]
 
 METADATA = "metadata.json"
 
@@ -23,33 +41,29 @@ METADATA = "metadata.json"
 Content = str | bytes | Iterable[str]
 
 
-def read_json(path: Path) -> object:
-    """The content of a JSON file; ``InputError`` names the file and what is wrong with it."""
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` or ``.safetensors`` file by name.
+
+    ``InputError`` if it does not exist or is not a whole file of its kind.
+    """
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist or is a folder")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
-
-
-def dump_json(content: object, *, one_per_line: bool = False) -> str:
-    """JSON text; with ``one_per_line``, the records of a list stand on a line each."""
-    if not one_per_line:
-        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in content)
-    return f"[\n{lines}\n]\n" if lines else "[]\n"
-
-
-def write_json(path: Path, content: object, *, one_per_line: bool = False) -> None:
-    """Write a JSON file so that a reader sees the old one or the new one, never a part."""
-    write_text(path, dump_json(content, one_per_line=one_per_line))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with _replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (
+        *(OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, SyntaxError),
+        *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, SafetensorError),
+    ) as error:
+        # What numpy says of a file that is no archive is about pickles, which nobody wrote here.
+        raise InputError(f"{path} is not a readable {path.suffix} file") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -57,38 +71,29 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     A path that ends in ``.safetensors`` gets that format instead, whose files can be read in parts.
     """
+    write_together({path: arrays})
+
+
+def write_together(contents: Mapping[Path, str | Mapping[str, np.ndarray]]) -> None:
+    """Write files of one result, texts and arrays (``write_arrays``): all or none.
+
+    The last is what readers look for: it is never there beside others of another result.
+    """
     import numpy as np
 
-    with _replacing(path) as temporary, open(temporary, "wb") as file:
-        if Path(path).suffix == ".safetensors":
-            from safetensors.numpy import save
+    with replacing_together(*contents) as places:
+        for (path, content), place in zip(contents.items(), places, strict=True):
+            if isinstance(content, str):
+                place.write_text(content, encoding="utf-8")
+                continue
+            with open(place, "wb") as file:
+                if path.suffix == ".safetensors":
+                    from safetensors.numpy import save
 
-            file.write(save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
-        else:
-            np.savez(file, **arrays)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place by rename, if all went well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp's 0600 would hide results from a group
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+                    arrays = {name: np.ascontiguousarray(a) for name, a in content.items()}
+                    file.write(save(arrays))
+                else:
+                    np.savez(file, **content)
 
 
 def write_dataset(
@@ -109,23 +114,19 @@ def write_dataset(
     ``overwrite`` is false.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with replacing_folder(folder) as new:
         for name, content in {**files, **(extras or {})}.items():
-            _write(temporary / name, content)
-        digests = {name: sha256(temporary / name) for name in files}
-        _write(temporary / METADATA, dump_json({**metadata, "sha256": digests}))
-        if _same_data(folder, digests):
+            _write(new / name, content)
+        own = {name: sha256(new / name) for name in files}
+        _write(new / METADATA, dump_json({**metadata, "sha256": own}))
+        there = digests(folder / name for name in (METADATA, *files))
+        if METADATA in there and there.items() >= own.items():
+            shutil.rmtree(new)  # there already: nothing takes its place
             return False
         if folder.exists() and not overwrite:
             other = "already holds a data set with other contents"
             raise InputError(f"{folder} {other}; give `overwrite` to replace it")
-        os.chmod(temporary, 0o755)
-        _swap(temporary, folder)
-        return True
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return True
 
 
 def _write(path: Path, content: Content) -> None:
@@ -134,24 +135,3 @@ def _write(path: Path, content: Content) -> None:
         return
     with open(path, "w", encoding="utf-8") as file:
         file.writelines([content] if isinstance(content, str) else content)
-
-
-def _same_data(folder: Path, digests: Mapping[str, str]) -> bool:
-    return (folder / METADATA).exists() and all(
-        (folder / name).exists() and sha256(folder / name) == digest
-        for name, digest in digests.items()
-    )
-
-
-def _swap(new: Path, folder: Path) -> None:
-    """Rename ``new`` to ``folder``; an old folder is moved aside first and then removed."""
-    old = new.with_name(f"{new.name}.old")
-    if folder.exists():
-        os.rename(folder, old)
-    try:
-        os.rename(new, folder)
-    except BaseException:
-        if old.exists():
-            os.rename(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import logging
-import zipfile
-import zlib
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from coverage_principle.data.checks import Problem, Report, Split, check_pairs
-from coverage_principle.data.files import METADATA, read_json
+from coverage_principle.data.files import METADATA, digests, read_arrays, read_json, sha256
 from coverage_principle.data.formats import RecordWriter
+from coverage_principle.data.tables import evaluate
 from coverage_principle.data.vocabulary import END, FILLER, Codec
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TASKS, Function, TaskGraph, task_name
@@ -71,14 +70,30 @@ class Dataset:
         """Each function's table, ``(|X|,) * arity`` int32, -1 for facts that are not listed.
 
         Read from ``atomic_facts_f{j}.json`` or ``.npz``. ``InputError`` if a file is missing or
-        malformed.
+        malformed, or if they do not give the answers of the training items.
         """
         return self._tables
 
     @cached_property
     def _tables(self) -> list[np.ndarray]:
         report = refuse(self.path)
-        return [read_table(self.path, f, self.codec, report) for f in self.graph.functions]
+        tables = [read_table(self.path, f, self.codec, report) for f in self.graph.functions]
+        given = evaluate(self.graph, tables, self.train.inputs)[self.graph.answer]
+        wrong = (given >= 0) & (given != self.train.answers)
+        if wrong.any():
+            item = self.train.records[int(wrong.argmax())]["target_text"]
+            raise InputError(
+                f"{self.path}: the tables atomic_facts_*.json or .npz are not those of train.json: "
+                f"they give other answers for {wrong.sum():,} of {len(wrong):,} training items, "
+                f"such as {item}"
+            )
+        return tables
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the files that results depend on: training and test items, tables."""
+        tables = sorted(self.path.glob("atomic_facts_*"))
+        return digests([self.path / "train.json", self.path / "test.json", *tables])
 
 
 def read_task(file: Path) -> TaskGraph:
@@ -130,9 +145,23 @@ def load_dataset(path: str | Path) -> Dataset:
     malformed file, a token outside the vocabulary, a wrong number of tokens, a target that does not
     repeat its input and end in ``</a>``, the same input twice, the same input with two targets.
     Test items that are also training items without being ``train_inferred`` only give a warning
-    with their count, because the published 3-hop and parallel sets hold some.
+    with their count, because the published 3-hop and parallel sets hold some; so do files that
+    were changed since they were generated.
     """
-    return read_dataset(Path(path), refuse(Path(path)))
+    report = refuse(Path(path))
+    dataset = read_dataset(Path(path), report)
+    for problem in changed_files(dataset):
+        report(replace(problem, tolerable=True))
+    return dataset
+
+
+def changed_files(dataset: Dataset) -> Iterator[Problem]:
+    """Those of a data set's files that are not what ``metadata.json`` was written with."""
+    for name, digest in (dataset.metadata or {}).get("sha256", {}).items():
+        if not (dataset.path / name).exists():
+            yield Problem(name, f"it is named in {METADATA}, but not there")
+        elif sha256(dataset.path / name) != digest:
+            yield Problem(name, f"it was changed: its SHA-256 is not that in {METADATA}")
 
 
 def read_dataset(path: Path, report: Report) -> Dataset:
@@ -291,14 +320,9 @@ def read_table(path: Path, function: Function, codec: Codec, report: Report) -> 
 
 
 def _table_from_npz(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            values = arrays["values"]
-    except KeyError as error:
-        raise InputError(f"{file} has no array 'values'") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        # What numpy says of a file that is no archive is about pickles, which nobody wrote here.
-        raise InputError(f"{file} is not a readable .npz file") from error
+    values = read_arrays(file).get("values")
+    if values is None:
+        raise InputError(f"{file} has no array 'values'")
     good = values.shape == shape and values.dtype.kind == "i"
     if not good or values.min() < -1 or values.max() >= shape[0]:
         raise InputError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TaskGraph
-from simpletransformers.settings import Settings, setting
+from simpletransformers.settings import MOST_SEED, Settings, setting
 
 #: How a function's table is drawn: the name of a family, and what it means. ``tables.py`` has the
 #: function that draws each.
@@ -42,7 +42,7 @@ class WorldSettings(Settings):
         0.7, "share of each function's facts that training items may use", at_least=0, at_most=1
     )
     test_size_for_type: int = setting(2000, "test items of each type", at_least=1)
-    seed: int = setting(42, "0 or more; same arguments, same files", at_least=0)
+    seed: int = setting(42, "0 or more; same arguments, same files", at_least=0, at_most=MOST_SEED)
     validation_size: int = setting(
         0, "items of each type in valid.json, apart from the test items; 0: no file", at_least=0
     )

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from coverage_principle.data.annotations import ANNOTATED, annotated_records
 from coverage_principle.data.checks import Problem, Report, Split
-from coverage_principle.data.files import METADATA, sha256
+from coverage_principle.data.files import METADATA
 from coverage_principle.data.formats import target_rows
-from coverage_principle.data.reading import Dataset, read_dataset, read_table
+from coverage_principle.data.reading import Dataset, changed_files, read_dataset, read_table
 from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
 from coverage_principle.data.vocabulary import FILLER
 from coverage_principle.data.worlds import TRAIN_INFERRED
@@ -23,7 +24,8 @@ def validate(path: Path) -> tuple[Dataset | None, list[Problem]]:
 
     Beside what ``load_dataset`` refuses: targets and bridges that disagree with the tables of
     facts, type labels that disagree with the calls that training items make, counts and SHA-256
-    sums that disagree with ``metadata.json``. The data set is None if it cannot be read at all.
+    sums that disagree with ``metadata.json``, annotations of other data. The data set is None if it
+    cannot be read at all.
     """
     problems: list[Problem] = []
     try:
@@ -32,6 +34,12 @@ def validate(path: Path) -> tuple[Dataset | None, list[Problem]]:
         reason = str(error).removeprefix(f"{path}").lstrip("/: ")
         return None, [*problems, Problem(path.name, reason)]
     _check_metadata(dataset, problems.append)
+    for file in sorted(path.glob(f"{Path(ANNOTATED).stem}*.json")):
+        try:
+            annotated_records(dataset, file.name)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{file}").lstrip(": ").removeprefix("is ")
+            problems.append(Problem(file.name, reason))
     tables = _tables(dataset, problems.append)
     if tables is not None:
         seen = seen_calls(dataset.graph, tables, dataset.train.inputs)
@@ -51,7 +59,7 @@ def _tables(dataset: Dataset, report: Report) -> list[np.ndarray] | None:
             tables.append(read_table(dataset.path, function, dataset.codec, report))
         except InputError as error:
             reason = str(error).removeprefix(f"{dataset.path}/")
-            tolerable = "does not exist" in reason
+            tolerable = not any(dataset.path.glob(f"atomic_facts_{function.name}.*"))
             reason += "; targets and types are not checked"
             report(Problem(f"atomic_facts_{function.name}", reason, tolerable=tolerable))
             return None
@@ -101,11 +109,8 @@ def _check_metadata(dataset: Dataset, report: Report) -> None:
         reason = "it is not there: the data set cannot be reproduced from its files"
         report(Problem(METADATA, reason, tolerable=True))
         return
-    for name, digest in dataset.metadata.get("sha256", {}).items():
-        if not (dataset.path / name).exists():
-            report(Problem(name, f"it is named in {METADATA}, but not there"))
-        elif sha256(dataset.path / name) != digest:
-            report(Problem(name, f"it was changed: its SHA-256 is not that in {METADATA}"))
+    for problem in changed_files(dataset):
+        report(problem)
     told, found = dataset.metadata.get("counts", {}).get("train"), len(dataset.train)
     if told not in (None, found):
         reason = f"it holds {found} compositions, but {METADATA} says {told}"

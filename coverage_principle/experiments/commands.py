@@ -35,7 +35,9 @@ PRELOADED = [
     ),
     *(f"coverage_principle.coverage.{name}" for name in ("diagnostics", "results", "summary")),
     *(f"coverage_principle.reporting.{name}" for name in ("cluster_figures", "run_card")),
-    "coverage_principle.reporting.coverage_graph",
+    *(f"coverage_principle.reporting.{name}" for name in ("coverage_graph", "coverage_figures")),
+    "coverage_principle.reporting.circuit_figures",
+    "matplotlib.backends.backend_pdf",  # else loaded by the first figure, with its fonts' tools
 ]
 #: A trainer that is asked to stop gets so long to keep its state.
 _GRACE_S = 30.0

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from coverage_principle.data import read_json, write_json
+from coverage_principle.data import looking_into, read_json, write_json
 from coverage_principle.experiments.commands import has_ended, start_command, stop_command
+from coverage_principle.experiments.ledger import check_record
 from coverage_principle.experiments.settings import RunSettings, StageCommand
 
 RESULT, NOTES, SETTINGS = "result.json", "stages.json", "settings.json"
@@ -64,7 +65,12 @@ class Workplace:
     def record(self, run: RunSettings) -> dict | None:
         """What came of a run that has ended."""
         file = self.run_folder(run) / RESULT
-        return read_json(file) if file.exists() else None
+        if not file.exists():
+            return None
+        record = read_json(file, dict)
+        with looking_into(file, "a run's record"):
+            check_record(record)
+        return record
 
     @contextmanager
     def alone_in(self, folder: Path) -> Iterator[None]:
@@ -120,7 +126,10 @@ def execute(run: RunSettings, place: Workplace, report: Report = lambda *_: None
 def noted(folder: Path) -> dict[str, float]:
     """The stages that are done in a run's or a shared folder, with the seconds that they took."""
     file = folder / NOTES
-    return read_json(file) if file.exists() else {}
+    done = read_json(file, dict) if file.exists() else {}
+    with looking_into(file, "the stages that are done"):
+        sum(done.values())
+    return done
 
 
 def _do(command: StageCommand, folder: Path, place: Workplace, report: Report) -> None:

@@ -6,12 +6,14 @@ import csv
 import fcntl
 import io
 import json
+import math
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from coverage_principle.data import write_text
+from coverage_principle.data import read_lines, write_text
+from simpletransformers.files import parse_json
 
 LEDGER, TABLE = "results.jsonl", "results.csv"
 
@@ -28,21 +30,23 @@ class Ledger:
         self._guard = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         self._file.touch()
-        with open(self._file, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            content = file.read()
-            whole = content[: content.rfind(b"\n") + 1]
-            if len(whole) < len(content):
-                file.truncate(len(whole))
-        self.records = {record["run"]: record for record in map(json.loads, whole.splitlines())}
+        # A run whose line is broken is not known: its own folder may know it, or it is run again.
+        self.records = {record["run"]: record for record in read_lines(self._file, check_record)}
 
     def add(self, record: Mapping[str, object]) -> None:
         """Append a record unless the run's last one is equal."""
         with self._guard:
             if self.records.get(record["run"]) == record:
                 return
-            with open(self._file, "ab", buffering=0) as file:
+            with open(self._file, "r+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
+                content = file.read()
+                end = content.rfind(b"\n") + 1
+                try:  # a last line that lacks its end only is whole
+                    parse_json(content[end:].decode())
+                    file.write(b"\n")
+                except ValueError:
+                    file.truncate(file.seek(end))
                 file.write((json.dumps(record) + "\n").encode())
                 os.fsync(file.fileno())
             self.records[record["run"]] = json.loads(json.dumps(record))
@@ -53,6 +57,23 @@ class Ledger:
         columns = list(dict.fromkeys(name for row in rows for name in row))
         write_csv(self._table, [columns, *([row.get(name) for name in columns] for row in rows)])
         return self._table
+
+
+def check_record(record: Mapping[str, object]) -> None:
+    """Raise what ``files.looking_into`` catches if it is no record of a run."""
+    _flat(record)
+    texts = [record["run"], record["label"], record["status"]]
+    numbers = [n for scores in record.get("scores", {}).values() for n in scores.values()]
+    if record["status"] == "failed":
+        texts += record["stage"], record["error"]
+    else:
+        numbers += [record["steps"]] if "scores" in record else []
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers)
+        and all(isinstance(v, str) for v in record.get("versions", {}).values())
+    ):
+        raise TypeError("it holds texts for numbers, or the reverse")
 
 
 def write_csv(file: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from coverage_principle.data import read_json, write_text
+from coverage_principle.data import looking_into, read_json, write_text
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.claims import CLAIMS
 from coverage_principle.experiments.claims.base import effort, machine, versions
@@ -17,7 +17,7 @@ from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import html
 from coverage_principle.reporting.quickstart import collect, write_report
 from coverage_principle.reporting.training_figures import accuracy_figures
-from simpletransformers.seq2seq.run_folder import RunFolder
+from simpletransformers.seq2seq.run_folder import SETTINGS, RunFolder
 
 
 def make_report(folder: Path) -> Path:
@@ -48,7 +48,11 @@ _CAPTIONS = (
 
 def _run_page(folder: Path, model: RunFolder) -> str:
     config, history = model.settings(), model.evaluations()
-    last, name = history[-1]["eval"], config.get("dataset", {}).get("name", folder.name)
+    last = history[-1]["eval"]
+    with looking_into(model.path / SETTINGS, "the record of a run"):
+        name = str(config.get("dataset", {}).get("name", folder.name))
+        lead = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
+        device = config["device"]
     types = [group for group in last if "/" not in group]
     # A vocabulary is padded, so chance is taken from the data set's name where it tells it.
     parts = name.split(".")
@@ -76,8 +80,7 @@ def _run_page(folder: Path, model: RunFolder) -> str:
     ]
     for log in sorted((folder / "logs").glob("*.log")):
         blocks.append(html.code(log.read_text("utf-8", errors="replace").splitlines()[:1]))
-    lead = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
-    return html.page(f"Training run: {name}", f"{lead}, on {config['device']}.", blocks)
+    return html.page(f"Training run: {name}", f"{lead}, on {device}.", blocks)
 
 
 def _words(content: Mapping) -> dict[str, str]:
@@ -115,7 +118,13 @@ def _sweep_page(folder: Path) -> str:
 
 
 def _claim_blocks(folder: Path) -> list[str]:
-    claim = read_json(folder / "numbers.json")
+    file = folder / "numbers.json"
+    claim = read_json(file, dict)
+    with looking_into(file, "the result of a claim"):
+        return _blocks_of(claim, folder)
+
+
+def _blocks_of(claim: Mapping, folder: Path) -> list[str]:
     blocks = [html.heading(claim["title"]), html.text(f"Published: {claim['published']}")]
     blocks += [html.text(f"Here (scale {claim['scale']}):"), html.bullets(claim["findings"])]
     blocks.append(html.figure(folder / "figure.png", [claim["title"]]))

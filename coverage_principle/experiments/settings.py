@@ -132,6 +132,7 @@ class RunSettings:
                 raise InputError(f"{where} must be an object of flags, such as {{'n_layer': 2}}")
             if taken := sorted(set(wanted or ()) & stage.taken):
                 raise InputError(f"{where} holds {', '.join(taken)}, which the runner sets itself")
+            _check_flags(where, wanted or {}, stage.omit)
         if sections["train"] is None and (sections["analyse"] or sections["evaluate"] is not None):
             raise InputError("evaluate and analyse need a model: give a train section")
         if (seed := settings.get("seed")) is not None:
@@ -239,6 +240,16 @@ def _section(sections: Mapping[str, object], stage: Stage) -> object:
     """What settings say of a stage; None if it is left out."""
     content = sections[stage.section]
     return content.get(stage.name) if stage.section == "analyse" else content
+
+
+def _check_flags(where: str, wanted: Mapping, omit: tuple[str, ...]) -> None:
+    """``InputError`` for what would not come out as the flags that it names."""
+    for name, value in wanted.items():
+        if not name.isidentifier() or name in ("help", "debug", *omit):
+            raise InputError(f"{where} holds {name!r}, which is no flag that a sweep can set")
+        many = value if isinstance(value, list) else [value]
+        if not all(one is None or isinstance(one, (str, int, float)) for one in many):
+            raise InputError(f"{where}: {name} must be a value or a list of values")
 
 
 def _digest(content: object) -> str:

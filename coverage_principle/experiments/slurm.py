@@ -83,7 +83,7 @@ class SlurmLauncher:
         for first in range(0, len(fresh), _ARRAY):
             part = fresh[first : first + _ARRAY]
             jobs |= zip((run.id for run in part), self._submitted(part), strict=True)
-            known = read_json(self._known) if self._known.exists() else {}
+            known = read_json(self._known, dict) if self._known.exists() else {}
             write_json(self._known, known | {run.id: jobs[run.id].job_id for run in part})
         for run in runs:
             self._jobs[run.id] = run, jobs[run.id], time.monotonic()
@@ -145,7 +145,7 @@ class SlurmLauncher:
 
         if self._local or not self._known.exists():
             return {}
-        known = read_json(self._known)
+        known = read_json(self._known, dict)
         if (states := queue()) is None:
             raise InputError("squeue does not answer, so whether jobs still run is not known")
         # One that is completing was cancelled or has just ended; a new one waits for it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from coverage_principle.data import read_json
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.settings import RunSettings
 
+#: Names that stay in their folder.
+_NAME = re.compile(r"[\w+-][\w .+-]*")
 _KEYS = {"name", "base", "grid", "runs"}
 
 
@@ -41,6 +44,18 @@ def make_spec(content: Mapping[str, object], name: str, source: str = "the spec"
         found = f"it has {', '.join(unknown)}" if isinstance(content, dict) else "it has not"
         keys = ", ".join(sorted(_KEYS))
         raise InputError(f"{source} must be a JSON object with some of {keys}; {found}")
+    name = content.get("name", name)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            f"{source}: the name {name!r} must be that of a folder: letters, digits, spaces and "
+            "._+- only, no dot first"
+        )
+    shapes = {"base": dict, "grid": dict, "runs": list}
+    for key, kind in shapes.items():
+        if not isinstance(content.get(key, kind()), kind):
+            raise InputError(f"{source}: {key} must be a {'list' if kind is list else 'object'}")
+    if not all(isinstance(extra, dict) for extra in content.get("runs", [])):
+        raise InputError(f"{source}: runs must be a list of objects")
     grid = content.get("grid", {})
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
@@ -61,7 +76,7 @@ def make_spec(content: Mapping[str, object], name: str, source: str = "the spec"
             except InputError as error:
                 raise InputError(f"{source}, run {label or 'of the base'}: {error}") from error
             runs.setdefault(run.id, run)
-    return Spec(content.get("name", name), tuple(runs.values()))
+    return Spec(name, tuple(runs.values()))
 
 
 def _overlay(base: Mapping, extra: Mapping) -> dict:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coverage_principle.data import read_json
+from coverage_principle.data import looking_into, read_json
 from coverage_principle.paths import repository_root
 
 #: The sections of a run's settings, in the order in which they are run.
@@ -24,7 +24,8 @@ class Stage:
     name ``{task}``, and the folders ``{shared}`` (data set and coverage), ``{data}`` (the data set
     itself), ``{folder}`` (the run's), ``{model}`` and ``{final}`` (its last checkpoint).
     ``output`` is a pattern below the folder that the stage works in; what matches it is there once
-    the stage is done. ``defaults`` are flags that a spec may change, ``as_in_train`` those that it
+    the stage is done. ``defaults`` are flags that a spec may change, ``omit`` those with which the
+    command does something else than the stage's work, ``as_in_train`` those that it
     takes from the training. ``result`` reads what the run's record is to say of the stage, from the
     folder that it works in.
     """
@@ -36,6 +37,7 @@ class Stage:
     output: str
     defaults: Mapping[str, object] = field(default_factory=dict)
     as_in_train: tuple[str, ...] = ()
+    omit: tuple[str, ...] = ()
     result: Callable[[Path], dict[str, object]] = lambda _: {}
 
     @property
@@ -55,14 +57,16 @@ class Stage:
 
 def dataset_in(shared: Path) -> Path:
     """The data set in a shared folder; before it is there, the folder that will hold it."""
-    found = sorted(path.parent for path in (shared / "data").glob("*/metadata.json"))
+    found = sorted(path.parent for path in (shared / "data").glob("[!.]*/metadata.json"))
     return found[0] if found else shared / "data"
 
 
 def _of_data(folder: Path) -> dict[str, object]:
     data = dataset_in(folder)
-    metadata = read_json(data / "metadata.json")
-    return {"dataset": data.name, **{key: metadata[key] for key in ("counts", "compositions")}}
+    file = data / "metadata.json"
+    metadata = read_json(file, dict)
+    with looking_into(file, "the metadata of a data set"):
+        return {"dataset": data.name, **{key: metadata[key] for key in ("counts", "compositions")}}
 
 
 def _of_coverage(folder: Path) -> dict[str, object]:
@@ -70,17 +74,23 @@ def _of_coverage(folder: Path) -> dict[str, object]:
 
     sweeps = sorted((folder / "k_sweep_results").glob("*.json"))
     annotated = (dataset_in(folder) / ANNOTATED).exists()
-    return {"k_sweep": read_json(sweeps[0]) if sweeps else None, "annotated": annotated}
+    if not sweeps:
+        return {"k_sweep": None, "annotated": annotated}
+    sweep = read_json(sweeps[0], dict)
+    with looking_into(sweeps[0], "a k-sweep"):
+        [int(k) + covered + not_covered for k, (covered, not_covered) in sweep.items()]
+    return {"k_sweep": sweep, "annotated": annotated}
 
 
 def _of_training(folder: Path) -> dict[str, object]:
-    from simpletransformers.seq2seq.run_folder import RunFolder
+    from simpletransformers.seq2seq.run_folder import SETTINGS, RunFolder
 
     run = RunFolder(folder / "model")
     last, settings = run.evaluations()[-1], run.settings()
     record = {"steps": last["step"], "epochs": last["epoch"], "train_loss": last["train_loss"]}
     record |= {"scores": last["eval"]}
-    record |= {key: settings[key] for key in ("parameters", "device", "versions")}
+    with looking_into(run.path / SETTINGS, "the record of a run"):
+        record |= {key: settings[key] for key in ("parameters", "device", "versions")}
     return record | ({"valid": last["valid"]} if "valid" in last else {})
 
 
@@ -103,7 +113,7 @@ STAGES = {
             "data",
             "dataset_generation/{task}.py",
             "{flags} --output_dir {shared}/data --overwrite",
-            "data/*/metadata.json",
+            "data/[!.]*/metadata.json",
             result=_of_data,
         ),
         Stage(
@@ -111,7 +121,8 @@ STAGES = {
             "coverage",
             "determine_coverage.py",
             "--data_dir {data} {flags} --output_dir {shared}/k_sweep_results",
-            "data/*/test_annotated*.json",
+            "data/[!.]*/test_annotated*.json",
+            omit=("suggest", "explain"),
             result=_of_coverage,
         ),
         Stage(

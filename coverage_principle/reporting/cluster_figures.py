@@ -13,8 +13,10 @@ from coverage_principle.circuits import (
     Measured,
     MeasureSettings,
     Vectors,
+    check_groups,
     principal_components,
     read_vectors,
+    shared_groups,
 )
 from coverage_principle.data import write_json, write_text
 from coverage_principle.errors import InputError
@@ -106,7 +108,7 @@ def draw_components(folder: Path, metrics: Mapping, *, every_site: bool) -> list
             for names in (tuple(parts), ("id_train", "id_test"), ("id_test",))
             for members in (3, 2, 1)
         ]
-        shared, members = next((a for a in asked if _shared_groups(*a)), asked[-1])
+        shared, members = next((a for a in asked if shared_groups(*a)), asked[-1])
         options = {"value": metrics["grouped_by"]["value"], "shared_by": tuple(shared)}
         settings = ComponentSettings(pca_m=8, pca_n=members)
         path = file.with_name(f"pca_layer{layer}_{slot}")
@@ -134,13 +136,9 @@ def component_figures(
     parts = {title: part for title, part in parts.items() if len(part.vectors)}
     rng = np.random.default_rng(settings.seed)
     wanted = {title: part for title, part in parts.items() if title in (shared_by or parts)}
-    names = _shared_groups(wanted, members)
+    check_groups(wanted, members)
+    names = shared_groups(wanted, members)
     chosen = [names[i] for i in sorted(rng.permutation(len(names))[: settings.pca_m])]
-    if not chosen:
-        shared = ", ".join(wanted)
-        raise InputError(
-            f"{path.name}: no group has at least {members} vectors in each of {shared}"
-        )
     if settings.pca_scope == "local":
         parts = {title: _few(part, chosen, members, rng) for title, part in parts.items()}
     everything = np.concatenate([part.vectors for part in parts.values()])
@@ -177,14 +175,6 @@ def _project(vectors: np.ndarray, settings: ComponentSettings) -> tuple[np.ndarr
     nearby = min(30, (len(vectors) - 1) / 3)
     found = TSNE(3, perplexity=nearby, random_state=settings.seed).fit_transform(vectors)
     return found.astype(np.float64), [f"t-SNE dimension {i + 1}" for i in range(3)]
-
-
-def _shared_groups(parts: Mapping[str, Vectors], members: int) -> list[str]:
-    """The groups that have at least ``members`` vectors in every part."""
-    counted = [np.unique(part.groups, return_counts=True) for part in parts.values()]
-    enough = [set(labels[sizes >= members].tolist()) for labels, sizes in counted]
-    shared = set.intersection(*enough) if enough else ()
-    return sorted(shared, key=lambda name: (len(name), name))
 
 
 def _few(part: Vectors, chosen: Sequence[str], members: int, rng) -> Vectors:
@@ -235,6 +225,8 @@ def _solid(parts, places, chosen, axes, value: str, path: Path) -> Path:
     layout = {"title": {"text": f"Principal components by {value}"}, "scene": scene}
     layout |= {"template": "plotly_white", "margin": {"l": 0, "r": 0, "t": 60, "b": 0}}
     # The library is put into the page: it opens offline, on any machine.
-    page = plotly.Figure(traces, layout).to_html(include_plotlyjs=True, default_height="96vh")
+    page = plotly.Figure(traces, layout).to_html(
+        include_plotlyjs=True, default_height="96vh", div_id="components"
+    )
     write_text(path.with_suffix(".html"), page)
     return path.with_suffix(".html")

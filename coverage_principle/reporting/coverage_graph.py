@@ -195,7 +195,8 @@ def _page(
     look["annotations"] = [{"x": x, "y": y, "text": text, **at} for x, y, text in layout.labels]
     figure = plotly.Figure(traces, look)
     config = {"scrollZoom": True, "displaylogo": False, "responsive": True}
-    page = figure.to_html(include_plotlyjs=True, config=config, default_height="100vh")
+    how = {"include_plotlyjs": True, "default_height": "100vh", "div_id": "graph"}  # no random id
+    page = figure.to_html(config=config, **how)
     return page.replace("<body>", '<body style="margin: 0">')
 
 

@@ -42,7 +42,11 @@ def _text(world: World, metadata: Mapping, name: str, command: str) -> str:
         functions.append(f"| {primitive['name']} | {facts:,} | {seen} | {missing} |")
     return _CARD.read_text(encoding="utf-8").format(
         **{"name": name, "task": graph.name, "num_tokens": world.settings.num_tokens},
-        **{"equations": graph.equations, "command": command, "functions": "\n".join(functions)},
+        **{
+            "equations": graph.equations,
+            "command": command.replace("\n", "\\n"),
+            "functions": "\n".join(functions),
+        },
         items="\n".join(f"| {split} | {number:,} | {of} |" for split, number, of in items),
         **compositions,
     )

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
+
+
+def as_markdown(content: object) -> str:
+    """A name as text of a Markdown page or table: what would be markup is escaped."""
+    line = " ".join(str(content).split())
+    return re.sub(r"([\\`*<|\[\]$&~]|(?<!\w)_|_(?!\w))", r"\\\1", line)
 
 
 def text(content: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib
@@ -17,9 +18,28 @@ BELOW = {"fontsize": 7, "loc": "upper center", "bbox_to_anchor": (0.5, -0.15)}
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
 
 
+#: Entries of a legend, one below the other, that fit beside an axis of 3.2 inches.
+_MOST_BELOW = 13
+
+
+def legend_beside(axis) -> None:
+    """A legend to the right of the axis; a long one in columns, for which the figure grows."""
+    entries = len(axis.get_legend_handles_labels()[1])
+    columns = max(1, math.ceil(entries / _MOST_BELOW))
+    axis.legend(**BESIDE, frameon=False, ncols=columns)
+    width, height = axis.figure.get_size_inches()
+    axis.figure.set_size_inches(width + 1.3 * (columns - 1), height)
+
+
 def look(number: int) -> dict[str, str]:
     """Colour and marker of the series with this number."""
     return {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def line(number: int) -> dict[str, str]:
+    """Colour and dashes of the curve with this number: 40 can be told apart."""
+    dashes = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))[number // len(PALETTE) % 5]
+    return {"color": PALETTE[number % len(PALETTE)], "linestyle": dashes}
 
 
 def shades(count: int) -> list:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from coverage_principle.circuits import IICG, METRICS
-from coverage_principle.data import read_json, write_json, write_text
+from coverage_principle.data import looking_into, read_json, write_json, write_text
 from coverage_principle.reporting import findings, html
 from coverage_principle.reporting.circuit_figures import heat_maps, split_cells
 from coverage_principle.reporting.coverage_figures import k_sweep_curve
@@ -38,8 +38,15 @@ def collect(
 
 def _numbers(outputs: Mapping[str, Path]) -> dict:
     """What one run came to."""
-    metadata, history = read_json(outputs["metadata"]), RunFolder(outputs["model"]).evaluations()
-    clusters, traces = read_json(outputs["cluster"]), read_json(outputs["trace"])
+    history = RunFolder(outputs["model"]).evaluations()
+    metadata, clusters, traces = (
+        read_json(outputs[name], dict) for name in ("metadata", "cluster", "trace")
+    )
+    with looking_into(outputs["model"].parent, "a run"):
+        return _of_files(metadata, history, clusters, traces)
+
+
+def _of_files(metadata: Mapping, history: list, clusters: Mapping, traces: Mapping) -> dict:
     return {
         "data": {k: metadata[k] for k in ("counts", "compositions", "primitives", "arguments")},
         "history": [{key: e[key] for key in ("step", "eval")} for e in history],

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from coverage_principle.data import write_text
+from coverage_principle.reporting.html import as_markdown
 from coverage_principle.reporting.training_figures import (
     accuracy_by_k,
     k_cutoff_curves,
     type_curves,
 )
+from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.args import Seq2SeqArgs
-from simpletransformers.seq2seq.run_folder import RunFolder
+from simpletransformers.seq2seq.run_folder import FINAL, RunFolder
 from simpletransformers.settings import fields_of
 
 _CARD = Path(__file__).with_suffix(".txt")
@@ -42,17 +44,37 @@ def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> st
     names = [n for n in next(iter(last["eval"].values())) if n != "n"]
     scores = [f"| {' | '.join(['group', 'n', *names])} |", "|---" * (len(names) + 2) + "|"]
     for group, found in last["eval"].items():
-        scores.append(
-            f"| {group} | {found['n']:,} | {' | '.join(f'{found[n]:.4f}' for n in names)} |"
-        )
+        shares = " | ".join(f"{found[n]:.4f}" for n in names)
+        scores.append(f"| {as_markdown(group)} | {found['n']:,} | {shares} |")
+    loading, code = _loading(args)
     steps = f"{last['step']:,} steps ({last['epoch']:g} epochs)"
     return _CARD.read_text(encoding="utf-8").format(
-        name=config.get("dataset", {}).get("name", "A run"),
+        name=as_markdown(config.get("dataset", {}).get("name", "A run")),
         size=f"{config['parameters']:,} parameters, {steps}",
-        ended=ended,
+        ended=as_markdown(ended),
         place=f"{config['device']}, {count} process{'es' if count > 1 else ''}",
         versions=", ".join(f"{package} {v}" for package, v in config["versions"].items()),
         scores="\n".join(scores),
-        settings="\n".join(f"| {name} | {args[name]} |" for name in shown),
+        settings="\n".join(f"| {name} | {as_markdown(args[name])} |" for name in shown),
+        loading=loading,
+        code=code,
         figures="\n".join(f"![{f.stem.replace('_', ' ')}]({f.name})" for f in figures),
+    )
+
+
+def _loading(args: Mapping) -> tuple[str, str]:
+    """How the run's model is loaded, in words and in Python."""
+    words = "Load the model and its tokenizer with transformers alone"
+    package, call = (
+        "transformers import AutoModelForCausalLM",
+        "AutoModelForCausalLM.from_pretrained",
+    )
+    if switched := [name for name in architectures.switches() if args.get(name)]:
+        names = " and ".join(f"`{name}`" for name in switched)
+        words = f"transformers alone would load the model without {names}. Load it with this code"
+        package, call = "simpletransformers.seq2seq.architecture import load_model", "load_model"
+    return words, (
+        f"from transformers import AutoTokenizer\nfrom {package}\n\n"
+        f'model = {call}("{FINAL}")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("{FINAL}")'
     )

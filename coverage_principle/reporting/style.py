@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
+
+from coverage_principle.data import replacing
 
 #: Okabe and Ito's palette (safe for the common colour-vision deficiencies), black last.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -17,6 +22,9 @@ MARKERS = "osD^vP*X"
 
 #: Colour map for quantities from zero up.
 SEQUENTIAL = "viridis"
+
+#: The power of a fitted law in a legend (``plots.power_law``).
+_LAW = re.compile(r"\$[^$]*\|X\|\^\{-?[\d.]+\}\$$")
 
 _STYLE = {
     "font.size": 10,
@@ -40,21 +48,35 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **g
     return figure, axes
 
 
+def _names_are_text(figure: Figure) -> None:
+    """Names with ``$`` or ``_`` stand as they are; only the exponents of fitted laws are set."""
+    for text in figure.findobj(Text):
+        if "$" in text.get_text() and not _LAW.search(text.get_text()):
+            text.set_parse_math(False)
+    for axis in (one for axes in figure.axes for one in (axes.xaxis, axes.yaxis)):
+        if isinstance(axis.get_major_formatter(), FixedFormatter):  # names, written when drawn
+            for tick in axis.get_major_ticks():
+                tick.label1.set_parse_math(False)
+
+
 def save_figure(figure: Figure, path: str | Path, *, formats: tuple[str, ...] = ("png", "pdf")):
     """Write ``path`` (its suffix is replaced) in each format; returns the paths written."""
     written = [Path(path).with_suffix(f".{kind}") for kind in formats]
-    written[0].parent.mkdir(parents=True, exist_ok=True)
+    _names_are_text(figure)
     with matplotlib.rc_context(_STYLE):
         for target in written:
             # Without a creation date, the same numbers give the same file.
-            metadata = {"CreationDate": None} if target.suffix == ".pdf" else None
-            figure.savefig(target, dpi=160, metadata=metadata)
+            kind = target.suffix[1:]
+            metadata = {"CreationDate": None} if kind == "pdf" else None
+            with replacing(target) as temporary:
+                figure.savefig(temporary, format=kind, dpi=160, metadata=metadata)
     return written
 
 
 def figure_png(figure: Figure, dpi: int = 110) -> bytes:
     """The figure as a PNG file's content."""
     buffer = io.BytesIO()
+    _names_are_text(figure)
     with matplotlib.rc_context(_STYLE):
         figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from coverage_principle.reporting.plots import BESIDE, label_only, shades
+from coverage_principle.reporting.plots import label_only, legend_beside, line, shades
 from coverage_principle.reporting.statistics import wilson_interval
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 
@@ -48,12 +48,13 @@ def type_curves(
     """Answer accuracy of each type over training, a panel for each run (title -> history)."""
     figure, axes = _panels(runs, "answer accuracy", chance)
     for axis, history in zip(axes, runs.values(), strict=True):
-        for colour, label in zip(PALETTE, types, strict=False):
+        for number, label in enumerate(types):
             events = [event for event in history if label in event["eval"]]
             accuracy = [event["eval"][label]["answer_accuracy"] for event in events]
             if events:
-                axis.plot([e["step"] for e in events], accuracy, color=colour, label=label)
-    axes[-1].legend(**BESIDE, frameon=False)
+                steps = [event["step"] for event in events]
+                axis.plot(steps, accuracy, label=label, **line(number))
+    legend_beside(axes[-1])
     return save_figure(figure, path)
 
 
@@ -78,7 +79,7 @@ def k_cutoff_curves(
             axis.plot(steps, values, color=colours[k])
     for k in present:  # one legend for all panels
         label_only(axes[-1], f"k-cutoff {k}", color=colours[k])
-    axes[-1].legend(**BESIDE, frameon=False)
+    legend_beside(axes[-1])
     return save_figure(figure, path)
 
 

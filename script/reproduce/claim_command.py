@@ -19,12 +19,13 @@ def reproduce(name: str, description: str) -> None:
     """Be the command of the claim ``name``."""
 
     def main(arguments: argparse.Namespace) -> None:
+        from coverage_principle.data import check_place
         from coverage_principle.experiments.claims import CLAIMS, write_result
         from coverage_principle.paths import relative_to_root, repository_root
 
         claim, scale = CLAIMS[name], arguments.scale
         default = repository_root() / "results" / "reproduce" / scale
-        root = Path(arguments.output_dir or default).resolve()
+        root = check_place(arguments.output_dir or default).resolve()
         print(f"{claim.title}: scale {scale}, in {relative_to_root(root)}", flush=True)
         with sweeping(arguments, root) as sweep:
             numbers = watch(sweep, lambda: claim.collect(sweep, scale))

@@ -24,6 +24,8 @@ from dataclasses import MISSING, dataclass
 from simpletransformers.errors import InputError
 
 _SPEC = "setting"
+#: The largest seed: torch takes it, also with a process's rank added.
+MOST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Settings:
             if kind.many and not isinstance(value, tuple):
                 raise InputError(f"`{name}` {value!r} is not a list")
             for one in value if kind.many else [value]:
-                _check_value(name, one, kind.type, spec)
+                if fault := fault_of(one, kind.type, spec):
+                    raise InputError(f"`{name}` {fault}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> typing.Self:
@@ -116,18 +119,20 @@ def _kind(hint: object) -> Kind:
     return Kind(inner if isinstance(inner, type) else object, many, len(own) < len(parts))
 
 
-def _check_value(name: str, value: object, wanted: type, spec: Spec) -> None:
+def fault_of(value: object, wanted: type, spec: Spec) -> str | None:
+    """A sentence from ``value`` on that says what is wrong with it; None if nothing is."""
     words = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
     accepted = (int, float) if wanted is float else wanted
     wrong_bool = isinstance(value, bool) and wanted in (int, float)
     if wanted in words and (not isinstance(value, accepted) or wrong_bool):
-        raise InputError(f"`{name}` {value!r} is not {words[wanted]}")
+        return f"{value!r} is not {words[wanted]}"
     if spec.choices is not None and value not in spec.choices:
-        raise InputError(f"`{name}` {value} is not one of {', '.join(map(str, spec.choices))}")
+        return f"{value} is not one of {', '.join(map(str, spec.choices))}"
     if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(f"`{name}` {value} is not a finite number")
+        return f"{value} is not a finite number"
     low, high = spec.at_least, spec.at_most
     if low is not None and value < low:
-        raise InputError(f"`{name}` {value} is too small; it must be at least {low}")
+        return f"{value} is too small; it must be at least {low}"
     if high is not None and value > high:
-        raise InputError(f"`{name}` {value} is too large; it must be at most {high}")
+        return f"{value} is too large; it must be at most {high}"
+    return None

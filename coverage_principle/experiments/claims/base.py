@@ -17,6 +17,7 @@ from coverage_principle.data import (
     Dataset,
     answered,
     load_dataset,
+    looking_into,
     read_json,
     write_json,
     write_text,
@@ -137,8 +138,10 @@ def over_training(sweep: Sweep, run: RunSettings, *groups: str) -> dict[str, obj
 
 def tested(sweep: Sweep, run: RunSettings) -> tuple[Dataset, list[dict], np.ndarray]:
     """A run's data set, the records of its test items, and which were answered: ``(n,)`` bool."""
-    items = read_json(sweep.folder(run) / "all_items.json")
-    return load_dataset(sweep.dataset(run)), items, np.array(answered(items))
+    file = sweep.folder(run) / "all_items.json"
+    items = read_json(file, list)
+    with looking_into(file, "the outputs of test items"):
+        return load_dataset(sweep.dataset(run)), items, np.array(answered(items))
 
 
 def mean_in_table(values: Sequence[float], counts: Sequence[int] | None = None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from coverage_principle.data import read_json
+from coverage_principle.data import looking_into, read_json
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
@@ -55,17 +55,18 @@ def _iicg(folder: Path, key: str) -> dict:
     final layer norm is left aside.
     """
     for file in sorted(folder.rglob("metrics.json")):
-        metrics = read_json(file)
-        if metrics["grouped_by"]["value"] != key:
-            continue
-        split = [c for c in metrics["cells"] if c["split"] == "id_test" and not c["after_ln_f"]]
-        inside = [cell for cell in split if cell["iicg_balanced"] is not None]
-        here = [cell for cell in inside if cell["slot"] == SLOT]
-        best = max(here, key=lambda cell: cell["iicg_balanced"])
-        permuted = (best["iicg_balanced_permuted"] or {}).get("mean")
-        cells = {f"layer {c['layer']}, {c['slot']}": c["iicg_balanced"] for c in inside}
-        found = {"peak": best["iicg_balanced"], "layer": best["layer"]}
-        return {**found, "permuted": permuted, "cells": cells}
+        metrics = read_json(file, dict)
+        with looking_into(file, "a clustering"):
+            if metrics["grouped_by"]["value"] != key:
+                continue
+            split = [c for c in metrics["cells"] if c["split"] == "id_test" and not c["after_ln_f"]]
+            inside = [cell for cell in split if cell["iicg_balanced"] is not None]
+            here = [cell for cell in inside if cell["slot"] == SLOT]
+            best = max(here, key=lambda cell: cell["iicg_balanced"])
+            permuted = (best["iicg_balanced_permuted"] or {}).get("mean")
+            cells = {f"layer {c['layer']}, {c['slot']}": c["iicg_balanced"] for c in inside}
+            found = {"peak": best["iicg_balanced"], "layer": best["layer"]}
+            return {**found, "permuted": permuted, "cells": cells}
     raise InputError(f"{folder} holds no clustering by {key}")
 
 

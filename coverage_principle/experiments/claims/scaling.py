@@ -18,7 +18,7 @@ import numpy as np
 
 from coverage_principle.coverage import SearchSettings, smallest_amount
 from coverage_principle.coverage.required import GrowingWorld, RequiredData
-from coverage_principle.data import WorldSettings
+from coverage_principle.data import WorldSettings, generate_world
 from coverage_principle.experiments.claims.base import Claim, Table, by_scale, finished, training
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
@@ -39,6 +39,8 @@ _GUESS = 2.0
 _COVERED, _KS = 0.99, (1, 2, 3)
 #: Test items of each type.
 _TEST_SIZE = 300
+#: Of so few training items not even one unseen item may be made up.
+_FEW = 100
 #: How the searches of a scale train, beside what ``training`` says.
 _TRAIN: dict[str, dict[str, object]] = {
     "tiny": {"max_steps": 200},
@@ -117,6 +119,12 @@ def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunS
     return RunSettings.resolve(settings, label)
 
 
+def _has_unseen(task: str, size: int, seed: int, amount: int) -> bool:
+    """Whether a data set of ``amount`` training items has any type_0 item to test."""
+    settings = WorldSettings(size, amount, test_size_for_type=1, seed=seed)
+    return len(generate_world(TASKS[task], settings).test["type_0"]) > 0
+
+
 def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> dict:
     """One search; every trial with what came of it."""
     world = GrowingWorld(TASKS[series.task], WorldSettings(size, 1, seed=seed))
@@ -124,6 +132,8 @@ def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> d
     trials: dict[int, dict] = {}
 
     def reached(amount: int) -> bool:
+        if amount <= _FEW and not _has_unseen(series.task, size, seed, amount):
+            return False  # nothing to generalise to
         run = trial(series, scale, size, seed, amount)
         record = finished(sweep.submit(run), run.label)
         accuracy = record["scores"]["type_0"][series.score]

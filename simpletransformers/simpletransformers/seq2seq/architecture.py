@@ -11,22 +11,31 @@ To add a type, write a file of ``architectures/`` or call ``architectures.regist
 
 from __future__ import annotations
 
-import json
+import logging
+import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 import transformers
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
+from simpletransformers import files
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import architectures
+from simpletransformers.seq2seq.args import Seq2SeqArgs
 
+logger = logging.getLogger(__name__)
+
+#: Bytes a parameter takes in training: itself, its gradient and AdamW's two averages, in float32.
+_TRAINED_BYTES = 16
 #: What the positions of a block keep for later ones to read.
 Memory = tuple[Tensor, ...]
 
@@ -239,6 +248,7 @@ def build_model(model_type: str, plan: Blueprint, device: torch.device) -> PreTr
         raise InputError(
             f"{names} change a {owners[foreign[0]]}; omit with `model_type` {model_type}"
         )
+    _refuse_too_large(kind, plan, device)
     config = kind.config(plan)
     config.use_cache = False
     if plan.switches:
@@ -247,23 +257,127 @@ def build_model(model_type: str, plan: Blueprint, device: torch.device) -> PreTr
     return _switched(model).to(device)
 
 
+def _refuse_too_large(kind: type[Architecture], plan: Blueprint, device: torch.device) -> None:
+    """``InputError`` for a model that could not be trained in the memory that there is at all."""
+    try:
+        first, second = (_parameters(kind.config(replace(plan, n_layer=n))) for n in (1, 2))
+    except (RuntimeError, OverflowError, TypeError):  # sizes beyond what torch can count
+        wanted = "more numbers than a tensor may hold"
+    else:
+        count = first + (plan.n_layer - 1) * (second - first)
+        if count * _TRAINED_BYTES <= (there := _memory(device)):
+            return
+        wanted = f"{count:,} parameters, which need {count * _TRAINED_BYTES / 2**30:,.0f} GiB"
+        wanted += f" in training, and there are {there / 2**30:,.0f}"
+    raise InputError(
+        f"a model of `n_layer` {plan.n_layer}, `n_embd` {plan.n_embd} and "
+        f"{plan.tokens.get('vocab_size')} tokens has {wanted}; ask for a smaller one"
+    )
+
+
+def _parameters(config: PretrainedConfig) -> int:
+    """How many parameters a model has, without memory for them."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config).num_parameters()
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes that a device has in all."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def looks(model: PreTrainedModel) -> dict[str, object]:
+    """The model's ``ArchitectureSettings``, read off the model itself."""
+    config = model.config
+    on = set(getattr(config, "architecture_switches", None) or ())
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
+    rates = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout")
+    return {
+        "n_layer": config.num_hidden_layers // (2 if "add_recurrence" in on else 1),
+        "n_head": getattr(config, "num_attention_heads", None),
+        "n_embd": config.hidden_size,
+        "n_inner": inner or 4 * config.hidden_size,
+        "no_dropout": not any(getattr(config, rate, 0.0) for rate in rates),
+        **{switch: switch in on for switch in architectures.switches()},
+        "pad_vocab_to": config.vocab_size,
+    }
+
+
 def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedModel:
     """The model of a checkpoint folder, switches included, in float32 on ``device``.
 
     Nothing is downloaded, and weights are read from safetensors only. ``InputError`` if there are
-    none, or if the type of model is not known here.
+    none, if the type of model is not known here, or if the weights are not just those of a model
+    with this configuration, in number, names, shapes and finite values. A warning says which files
+    are not those that were saved together.
     """
     folder, device = Path(folder), torch.device(device)
-    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if model_type not in (known := architectures.names()):
-        raise InputError(f"{folder} holds a {model_type}; model types here are {', '.join(known)}")
-    if not any(folder.glob("*.safetensors")):
-        raise InputError(f"{folder} has no model.safetensors; pickled weights are not read")
+    if changed := " and ".join(Seq2SeqArgs.changed_files(folder)):
+        logger.warning("warning: %s of %s changed since the model was saved", changed, folder)
+    model_type = files.read_json(folder / "config.json", dict).get("model_type")
+    if model_type not in architectures.names():
+        known = ", ".join(architectures.names())
+        raise InputError(f"{folder} holds a {model_type}; model types here are {known}")
+    stored = _stored_shapes(folder)
     options = {"local_files_only": True, "use_safetensors": True}
     options |= _attention(architectures.find(model_type), device)
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    return _switched(model).to(device=device, dtype=torch.float32)
+    try:
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except Exception as error:  # transformers has no common base for what it cannot load
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the model in {folder} cannot be loaded: {why}") from error
+    known = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    model = _switched(model.float())
+    _refuse_other_weights(folder, stored, known, model)
+    broken = [name for name, p in model.named_parameters() if not p.isfinite().all()]
+    if broken:
+        raise InputError(f"the weights in {folder} are not finite numbers, such as {broken[0]}")
+    return model.to(device)
+
+
+def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The name and shape of each tensor that the weight files hold."""
+    found: dict[str, tuple[int, ...]] = {}
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise InputError(f"{folder} has no model.safetensors; pickled weights are not read")
+    for file in weights:
+        try:
+            with safe_open(file, "pt") as stored:
+                names = list(stored.keys())
+                found |= {name: tuple(stored.get_slice(name).get_shape()) for name in names}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(
+                f"{file} is not a whole file of weights ({' '.join(str(error).split())})"
+            ) from error
+    return found
+
+
+def _refuse_other_weights(
+    folder: Path, stored: Mapping, known: Mapping, model: PreTrainedModel
+) -> None:
+    """Stored shapes against those that the plain model knows and those that ``model`` needs."""
+    # A model without its head was saved without the name of its body.
+    inside = {n: n if n in known else f"{model.base_model_prefix}.{n}" for n in stored}
+    ignored = list(model._keys_to_ignore_on_load_unexpected or ())
+    lacking = [name for name in unique_state(model) if name not in inside.values()]
+    extra = [n for n in stored if inside[n] not in known and not _matches(n, ignored)]
+    other = [n for n in stored if inside[n] in known and stored[n] != known[inside[n]]]
+    for names, what in (
+        (lacking, "do not have"),
+        (extra, "have, beside what its config.json asks for,"),
+        (other, "have in another shape than its config.json says"),
+    ):
+        if names:
+            shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+            raise InputError(f"the weights of {folder} {what} {shown}")
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(re.search(pattern, name) for pattern in patterns)
 
 
 def _attention(kind: type[Architecture], device: torch.device) -> dict[str, str]:

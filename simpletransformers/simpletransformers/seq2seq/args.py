@@ -6,13 +6,13 @@ Transformers where it has them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from simpletransformers import files
 from simpletransformers.errors import InputError
-from simpletransformers.settings import Settings, fields_of, setting
+from simpletransformers.settings import MOST_SEED, Settings, fields_of, setting
 
 #: Learning-rate schedules, by the names of ``transformers.get_<name>``.
 SCHEDULERS = (
@@ -81,7 +81,9 @@ class TrainingSettings(Settings):
         "fp32", "auto: bf16 on a GPU that has it, fp32 on a CPU", choices=PRECISIONS, on_card=True
     )
     max_steps: int = setting(0, "exact; 0: `num_train_epochs` decides", at_least=0, may_differ=True)
-    num_train_epochs: float = setting(20, "used if `max_steps` is 0", at_least=0, may_differ=True)
+    num_train_epochs: float = setting(
+        20, "used if `max_steps` is 0", at_least=0, at_most=10**9, may_differ=True
+    )
     compile: bool = setting(False, "torch.compile: a slow start, faster steps", may_differ=True)
     cuda_graphs: bool = setting(
         False,
@@ -89,7 +91,9 @@ class TrainingSettings(Settings):
         "takes longer than running them",
     )
     train_on_end_token: bool = setting(False, "loss on </a> too")
-    manual_seed: int = setting(42, "weights, order of the data, dropout", at_least=0, on_card=True)
+    manual_seed: int = setting(
+        42, "weights, order of the data, dropout", at_least=0, at_most=MOST_SEED, on_card=True
+    )
 
     def check(self) -> None:
         super().check()
@@ -163,13 +167,26 @@ class Seq2SeqArgs(RecordSettings, TrainingSettings, ArchitectureSettings):
         file = checkpoint / "model_args.json"
         if not file.exists():
             return cls()
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        return cls(**{key: value for key, value in saved.items() if key in fields_of(cls)})
+        saved = files.read_json(file, dict)
+        try:
+            return cls(**{key: value for key, value in saved.items() if key in fields_of(cls)})
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
 
     def save(self, folder: Path) -> None:
-        """Write ``model_args.json``."""
-        text = json.dumps(asdict(self), indent=2) + "\n"
-        (folder / "model_args.json").write_text(text, encoding="utf-8")
+        """Write ``model_args.json``, with the SHA-256 of the files that are in ``folder``."""
+        saved = {**asdict(self), "sha256": files.digests(sorted(folder.iterdir()))}
+        files.write_json(folder / "model_args.json", saved)
+
+    @staticmethod
+    def changed_files(checkpoint: Path) -> list[str]:
+        """The files of a checkpoint that are not what they were when ``save`` was called."""
+        file = checkpoint / "model_args.json"
+        saved = files.read_json(file, dict).get("sha256", {}) if file.exists() else {}
+        if not isinstance(saved, dict):
+            raise InputError(f"{file}: sha256 must be an object, found {saved!r}")
+        now = files.digests(checkpoint / name for name in saved)
+        return sorted(name for name in saved if saved[name] != now.get(name))
 
     def shared(self) -> dict[str, object]:
         """What a continuation of a run must have in common with it."""

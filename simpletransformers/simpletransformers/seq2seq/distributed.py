@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -43,6 +43,21 @@ class Ranks:
         """Wait until every rank is here."""
         if self.world > 1:
             dist.barrier()
+
+    def first(self, work: Callable[[], object]) -> None:
+        """Let the first rank do ``work`` while the others wait.
+
+        What it raises is raised there, and ``InputError`` on the others, which else would wait for
+        a process that has ended.
+        """
+        failed = None
+        if self.is_main:
+            try:
+                work()
+            except Exception as error:
+                failed = error
+        if self.any(failed is not None):
+            raise failed or InputError("the first process cannot go on; it says why")
 
 
 def choose_device(request: str = "auto") -> torch.device:

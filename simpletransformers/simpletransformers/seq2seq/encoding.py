@@ -48,8 +48,20 @@ class EncodedPairs:
 
 
 def as_records(data: object) -> list[Mapping[str, object]]:
-    """A list of records from None, a list, or anything with pandas' ``to_dict("records")``."""
-    return data.to_dict("records") if hasattr(data, "to_dict") else list(data or [])
+    """A list of records from None, a list, or anything with pandas' ``to_dict("records")``.
+
+    Of a data frame's cells the missing ones become None and whole floats integers, as they were
+    before pandas made one column of both: a k-cutoff of 1 and one that is not there.
+    """
+    if not hasattr(data, "to_dict"):
+        return list(data or [])
+    return [{key: _cell(v) for key, v in row.items()} for row in data.to_dict("records")]
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return None if value != value else int(value) if value.is_integer() else value
+    return None if type(value).__name__ in ("NAType", "NaTType") else value  # those of pandas
 
 
 def encode_pairs(

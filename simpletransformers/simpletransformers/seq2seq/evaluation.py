@@ -39,13 +39,13 @@ def group_items(
     main: dict[str, list[int]] = {}
     inner: dict[tuple, list[int]] = {}
     for i, record in enumerate(records):
-        name = str(record.get(first, "all"))
+        name = "all" if record.get(first) is None else str(record[first])
         main.setdefault(name, []).append(i)
         for key in others:
             if record.get(key) is not None:
-                inner.setdefault((name, key, record[key]), []).append(i)
+                inner.setdefault((name, key, str(record[key])), []).append(i)
     groups = {name: main[name] for name in sorted(main)}
-    for name, key, value in sorted(inner, key=lambda k: (k[0], k[1], str(k[2]).zfill(12))):
+    for name, key, value in sorted(inner, key=lambda k: (k[0], k[1], k[2].zfill(12))):
         groups[f"{name}/{key}={value}"] = inner[name, key, value]
     return groups
 

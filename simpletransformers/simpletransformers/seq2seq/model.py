@@ -63,19 +63,23 @@ class Seq2SeqModel:
                 f"{folder} is not a checkpoint folder (it has no config.json); give one, or "
                 "`init_weights` for a new model"
             )
+        given = args or {}
         if not isinstance(args, Seq2SeqArgs):
-            Seq2SeqArgs.from_mapping(args or {})  # refuses unknown names
-            known = Seq2SeqArgs() if init_weights else Seq2SeqArgs.load(folder)
-            args = replace(known, **(args or {}))
+            args = Seq2SeqArgs.from_mapping(given)
         self.args = args
         if init_weights:
             if not new_tokens:
                 raise InputError("`init_weights` needs `new_tokens`, the whole vocabulary")
             self.tokenizer = tokenizer.build_tokenizer(list(new_tokens), args.end_token)
             self.model = self._fresh(model_type, str(model_name))
-        else:
-            self.tokenizer = tokenizer.load_tokenizer(folder)
-            self.model = architecture.load_model(folder, self.device)
+            return
+        self.model = architecture.load_model(folder, self.device)
+        self.tokenizer = tokenizer.load_tokenizer(folder, self.model.config)
+        looks = architecture.looks(self.model)
+        _refuse_other_looks(folder, asdict(args), looks)
+        if not isinstance(given, Seq2SeqArgs):
+            known = asdict(Seq2SeqArgs.load(folder))
+            self.args = Seq2SeqArgs(**{**known, **given, **looks})
 
     def _fresh(self, model_type: str, name: str) -> PreTrainedModel:
         args, size = self.args, name.rsplit("/", 1)[-1]
@@ -141,22 +145,23 @@ class Seq2SeqModel:
         )
         if rules := StopRules.parse(args.stop_when, args.patience_epochs_after_fit):
             scored = watched or evaluated
-            rules.check(scored.groups if scored else {})
+            rules.check(scored.groups if scored else {}, several=len(data.columns) > 1)
         run = RunFolder(output_dir)
         with process_group(self.device) as ranks, ExitStack() as stack:
             # Refuse what the device cannot do before anything is written.
             precision = precision_of(args, self.device)
             if args.cuda_graphs:
                 graphs.check(self.device, ranks.world, precision)
-            if ranks.is_main:
-                stack.enter_context(run.locked())
-                self._prepare(run)
-                self._write_run_config(run, run_info or {}, ranks.world)
-            ranks.barrier()
+            ranks.first(lambda: stack.enter_context(run.locked()))
             parts = evaluated, watched, report or (lambda _: None)
             trainer = Trainer(self.model, data, args, ranks, run, self.save, *parts)
             try:
-                return trainer.run()
+                state = trainer.continuation()
+                if not (run.done and state and trainer.has_ended(state)):
+                    ranks.barrier()  # nothing is written before all processes have agreed
+                    record = self._record(run_info or {}, ranks.world)
+                    ranks.first(lambda: run.begin(state and state["step"], record))
+                return trainer.run(state)
             finally:
                 trainer.release()
 
@@ -167,29 +172,20 @@ class Seq2SeqModel:
         groups = group_items(records, self.args.group_by)
         return GroupedItems(self._encode(records).to(self.device), groups)
 
-    def _prepare(self, run: RunFolder) -> None:
-        """Empty the run's folder; ``InputError`` rather than mixing two runs in one."""
-        if not run.started or (self.args.resume and run.load_state() is not None):
-            return
-        if not self.args.overwrite_output_dir:
-            raise InputError(
-                f"{run} already holds a run; give `resume` to go on with it, "
-                "`overwrite_output_dir` to replace it, or another `output_dir`"
-            )
-        run.clear()
-
-    def _write_run_config(self, run: RunFolder, run_info: Mapping[str, object], world: int) -> None:
+    def _record(self, run_info: Mapping[str, object], world: int) -> dict[str, object]:
+        """What ``run_config.json`` holds; what the model is like is read off the model itself."""
         modules = (torch, transformers, simpletransformers)
         versions = {module.__name__: module.__version__ for module in modules}
-        content = {
+        looks = architecture.looks(self.model)
+        return {
             **run_info,
-            "args": asdict(self.args),
+            "model_type": self.model.config.model_type,
+            "args": {**asdict(self.args), **looks},
             "parameters": self.model.num_parameters(),
             "device": describe_device(self.device),
             "processes": world,
             "versions": {"python": platform.python_version(), **versions},
         }
-        run.write_settings(content)
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration, tokenizer and ``model_args.json``."""
@@ -215,7 +211,15 @@ class Seq2SeqModel:
         new_tokens = new_tokens or self.args.generation_length
         if not new_tokens:
             raise InputError("this model was not trained here, so new_tokens must be given")
+        if not prompts:
+            return []
         tokens = tokenizer.encode(self.tokenizer, prompts)
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        if positions and (longest := max(map(len, tokens))) + new_tokens > positions + 1:
+            raise InputError(
+                f"a prompt of {longest} tokens and {new_tokens} more do not fit into the model's "
+                f"{positions} positions"
+            )
         by_length: dict[int, list[int]] = {}
         for i, ids in enumerate(tokens):
             by_length.setdefault(len(ids), []).append(i)
@@ -228,6 +232,19 @@ class Seq2SeqModel:
                 produced = generate(self.model, ids, new_tokens, end).tolist()
                 for i, row in zip(batch, produced, strict=True):
                     row = row[: row.index(end)] if end in row else row
-                    text = "".join(self.tokenizer.convert_ids_to_tokens(row))
-                    outputs[i] = prompts[i] + text + self.tokenizer.eos_token
+                    # A row of padding of the vocabulary is no token, but can be the best.
+                    found = self.tokenizer.convert_ids_to_tokens(row)
+                    texts = (t or f"<row_{n}>" for t, n in zip(found, row, strict=True))
+                    outputs[i] = prompts[i] + "".join(texts) + self.tokenizer.eos_token
         return outputs
+
+
+def _refuse_other_looks(folder: Path, given: Mapping, looks: Mapping) -> None:
+    """``InputError`` where arguments ask for another model than the one that was loaded."""
+    defaults = asdict(Seq2SeqArgs())
+    for name, own in looks.items():
+        if given[name] not in (defaults[name], own):
+            raise InputError(
+                f"`{name}` {given[name]} is not what {folder} holds ({own}); a loaded model keeps "
+                f"its architecture, so omit `{name}`, or give `init_weights` for a new model"
+            )

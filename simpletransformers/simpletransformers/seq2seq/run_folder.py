@@ -6,28 +6,32 @@
     checkpoint-STEP/              weights and tokenizer after so many steps
     final_checkpoint/             the same at the end: a run that has it is done
     resume_state/                 what a stopped run goes on from
+    README.md, curves.png ...     the card of a run that has ended, by whoever trained it
 
-Folders are written beside their place and renamed into it, so one under its final name is complete
-however the process ended. Nothing but the standard library is needed until a state is read or
-written, so that whoever only wants to know about a run need not import torch.
+What has its final name is complete, however the process ended (see ``files``). Nothing but the
+standard library is needed until a state is read or written, so that whoever only wants to know
+about a run need not import torch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import fcntl
+import io
 import json
-import os
+import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from simpletransformers import files
 from simpletransformers.errors import InputError
 
 FINAL, SETTINGS, HISTORY = "final_checkpoint", "run_config.json", "metrics.jsonl"
 _CSV, _RESUME = "training_progress_scores.csv", "resume_state"
-_PREFIX, _DISCARDED = "checkpoint-", ".discarded"
+_PREFIX = "checkpoint-"
+_CARD = ("README.md", *(f"{k}curves.{kind}" for k in ("", "k_cutoff_") for kind in ("png", "pdf")))
 
 
 class RunFolder:
@@ -46,22 +50,15 @@ class RunFolder:
     def settings(self) -> dict:
         """What ``run_config.json`` holds; empty if there is none."""
         file = self.path / SETTINGS
-        text = file.read_text(encoding="utf-8") if file.exists() else ""
-        try:
-            return json.loads(text or "{}")
-        except ValueError as error:
-            raise InputError(f"{file} is not valid JSON: {error}") from error
+        found = files.read_json(file, dict) if file.exists() else {}
+        for key in ("args", "dataset", "versions"):
+            if not isinstance(found.get(key, {}), dict):
+                raise InputError(f"{file}: {key} must be a JSON object, found {found[key]!r}")
+        return found
 
     def events(self) -> list[dict]:
         """The history so far; a last line that is being written, or never was, is left out."""
-        file, found = self.path / HISTORY, []
-        if file.exists():
-            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    found.append(json.loads(line))
-                except ValueError:
-                    break
-        return found
+        return files.read_lines(self.path / HISTORY, _check_event)
 
     def evaluations(self) -> list[dict]:
         """The events that are evaluations, in order. ``InputError`` if there are none."""
@@ -93,97 +90,93 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other trainings out meanwhile; ``InputError`` if one is in this folder already.
-
-        A file system without locks gives none.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / SETTINGS, "a", encoding="utf-8") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"another process is training in {self.path}; wait for its end, or give "
-                    "another `output_dir`"
-                ) from None
-            except OSError:
-                pass
+        """Keep other trainings out meanwhile; ``InputError`` if one is in this folder already."""
+        with files.one_writer(self.path, "training"):
+            for old in self.path.glob(".*.old"):
+                files.recover(old.with_name(old.name[1 : -len(".old")]))
             yield
 
-    def write_settings(self, content: Mapping[str, object]) -> None:
-        """Write ``run_config.json``."""
-        text = json.dumps(content, indent=2, default=str) + "\n"
-        (self.path / SETTINGS).write_text(text, encoding="utf-8")
+    def begin(self, step: int | None, settings: Mapping[str, object]) -> None:
+        """Make the folder that of a run which goes on from ``step``; None: of a new one.
 
-    def rewind(self, step: int) -> None:
-        """Drop from the history what a lost process wrote beyond a step."""
-        kept = [event for event in self.events() if event["step"] <= step]
-        lines = "".join(json.dumps(event) + "\n" for event in kept)
-        (self.path / HISTORY).write_text(lines, encoding="utf-8")
-        (self.path / _CSV).unlink(missing_ok=True)
-        for event in kept:
-            self._add_row(event)
+        What is final of a run that goes on is so no more: its last checkpoint becomes that of its
+        step, and its card goes. A new run finds nothing of an old one.
+        """
+        for name in (HISTORY, _CSV, SETTINGS):
+            files.check_place(self.path / name, file=True)
+        files.remove_leftovers(self.path)
+        for name in _CARD if self.started else ():
+            (self.path / name).unlink(missing_ok=True)
+        if step is None:
+            for path in list(self.path.iterdir()):
+                if path.name in {FINAL, _RESUME} or path.name.startswith(_PREFIX):
+                    files.discard(path)
+        elif self.final.exists() and not (self.path / f"{_PREFIX}{step}").exists():
+            self.final.rename(self.path / f"{_PREFIX}{step}")
+        files.discard(self.final)
+        # Beyond the step stands what a lost process wrote.
+        kept = [event for event in self.events() if step is not None and event["step"] <= step]
+        files.write_text(self.path / HISTORY, "".join(json.dumps(e) + "\n" for e in kept))
+        self._write_scores(kept)
+        files.write_json(self.path / SETTINGS, settings)
 
     def add(self, event: Mapping[str, object]) -> None:
         """Append an event to the history, and to the CSV if it is an evaluation."""
         with open(self.path / HISTORY, "a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
-        self._add_row(event)
-
-    def _add_row(self, event: Mapping[str, object]) -> None:
         if "eval" not in event:
             return
-        step, epoch, loss = event["step"], event["epoch"], event["train_loss"]
-        row = {"global_step": step, "epoch": epoch, "train_loss": loss}
-        names = {"loss": "loss", "acc": "answer_accuracy", "em": "exact_match"}
-        for group, scores in event["eval"].items():
-            row |= {f"eval_{short}-{group}": scores[name] for short, name in names.items()}
-        with open(self.path / _CSV, "a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(row)
+        file, row = self.path / _CSV, _row(event)
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        if next(csv.reader(text.splitlines()), None) == list(row):
+            files.append_text(file, _csv_text([row], list(row), header=False))
+        else:  # first, or other groups than before
+            self._write_scores(self.events())
+
+    def _write_scores(self, events: Iterable[Mapping]) -> None:
+        """The CSV of these events, with a column for everything that any of them has."""
+        rows = [_row(event) for event in events if "eval" in event]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        if rows:
+            files.write_text(self.path / _CSV, _csv_text(rows, columns))
+        else:
+            (self.path / _CSV).unlink(missing_ok=True)
 
     def write_checkpoint(self, step: int | None, save: Callable[[Path], None]) -> None:
         """Let ``save`` write the checkpoint of a step (None: the final one) into a folder."""
-        write_folder(self.path / (FINAL if step is None else f"{_PREFIX}{step}"), save)
+        _fill(self.path / (FINAL if step is None else f"{_PREFIX}{step}"), save)
 
     def remove_checkpoint(self, step: int) -> None:
         """Remove the checkpoint of a step, if it is there."""
-        for left in self.path.glob(f".{_PREFIX}*{_DISCARDED}"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        _discard(self.path / f"{_PREFIX}{step}")
-
-    def clear(self) -> None:
-        """Remove what a run wrote, and nothing else."""
-        for path in list(self.path.iterdir()):
-            name = path.name.removeprefix(".")
-            for suffix in (".new", ".old", _DISCARDED):
-                name = name.removesuffix(suffix)
-            if path.is_dir() and (name in {FINAL, _RESUME} or name.startswith(_PREFIX)):
-                _discard(path)
-        for name in (HISTORY, _CSV):
-            (self.path / name).unlink(missing_ok=True)
+        files.remove_leftovers(self.path)  # of a process that was killed
+        files.discard(self.path / f"{_PREFIX}{step}")
 
     def save_state(self, state: Mapping[str, object]) -> None:
         """Keep everything that the next step depends on (tensors and plain values)."""
         import torch
 
         kept = dict(state)
-        write_folder(self.path / _RESUME, lambda folder: torch.save(kept, folder / "state.pt"))
+        _fill(self.path / _RESUME, lambda folder: torch.save(kept, folder / "state.pt"))
 
     def load_state(self) -> dict | None:
         """What ``save_state`` kept, on the CPU; None if the run left nothing."""
         import torch
 
-        recover(self.path / _RESUME)
         file = self.path / _RESUME / "state.pt"
         if not file.exists():
             return None
         try:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with zipfile.ZipFile(file) as parts:  # torch does not look at its checksums
+                if broken := parts.testzip():
+                    raise ValueError(f"{broken} in it was changed")
+            state = torch.load(file, map_location="cpu", weights_only=True)
+            state["settings"], state["step"]
+            return state
         except Exception as error:  # torch names no common base for unreadable files
-            raise InputError(f"{file} cannot be read ({error}); train without `resume`") from error
+            raise InputError(
+                f"{file} is not a whole state of a training; replace the run with "
+                "`overwrite_output_dir` and without `resume`"
+            ) from error
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -202,19 +195,44 @@ def _step(name: str) -> float | None:
     return float("inf") if name == FINAL else int(step) if step.isdigit() else None
 
 
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Let ``fill`` write into a temporary folder, then put that in the place of ``folder``.
+def _check_event(event: Mapping) -> None:
+    """Raise what ``files.looking_into`` catches if it is no event of a history."""
+    every = [event["step"], event["epoch"], event["train_loss"] or 0.0]
+    for groups in (event.get("eval", {}), event.get("valid", {})):
+        every += (score for scores in groups.values() for score in scores.values())
+    numbers = all(isinstance(n, (int, float)) and math.isfinite(n) for n in every)
+    if not numbers or event["step"] != int(event["step"]):
+        raise TypeError("steps, losses and scores must be numbers")
+    if "eval" in event:
+        _row(event)
 
-    An old ``folder`` stays whole until the new one is; ``recover`` mends a crash in between. What
-    cannot be written is an ``OSError`` or ``InputError``.
+
+def _row(event: Mapping) -> dict[str, object]:
+    """An evaluation as a row of the CSV."""
+    row = {"global_step": event["step"], "epoch": event["epoch"], "train_loss": event["train_loss"]}
+    names = {"loss": "loss", "acc": "answer_accuracy", "em": "exact_match"}
+    for group, scores in event["eval"].items():
+        row |= {f"eval_{short}-{group}": scores[name] for short, name in names.items()}
+    return row
+
+
+def _csv_text(rows: Iterable[Mapping], columns: list[str], *, header: bool = True) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _fill(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Let ``fill`` write what takes the place of ``folder``.
+
+    What cannot be written is an ``OSError`` or ``InputError``.
     """
     from safetensors import SafetensorError
 
-    new, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    recover(folder)
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
+    with files.replacing_folder(folder) as new:
         try:
             fill(new)
         except (RuntimeError, SafetensorError) as error:  # how torch and safetensors say OSError
@@ -223,27 +241,3 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
                 f"free on its disk; what was complete before is intact, and `resume` goes on from "
                 f"it ({' '.join(str(error).split())})"
             ) from error
-        if folder.exists():
-            os.rename(folder, old)
-        os.rename(new, folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        recover(folder)
-
-
-def recover(folder: Path) -> None:
-    """Undo a replacement cut off between its two renames, finish one cut off after them."""
-    old = folder.with_name(f".{folder.name}.old")
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-    elif old.exists():
-        os.rename(old, folder)
-
-
-def _discard(folder: Path) -> None:
-    """Remove a folder if it is there; under its own name it is whole or gone at any moment."""
-    aside = folder.with_name(f".{folder.name.removeprefix('.')}{_DISCARDED}")
-    shutil.rmtree(aside, ignore_errors=True)
-    with contextlib.suppress(FileNotFoundError):
-        os.rename(folder, aside)
-    shutil.rmtree(aside, ignore_errors=True)

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_ASK_TO_STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_ASK_TO_STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 
 class StopSignals:
@@ -28,12 +28,13 @@ class StopSignals:
 
         def note(number, _frame) -> None:
             self.name = self.name or signal.Signals(number).name
-            if self._alone:
+            if self._alone and signal.SIGINT in old:
                 signal.signal(signal.SIGINT, old[signal.SIGINT])
 
         try:
             for number in _ASK_TO_STOP:
-                old[number] = signal.signal(number, note)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                    old[number] = signal.signal(number, note)
         except ValueError:  # not in the main thread: the caller's own handlers stay
             old.clear()
         try:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 
-_CONDITION = re.compile(r"([^<>=:\s]+)(?::(\w+))?\s*>=\s*([0-9.]+)$")
+#: A group's name may hold ``=`` (``type_0/k_cutoff=2``); what comes after the last ``>=`` counts.
+_CONDITION = re.compile(r"([^<>:\s]+)(?::(\w+))?\s*>=\s*(\d+\.?\d*|\.\d+)$")
+_SCORES = ("loss", "answer_accuracy", "exact_match", "free_answer_accuracy", "free_exact_match")
 
 #: The published rule counts from the first evaluation at which this group is this accurate.
 FIT_GROUP, FIT_ACCURACY = "train_inferred", 0.99
@@ -36,7 +38,7 @@ class StopRules:
             match = _CONDITION.match(part.strip())
             if match is None or not 0 <= float(match[3]) <= 1:
                 raise InputError(
-                    f"stop_when {text!r} is not of the form GROUP>=ACCURACY or "
+                    f"`stop_when` {text!r} is not of the form GROUP>=ACCURACY or "
                     "GROUP:SCORE>=ACCURACY with an accuracy of 0 to 1, such as type_0>=0.99; "
                     "several are separated by commas"
                 )
@@ -46,10 +48,19 @@ class StopRules:
     def __bool__(self) -> bool:
         return bool(self.conditions) or self.patience > 0
 
-    def check(self, groups: Mapping[str, object]) -> None:
-        """``InputError`` if a rule is about a group that is not evaluated."""
-        wanted = [("stop_when", group) for group, _, _ in self.conditions]
-        wanted += [("patience_epochs_after_fit", FIT_GROUP)] if self.patience > 0 else []
+    def check(self, groups: Mapping[str, object], *, several: bool) -> None:
+        """``InputError`` if a rule is about a group that is not evaluated, or a score.
+
+        ``several``: more than one token is produced, so that there are scores of free generation.
+        """
+        scores = [name for name in _SCORES[1:] if several or not name.startswith("free")]
+        for _, score, _ in self.conditions:
+            if score not in scores:
+                raise InputError(
+                    f"`stop_when` looks at {score}, but the scores are {', '.join(scores)}"
+                )
+        wanted = [("`stop_when`", group) for group, _, _ in self.conditions]
+        wanted += [("`patience_epochs_after_fit`", FIT_GROUP)] if self.patience > 0 else []
         for rule, group in wanted:
             if group not in groups:
                 raise InputError(
@@ -62,13 +73,9 @@ class StopRules:
         return self.patience > 0 and scores[FIT_GROUP]["answer_accuracy"] >= FIT_ACCURACY
 
     def reason(self, scores: Scores, epochs_since_fit: float | None) -> str | None:
-        """Why to stop now, in words; None to go on. ``InputError`` for an unknown score."""
+        """Why to stop now, in words; None to go on."""
         met = []
         for group, score, value in self.conditions:
-            if score not in scores[group]:
-                raise InputError(
-                    f"stop_when looks at {score}, but the scores are {', '.join(scores[group])}"
-                )
             if scores[group][score] >= value:
                 name = "" if score == "answer_accuracy" else f"{score} "
                 met.append(f"{group} {name}>= {value:g}")

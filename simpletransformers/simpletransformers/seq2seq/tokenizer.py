@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
 from simpletransformers.errors import InputError
 
@@ -46,9 +46,34 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer saved in a checkpoint; nothing is ever downloaded."""
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer saved in a folder; nothing is ever downloaded.
+
+    ``InputError`` if there is none, or if it cannot be read.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise InputError(f"{folder} has no tokenizer (tokenizer.json or vocab.json)")
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers and tokenizers have no common base for this
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the tokenizer of {folder} cannot be loaded: {why}") from error
+
+
+def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
+    """The tokenizer saved in a checkpoint.
+
+    ``InputError`` as ``read_tokenizer``, and if it is not that of the checkpoint's model.
+    """
+    tokenizer = read_tokenizer(folder)
+    end = tokenizer.eos_token_id
+    # A config that names no end was not written here; its tokenizer may have one all the same.
+    if len(tokenizer) > config.vocab_size or config.eos_token_id not in (None, end):
+        raise InputError(
+            f"the tokenizer in {folder} is another model's: it has {len(tokenizer)} tokens, the "
+            f"end {end}; the model has {config.vocab_size}, the end {config.eos_token_id}"
+        )
+    return tokenizer
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:

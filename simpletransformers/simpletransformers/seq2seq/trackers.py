@@ -25,16 +25,23 @@ class Trackers:
         **wandb: str | None,
     ) -> None:
         self._wandb = self._board = None
-        board = _import("torch.utils.tensorboard", "`tensorboard`") if tensorboard else None
+        #: What the first event opens: a training that is refused leaves nothing anywhere.
+        self._opening: list[tuple] = []
+        if tensorboard:
+            board = _import("torch.utils.tensorboard", "`tensorboard`")
+            place = {"log_dir": str(run / "tensorboard")}
+            self._opening.append(("_board", board.SummaryWriter, place))
         if wandb.get("project"):
             wandb["name"] = wandb.get("name") or run.name
             options = {**wandb, "dir": str(run), "config": dict(config), "resume": "allow"}
-            self._wandb = _import("wandb", "`wandb_project`").init(**options)
-        if board:
-            self._board = board.SummaryWriter(str(run / "tensorboard"))
+            init = _import("wandb", "`wandb_project`").init
+            self._opening.append(("_wandb", init, options))
 
     def log(self, event: Mapping[str, object]) -> None:
         """Report one event; scores are named ``eval/type_0/answer_accuracy``."""
+        while self._opening:
+            name, start, options = self._opening.pop()
+            setattr(self, name, start(**options))
         step, values = int(event["step"]), {}
         for key, value in event.items():
             if isinstance(value, Mapping):

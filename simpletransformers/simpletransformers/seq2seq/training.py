@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from transformers import PreTrainedModel
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import graphs, optimisation
-from simpletransformers.seq2seq.architecture import architecture_of
+from simpletransformers.seq2seq.architecture import architecture_of, looks
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import Ranks, gather_random_states, set_random_state
 from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs
@@ -31,6 +32,8 @@ from simpletransformers.seq2seq.signals import StopSignals
 from simpletransformers.seq2seq.stopping import SaveSteps, StopRules
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE = "patience_epochs_after_fit"
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,13 @@ class Trainer:
         self._signals = StopSignals(alone=ranks.world == 1)
         self._started = self._last_state = time.monotonic()
         self._window = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # loss sum, tokens
+        self._broken = torch.zeros((), dtype=torch.bool, device=ranks.device)
         self._last_loss: float | None = None
+        if ranks.world > self.order.batch:
+            raise InputError(
+                f"there are {ranks.world} processes, but only {self.order.batch} items in a step; "
+                f"start at most {self.order.batch}"
+            )
 
     def _wrap(self, objective: torch.nn.Module) -> torch.nn.Module:
         if self.ranks.world > 1:
@@ -122,15 +131,20 @@ class Trainer:
             objective = DistributedDataParallel(objective, device_ids=devices)
         return torch.compile(objective) if self.args.compile else objective
 
-    def run(self) -> TrainingResult:
-        """Train to the end, or to the first signal; see ``TrainingResult``."""
+    def run(self, state: Mapping | None = None) -> TrainingResult:
+        """Train to the end, or to the first signal; see ``TrainingResult``.
+
+        ``state`` is what the run left (``continuation``); without, it begins.
+        """
         args = self.args
         torch.manual_seed(args.manual_seed + self.ranks.rank)
-        step = self._restore()
-        if self.ranks.is_main:
-            self.run_folder.rewind(step)
+        step = self._restore(state) if state else 0
         self._began = time.monotonic(), step
         evaluation = rule = None
+        if state and (ended := self.has_ended(state)):
+            if not self.run_folder.done:  # killed in between
+                self._checkpoint(None)
+            return TrainingResult(step, ended, True, None)
         self.model.train()
         with self._signals.listening():
             while step < self.total:
@@ -154,7 +168,7 @@ class Trainer:
                 if reason := self._stop_asked(step):
                     self._keep_state(step)
                     return TrainingResult(step, reason, False, evaluation)
-        self._keep_state(step)
+        self._keep_state(step, rule or "finished")
         self._checkpoint(None)
         return TrainingResult(step, rule or "finished", True, evaluation)
 
@@ -189,7 +203,10 @@ class Trainer:
                 self._scaler.scale(part * (self.ranks.world / tokens)).backward()
             loss = loss + part.detach()
         self._scaler.unscale_(self._optimizer)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
+        # In 16-bit floats the scaler expects infinite gradients now and then, and leaves them out.
+        sound = loss.isfinite() if self._scaler.is_enabled() else (loss + norm).isfinite()
+        self._broken.logical_or_(~sound)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
@@ -208,17 +225,28 @@ class Trainer:
         loss, tokens = self.ranks.sum(self._window).tolist()
         self._window.zero_()
         self._last_loss = loss / tokens
-        if not math.isfinite(self._last_loss):
-            raise InputError(
-                f"the training loss is {self._last_loss} at step {step}; lower the learning rate "
-                f"({self.args.learning_rate}) or train in fp32 (precision {self.args.precision})"
-            )
+        self._refuse_broken(step, weights=False)
         self._tell(self._event(step))
 
+    def _refuse_broken(self, step: int, *, weights: bool = True) -> None:
+        """``InputError`` rather than writing down what a broken run has come to."""
+        if weights:
+            sound = [p.detach().isfinite().all() for p in self.model.parameters()]
+            self._broken.logical_or_(~torch.stack(sound).all())
+        if self.ranks.any(bool(self._broken)):
+            raise InputError(
+                f"loss, gradients or weights are not finite any more at step {step}. Checkpoints "
+                "and state of earlier steps are kept; begin anew with a `learning_rate` below "
+                f"{self.args.learning_rate:g}, or with `precision` fp32 if it is another, in "
+                "another `output_dir` or with `overwrite_output_dir`"
+            )
+
     def _tell(self, event: dict) -> None:
-        if self.ranks.is_main:
+        def tell() -> None:
             self.run_folder.add(event)
             self._report({**event, "total_steps": self.total})
+
+        self.ranks.first(tell)
 
     def _event(self, step: int) -> dict:
         # Evaluations and checkpoints since this process began are part of its time.
@@ -243,6 +271,7 @@ class Trainer:
 
     def _evaluate(self, step: int) -> tuple[dict[str, dict[str, float]], str | None]:
         """Scores by group, and the stop rule that is met, if one is."""
+        self._refuse_broken(step)
         scores = watched = evaluate(self.model, self._evaluated, self.args, self.ranks)
         event = {**self._event(step), "eval": scores}
         if self._rules and self._watched:
@@ -274,26 +303,37 @@ class Trainer:
         return self._signals.name or "a signal to another rank"
 
     def _checkpoint(self, step: int | None) -> None:
-        if self.ranks.is_main:
-            self.run_folder.write_checkpoint(step, self._save)
-        self.ranks.barrier()
+        self._refuse_broken(step or self.total)
+        self.ranks.first(lambda: self.run_folder.write_checkpoint(step, self._save))
 
-    def _keep_state(self, step: int) -> None:
-        random = gather_random_states(self.ranks)
-        if self.ranks.is_main:
-            state = {
-                "step": step,
-                "settings": self._settings(),
-                **{name: part.state_dict() for name, part in self._kept.items()},
-                "random": random,
-                "window": self._window,
-                "last_loss": self._last_loss,
-                "fit_epoch": self._fit_epoch,
-                "elapsed_s": time.monotonic() - self._started,
-            }
-            self.run_folder.save_state(state)
-        self.ranks.barrier()
+    def _keep_state(self, step: int, ended: str | None = None) -> None:
+        self._refuse_broken(step)
+        state = {
+            "step": step,
+            "settings": self._settings(),
+            "ended": ended and {"reason": ended, **self._ends()},
+            **{name: part.state_dict() for name, part in self._kept.items()},
+            "random": gather_random_states(self.ranks),
+            "window": self._window,
+            "last_loss": self._last_loss,
+            "fit_epoch": self._fit_epoch,
+            "elapsed_s": time.monotonic() - self._started,
+        }
+        self.ranks.first(lambda: self.run_folder.save_state(state))
         self._last_state = time.monotonic()
+
+    def _ends(self) -> dict[str, object]:
+        """What decides when the run ends."""
+        rules = {name: getattr(self.args, name) for name in ("stop_when", _PATIENCE)}
+        return {"total": self.total, **rules}
+
+    def has_ended(self, state: Mapping) -> str | None:
+        """Why a kept run has ended and is not to go on; None if it is."""
+        if state["step"] >= self.total:
+            return (state.get("ended") or {}).get("reason", "finished")
+        ended = dict(state.get("ended") or {})
+        reason = ended.pop("reason", None)
+        return reason if ended == self._ends() else None
 
     def _settings(self) -> dict[str, str]:
         """What a continuation must share with its run, each value as text."""
@@ -307,26 +347,47 @@ class Trainer:
             settings["number of steps"] = self.total  # the schedule depends on it
         return {key: str(value) for key, value in settings.items()}
 
-    def _restore(self) -> int:
-        """Load the kept state if the run is to be resumed; the number of steps already done."""
-        state = self.run_folder.load_state() if self.args.resume else None
+    def continuation(self) -> dict | None:
+        """The kept state that ``run`` goes on from; None if it begins a new run.
+
+        Nothing is written. ``InputError`` if the folder holds a run that the arguments do not allow
+        to go on with or to replace.
+        """
+        run, args = self.run_folder, self.args
+        state = run.load_state() if args.resume else None
         if state is None:
-            return 0
-        old = state["settings"]
-        differing = "; ".join(
-            f"{key} was {old.get(key)}, is {new}"
-            for key, new in self._settings().items()
-            if old.get(key) != new
+            if not run.started or args.overwrite_output_dir:
+                return None
+            if not args.resume or run.done:
+                holds = "already holds a run; give `resume` to go on with it,"
+                if args.resume:
+                    holds = "holds a run that has ended and kept no state to go on from; give"
+                other = "`overwrite_output_dir` to replace it, or another `output_dir`"
+                raise InputError(f"{run} {holds} {other}")
+            # It was stopped before it kept its first state: it begins again.
+            recorded = run.settings().get("args", {})
+            now = json.loads(json.dumps({**args.shared(), **looks(self.model)}))
+            old = {name: recorded.get(name, now[name]) for name in now}
+        else:
+            old, now = state["settings"], self._settings()
+        differing = [
+            f"{k} was {old.get(k)}, is {new}" for k, new in now.items() if old.get(k) != new
+        ]
+        if not differing and state and state["step"] > self.total:
+            differing = [f"it has done {state['step']} steps, more than the {self.total} asked for"]
+        if not differing:
+            return state
+        if args.overwrite_output_dir:
+            logger.info("starting anew: %s", "; ".join(differing))
+            return None
+        hint = "; only with a constant `scheduler` can a run be made longer"
+        hint = hint if differing[0].startswith("number of steps") else ""
+        raise InputError(
+            f"{run} cannot be resumed with other settings: {'; '.join(differing)}{hint}"
         )
-        if differing and not self.args.overwrite_output_dir:
-            raise InputError(
-                f"{self.run_folder} cannot be resumed with other settings: {differing}"
-            )
-        if differing:
-            logger.info("starting anew: %s", differing)
-            if self.ranks.is_main:
-                self.run_folder.clear()
-            return 0
+
+    def _restore(self, state: Mapping) -> int:
+        """Load a kept state; the number of steps already done."""
         for name, part in self._kept.items():
             part.load_state_dict(state[name])
         if self.args.cuda_graphs:
