@@ -64,17 +64,14 @@ def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> st
 
 def _loading(args: Mapping) -> tuple[str, str]:
     """How the run's model is loaded, in words and in Python."""
-    words = "Load the model and its tokenizer with transformers alone"
-    package, call = (
-        "transformers import AutoModelForCausalLM",
-        "AutoModelForCausalLM.from_pretrained",
-    )
     if switched := [name for name in architectures.switches() if args.get(name)]:
         names = " and ".join(f"`{name}`" for name in switched)
         words = f"transformers alone would load the model without {names}. Load it with this code"
-        package, call = "simpletransformers.seq2seq.architecture import load_model", "load_model"
-    return words, (
-        f"from transformers import AutoTokenizer\nfrom {package}\n\n"
-        f'model = {call}("{FINAL}")\n'
-        f'tokenizer = AutoTokenizer.from_pretrained("{FINAL}")'
-    )
+        code = "from simpletransformers.seq2seq.architecture import load_model\n"
+        code += "from transformers import AutoTokenizer\n\n"
+        code += f'model = load_model("{FINAL}")\n'
+    else:
+        words = "Load the model and its tokenizer with transformers alone"
+        code = "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        code += f'model = AutoModelForCausalLM.from_pretrained("{FINAL}")\n'
+    return words, code + f'tokenizer = AutoTokenizer.from_pretrained("{FINAL}")'
