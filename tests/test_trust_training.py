@@ -115,6 +115,16 @@ def test_a_run_without_a_state_is_not_gone_on_with(run):
     assert content(run) == before
 
 
+def test_scores_that_cannot_be_written_are_refused_before_anything_is(run):
+    scores = run / "training_progress_scores.csv"
+    scores.unlink()
+    scores.symlink_to("/proc/self/mem")
+    before = sorted(run.rglob("*"))
+    with pytest.raises(OSError, match="mem"):
+        tiny_model(**EVAL, resume=True, max_steps=14).train_model(pairs(30), pairs(30), run)
+    assert sorted(run.rglob("*")) == before
+
+
 def test_an_early_stop_is_the_end_unless_more_is_asked_for(tmp_path):
     rules = {**EVAL, "stop_when": "type_0>=0.0", "max_steps": 20}
     first = tiny_model(**rules).train_model(pairs(30), pairs(30), tmp_path)

@@ -321,6 +321,15 @@ def check_place(path: str | Path, *, file: bool = False) -> Path:
     return path
 
 
+def try_place(path: str | Path) -> None:
+    """Make and remove a temporary neighbour of ``path``: what is refused later is refused now.
+
+    For places that links lead to, of which rights alone do not tell whether they can be written.
+    """
+    with _neighbour(_place(path, file=True), folder=False):
+        pass
+
+
 def _place(path: str | Path, *, file: bool = False) -> Path:
     """Where ``path`` really is, with the folder above it made."""
     path = Path(os.path.realpath(check_place(path, file=file)))

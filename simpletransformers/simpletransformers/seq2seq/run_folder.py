@@ -103,7 +103,7 @@ class RunFolder:
         step, and its card goes. A new run finds nothing of an old one.
         """
         for name in (HISTORY, _CSV, SETTINGS):
-            files.check_place(self.path / name, file=True)
+            files.try_place(self.path / name)
         files.remove_leftovers(self.path)
         for name in _CARD if self.started else ():
             (self.path / name).unlink(missing_ok=True)
