@@ -77,6 +77,8 @@ def test_a_switched_model_is_loaded_and_described_as_it_was_saved(tmp_path, swit
     model.save(tmp_path / "model")
     loaded = Seq2SeqModel("gpt2", tmp_path / "model", device="cpu")
     assert getattr(loaded.args, switch) and loaded.args.n_layer == 2
+    with pytest.raises(InputError, match=f"`{switch}` False is not what .* holds"):
+        Seq2SeqModel("gpt2", tmp_path / "model", {switch: False}, device="cpu")
     prompt = torch.tensor([[0, 1, 2]])
     with torch.no_grad():
         expected, found = (m.model.eval()(prompt).logits for m in (model, loaded))

@@ -76,7 +76,7 @@ class Seq2SeqModel:
         self.model = architecture.load_model(folder, self.device)
         self.tokenizer = tokenizer.load_tokenizer(folder, self.model.config)
         looks = architecture.looks(self.model)
-        _refuse_other_looks(folder, asdict(args), looks)
+        _refuse_other_looks(folder, given, looks)
         if not isinstance(given, Seq2SeqArgs):
             known = asdict(Seq2SeqArgs.load(folder))
             self.args = Seq2SeqArgs(**{**known, **given, **looks})
@@ -239,11 +239,16 @@ class Seq2SeqModel:
         return outputs
 
 
-def _refuse_other_looks(folder: Path, given: Mapping, looks: Mapping) -> None:
-    """``InputError`` where arguments ask for another model than the one that was loaded."""
-    defaults = asdict(Seq2SeqArgs())
+def _refuse_other_looks(folder: Path, given: Mapping | Seq2SeqArgs, looks: Mapping) -> None:
+    """``InputError`` where arguments ask for another model than the one that was loaded.
+
+    Of a whole ``Seq2SeqArgs`` nobody knows which defaults were asked for; of a mapping all were.
+    """
+    if isinstance(given, Seq2SeqArgs):
+        default = asdict(Seq2SeqArgs())
+        given = {name: v for name, v in asdict(given).items() if v != default[name]}
     for name, own in looks.items():
-        if given[name] not in (defaults[name], own):
+        if given.get(name) not in (None, own):
             raise InputError(
                 f"`{name}` {given[name]} is not what {folder} holds ({own}); a loaded model keeps "
                 f"its architecture, so omit `{name}`, or give `init_weights` for a new model"
