@@ -11,6 +11,7 @@ from pathlib import Path
 
 from coverage_principle.cli import add_settings, command_parser, progress_bar, run, settings_from
 from coverage_principle.coverage import CoverageSettings
+from coverage_principle.errors import InputError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,10 +39,18 @@ def main(arguments: argparse.Namespace) -> None:
     with progress_bar() as progress:
         coverage = wing.dataset_coverage(dataset, settings, progress)
     if settings.explain is not None:
-        item = dataset.codec.encode(settings.explain)
+        item = explained_item(dataset, settings.explain)
         print("\n".join(wing.explanation_lines(coverage, wing.explain(coverage, item))))
     else:
         write_and_report(coverage, folder)
+
+
+def explained_item(dataset, text: str):
+    """The values of the item that is to be explained."""
+    try:
+        return dataset.parse(text)
+    except InputError as error:
+        raise InputError(f"`explain`: {error}") from error
 
 
 def write_and_report(coverage, folder: Path) -> None:

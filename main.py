@@ -196,7 +196,7 @@ def stop_records(dataset, job: JobSettings) -> list[dict] | None:
             "`stop_when` and `patience_epochs_after_fit` need a validation split, which "
             f"{dataset.name} lacks; generate it with --validation_size, or add `stop_on_test`"
         )
-    return dataset.valid.records
+    return dataset.valid.all_records
 
 
 def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | None) -> None:
@@ -223,7 +223,7 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
         line.show(event)
 
     options = {"stop_data": stop_data, "report": report, "run_info": {"dataset": about}}
-    items = [*dataset.train.records, *dataset.train.facts]
+    items = dataset.train.all_records
     try:
         result = model.train_model(items, records, folder, **options)
     finally:  # a refusal has a line of its own
@@ -238,7 +238,7 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     events = [event for event in RunFolder(folder).events() if "eval" in event]
     if events:
         print_scores(events[-1]["eval"])
-        write_run_card(folder, ended, dataset.num_tokens)
+        write_run_card(folder, ended, dataset.sizes([dataset.graph.answer])[0])
     if reason != "finished":
         print(ended)
     print(f"{step:,} steps done; run: {relative_to_root(folder)}")

@@ -82,9 +82,12 @@ def print_grid(title: str, cells: Iterable[Mapping], shown, subset: str | None =
         if column not in columns:
             columns.append(column)
     print(f"\n{title}")
-    print(f"  {'layer':<9}" + "".join(f"{column:>9}" for column in columns))
+    width = max([9, *(len(column) + 2 for column in columns)])
+    print(f"  {'layer':<9}" + "".join(f"{column:>{width}}" for column in columns))
     for row in reversed(grid):
-        print(f"  {row:<9}" + "".join(f"{grid[row].get(column, '-'):>9}" for column in columns))
+        print(
+            f"  {row:<9}" + "".join(f"{grid[row].get(column, '-'):>{width}}" for column in columns)
+        )
 
 
 def print_reasons(splits: dict) -> None:

@@ -109,6 +109,20 @@ def given_settings(settings: type[Settings], arguments: argparse.Namespace) -> d
     return {name: value for name, value in vars(arguments).items() if name in known}
 
 
+def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """The parser of a command, and those of its subcommands."""
+    found = [parser]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += action.choices.values()
+    return found
+
+
+def flags_of(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """The flags and arguments of a command and of its subcommands."""
+    return [action for one in parsers(parser) for action in one._actions]
+
+
 def add_presets(parser: Any, presets: Mapping[str, Mapping[str, object]], about: str) -> None:
     """``--preset NAME``: sets the flags of a preset; flags that come after it override it."""
 
@@ -119,6 +133,14 @@ def add_presets(parser: Any, presets: Mapping[str, Mapping[str, object]], about:
                 setattr(namespace, parser._option_string_actions[f"--{name}"].dest, setting)
 
     parser.add_argument("--preset", action=Preset, choices=tuple(presets), help=about)
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """``--output_dir`` and ``--overwrite``, the place of a data set that is made."""
+    where = "where the data set's folder goes; data/ of the repository if not given"
+    parser.add_argument("--output_dir", help=where)
+    about = "replace a data set with other contents"
+    parser.add_argument("--overwrite", action="store_true", help=about)
 
 
 def positive(text: str) -> int:
@@ -141,6 +163,15 @@ def integers(low: int) -> Callable[[str], tuple[int, ...]]:
     return parse
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """For ``type=``: numbers separated by commas, each once."""
+    try:
+        return tuple(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        wanted = "a list of numbers, such as 3.6,7.2"
+        raise argparse.ArgumentTypeError(f"{text} is not {wanted}") from None
+
+
 def run(
     parser: argparse.ArgumentParser,
     main: Callable[[argparse.Namespace], object],
@@ -158,8 +189,12 @@ def run(
     Settings named in the sentence appear as the flags that set them. Ctrl-C exits with 130. Any
     other exception is a bug of ours and keeps its traceback.
     """
-    if not any("--debug" in action.option_strings for action in parser._actions):
-        parser.add_argument("--debug", action="store_true", help="debug log and full tracebacks")
+    for one in parsers(parser):
+        if not any("--debug" in action.option_strings for action in one._actions):
+            # A subcommand that is not told leaves what the command was told.
+            default = {} if one is parser else {"default": argparse.SUPPRESS}
+            about = "debug log and full tracebacks"
+            one.add_argument("--debug", action="store_true", help=about, **default)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a console that lacks a character gets its number
             stream.reconfigure(errors="backslashreplace")
@@ -189,7 +224,7 @@ def run(
 
 def _refuse_no_text(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """A usage error for an empty value (an unset variable, for most) and for bytes of no text."""
-    for action in parser._actions:
+    for action in flags_of(parser):
         given = getattr(arguments, action.dest, None)
         for value in given if isinstance(given, (list, tuple)) else [given]:
             if not isinstance(value, str) or value == action.default:
@@ -212,7 +247,7 @@ def with_flags(text: str, parser: argparse.ArgumentParser) -> str:
     A name that is no flag of this command stays, without its backticks.
     """
     flags: dict[str, str] = {}
-    for action in parser._actions:
+    for action in flags_of(parser):
         for option in action.option_strings or filter(None, [action.metavar]):
             flags.setdefault(action.dest, option)
             flags.setdefault(option.lstrip("-"), option)

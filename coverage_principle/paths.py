@@ -30,11 +30,25 @@ def find_folder(given: str | Path, setting: str, also_in: str | None = None) -> 
         if candidate.is_dir():
             return candidate.resolve()
     if candidates[0].exists():
-        raise InputError(f"{named} is a file, but a folder is needed")
+        hint = f"; it becomes a data set by: {importer_for(path)}" if also_in == "data" else ""
+        raise InputError(f"{named} is a file, but a folder is needed{hint}")
     # Describe the most promising miss: the candidate of which most exists already.
     parents = [_nearest_existing(candidate) for candidate in candidates[:2]]
     nearest = max(parents, key=lambda parent: len(parent.parts))
     raise InputError(f"{named} does not exist; {nearest} holds {_listing(nearest)}")
+
+
+def importer_for(path: Path) -> str:
+    """The command that makes a data set of a file or folder of another kind, as it is typed."""
+    names = [file.name for file in path.iterdir()] if path.is_dir() else [path.name]
+    command = "python script/import_dataset.py"
+    if {"train.json", "vocab.json"} <= {*names}:
+        return f"{command} grokked {path}"
+    file = path if path.is_file() else "FILE"
+    for endings, kind in (((".tsv", ".txt"), "triples"), ((".csv", ".jsonl", ".parquet"), "table")):
+        if any(name.endswith(endings) for name in names):
+            return f"{command} {kind} {file}"
+    return f"{command} table FILE, triples FILE or grokked DIR"
 
 
 def _nearest_existing(path: Path) -> Path:

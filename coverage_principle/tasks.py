@@ -18,35 +18,56 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 from coverage_principle.errors import InputError
+
+#: The alphabet of slots and values that name none: the tokens ``<t_0>``, ``<t_1>`` ...
+DEFAULT_ALPHABET = "token"
 
 
 @dataclass(frozen=True)
 class Function:
-    """One primitive function of a task: ``output = name(*sources)``."""
+    """One primitive function of a task: ``output = name(*sources)``.
+
+    ``shared`` names the table that it reads, if other functions read the same one.
+    """
 
     name: str
     output: str
     sources: tuple[str, ...]
+    shared: str | None = None
 
     @property
     def arity(self) -> int:
         return len(self.sources)
+
+    @property
+    def table(self) -> str:
+        """Name of its table: its own, unless several functions share one."""
+        return self.shared or self.name
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """What it reads, then what it gives."""
+        return *self.sources, self.output
 
 
 @dataclass(frozen=True)
 class TaskGraph:
     """A directed acyclic graph of primitive functions over input slots.
 
-    ``functions`` are in evaluation order and the last one gives the answer. The constructor refuses
-    (``InputError``) a graph in which a name is defined twice, a source is unknown or defined later,
-    an input slot or an intermediate value is never read, or there is no function at all.
+    ``functions`` are in evaluation order and the last one gives the answer. ``alphabets`` pairs
+    slots and values with the alphabet that their tokens are from; those that it does not name are
+    from ``DEFAULT_ALPHABET``. The constructor refuses (``InputError``) a graph in which a name is
+    defined twice, a source is unknown or defined later, an input slot or an intermediate value is
+    never read, functions share a table over other alphabets, or there is no function at all.
     """
 
     name: str
     inputs: tuple[str, ...]
     functions: tuple[Function, ...]
+    alphabets: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for fault in self._faults():
@@ -84,6 +105,37 @@ class TaskGraph:
                     f"value {value!r} is never used, and neither is {self.answer!r}; exactly one "
                     "value, the answer, may be read by no function"
                 )
+        for node, alphabet in self.alphabets:
+            if node not in known:
+                yield f"alphabet {alphabet!r} is given for {node!r}, which is no slot and no value"
+        tables: dict[str, Function] = {}
+        for function in self.functions:
+            first = tables.setdefault(function.table, function)
+            if self.alphabets_of(first.nodes) != self.alphabets_of(function.nodes):
+                both = f"functions {first.name!r} and {function.name!r} share a table"
+                yield f"{both}, but not the alphabets of their arguments and results"
+
+    def alphabet(self, node: str) -> str:
+        """The alphabet of a slot or value."""
+        return dict(self.alphabets).get(node, DEFAULT_ALPHABET)
+
+    def alphabets_of(self, nodes: Sequence[str]) -> tuple[str, ...]:
+        """The alphabet of each of ``nodes``."""
+        named = dict(self.alphabets)
+        return tuple(named.get(node, DEFAULT_ALPHABET) for node in nodes)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Input slots, then values in evaluation order."""
+        return *self.inputs, *self.bridges, self.answer
+
+    @property
+    def fact_signatures(self) -> dict[tuple[str, ...], list[Function]]:
+        """The functions by the alphabets of their arguments: whose a fact may be, by its tokens."""
+        found: dict[tuple[str, ...], list[Function]] = {}
+        for function in self.functions:
+            found.setdefault(self.alphabets_of(function.sources), []).append(function)
+        return found
 
     @property
     def answer(self) -> str:
@@ -94,6 +146,14 @@ class TaskGraph:
     def bridges(self) -> tuple[str, ...]:
         """Names of the intermediate values in evaluation order: the chain-of-thought order."""
         return tuple(function.output for function in self.functions[:-1])
+
+    def require_bridges(self, what: str) -> None:
+        """Raise ``InputError`` if the task has no intermediate values, which ``what`` is about."""
+        if not self.bridges:
+            raise InputError(
+                f"{what} intermediate values, but task {self.name} has none: all that is known of "
+                f"it is {self.equations}"
+            )
 
     def function_of(self, value: str) -> Function:
         """The function whose output is ``value``. ``KeyError`` if none is."""
@@ -126,26 +186,55 @@ class TaskGraph:
 
     @property
     def type_labels(self) -> tuple[str, ...]:
-        """``type_0`` ... ``type_{2^m - 1}``, the coverage types of m functions."""
-        return tuple(f"type_{i}" for i in range(2 ** len(self.functions)))
+        """``type_0`` ... ``type_{2^m - 1}``, the coverage types of m functions.
 
-    def type_label(self, seen: Sequence[bool]) -> str:
+        Of a single function over all slots a call is an input, so an unseen item tells nothing of
+        its calls; it is of ``type_0``, the only type that there is.
+        """
+        return tuple(f"type_{i}" for i in range(2 ** len(self.functions) if self.bridges else 1))
+
+    @property
+    def fact_type_labels(self) -> tuple[str, ...]:
+        """Every type of a data set that trains single facts, in the order of ``type_labels``.
+
+        An unseen call may be known as a fact only: ``type_2+f1`` is ``type_2`` (f1 unseen) with the
+        call of f1 among the training facts.
+        """
+        found = []
+        for label in self.type_labels:
+            names = [
+                f.name for f, s in zip(self.functions, self.type_seen(label), strict=True) if not s
+            ]
+            for size in range(len(names) + 1):
+                found += ["+".join([label, *chosen]) for chosen in combinations(names, size)]
+        return tuple(found)
+
+    def type_label(self, seen: Sequence[bool], known: Sequence[bool] | None = None) -> str:
         """Coverage type of an item from "the call of function j is seen", j = 1..m.
 
         All seen is ``type_0``; otherwise ``type_{bits + 1}`` with the first function as the most
-        significant bit.
+        significant bit, and the names of the functions whose call is unseen and ``known``.
         """
         if len(seen) != len(self.functions):
             raise ValueError(f"{len(self.functions)} flags are needed, got {len(seen)}")
+        if all(seen) or not self.bridges:
+            return "type_0"
         bits = int("".join("1" if flag else "0" for flag in seen), 2)
-        return "type_0" if all(seen) else f"type_{bits + 1}"
+        flags = zip(self.functions, seen, known or [False] * len(seen), strict=True)
+        facts = [f.name for f, is_seen, is_known in flags if is_known and not is_seen]
+        return "+".join([f"type_{bits + 1}", *facts])
 
     def type_seen(self, label: str) -> tuple[bool, ...]:
         """Inverse of ``type_label``: which functions' calls are seen in items of this type."""
         count = len(self.functions)
-        number = self.type_labels.index(label)
+        number = self.type_labels.index(base_type(label))
         bits = 2**count - 1 if number == 0 else number - 1
         return tuple(bool(bits >> (count - 1 - j) & 1) for j in range(count))
+
+    def type_known(self, label: str) -> tuple[bool, ...]:
+        """Which functions' calls are unseen but known as facts in items of this type."""
+        names = label.split("+")[1:]
+        return tuple(function.name in names for function in self.functions)
 
     @property
     def equations(self) -> str:
@@ -154,8 +243,12 @@ class TaskGraph:
 
     def to_dict(self) -> dict:
         """A JSON-ready description; ``from_dict`` reads it back."""
-        functions = [vars(f) | {"sources": list(f.sources)} for f in self.functions]
-        return {"name": self.name, "inputs": list(self.inputs), "functions": functions}
+        functions = []
+        for f in self.functions:
+            own = {"name": f.name, "output": f.output, "sources": list(f.sources)}
+            functions.append(own | ({"table": f.shared} if f.shared else {}))
+        about = {"name": self.name, "inputs": list(self.inputs), "functions": functions}
+        return about | ({"alphabets": dict(self.alphabets)} if self.alphabets else {})
 
     @classmethod
     def from_dict(cls, description: Mapping) -> TaskGraph:
@@ -166,11 +259,17 @@ class TaskGraph:
         """
         try:
             functions = tuple(
-                Function(str(f["name"]), str(f["output"]), _names(f["sources"]))
+                Function(
+                    str(f["name"]),
+                    str(f["output"]),
+                    _names(f["sources"]),
+                    None if f.get("table") is None else str(f["table"]),
+                )
                 for f in description["functions"]
             )
             name, inputs = task_name(str(description["name"])), _names(description["inputs"])
-        except (KeyError, TypeError) as error:
+            alphabets = {str(k): str(v) for k, v in description.get("alphabets", {}).items()}
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 "a task graph needs 'name', 'inputs' and 'functions', each function 'name', "
                 f"'output' and 'sources'; problem with {error}"
@@ -181,16 +280,23 @@ class TaskGraph:
                 "the names of data sets"
             )
         # Names of nodes become parts of file names, settings and titles.
-        for node in (*inputs, *(f.name for f in functions), *(f.output for f in functions)):
+        own = (part for f in functions for part in (f.name, f.output, f.table))
+        for node in (*inputs, *own, *alphabets.values()):
             if not re.fullmatch(r"[A-Za-z0-9_-]+", node):
                 which = f"task graph {name!r}: the name {node!r}"
                 raise InputError(f"{which} may only hold letters, digits, _ and -")
-        graph = cls(name, inputs, _in_evaluation_order(name, inputs, functions))
+        ordered = _in_evaluation_order(name, inputs, functions)
+        graph = cls(name, inputs, ordered, tuple(alphabets.items()))
         answer = description.get("answer", graph.answer)
         if answer != graph.answer:
             told = f"task graph {name!r}: the answer is said to be {answer!r}"
             raise InputError(f"{told}, but the value that no function reads is {graph.answer!r}")
         return graph
+
+
+def base_type(label: str) -> str:
+    """A type without what is known as facts only: ``type_2+f1`` is a ``type_2``."""
+    return label.split("+")[0]
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from coverage_principle.cli import add_settings, command_parser, run, settings_from
+from coverage_principle.cli import add_place, add_settings, command_parser, run, settings_from
 from coverage_principle.data import FormatSettings, WorldSettings
 from coverage_principle.paths import relative_to_root, repository_root
 
+if TYPE_CHECKING:
+    from coverage_principle.data import World
+
 #: Settings that are flags of those generators only whose task they make sense for.
-_OPTIONAL = {"cot", "fake_bridge", "same_function", "separate_seen", "include_atomic"}
+_OPTIONAL = {
+    "cot",
+    "fake_bridge",
+    "same_function",
+    "separate_seen",
+    "include_atomic",
+    "alphabets",
+    "facts",
+}
 
 
 @dataclass(frozen=True)
@@ -44,21 +56,12 @@ class Generator:
         omit = _OPTIONAL - {*self.optional.split()}
         for settings in (WorldSettings, FormatSettings):
             add_settings(parser, settings, omit=omit, **changes)
-        where = "where the data set's folder goes; data/ of the repository if not given"
-        add("--output_dir", help=where)
-        add("--overwrite", action="store_true", help="replace a data set with other contents")
+        add_place(parser)
         return parser
 
     def main(self, arguments: argparse.Namespace) -> None:
         """Generate the data set, write it with its card, and print what it holds."""
-        from coverage_principle.data import (
-            check_place,
-            dataset_files,
-            generate_world,
-            read_task,
-            write_dataset,
-        )
-        from coverage_principle.reporting.dataset_card import dataset_card
+        from coverage_principle.data import generate_world, read_task
         from coverage_principle.tasks import TASKS
 
         graph = read_task(Path(arguments.task)) if self.task is None else TASKS[self.task]
@@ -66,13 +69,7 @@ class Generator:
         form = settings_from(FormatSettings, arguments)
         form.check_task(graph, settings)  # before anything is drawn
         name = self._name(graph.name, settings, form)
-        folder = check_place(Path(arguments.output_dir or repository_root() / "data") / name)
-        world = generate_world(graph, settings)
-        files, metadata = dataset_files(world, form)
-        card = dataset_card(world, metadata, name, _command(sys.argv))
-        new = write_dataset(folder, files, metadata, overwrite=arguments.overwrite, extras=card)
-        print(f"{relative_to_root(folder)}: {'written' if new else 'already there, unchanged'}")
-        _print_summary(world, metadata)
+        generate(name, arguments, lambda: generate_world(graph, settings), form)
 
     def run(self) -> None:
         """The command."""
@@ -90,7 +87,41 @@ class Generator:
         parts.append(kind)
         parts += [settings.function_family] if settings.function_family != "random" else []
         parts += ["separate-seen"] if settings.separate_seen else []
+        parts += [f"facts-{settings.facts}"] if settings.facts != "none" else []
+        parts += [f"noise-{settings.label_noise:g}"] if settings.label_noise else []
         return ".".join(parts)
+
+
+def generate(
+    name: str,
+    arguments: argparse.Namespace,
+    draw: Callable[[], World],
+    form: FormatSettings,
+    layout: Callable[[World], tuple[dict, dict]] | None = None,
+) -> None:
+    """Write the data set ``name`` with its card, and print what it holds.
+
+    ``draw`` is called once there is a place for it. ``layout`` makes files and metadata in a format
+    of others, which has no card.
+    """
+    from coverage_principle.data import check_place, dataset_files, write_dataset
+    from coverage_principle.reporting.dataset_card import dataset_card
+
+    folder = check_place(Path(arguments.output_dir or repository_root() / "data") / name)
+    world = draw()
+    files, metadata = dataset_files(world, form)
+    card = dataset_card(world, metadata, name, _command(sys.argv)) if layout is None else {}
+    given = (files, metadata) if layout is None else layout(world)
+    new = write_dataset(folder, *given, overwrite=arguments.overwrite, extras=card)
+    print(f"{relative_to_root(folder)}: {'written' if new else 'already there, unchanged'}")
+    if layout is None:
+        _print_summary(world, metadata)
+        return
+    counts = given[1]["counts"]
+    print(f"  train           {counts['train']:>9,} of {world.trainable:,} trainable compositions")
+    print(f"  training facts  {counts['atomic_facts_in_train']:>9,}")
+    for label, count in counts["test"].items():
+        print(f"  {label:<17} {count:>7,}")
 
 
 def _command(argv: list[str]) -> str:
@@ -106,13 +137,19 @@ def _command(argv: list[str]) -> str:
     return shlex.join(["python", Path(argv[0]).name, *kept])
 
 
-def _print_summary(world, metadata: Mapping) -> None:
+def _print_summary(world: World, metadata: Mapping) -> None:
     all_of = metadata["compositions"]
     print(f"  train           {len(world.train):>9,} of {world.trainable:,} trainable compositions")
     print(f"  in the domain   {all_of['in_domain']:>9,} of {all_of['domain']:,} compositions")
     for label, rows in world.test.items():
         of = f" of {world.available[label]:,}" if label in world.available else ""
         print(f"  {label:<15} {len(rows):>9,}{of}")
+    for label in sorted({part.label for part in world.test_facts}, reverse=True):
+        print(f"  {label:<15} {metadata['counts']['test'][label]:>9,} of the training facts")
+    if world.facts:
+        print(f"  training facts  {sum(map(len, world.facts)):>9,}")
+    if world.noisy:
+        print(f"  wrong answers   {len(world.noisy):>9,} of the training items (label noise)")
     if world.validation:
         print(f"  validation      {sum(map(len, world.validation.values())):>9,} of all types")
     for one in metadata["primitives"]:

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset_generation.common import Generator
 
-optional = "cot fake_bridge same_function separate_seen include_atomic"
+optional = "cot fake_bridge same_function separate_seen include_atomic alphabets facts"
 generator = Generator(__doc__, None, optional)
 build_parser = generator.build_parser
 

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset_generation.common import Generator
 
-optional = "cot same_function separate_seen include_atomic"
+optional = "cot same_function separate_seen include_atomic facts"
 same = "f1, f2 and f3 are one function"
 generator = Generator(__doc__, "parallel2hop", optional, "f123", same, {"test_size_for_type": 3000})
 build_parser = generator.build_parser

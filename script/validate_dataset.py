@@ -28,10 +28,10 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"{'note' if problem.tolerable else 'problem'}: {problem}")
     serious = sum(not problem.tolerable for problem in problems)
     if dataset is not None:
-        held_out = len(dataset.test) + (len(dataset.valid) if dataset.valid else 0)
+        tested = len(dataset.test) + (len(dataset.valid) if dataset.valid else 0)
         print(
             f"{relative_to_root(path)}: task {dataset.graph.name}, {len(dataset.train):,} training "
-            f"and {held_out:,} held-out compositions read"
+            f"compositions and {tested:,} of test and validation read"
         )
     print(f"{serious:,} problems, {len(problems) - serious:,} notes")
     if serious:

@@ -10,6 +10,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from coverage_principle import circuits
+from coverage_principle.circuits.measure import as_bytes
 from coverage_principle.data import evaluate, load_dataset, read_json, write_json
 from coverage_principle.data.tables import seen_calls
 from coverage_principle.errors import InputError
@@ -510,8 +511,8 @@ def test_components_are_drawn_where_no_group_is_in_every_split(tmp_path):
     groups = np.array([label for pair in labels.values() for label in pair * 3])
     members = {f"member/{split}": np.repeat([s == split for s in labels], 6) for split in labels}
     states = {"state/layer1_pos1": rng.normal(size=(18, 4)).astype(np.float32)}
-    inputs = rng.integers(0, 9, size=(18, 3))
-    np.savez(tmp_path / "vectors.npz", groups=groups, inputs=inputs, **states, **members)
+    texts = as_bytes([f"<t_{i}>" for i in range(18)])
+    np.savez(tmp_path / "vectors.npz", groups=groups, texts=texts, **states, **members)
     metrics = {
         "cells": cells,
         "grouped_by": {"value": "b"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -435,7 +435,8 @@ def test_items_without_a_counterfactual_say_why(dataset):
     kept = dataset.train.inputs[:, 0] != 0
     train = dataset.train.inputs[kept]
     assert 0 in used
-    split = replace(dataset.train, inputs=train, targets=dataset.train.targets[kept])
+    rows = {name: getattr(dataset.train, name)[kept] for name in ("targets", "answers")}
+    split = replace(dataset.train, inputs=train, **rows)
     smaller = replace(dataset, train=split)
     originals = np.array([[0, 1, 2], train[0]], dtype=np.int32)
     found = circuits.draw_counterfactuals(smaller, family, originals, seed=0)
@@ -500,3 +501,9 @@ def test_k_groups_are_parsed_as_written():
     for wrong in ("", "2-1", "a", "1-", "-1", "1-2-3", "1;2"):
         with pytest.raises(InputError, match="1-2,3,4\\+"):
             items.parse_k_groups(wrong)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_interchange_keeps_the_first_value_whatever_it_is_called(task):
+    (default,) = (f.default for f in fields(circuits.InterchangeSettings) if f.name == "group_by")
+    assert items.grouping_of(TASKS[task], default).name == TASKS[task].bridges[0]

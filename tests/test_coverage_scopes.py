@@ -46,10 +46,10 @@ def test_every_input_agrees_with_brute_force_in_the_domain(seed):
     """One pair at a time, as the formal definition has it, against classes in the engine."""
     graph, _, train, dataset = small_world(seed)
     positions = oracle.all_slot_sets(len(graph.inputs))
-    expected = oracle.domain_cutoffs(train, dataset.num_tokens, positions)
+    expected = oracle.domain_cutoffs(train, dataset.slot_sizes[0], positions)
     coverage = dataset_coverage(dataset, DOMAIN)
     assert as_cutoffs(coverage.node_cutoffs) == [
-        expected[item] for item in all_items(graph, dataset.num_tokens)
+        expected[item] for item in all_items(graph, dataset.slot_sizes[0])
     ]
     test = [tuple(row) for row in dataset.test.inputs.tolist()]
     assert as_cutoffs(coverage.cutoffs) == [expected[item] for item in test]
@@ -64,7 +64,7 @@ def test_ground_truth_in_the_domain_agrees_with_brute_force(seed):
     first, true = true_fragment_values(graph, tables, train)
     if len(first) == len(graph.inputs):
         return
-    expected = oracle.domain_cutoffs(train, dataset.num_tokens, [first], true)
+    expected = oracle.domain_cutoffs(train, dataset.slot_sizes[0], [first], true)
     coverage = dataset_coverage(dataset, replace(DOMAIN, ground_truth=True))
     assert as_cutoffs(coverage.node_cutoffs) == list(expected.values())
 
@@ -86,7 +86,7 @@ def test_restricted_fragments_agree_with_brute_force(seed):
     expected = oracle.cutoffs(train, test, chosen)
     coverage = dataset_coverage(dataset, CoverageSettings(fragments=named))
     assert as_cutoffs(coverage.cutoffs) == list(expected.values())
-    everywhere = oracle.domain_cutoffs(train, dataset.num_tokens, chosen)
+    everywhere = oracle.domain_cutoffs(train, dataset.slot_sizes[0], chosen)
     coverage = dataset_coverage(dataset, replace(DOMAIN, fragments=named))
     assert as_cutoffs(coverage.node_cutoffs) == list(everywhere.values())
 
@@ -229,8 +229,8 @@ def test_an_explanation_by_hand():
         in explanation_lines(coverage, explain(coverage, (1, 1, 2)))[0]
     )
     for bad, words in (
-        ((0, 0), "needs 3 tokens"),
-        ((0, 0, 9), "<t_0> to <t_4>"),
+        ((0, 0), "needs a value for each slot"),
+        ((0, 0, 9), "x3 < 5; found"),
         ((4, 4, 4), "use `scope` domain"),
     ):
         with pytest.raises(InputError, match=words):
@@ -333,7 +333,7 @@ def test_names_of_restricted_results(folder):
         (("--explain", ","), "',' is not a sequence"),
         (("--fragments", ","), "--fragments ','"),
         (("--explain", "<t_0><t_99><t_1>"), "token <t_99>"),
-        (("--explain", "<t_0><t_1>"), "needs 3 tokens"),
+        (("--explain", "<t_0><t_1>"), "has 2 tokens, but task twohop has 3 input slots"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(folder, run_command, refused, flags, words):

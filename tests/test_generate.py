@@ -149,21 +149,21 @@ def test_the_same_function_of_more_arguments_folds_it():
 def test_families_are_what_they_are_called():
     rng = np.random.default_rng(0)
     for family in FUNCTION_FAMILIES:
-        assert draw_values(5, 2, family, rng).dtype == np.int32
+        assert draw_values((5, 5), 5, family, rng).dtype == np.int32
     for arity in (2, 3):
-        commutative = draw_values(5, arity, "commutative", rng)
+        commutative = draw_values((5,) * arity, 5, "commutative", rng)
         for call in np.ndindex(commutative.shape):
             assert commutative[call] == commutative[tuple(sorted(call))]
-        modular = draw_values(5, arity, "modular", rng)
+        modular = draw_values((5,) * arity, 5, "modular", rng)
         constant = modular[(0,) * arity]
         for call in np.ndindex(modular.shape):
             assert modular[call] == (sum(call) + constant) % 5
-        counts = np.bincount(draw_values(7, arity, "balanced", rng).reshape(-1))
+        counts = np.bincount(draw_values((7,) * arity, 7, "balanced", rng).reshape(-1))
         assert counts.max() - counts.min() == 0
-    assert not np.array_equal(commutative, draw_values(5, 3, "random", rng))
+    assert not np.array_equal(commutative, draw_values((5, 5, 5), 5, "random", rng))
     with pytest.raises(InputError, match="`function_family` odd"):
-        draw_values(5, 2, "odd", rng)
-    table = draw_values(4, 2, "random", rng)
+        draw_values((5, 5), 5, "odd", rng)
+    table = draw_values((4, 4), 4, "random", rng)
     assert fold(table, 4)[1, 2, 3, 0] == table[table[table[1, 2], 3], 0]
 
 
@@ -192,9 +192,11 @@ def test_training_and_test_items_are_uniform_over_what_they_are_drawn_from(task)
     assert stats.chisquare(list(trained.values())).pvalue > 1e-4
     train = space.sample(4, np.random.default_rng(0))
     seen = worlds.seen_calls(graph, values, train)
+    known = [np.zeros_like(mask) for mask in seen]
     pools = {}
     for seed in range(3000):
-        drawn = worlds._draw_held_out(graph, replace(settings, seed=seed), values, seen, train)
+        other = replace(settings, seed=seed)
+        drawn = worlds._draw_held_out(graph, other, values, seen, known, train)
         for groups in drawn[:2]:
             for label, rows in groups.items():
                 for row in map(tuple, rows.tolist()):

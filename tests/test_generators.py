@@ -100,19 +100,22 @@ def test_published_defaults(run_command):
 
 _COMMON = (
     "num_tokens max_train_data_num default_seen_ratio test_size_for_type validation_size seed "
-    "function_family atomic_facts atomic_format output_dir overwrite"
+    "label_noise function_family atomic_facts atomic_format output_dir overwrite"
 )
 
 
 @pytest.mark.parametrize(
     ("command", "own"),
     [
-        ("twohop", "cot fake_bridge same_f12 separate_seen"),
-        ("threehop", "cot fake_bridge same_f123 separate_seen"),
+        ("twohop", "cot fake_bridge same_f12 separate_seen facts"),
+        ("threehop", "cot fake_bridge same_f123 separate_seen facts"),
         ("fivehop", "cot no-cot"),
         ("nontree", "cot same_f12"),
-        ("parallel-twohop", "cot same_f123 separate_seen include_atomic"),
-        ("custom", "task cot fake_bridge same_function separate_seen include_atomic"),
+        ("parallel-twohop", "cot same_f123 separate_seen include_atomic facts"),
+        (
+            "custom",
+            "task cot fake_bridge same_function separate_seen include_atomic facts alphabets",
+        ),
     ],
 )
 def test_a_generator_has_the_flags_of_all_and_its_own(command, own):

@@ -108,8 +108,8 @@ def test_an_empty_space():
 
 def test_a_domain_too_large_to_count_is_refused():
     slots = tuple(f"x{i}" for i in range(30))
-    functions = (Function("f1", "b", slots[:1]), Function("f2", "t", ("b", *slots[1:])))
-    graph = TaskGraph("wide", slots, functions)
-    table = np.zeros((5,), dtype=int)
-    with pytest.raises(InputError, match="cannot be counted"):
-        CompositionSpace(graph, [table, table], [table == 0, table == 0])
+    names = ("x0", *(f"b{i}" for i in range(1, 30)))
+    functions = tuple(Function(f"f{i}", names[i], (names[i - 1], slots[i])) for i in range(1, 30))
+    tables = [np.zeros((5, 5), dtype=int)] * len(functions)
+    with pytest.raises(InputError, match="5 tokens in 30 slots make .* cannot be counted"):
+        CompositionSpace(TaskGraph("long", slots, functions), tables, [t == 0 for t in tables])

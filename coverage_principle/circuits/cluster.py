@@ -9,7 +9,7 @@ import numpy as np
 
 from coverage_principle.circuits import items
 from coverage_principle.circuits.analysis import Subject
-from coverage_principle.circuits.measure import write_dedup_files
+from coverage_principle.circuits.measure import as_bytes, write_dedup_files
 from coverage_principle.circuits.models import LoadedModel
 from coverage_principle.circuits.settings import ClusterSettings
 from coverage_principle.circuits.similarity import measure_similarity
@@ -92,15 +92,16 @@ def cluster_states(
     The model is fed each item's whole target (teacher-forced), so positions after the inputs are
     its bridges, filler or answer. Returns the cells, one for each site and split (``layer``,
     ``after_ln_f``, ``position``, ``slot``, ``split`` and what ``measure_similarity`` returns), and
-    the arrays behind them: ``test_rows`` (n,), ``inputs`` (n, slots), ``groups`` (n,),
-    ``member/<split>`` (n,) bool, and ``state/<site key>`` (n, width). ``progress`` is called with 1
+    the arrays behind them: ``test_rows`` (n,), ``inputs`` (n, slots), ``texts``
+    (``measure.as_bytes``), ``groups`` (n,), ``member/<split>`` (n,) bool, and ``state/<site key>``
+    (n, width). ``progress`` is called with 1
     for each finished site.
     """
     rows, places = items.union_of(splits)
     if len(rows) == 0:
         raise InputError(f"{dataset.path / 'test.json'} has no items to group")
     inputs = dataset.test.inputs[rows]
-    groups = grouping.codes(dataset, inputs)
+    groups = grouping.codes(dataset, inputs, dataset.test.answers[rows])
     names, tokens = items.layout_of(dataset).names, items.sequences(dataset, rows)
     states = collect_states(loaded, tokens, sites, stream=stream, batch_size=batch_size)
     cells = []
@@ -112,7 +113,8 @@ def cluster_states(
             cell |= measure_similarity(own, groups[place], rng=rng, permutations=permutations)
             cells.append(cell)
         progress(1)
-    arrays = {"test_rows": rows, "inputs": inputs, "groups": groups}
+    texts = [dataset.test.records[row]["input_text"] for row in rows.tolist()]
+    arrays = {"test_rows": rows, "inputs": inputs, "texts": as_bytes(texts), "groups": groups}
     for name, place in places.items():
         arrays[f"member/{name}"] = np.isin(np.arange(len(rows)), place)
     arrays |= {f"state/{site.key}": state for site, state in states.items()}

@@ -27,7 +27,7 @@ from coverage_principle.data.tables import call_arguments, seen_calls
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph
 
-# Candidates evaluated at once: items times |X|.
+# Candidates evaluated at once: items times tokens of the slot.
 _CHUNK = 1 << 20
 
 
@@ -56,6 +56,7 @@ def diff_family(graph: TaskGraph, function_index: int) -> Family:
     besides v's ancestors and descendants is held. ``InputError`` if the function gives the answer
     (nothing comes after it).
     """
+    graph.require_bridges("counterfactuals change")
     function = graph.functions[function_index]
     value = function.output
     if value == graph.answer:
@@ -147,10 +148,11 @@ def draw_counterfactuals(
     chosen = np.full(len(originals), -1, dtype=np.int64)
     candidates = np.zeros(len(originals), dtype=np.int64)
     reasons = np.full(len(originals), "", dtype=object)
-    step = max(1, _CHUNK // dataset.num_tokens)
+    (size,) = dataset.sizes([family.slot])
+    step = max(1, _CHUNK // size)
     for begin in range(0, len(originals), step):
         block = originals[begin : begin + step]
-        allowed = np.ones((len(block), dataset.num_tokens), dtype=bool)
+        allowed = np.ones((len(block), size), dtype=bool)
         reason = reasons[begin : begin + step]  # a view
         for why, mask in _stages(dataset, family, block, seen):
             allowed &= mask
@@ -170,9 +172,9 @@ def draw_counterfactuals(
 def _stages(dataset: Dataset, family: Family, block: np.ndarray, seen: list[np.ndarray]):
     """The conditions in the order in which a lack of candidates is explained.
 
-    Yields ``(reason, mask)``; ``mask`` is ``(n, |X|)``: whether this value of the slot meets it.
+    Yields ``(reason, mask)``; ``mask`` is ``(n, tokens of the slot)``: whether this value meets it.
     """
-    graph, tables, size = dataset.graph, dataset.tables(), dataset.num_tokens
+    graph, tables, (size,) = dataset.graph, dataset.tables(), dataset.sizes([family.slot])
     position = graph.inputs.index(family.slot)
     changed = np.repeat(block, size, axis=0)
     changed[:, position] = np.tile(np.arange(size), len(block))
@@ -256,12 +258,16 @@ def plan_of(
             traced=len(traced),
             mean_candidates=float(drawn.candidates[traced].mean()) if len(traced) else None,
         )
-    inputs = dataset.test.inputs[rows[kept]]
+    slots, inputs = dataset.graph.inputs, dataset.test.inputs[rows[kept]]
     filler = dataset.test.targets[rows[kept]][:, : layout.prompt - layout.inputs]
     both = []
     for given in (inputs, drawn.inputs):
         values = evaluate(dataset.graph, dataset.tables(), given)
-        both.append(np.stack([values[name] for name in layout.emitted], axis=1))
-    prompts = [np.concatenate([given, filler], axis=1) for given in (inputs, drawn.inputs)]
+        emitted = np.stack([values[name] for name in layout.emitted], axis=1)
+        both.append(dataset.ids(emitted, layout.emitted))
+    prompts = [
+        np.concatenate([dataset.ids(given, slots), filler], axis=1)
+        for given in (inputs, drawn.inputs)
+    ]
     wanted = np.stack(both, axis=2).astype(np.int32)
     return Plan(layout, rows[kept], *prompts, wanted, members, report)

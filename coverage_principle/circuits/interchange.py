@@ -76,18 +76,21 @@ def draw_interchange(
     such fragments and depends on ``seed`` and the item alone (given the donors). ``InputError`` if
     ``value`` is no intermediate value.
     """
+    dataset.graph.require_bridges("interchange keeps")
     graph, tables = dataset.graph, dataset.tables()
     if value not in graph.bridges:
         refusal = f"`group_by` {value} is no intermediate value of task {graph.name}"
         raise InputError(f"{refusal}; it has {', '.join(graph.bridges) or 'none'}")
     columns = list(graph.fragment_positions(value))
     shared = [p for p in columns if graph.inputs[p] in graph.ambiguous_slots]
+    inside = [graph.inputs[p] for p in shared]
 
     def keys(inputs: np.ndarray) -> list[tuple[int, int]]:
         """What a donor must have in common with an original, and its fragment."""
         own = evaluate(graph, tables, inputs)[value]
         parts = (np.column_stack([own, inputs[:, shared]]), inputs[:, columns])
-        coded = (encode_rows(part, dataset.num_tokens).tolist() for part in parts)
+        sizes = (dataset.sizes(names) for names in ((value, *inside), graph.fragment(value)))
+        coded = (encode_rows(p, own).tolist() for p, own in zip(parts, sizes, strict=True))
         return list(zip(*coded, strict=True))
 
     places: dict[tuple[int, int], int] = {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +18,10 @@ from coverage_principle.data import (
     TRAIN_INFERRED,
     Dataset,
     annotated_records,
-    evaluate,
 )
-from coverage_principle.data.space import encode_rows
+from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import TaskGraph
+from coverage_principle.tasks import TaskGraph, base_type
 
 logger = logging.getLogger(__name__)
 
@@ -37,29 +36,45 @@ class Grouping:
     """Group items by the joint value of ``keys``: intermediate values, the answer, input slots.
 
     ``fragment`` are the input slots that determine the key; one item is used for each. ``unseen``
-    are the coverage types in which the calls behind all of the keys' values are unseen.
+    are the coverage types in which the calls behind all of the keys' values are unseen; these are
+    calls of ``functions``.
     """
 
     keys: tuple[str, ...]
     fragment: tuple[str, ...]
     unseen: tuple[str, ...]
+    functions: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return ",".join(self.keys)
 
-    def codes(self, dataset: Dataset, inputs: np.ndarray) -> np.ndarray:
+    def out_of_domain(self, present: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Splits of the types in ``unseen``, of which a data set has those that are ``present``.
+
+        ``ood``, and where there are such items ``ood_fact``: all of these calls are known as facts.
+        """
+        with_facts = [t for t in present if base_type(t) != t and base_type(t) in self.unseen]
+        known = [t for t in with_facts if {*self.functions} <= {*t.split("+")}]
+        splits = {"ood": (*self.unseen, *(t for t in with_facts if t not in known))}
+        return splits | ({"ood_fact": tuple(known)} if known else {})
+
+    def codes(self, dataset: Dataset, inputs: np.ndarray, answers: np.ndarray) -> np.ndarray:
         """The group of each input (n, slots): (n,) int64, the value itself for a single key.
+
+        ``answers`` (n,) are the inputs' own.
 
         ``InputError`` if the data set's atomic facts do not give a value.
         """
-        values = evaluate(dataset.graph, dataset.tables(), inputs)
+        values = dataset.values(inputs, answers)
         columns = np.stack([values[key] for key in self.keys], axis=1)
         unknown = int((columns < 0).any(axis=1).sum())
         if unknown:
             lack = f"do not give {self.name!r} of {unknown} test items"
             raise InputError(f"{dataset.path}: the atomic facts {lack}")
-        return encode_rows(columns, dataset.num_tokens)
+        sizes = dataset.sizes(self.keys)
+        check_domain(sizes, f"`group_by` {self.name} has too many keys")
+        return encode_rows(columns, sizes)
 
 
 def grouping_of(graph: TaskGraph, wanted: int | str) -> Grouping:
@@ -87,7 +102,8 @@ def grouping_of(graph: TaskGraph, wanted: int | str) -> Grouping:
     own = [graph.functions.index(graph.function_of(value)) for value in values]
     seen = {label: graph.type_seen(label) for label in graph.type_labels[1:]}
     unseen = tuple(label for label in seen if not any(seen[label][index] for index in own))
-    return Grouping(keys, tuple(s for s in graph.inputs if s in slots), unseen)
+    fragment = tuple(s for s in graph.inputs if s in slots)
+    return Grouping(keys, fragment, unseen, tuple(graph.functions[j].name for j in own))
 
 
 @dataclass(frozen=True)
@@ -129,8 +145,9 @@ def layout_of(dataset: Dataset) -> Layout:
 
 
 def sequences(dataset: Dataset, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """The tokens of test items ``rows``, input and target without the end: (n, tokens) int32."""
-    return np.concatenate([dataset.test.inputs[rows], dataset.test.targets[rows]], axis=1)
+    """Ids of test items ``rows``, input and target without the end: (n, tokens) int32."""
+    inputs = dataset.ids(dataset.test.inputs[rows], dataset.graph.inputs)
+    return np.concatenate([inputs, dataset.test.targets[rows]], axis=1)
 
 
 @dataclass(frozen=True)
@@ -167,7 +184,8 @@ def read_k_cutoffs(dataset: Dataset) -> np.ndarray | None:
     """
     if not (dataset.path / ANNOTATED).exists():
         return None
-    cutoffs = [record.get("k_cutoff") for record in annotated_records(dataset)]
+    records = annotated_records(dataset)[: len(dataset.test)]  # single facts come after
+    cutoffs = [record.get("k_cutoff") for record in records]
     if all(cutoff is None for cutoff in cutoffs):  # annotated at one k only
         return None
     return np.array([-1 if cutoff is None else cutoff for cutoff in cutoffs], dtype=np.int64)
@@ -224,15 +242,16 @@ def item_splits(
     With ``every_item``, one for each input.
 
     Splits: ``id_train`` (``train_inferred``); ``id_test`` (``type_0``); with ``out_of_domain``,
-    ``ood``: the types in which the calls behind the key are unseen; and
-    ``id_test/k_cutoff=<group>`` for each k-cutoff group. A k-cutoff belongs to an item and not to
+    ``ood``: the types in which the calls behind the key are unseen, and, if there are such items,
+    ``ood_fact``: those in which they are known as facts only; and ``id_test/k_cutoff=<group>`` for
+    each k-cutoff group. A k-cutoff belongs to an item and not to
     its fragment, so a group keeps its own first item of each fragment. A group without items gives
     a warning; ``InputError`` if all of them are empty.
     """
     graph, test = dataset.graph, dataset.test
     types = {"id_train": (TRAIN_INFERRED,), "id_test": ("type_0",)}
     if out_of_domain:
-        types["ood"] = grouping.unseen
+        types |= grouping.out_of_domain(np.unique(test.types).tolist())
     masks = {name: np.isin(test.types, own) for name, own in types.items()}
     for group in k_groups:
         name = f"id_test/k_cutoff={group.name}"
@@ -240,7 +259,7 @@ def item_splits(
     _refuse_empty(k_groups, cutoffs[masks["id_test"]] if k_groups else None)
     fragment = graph.inputs if every_item else grouping.fragment
     columns = [graph.inputs.index(slot) for slot in fragment]
-    codes = encode_rows(test.inputs[:, columns], dataset.num_tokens)
+    codes = encode_rows(test.inputs[:, columns], dataset.sizes(fragment))
     splits = {}
     for name, mask in masks.items():
         rows = np.flatnonzero(mask)

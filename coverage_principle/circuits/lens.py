@@ -19,7 +19,6 @@ from coverage_principle.circuits.items import grouping_of, layout_of, sequences,
 from coverage_principle.circuits.metrics import LENS_READOUTS
 from coverage_principle.circuits.models import READOUTS, LoadedModel
 from coverage_principle.circuits.settings import LensSettings
-from coverage_principle.data import evaluate
 from coverage_principle.errors import InputError
 
 
@@ -37,10 +36,11 @@ def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) ->
     if len(rows) == 0:
         raise InputError(f"{dataset.path / 'test.json'} has no items")
     names, values = layout_of(dataset).names, (*graph.bridges, graph.answer)
-    known = evaluate(graph, dataset.tables(), dataset.test.inputs[rows])
+    known = dataset.values(dataset.test.inputs[rows], dataset.test.answers[rows])
     wanted = np.stack([known[value] for value in values], axis=1)
     if (wanted < 0).any():
         raise InputError(f"{dataset.path}: the atomic facts do not give every value of test items")
+    wanted = dataset.ids(wanted, values)
     arrays = {"test_rows": rows, "wanted": wanted}
     arrays |= {f"member/{name}": place for name, place in places.items()}
     summaries, tokens = {}, sequences(dataset, rows)

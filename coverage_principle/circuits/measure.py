@@ -144,6 +144,12 @@ def write_dedup_files(
             write_json(folder / f"{name}_dedup.json", content)
 
 
+def as_bytes(texts: Sequence[str]) -> np.ndarray:
+    """Texts as an array (n, longest) of UTF-8 bytes, zeros at the end: what any format can hold."""
+    encoded = np.array([text.encode() for text in texts], dtype=bytes)
+    return encoded.view(np.uint8).reshape(len(texts), -1)
+
+
 def site_in(text: str | Path) -> tuple[str, str]:
     """The one ``(layer,position)`` that a path names; ``InputError`` for none or several."""
     found = _SITE.findall(str(text))
@@ -226,9 +232,12 @@ def _from_arrays(file: Path, split: str, site: tuple[str, str], name: str) -> Ve
         raise InputError(f"`{name}` {file} has no ({layer},{position}) of {split}; {held}")
     with looking_into(file, "a file of vectors"):
         chosen = np.flatnonzero(arrays[f"member/{split}"])
-        inputs, groups = arrays["inputs"][chosen], arrays["groups"][chosen].astype(str)
+        groups = arrays["groups"][chosen].astype(str)
         vectors = arrays[key][chosen].astype(np.float32).reshape(len(chosen), -1)
-        texts = ["".join(f"<t_{v}>" for v in row) for row in inputs.tolist()]
+        if "texts" in arrays:
+            texts = [bytes(row).rstrip(b"\0").decode() for row in arrays["texts"][chosen]]
+        else:  # of an earlier version, which knew these tokens only
+            texts = ["".join(f"<t_{v}>" for v in row) for row in arrays["inputs"][chosen].tolist()]
         return Vectors(vectors, groups, texts)
 
 

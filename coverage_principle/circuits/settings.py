@@ -118,7 +118,7 @@ class InterchangeSettings(RunAnalysisSettings):
     """Same-bridge interchange between the splits, which k-cutoff groups are no part of."""
 
     k_groups: str | None = setting("none", "has no effect here: whole splits are paired")
-    group_by: str = setting("b", "the intermediate value that is kept, or its function's number")
+    group_by: str = setting("1", "the intermediate value that is kept, or its function's number")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,16 +5,19 @@ from simpletransformers.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "by_phi": "CoverageByPhi median_cutoff phi_name",
         "dataset": "Coverage SlotSet dataset_coverage",
         "diagnostics": "diagnose",
         "equivalence": "Equivalence functional_equivalence",
         "evidence": "Observations consistent_pairs observe parse_slot_sets slot_sets",
         "explanation": "Explanation explain explanation_lines",
+        "prompts": "Prompts about_file make_prompts write_prompts",
         "required": "in_domain_coverage required_amounts smallest_amount",
         "results": "result_name annotated_file write_annotated write_graph write_sweep",
         "scopes": "EVERY_K SCOPES DatasetScope DomainScope Scope",
         "selection": "Selection count_tested select suggest",
-        "settings": "CoverageSettings SearchSettings",
+        "settings": "CoverageSettings PhiSettings SearchSettings",
+        "shots": "ShotDrawer shots_cutoff",
         "summary": "sweep_lines type_lines warnings",
     },
 )

@@ -119,7 +119,8 @@ class Coverage:
         ``train_inferred`` items are covered and have no k-cutoff (null). A ``type_0`` item that is
         also a training item is covered at every k: its k-cutoff is ``last_row``, the largest k of
         the sweep, which is also the most that any item gets. Items of other types are not nodes
-        in the dataset scope: not covered, and no k-cutoff was determined (null).
+        in the dataset scope: not covered, and no k-cutoff was determined (null). Single facts come
+        last; they are covered if they are training facts, and have no k-cutoff.
         """
         types = self.dataset.test.types
         covered, cutoffs = types == TRAIN_INFERRED, np.full(len(types), None)
@@ -131,6 +132,11 @@ class Coverage:
         ):
             own = {"k_cutoff": cutoff} if self.settings.k_sweep else {}
             records.append({**record, "coverage": is_covered, **own})
+        # Single facts are of another length than compositions: nothing is substituted in them.
+        facts, none = self.dataset.test.facts, {"k_cutoff": None} if self.settings.k_sweep else {}
+        trained = set(self.dataset.train.facts.calls)
+        for record, call in zip(facts.records, facts.calls, strict=True):
+            records.append({**record, "coverage": call in trained, **none})
         return records
 
     def to_networkx(self, k: int) -> networkx.Graph:
@@ -145,7 +151,7 @@ class Coverage:
         """
         import networkx
 
-        scope, decode = self.scope, self.dataset.codec.decode
+        scope, dataset = self.scope, self.dataset
         inputs, answers = scope.items()
         found = [scope.pairs(slot_set.equivalence, k) for slot_set in self.slot_sets]
         first, second, evidence = (
@@ -158,13 +164,13 @@ class Coverage:
         split[scope.test_nodes] = self.dataset.test.types[scope.test_rows]
         split[scope.trained] = "train"
         columns = {
-            "answer": [decode([answer]) for answer in answers.tolist()],
+            "answer": [dataset.text([a], [dataset.graph.answer]) for a in answers.tolist()],
             "split": split.tolist(),
             "covered": self.covered_nodes(k).tolist(),
             "k_cutoff": np.minimum(self.node_cutoffs, self.last_row).tolist(),
             "component": components(scope.count, first, second).tolist(),
         }
-        texts = [decode(item) for item in inputs.tolist()]
+        texts = dataset.codec.decode_rows(dataset.ids(inputs, dataset.graph.inputs))
         graph = networkx.Graph()
         for text, *values in zip(texts, *columns.values(), strict=True):
             graph.add_node(text, **dict(zip(columns, values, strict=True)))
@@ -186,6 +192,8 @@ def dataset_coverage(
     task; or if the scope is too large.
     """
     graph = dataset.graph
+    if settings.ground_truth:
+        graph.require_bridges("`ground_truth` compares true")
     values = _intermediate_values(dataset, required=settings.ground_truth)
     positions, equal = parse_slot_sets(settings.fragments, graph.inputs), ()
     if settings.ground_truth:
@@ -235,7 +243,7 @@ def _weigh(
 ) -> SlotSet:
     """Observe one slot set and weigh its pairs; ``equal`` names values in which they must agree."""
     graph, train = dataset.graph, dataset.train
-    num_tokens = len(dataset.codec.vocabulary)
+    sizes = dataset.slot_sizes
     slots = tuple(graph.inputs[i] for i in positions)
     determined = tuple(name for name in values if graph.fragment(name) == slots)
     labels, combination = train.answers, None
@@ -245,22 +253,24 @@ def _weigh(
         combination = combination.reshape(-1)
     for name in equal:
         # As part of the label, a different true value contradicts wherever contexts meet.
-        labels = labels.astype(np.int64) * num_tokens + values[name]
+        labels = labels.astype(np.int64) * dataset.sizes([name])[0] + values[name]
         _, labels = np.unique(labels, return_inverse=True)
-    observations = observe(train.inputs, labels, positions, num_tokens)
+    observations = observe(train.inputs, labels, positions, sizes)
     true_values = None
     if combination is not None:
         true_values = np.empty(observations.num_fragments, dtype=np.int32)
         true_values[observations.fragment_of] = combination
     progress = steps.part(f"evidence at ({', '.join(slots)})") if steps else lambda _: None
     equivalence = functional_equivalence(
-        observations, num_tokens, true_values=true_values, progress=progress
+        observations, sizes, true_values=true_values, progress=progress
     )
     return SlotSet(slots, observations, equivalence, determined, true_values)
 
 
 def _intermediate_values(dataset: Dataset, *, required: bool) -> dict[str, np.ndarray]:
     """Those intermediate values of the training items that the data set's tables give in full."""
+    if not dataset.graph.bridges:
+        return {}
     try:
         tables = dataset.tables()
     except InputError as error:

@@ -18,21 +18,21 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 
 from coverage_principle.coverage.evidence import Observations, consistent_pairs
 from coverage_principle.coverage.linking import components, stars
-from coverage_principle.data.space import decode_rows, encode_rows
+from coverage_principle.data.space import decode_rows, encode_rows, sizes_at
 
 
 @dataclass(frozen=True)
 class Equivalence:
     """The equivalences of one slot set.
 
-    ``codes`` are the fragments of the training set (``encode_rows`` with ``num_tokens``,
-    ascending). ``first``, ``second`` and ``evidence`` are the edges of the spanning forest, firmest
-    first. ``pairs[e]`` counts the pairs of fragments with evidence e; ``false_pairs[e]`` those
-    among them whose true values differ, if these are known.
+    ``codes`` are the fragments of the training set (``encode_rows`` with ``sizes``, those of the
+    slots at ``positions``; ascending). ``first``, ``second`` and ``evidence`` are the edges of the
+    spanning forest, firmest first. ``pairs[e]`` counts the pairs of fragments with evidence e;
+    ``false_pairs[e]`` those among them whose true values differ, if these are known.
     """
 
     positions: tuple[int, ...]
-    num_tokens: int
+    sizes: int | tuple[int, ...]
     codes: np.ndarray
     first: np.ndarray
     second: np.ndarray
@@ -63,11 +63,11 @@ class Equivalence:
 
     def fragments(self) -> np.ndarray:
         """The values of each fragment at the slot set: ``(fragments, slots of the set)`` int64."""
-        return decode_rows(self.codes, self.num_tokens, len(self.positions))
+        return decode_rows(self.codes, self.sizes, len(self.positions))
 
     def fragment_ids(self, inputs: np.ndarray) -> np.ndarray:
         """Index of each input's fragment, ``(n,)`` int32; -1 where the training set has it not."""
-        codes = encode_rows(inputs[:, list(self.positions)], self.num_tokens)
+        codes = encode_rows(inputs[:, list(self.positions)], self.sizes)
         found = np.searchsorted(self.codes, codes).astype(np.int32)
         found[found == len(self.codes)] = 0
         return np.where(self.codes[found] == codes, found, np.int32(-1))
@@ -79,12 +79,12 @@ class Equivalence:
 
 def functional_equivalence(
     observations: Observations,
-    num_tokens: int,
+    sizes: int | Sequence[int],
     *,
     true_values: np.ndarray | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Equivalence:
-    """Weigh all pairs of fragments.
+    """Weigh all pairs of fragments; ``sizes`` as for ``observe``.
 
     ``true_values`` ``(fragments,)`` only serve to count the pairs that agree by chance.
     """
@@ -104,7 +104,7 @@ def functional_equivalence(
         )
     return Equivalence(
         observations.positions,
-        num_tokens,
+        sizes_at(sizes, observations.positions),
         observations.codes,
         *forest,
         pairs,
@@ -128,7 +128,7 @@ def _lone_pairs(
 
     >>> from coverage_principle.coverage.evidence import observe
     >>> inputs = np.array([[0, 0], [1, 0], [2, 0], [2, 1]])
-    >>> seen = observe(inputs, np.array([7, 7, 7, 9]), (0,), num_tokens=3)
+    >>> seen = observe(inputs, np.array([7, 7, 7, 9]), (0,), sizes=3)
     >>> lone = np.array([True, True, False, False])
     >>> first, second, pairs, _ = _lone_pairs(seen, lone, None)
     >>> list(zip(first.tolist(), second.tolist())), pairs.tolist()

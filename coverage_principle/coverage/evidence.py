@@ -19,7 +19,7 @@ from itertools import combinations
 import numpy as np
 import scipy.sparse as sparse
 
-from coverage_principle.data.space import encode_rows
+from coverage_principle.data.space import encode_rows, sizes_at
 from coverage_principle.errors import InputError
 
 #: Multiply-adds of one block of the product: its pairs take about 12 bytes each.
@@ -113,16 +113,20 @@ class Observations:
 
 
 def observe(
-    inputs: np.ndarray, labels: np.ndarray, positions: tuple[int, ...], num_tokens: int
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    positions: tuple[int, ...],
+    sizes: int | Sequence[int],
 ) -> Observations:
     """See the distinct training inputs ``(n, slots)`` with ``labels`` ``(n,)`` from a slot set.
 
-    ``num_tokens`` is more than every value in ``inputs``.
+    ``sizes`` are those of the slots' alphabets, or a number for all of them.
     """
     rest = [slot for slot in range(inputs.shape[1]) if slot not in positions]
-    fragments = encode_rows(inputs[:, list(positions)], num_tokens)
+    fragments = encode_rows(inputs[:, list(positions)], sizes_at(sizes, positions))
     codes, fragment_of = np.unique(fragments, return_inverse=True)
-    _, context_of = np.unique(encode_rows(inputs[:, rest], num_tokens), return_inverse=True)
+    contexts = encode_rows(inputs[:, rest], sizes_at(sizes, rest))
+    _, context_of = np.unique(contexts, return_inverse=True)
     _, label_of = np.unique(labels, return_inverse=True)
     indices = (index.astype(np.int32) for index in (fragment_of, context_of, label_of))
     return Observations(positions, codes, *indices)

@@ -81,12 +81,11 @@ def explain(coverage: Coverage, item: Sequence[int], *, most: int = 3) -> Explan
     scope that ``coverage`` was determined in.
     """
     item = tuple(int(value) for value in item)
-    graph, tokens, scope = coverage.dataset.graph, coverage.dataset.num_tokens, coverage.scope
-    if len(item) != len(graph.inputs) or not all(0 <= value < tokens for value in item):
-        raise InputError(
-            f"`explain` needs {len(graph.inputs)} tokens <t_0> to <t_{tokens - 1}>, one for each "
-            f"slot ({', '.join(graph.inputs)})"
-        )
+    dataset, scope = coverage.dataset, coverage.scope
+    slots, sizes = dataset.graph.inputs, dataset.slot_sizes
+    if len(item) != len(slots) or not all(0 <= v < n for v, n in zip(item, sizes, strict=True)):
+        wanted = " ".join(f"{slot} < {size}" for slot, size in zip(slots, sizes, strict=True))
+        raise InputError(f"`explain` needs a value for each slot: {wanted}; found {item}")
     cutoff, answer = int(coverage.node_cutoffs[scope.node(item)]), scope.answer(item)
     if cutoff == EVERY_K:
         return Explanation(item, answer, cutoff)
@@ -202,10 +201,10 @@ def _lacking(coverage: Coverage, item: Item, answer: int | None, k: int) -> list
 
 def explanation_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
     """The explanation in sentences, for a terminal."""
-    decode = coverage.dataset.codec.decode
-    text = decode(explanation.item)
+    dataset = coverage.dataset
+    text = dataset.text(explanation.item)
     if explanation.answer is not None:
-        text += f" -> {decode([explanation.answer])}"
+        text += f" -> {dataset.text([explanation.answer], [dataset.graph.answer])}"
     if explanation.cutoff == EVERY_K:
         return [f"{text} is a training item: covered at every k."]
     k = explanation.cutoff
@@ -217,25 +216,30 @@ def explanation_lines(coverage: Coverage, explanation: Explanation) -> list[str]
 
 
 def _step_lines(coverage: Coverage, step: Step, number: int, explanation: Explanation) -> list[str]:
-    decode, names = coverage.dataset.codec.decode, coverage.dataset.graph.inputs
+    dataset, names = coverage.dataset, coverage.dataset.graph.inputs
     last = number == len(explanation.steps)
     positions = step.slot_set.equivalence.positions
-    old, new = (_values([item[i] for i in positions]) for item in (step.before, step.after))
+    inside = step.slot_set.slots
+    old, new = (
+        _values(dataset.short([item[i] for i in positions], inside))
+        for item in (step.before, step.after)
+    )
     lines = [
         f"{number}. At {_values(step.slot_set.slots)}, {old} acts like {new}:",
-        f"   {decode(step.before)} -> {decode(step.after)}"
+        f"   {dataset.text(step.before)} -> {dataset.text(step.after)}"
         + (" (a training item)" if last else ""),
     ]
     rest = [name for i, name in enumerate(names) if i not in positions]
     chance = f", by chance: their true {' and '.join(step.slot_set.determined)} differ"
     for pair in step.pairs:
         shared = [
-            " ".join(f"{name}={value}" for name, value in zip(rest, context, strict=True))
-            + f" -> {answer}"
+            " ".join(f"{n}={v}" for n, v in zip(rest, dataset.short(context, rest), strict=True))
+            + f" -> {dataset.short([answer], [dataset.graph.answer])[0]}"
             for context, answer in pair.shared
         ]
         lines.append(
-            f"     {_values(pair.first)} ~ {_values(pair.second)}: equal answers in all "
+            f"     {_values(dataset.short(pair.first, inside))} ~ "
+            f"{_values(dataset.short(pair.second, inside))}: equal answers in all "
             f"{_counted(pair.agreeing, 'context')} that they share ({', '.join(shared)})"
             + (chance if pair.by_chance else "")
         )
@@ -243,10 +247,11 @@ def _step_lines(coverage: Coverage, step: Step, number: int, explanation: Explan
 
 
 def _lacking_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
-    decode, k = coverage.dataset.codec.decode, explanation.cutoff + 1
+    dataset, k = coverage.dataset, explanation.cutoff + 1
     lines = [f"What is missing at k = {k}:"]
     for near in explanation.lacking:
-        pair, where = near.pair, _values(near.slot_set.slots)
+        pair, slots = near.pair, near.slot_set.slots
+        first, second = (_values(dataset.short(part, slots)) for part in (pair.first, pair.second))
         if pair.disagreeing:
             state = (
                 f"contradict each other in {pair.disagreeing} of "
@@ -258,8 +263,8 @@ def _lacking_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
                 "needed"
             )
         lines.append(
-            f"   {where}: {_values(pair.first)} by {_values(pair.second)} would reach the training "
-            f"item {decode(near.trained)}; they {state}"
+            f"   {_values(slots)}: {first} by {second} would reach the training "
+            f"item {dataset.text(near.trained)}; they {state}"
         )
     if not explanation.lacking:
         lines.append("   no single substitution would reach a training item, whatever its evidence")

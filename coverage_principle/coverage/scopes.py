@@ -14,6 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -21,7 +22,13 @@ import numpy as np
 from coverage_principle.coverage.equivalence import Equivalence
 from coverage_principle.coverage.linking import cliques, components, stars
 from coverage_principle.data import TRAIN_INFERRED, Dataset, evaluate
-from coverage_principle.data.space import encode_rows
+from coverage_principle.data.space import (
+    MOST_CODES,
+    encode_rows,
+    sizes_at,
+    strides,
+    tokens_in_slots,
+)
 from coverage_principle.errors import InputError
 
 #: The k-cutoff of training items: they are covered at every k.
@@ -136,9 +143,9 @@ class DatasetScope(Scope):
         test_rows = np.flatnonzero(test.types == "type_0")
         inputs = np.concatenate([train.inputs, test.inputs[test_rows]])
         answers = np.concatenate([train.answers, test.answers[test_rows]])
-        self._base = len(dataset.codec.vocabulary)
+        self._sizes = dataset.slot_sizes
         _, row, code = np.unique(
-            encode_rows(inputs, self._base), return_index=True, return_inverse=True
+            encode_rows(inputs, self._sizes), return_index=True, return_inverse=True
         )
         order = np.argsort(row)
         node_of_code = np.empty_like(order)
@@ -159,7 +166,7 @@ class DatasetScope(Scope):
         kinds = test.types[(test.inputs == item).all(axis=1)].tolist()
         what = f"is of {kinds[0]}" if kinds else "is neither in train.json nor in test.json"
         raise InputError(
-            f"`explain` {self.dataset.codec.decode(item)}: it {what}, and only training and type_0 "
+            f"`explain` {self.dataset.text(item)}: it {what}, and only training and type_0 "
             "items are nodes of the dataset scope; use `scope` domain"
         )
 
@@ -221,8 +228,12 @@ class DatasetScope(Scope):
         """
         nodes = np.flatnonzero((ids >= 0) & wanted[classes[ids]])
         rest = [slot for slot in range(self.inputs.shape[1]) if slot not in equivalence.positions]
-        columns = np.column_stack([self.inputs[nodes][:, rest], self.answers[nodes]])
-        return nodes, encode_rows(columns, self._base), classes[ids[nodes]]
+        sizes = sizes_at(self._sizes, rest)
+        contexts = encode_rows(self.inputs[nodes][:, rest], sizes)
+        (answers,) = self.dataset.sizes([self.dataset.graph.answer])
+        if prod(sizes) * answers >= MOST_CODES:
+            _, contexts = np.unique(contexts, return_inverse=True)
+        return nodes, contexts * answers + self.answers[nodes], classes[ids[nodes]]
 
     def neighbours(self, equivalence: Equivalence, k: int) -> Callable[[Item], Iterator[Item]]:
         ids = equivalence.fragment_ids(self.inputs)
@@ -253,27 +264,29 @@ class DomainScope(Scope):
     name, suffix, equal_answers, holds_domain = "domain", "_domain", False, True
 
     def __init__(self, dataset: Dataset) -> None:
-        tokens, slots = dataset.num_tokens, len(dataset.graph.inputs)
-        count = tokens**slots
+        sizes = dataset.slot_sizes
+        count = prod(sizes)
         if count > MOST_INPUTS:
             raise InputError(
-                f"`scope` domain holds every input, but {tokens} tokens in {slots} slots make "
+                f"`scope` domain holds every input, but {tokens_in_slots(sizes)} make "
                 f"{count:,} of them and {MOST_INPUTS:,} is the limit; use `scope` dataset"
             )
         test_rows = np.flatnonzero(dataset.test.types != TRAIN_INFERRED)
-        self._strides = tokens ** np.arange(slots - 1, -1, -1, dtype=np.int64)
+        self._strides = strides(sizes)
         super().__init__(
             dataset,
             count,
-            encode_rows(dataset.train.inputs, tokens),
+            encode_rows(dataset.train.inputs, sizes),
             test_rows,
-            encode_rows(dataset.test.inputs[test_rows], tokens),
+            encode_rows(dataset.test.inputs[test_rows], sizes),
         )
 
     def node(self, item: Item) -> int:
         return int(np.array(item) @ self._strides)
 
     def answer(self, item: Item) -> int | None:
+        if not self.dataset.graph.bridges:
+            return None  # an answer that nothing was computed from: only the items' own are known
         try:
             values = evaluate(self.dataset.graph, self.dataset.tables(), np.array([item]))
         except InputError:
@@ -288,7 +301,7 @@ class DomainScope(Scope):
             contexts = np.zeros(1, dtype=np.int64)
             for slot, stride in enumerate(self._strides):
                 if slot not in inside:
-                    values = np.arange(self.dataset.num_tokens) * stride
+                    values = np.arange(self.dataset.slot_sizes[slot]) * stride
                     contexts = (contexts[:, None] + values).ravel()
             new = equivalence.evidence == k
             fragments = equivalence.fragments() @ self._strides[inside]

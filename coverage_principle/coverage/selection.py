@@ -32,8 +32,8 @@ import numpy as np
 from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.required import fragment_of_value
 from coverage_principle.data import TRAIN_INFERRED, CompositionSpace, Dataset, evaluate
-from coverage_principle.data.space import decode_rows, encode_rows, is_member
-from coverage_principle.data.tables import seen_calls
+from coverage_principle.data.space import decode_rows, encode_rows, is_member, sizes_at
+from coverage_principle.data.tables import node_sizes, seen_calls
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TaskGraph
 
@@ -67,8 +67,14 @@ def suggest(
 
     ``InputError`` if there are no tables, or they lack facts.
     """
+    dataset.graph.require_bridges("`suggest` chooses items by true")
+    if dataset.noisy:
+        raise InputError(
+            f"`suggest` counts by true answers, but {len(dataset.noisy):,} training items of "
+            f"{dataset.name} have wrong ones (label noise)"
+        )
     tables = dataset.tables()
-    if any((table < 0).any() for table in tables):
+    if not dataset.lists_all_facts:
         raise InputError(
             f"`suggest` needs every fact of {dataset.name}, but its atomic_facts files list only "
             "some; generate it with --atomic_facts full"
@@ -106,6 +112,8 @@ def select(
     ``InputError`` if there are too many in-domain items to be held.
     """
     groups, size = _groups(graph, tables, train, k, value)
+    by_node = node_sizes(graph, tables)
+    sizes = [by_node[slot] for slot in graph.inputs]
     count = sum(group.covered() - int(group.trained.sum()) for group in groups)
     items, covered = [np.empty((0, len(graph.inputs)), dtype=np.int32)], [count]
     # Groups do not touch each other, so only the one that was changed needs a new best move.
@@ -124,7 +132,7 @@ def select(
         if move.cost <= left:
             before = groups[number].covered()
             codes = groups[number].apply(move)
-            items.append(decode_rows(codes, tables[0].shape[0], len(graph.inputs)))
+            items.append(decode_rows(codes, sizes, len(graph.inputs)))
             left -= move.cost
             count += groups[number].covered() - before
             covered += [covered[-1]] * (move.cost - 1) + [count]
@@ -293,20 +301,21 @@ def _groups(
             f"`suggest` looks at every in-domain item, but there are {space.size:,} and {_MOST:,} "
             "is the limit"
         )
-    num_tokens = tables[0].shape[0]
+    sizes = [space.sizes[slot] for slot in graph.inputs]
     rest = [slot for slot in range(len(graph.inputs)) if slot not in positions]
     inputs = np.concatenate(list(space.batches()))
     values = evaluate(graph, tables, inputs)
     true, answers = values[value], values[graph.answer]
     # A fragment that no training item has is in no class: nothing covers it but itself.
-    fragments = encode_rows(inputs[:, list(positions)], num_tokens)
-    known = is_member(fragments, np.unique(encode_rows(train[:, list(positions)], num_tokens)))
+    inside = sizes_at(sizes, positions)
+    fragments = encode_rows(inputs[:, list(positions)], inside)
+    known = is_member(fragments, np.unique(encode_rows(train[:, list(positions)], inside)))
     inputs, true, answers, fragments = (
         array[known] for array in (inputs, true, answers, fragments)
     )
-    codes = encode_rows(inputs, num_tokens)
-    trained = is_member(codes, np.sort(encode_rows(train, num_tokens)))
-    contexts = encode_rows(inputs[:, rest], num_tokens)
+    codes = encode_rows(inputs, sizes)
+    trained = is_member(codes, np.sort(encode_rows(train, sizes)))
+    contexts = encode_rows(inputs[:, rest], sizes_at(sizes, rest))
 
     groups = []
     order = np.argsort(true, kind="stable")

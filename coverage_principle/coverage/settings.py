@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from coverage_principle.cli import integers
+from coverage_principle.cli import integers, numbers
+from coverage_principle.data.settings import EntityWorldSettings
 from coverage_principle.errors import InputError
 from simpletransformers.settings import MOST_SEED, Settings, setting
 
@@ -142,3 +143,40 @@ class SearchSettings(Settings):
         for name in ("share", "tolerance"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"`{name}` {getattr(self, name)} is not between 0 and 1")
+
+
+#: Settings of a search that its worlds of entities have too.
+OF_ENTITIES = ("num_relations", "out_degree", "ood_ratio")
+
+
+@dataclass(frozen=True)
+class PhiSettings(Settings):
+    """Worlds of entities, the amounts of training data, and the k that are shown."""
+
+    num_entities: tuple[int, ...] = _integers(
+        (500, 1000, 2000, 4000), "entities, several separated by commas", 2
+    )
+    phi: tuple[float, ...] = setting(
+        (3.6, 5.4, 7.2, 9.0),
+        "training compositions for each in-domain fact",
+        at_least=0,
+        parse=numbers,
+        metavar="LIST",
+    )
+    k: tuple[int, ...] = _integers((3,), "evidence thresholds that are shown", 1)
+    seeds: tuple[int, ...] = _integers((42,), "a world for each", 0, MOST_SEED)
+    num_relations: int = setting(200, "relations", at_least=1)
+    out_degree: int = setting(20, "facts of each entity", at_least=1)
+    ood_ratio: float = setting(
+        0.05, "share of the facts that are out of domain", at_least=0, at_most=1
+    )
+
+    def check(self) -> None:
+        super().check()
+        for entities in self.num_entities:
+            self.world(entities, self.phi[0], self.seeds[0])
+
+    def world(self, num_entities: int, phi: float, seed: int) -> EntityWorldSettings:
+        """The world of one size, amount and seed, as its generator takes it."""
+        own = {name: getattr(self, name) for name in OF_ENTITIES}
+        return EntityWorldSettings(num_entities=num_entities, phi=phi, seed=seed, **own)

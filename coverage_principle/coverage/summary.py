@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from coverage_principle.coverage.dataset import Coverage
 from coverage_principle.coverage.scopes import EVERY_K
-from coverage_principle.data import TRAIN_INFERRED
+from coverage_principle.data import FACT_TYPES, TRAIN_INFERRED, Dataset
 
 #: What may be wrong with the classes of a slot set, by its counts at some k.
 _REASONS = {
@@ -61,21 +63,42 @@ def sweep_lines(coverage: Coverage, diagnostics: Mapping) -> list[str]:
 
 
 def type_lines(coverage: Coverage, k: int) -> list[str]:
-    """Covered and all test items of each type at ``k``."""
-    types = coverage.dataset.test.types
+    """Covered and all test items of each type at ``k``; below it what the source of an import says.
+
+    Single facts come last.
+    """
+    test = coverage.dataset.test
+    covered = test.types == TRAIN_INFERRED
+    covered[coverage.test_rows] |= coverage.covered(k)
     lines = []
-    for label in (TRAIN_INFERRED, *coverage.dataset.graph.type_labels):
-        total = int((types == label).sum())
-        if total == 0:
+    for label in (TRAIN_INFERRED, *coverage.dataset.graph.fact_type_labels):
+        mine = test.types == label
+        if not mine.any():
             continue
-        mine = types[coverage.test_rows] == label
-        covered, note = int(coverage.covered(k)[mine].sum()), ""
+        note = ""
         if label == TRAIN_INFERRED:
-            covered, note = total, "   training items"
-        elif not mine.any():
+            note = "   training items"
+        elif not mine[coverage.test_rows].any():
             note = "   an unseen call: not in this scope"
-        lines.append(f"{label:<15} {covered:>7,} of {total:>7,}{note}")
+        lines.append(_count_line(label, covered, mine, note))
+        lines += [
+            _count_line(f"  {name}", covered, mine & of_source, "")
+            for name, of_source in _by_source_type(coverage.dataset)
+            if (mine & of_source).any()
+        ]
+    facts = [record["type"] for record in test.facts.records]
+    lines += [f"{n:<15} {facts.count(n):>7,} single facts" for n in FACT_TYPES if n in facts]
     return lines
+
+
+def _count_line(name: str, covered: np.ndarray, mine: np.ndarray, note: str) -> str:
+    return f"{name:<15} {int((covered & mine).sum()):>7,} of {int(mine.sum()):>7,}{note}"
+
+
+def _by_source_type(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
+    """The test items of each ``source_type`` that the records of an import name: masks."""
+    names = np.array([record.get("source_type", "") for record in dataset.test.records], dtype=str)
+    return [(str(name), names == name) for name in np.unique(names) if name]
 
 
 def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:

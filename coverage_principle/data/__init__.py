@@ -11,13 +11,20 @@ __getattr__, __dir__, __all__ = exports(
         "files": "check_place digests dump_json looking_into one_writer read_arrays read_json "
         "read_lines replacing sha256 write_arrays write_dataset write_json write_text "
         "write_together",
-        "formats": "dataset_files",
+        "contents": "Contents Facts Items",
+        "formats": "contents_files dataset_files table_files",
+        "grokked": "EntityWorld data_set_name draw_entities generate_entity_world",
+        "grokked_layout": "layout_dataset",
         "reading": "Dataset find_task load_dataset read_task",
-        "settings": "FUNCTION_FAMILIES FormatSettings WorldSettings",
+        "relational": "comparison_graph composition_graph",
+        "sentences": "Template alphabet_tokens item_tokens token_names",
+        "settings": "EntityWorldSettings FUNCTION_FAMILIES FormatSettings PromptSettings "
+        "WorldSettings",
         "space": "CompositionSpace",
         "tables": "Table evaluate",
         "validation": "validate",
-        "vocabulary": "END FILLER Codec build_vocabulary",
-        "worlds": "TRAIN_INFERRED World bridge_counts draw_tables generate_world",
+        "vocabulary": "END FILLER Codec build_vocabulary name_of token_of",
+        "worlds": "FACT_ONLY FACT_SEEN FACT_TYPES TRAIN_INFERRED World bridge_counts draw_tables "
+        "generate_world",
     },
 )

@@ -36,6 +36,8 @@ def _source(file: Path) -> Path:
 def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
     """The records of an annotated file: those of ``test.json`` with ``coverage`` and so on.
 
+    Compositions come first, single facts after them.
+
     ``InputError`` if the file is missing, was made from other data, was changed since, or holds
     something else under ``coverage`` and ``k_cutoff`` than what is written there. A file that does
     not say what it was made from (a published one) gives a warning.
@@ -59,7 +61,7 @@ def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
     keys = ("input_text", "target_text", "type")
     texts, own = (
         [[record.get(key) for key in keys] for record in one if isinstance(record, dict)]
-        for one in (records if isinstance(records, list) else (), dataset.test.records)
+        for one in (records if isinstance(records, list) else (), dataset.test.all_records)
     )
     if texts != own:
         raise InputError(f"{file} does not belong to test.json beside it; make it anew {command}")
@@ -108,7 +110,7 @@ def test_records(dataset: Dataset, types: Sequence[str] = ()) -> list[dict]:
     for annotations that are not those of the data set as it is.
     """
     annotated = (dataset.path / ANNOTATED).exists()
-    records = annotated_records(dataset) if annotated else dataset.test.records
+    records = annotated_records(dataset) if annotated else dataset.test.all_records
     present = sorted({record["type"] for record in records})
     for name in types:
         if name not in present:

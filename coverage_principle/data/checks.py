@@ -6,14 +6,13 @@ reader: ``load_dataset`` refuses at the first one, ``validate`` collects them al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
 
 from coverage_principle.data.space import encode_rows, is_member
-from coverage_principle.data.vocabulary import Codec
 from coverage_principle.data.worlds import TRAIN_INFERRED
 
 
@@ -40,33 +39,54 @@ Report = Callable[[Problem], None]
 
 
 @dataclass(frozen=True)
+class FactRecords:
+    """The single facts of one file: record, its number from 1, and ids of arguments and result."""
+
+    records: list[dict] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    calls: list[tuple[int, ...]] = field(default_factory=list)
+    results: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+@dataclass(frozen=True)
 class Split:
     """The compositions of one file as arrays; row i is ``records[i]``.
 
-    ``inputs`` is ``(n, slots)``, ``targets`` is ``(n, m)``: what follows the input up to ``</a>``,
-    bridges first and the answer last; both int32 vocabulary ids. ``types`` is ``(n,)`` of str
-    (empty strings in a training file). ``numbers`` ``(n,)`` are the records' places in the file,
-    from 1. ``facts`` are the records that are single facts (``include_atomic``).
+    ``inputs`` is ``(n, slots)`` and ``answers`` ``(n,)``, both int32 values. ``targets`` is
+    ``(n, m)``, int32 vocabulary ids: what follows the input up to ``</a>``, bridges first and the
+    answer last. ``types`` is ``(n,)`` of str (empty strings in a training file). ``numbers``
+    ``(n,)`` are the records' places in the file, from 1. ``facts`` are the single facts.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
+    answers: np.ndarray
     types: np.ndarray
     records: list[dict] = field(repr=False)
     numbers: np.ndarray = field(repr=False)
-    facts: list[dict] = field(repr=False, default_factory=list)
+    facts: FactRecords = field(repr=False, default_factory=lambda: FactRecords())
 
     @property
-    def answers(self) -> np.ndarray:
-        return self.targets[:, -1]
+    def all_records(self) -> list[dict]:
+        """Compositions, then single facts."""
+        return [*self.records, *self.facts.records]
 
     def __len__(self) -> int:
         return len(self.inputs)
 
 
-def check_pairs(splits: Mapping[str, Split], codec: Codec, report: Report) -> None:
-    """Duplicates, contradictions and leaks in files by name, on integer codes of the inputs."""
-    codes = {n: encode_rows(split.inputs, len(codec.vocabulary)) for n, split in splits.items()}
+def check_pairs(
+    splits: Mapping[str, Split], sizes: Sequence[int], noisy: Set[int], report: Report
+) -> None:
+    """Duplicates, contradictions and leaks in files by name, on integer codes of the inputs.
+
+    ``sizes`` are those of the slots' alphabets; ``noisy`` are the numbers of training records whose
+    answer is known to be wrong.
+    """
+    codes = {name: encode_rows(split.inputs, sizes) for name, split in splits.items()}
     width = splits["train.json"].targets.shape[1]
     for name, split in splits.items():
         if len(split) and split.targets.shape[1] != width:
@@ -74,7 +94,10 @@ def check_pairs(splits: Mapping[str, Split], codec: Codec, report: Report) -> No
             report(Problem(name, f"targets have {found} tokens, but {width} in train.json"))
             return
         _check_duplicates(name, split, codes[name], report)
-    _check_contradictions(splits, codes, report)
+    # An empty file does not tell how long its targets would be.
+    filled = {name: split for name, split in splits.items() if len(split)}
+    _check_contradictions(filled, codes, noisy, report)
+    _check_facts(splits, report)
     trained = np.sort(codes["train.json"])
     for name, split in splits.items():
         if name != "train.json":
@@ -109,7 +132,7 @@ def _check_duplicates(name: str, split: Split, codes: np.ndarray, report: Report
 
 
 def _check_contradictions(
-    splits: Mapping[str, Split], codes: Mapping[str, np.ndarray], report: Report
+    splits: Mapping[str, Split], codes: Mapping[str, np.ndarray], noisy: Set[int], report: Report
 ) -> None:
     """One input with different targets in different places."""
     targets = np.concatenate([split.targets for split in splits.values()])
@@ -125,8 +148,28 @@ def _check_contradictions(
         here, there = names[files[a]], names[files[b]]
         if here == there and types[a] == types[b]:
             continue  # reported among the duplicates of the file
+        if here == "train.json" and int(numbers[a]) in noisy:
+            continue
         reason = f"input {records[a]['input_text']} has another target than in {here} record "
         report(Problem(there, f"{reason}{numbers[a]}", (int(numbers[b]),)))
+
+
+def _check_facts(splits: Mapping[str, Split], report: Report) -> None:
+    """The same fact twice in a file, or with two results anywhere."""
+    before: dict[tuple[int, ...], tuple[int, str, int]] = {}
+    for name, split in splits.items():
+        there: dict[tuple[int, ...], int] = {}
+        facts = split.facts
+        for record, number, call, result in zip(
+            facts.records, facts.numbers, facts.calls, facts.results, strict=True
+        ):
+            other, where, first = before.setdefault(call, (result, name, number))
+            if other != result:
+                reason = f"fact {record['input_text']} has another result than in {where} record "
+                report(Problem(name, f"{reason}{first}", (number,)))
+            elif there.setdefault(call, number) != number:
+                reason = f"fact {record['input_text']} is there twice"
+                report(Problem(name, reason, (there[call], number)))
 
 
 def _check_overlap(name: str, split: Split, inside: np.ndarray, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""The files of a world's data set, in the format of ``data/README.md``."""
+"""The files of a data set, in the format of ``data/README.md``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import io
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from itertools import chain
+from math import prod
 
 import numpy as np
 
 import coverage_principle
+from coverage_principle.data.contents import Contents, Facts, Items
 from coverage_principle.data.files import Content, dump_json
 from coverage_principle.data.settings import FormatSettings
-from coverage_principle.data.tables import evaluate
+from coverage_principle.data.tables import Table, evaluate
 from coverage_principle.data.vocabulary import END, FILLER, Codec, build_vocabulary
 from coverage_principle.data.worlds import World
 from coverage_principle.tasks import TaskGraph
@@ -26,97 +27,172 @@ _CHUNK = 50_000  # records that are turned into text at once
 
 
 def dataset_files(world: World, form: FormatSettings) -> tuple[dict[str, Content], dict]:
-    """The files of a data set, name -> content, and its metadata.
+    """The files of a generated data set, name -> content, and its metadata.
 
     Long files come as chunks of text that are made while they are written, so each mapping can be
     written once. ``InputError`` if the format does not fit the world.
     """
     form.check_task(world.graph, world.settings)
-    filler = form.target_format == "fakebridge"
-    vocabulary = build_vocabulary(world.settings.num_tokens, filler=filler)
-    tables = [table.values for table in world.tables]
-    writer = RecordWriter(world.graph, tables, form.target_format, Codec(vocabulary))
-    # Facts that every function has used in training; where they are wanted, the tables are one.
-    shared = np.logical_and.reduce(world.seen) if form.include_atomic else None
-    train = writer.items(world.train)
-    if shared is not None:
-        train = chain(train, writer.facts(tables[0], shared))
-    files: dict[str, Content] = {
-        "vocab.json": dump_json(vocabulary),
-        "train.json": _json_list(train),
-        "test.json": _json_list(_typed(writer, world.test)),
-    }
-    if world.validation:
-        files["valid.json"] = _json_list(_typed(writer, world.validation))
+    contents = world_contents(world, include_atomic=form.include_atomic)
+    seen = world.seen if form.atomic_facts == "seen" else None
+    files = contents_files(contents, form.target_format)
     if form.atomic_facts != "none":
-        for function, table, seen in zip(world.graph.functions, tables, world.seen, strict=True):
-            listed = seen if form.atomic_facts == "seen" else None
-            auto = "npz" if table.size > LARGE_TABLE else "json"
-            kind = auto if form.atomic_format == "auto" else form.atomic_format
-            as_text = kind == "json"
-            content = _json_list(writer.facts(table, listed)) if as_text else _npz(table, listed)
-            files[f"atomic_facts_{function.name}.{kind}"] = content
-    return files, _metadata(world, form, None if shared is None else int(shared.sum()))
+        files |= table_files(contents, form.atomic_format, seen)
+    return files, _metadata(world, form, contents)
+
+
+def world_contents(world: World, *, include_atomic: bool = False) -> Contents:
+    """A world's items as the files of a data set hold them.
+
+    ``include_atomic``: training facts are those that every function uses in training; where that is
+    asked for, the functions are one.
+    """
+    tables = [table.values for table in world.tables]
+    answers = None
+    if world.noisy:
+        answers = evaluate(world.graph, tables, world.train)[world.graph.answer]
+        answers[list(world.noisy)] = list(world.noisy.values())
+    train: list[Items | Facts] = [Items(world.train, answers)]
+    if include_atomic:
+        train.append(Facts(0, np.argwhere(np.logical_and.reduce(world.seen))))
+    train += world.facts
+    test: list[Items | Facts] = [Items(rows, label=label) for label, rows in world.test.items()]
+    test += world.test_facts
+    splits = {"train": train, "test": test}
+    if world.validation:
+        splits["valid"] = [Items(rows, label=label) for label, rows in world.validation.items()]
+    return Contents(world.graph, world.alphabets, tables, splits)
+
+
+def contents_files(contents: Contents, target_format: str) -> dict[str, Content]:
+    """``vocab.json`` and the files of the splits; ``target_format`` as in ``RecordWriter``."""
+    vocabulary = build_vocabulary(contents.alphabets, filler=target_format == "fakebridge")
+    codec = Codec(vocabulary, contents.sizes())
+    writer = RecordWriter(contents.graph, contents.tables, target_format, codec)
+    files: dict[str, Content] = {"vocab.json": dump_json(vocabulary)}
+    for name, parts in contents.splits.items():
+        lines = (writer.items(p) if isinstance(p, Items) else writer.facts(p) for p in parts)
+        files[f"{name}.json"] = json_list(chain.from_iterable(lines))
+    return files
+
+
+def table_files(
+    contents: Contents, kind: str = "auto", listed: Sequence[np.ndarray] | None = None
+) -> dict[str, Content]:
+    """The tables of facts as files, one for each table that functions read.
+
+    ``kind`` is one of ``FormatSettings.atomic_format``. ``listed``, a bool array for each function,
+    says which facts; None: all.
+    """
+    codec = Codec(build_vocabulary(contents.alphabets), contents.sizes())
+    writer = RecordWriter(contents.graph, contents.tables, "inf", codec)
+    graph, files = contents.graph, {}
+    for number, (function, table) in enumerate(zip(graph.functions, contents.tables, strict=True)):
+        if any(function.table == before.table for before in graph.functions[:number]):
+            continue
+        mask = table >= 0
+        if listed is not None:
+            own = [j for j, f in enumerate(graph.functions) if f.table == function.table]
+            mask = np.logical_or.reduce([listed[j] for j in own])
+        auto = "npz" if table.size > LARGE_TABLE else "json"
+        chosen = auto if kind == "auto" else kind
+        name = f"atomic_facts_{function.table}.{chosen}"
+        if chosen == "npz":
+            files[name] = _npz(table, mask)
+        else:
+            files[name] = json_list(writer.facts(Facts(number, _Listed(mask))))
+    return files
+
+
+class _Listed:
+    """The calls that a mask marks, in lexicographic order, made a part at a time."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self._flat, self._shape = np.flatnonzero(mask), mask.shape
+
+    def __len__(self) -> int:
+        return len(self._flat)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return np.stack(np.unravel_index(self._flat[part], self._shape), axis=1)
 
 
 class RecordWriter:
-    """Turns arrays of items into the lines of JSON records.
+    """Turns items and facts into the lines of JSON records.
 
     ``target_format`` is ``inf``, ``cot`` or ``fakebridge`` (``FormatSettings.target_format``).
     """
 
     def __init__(
-        self, graph: TaskGraph, tables: Sequence[np.ndarray], target_format: str, codec: Codec
+        self,
+        graph: TaskGraph,
+        tables: Sequence[np.ndarray] | None,
+        target_format: str,
+        codec: Codec,
     ) -> None:
         self._graph, self._tables = graph, tables
         self._format, self._codec = target_format, codec
+        # As a JSON string holds them; one that needs no escape is itself.
+        self._texts = np.array(
+            [json.dumps(t, ensure_ascii=False)[1:-1] for t in codec.vocabulary], dtype=object
+        )
 
-    def items(self, inputs: np.ndarray, label: str | None = None) -> Iterator[str]:
-        """A line for each composition, with its type if ``label`` is given."""
-        ending = "" if label is None else f', "type": {json.dumps(label)}'
-        for begin in range(0, len(inputs), _CHUNK):
-            rows = inputs[begin : begin + _CHUNK]
-            values = evaluate(self._graph, self._tables, rows)
-            targets = target_rows(self._graph, values, self._format, self._codec)
-            yield from self._lines(rows, targets, ending)
+    def items(self, items: Items) -> Iterator[str]:
+        """A line for each composition, with its type if there is one."""
+        graph, codec = self._graph, self._codec
+        slots = graph.alphabets_of(graph.inputs)
+        for begin in range(0, len(items), _CHUNK):
+            part = slice(begin, begin + _CHUNK)
+            rows, values = items.inputs[part], {}
+            if items.answers is None or self._format == "cot":
+                values = evaluate(graph, self._tables, rows)
+            if items.answers is not None:
+                values[graph.answer] = items.answers[part]
+            targets = target_ids(graph, values, self._format, codec)
+            yield from self._lines(codec.ids(rows, slots), targets, items)
 
-    def facts(self, table: np.ndarray, listed: np.ndarray | None = None) -> Iterator[str]:
-        """A line for each fact of a table, in lexicographic order of its arguments.
+    def facts(self, facts: Facts) -> Iterator[str]:
+        """A line for each fact."""
+        function, codec = self._graph.functions[facts.function], self._codec
+        sources = self._graph.alphabets_of(function.sources)
+        output = [self._graph.alphabet(function.output)]
+        for begin in range(0, len(facts), _CHUNK):
+            calls = facts.calls[begin : begin + _CHUNK]
+            results = self._tables[facts.function][tuple(calls.T)][:, None]
+            yield from self._lines(codec.ids(calls, sources), codec.ids(results, output), facts)
 
-        ``listed``, bool and shaped like the table, says which; None: all.
-        """
-        flat = np.arange(table.size) if listed is None else np.flatnonzero(listed)
-        for begin in range(0, len(flat), _CHUNK):
-            part = flat[begin : begin + _CHUNK]
-            calls = np.stack(np.unravel_index(part, table.shape), axis=1)
-            yield from self._lines(calls, table.reshape(-1)[part][:, None])
-
-    def _lines(self, inputs: np.ndarray, targets: np.ndarray, ending: str = "") -> Iterator[str]:
-        prompts, answers = self._codec.decode_rows(inputs), self._codec.decode_rows(targets)
+    def _lines(self, inputs: np.ndarray, targets: np.ndarray, of: Items | Facts) -> Iterator[str]:
+        named = {"type": of.label, "source_type": of.source_type}
+        ending = "".join(f', "{k}": {dump_text(v)}' for k, v in named.items() if v is not None)
+        prompts, answers = (
+            ["".join(row) for row in self._texts[ids].tolist()] for ids in (inputs, targets)
+        )
         for prompt, answer in zip(prompts, answers, strict=True):
             yield f'{{"input_text": "{prompt}", "target_text": "{prompt}{answer}{END}"{ending}}}'
 
 
-def target_rows(
+def dump_text(text: str) -> str:
+    """Text as a JSON string."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def target_ids(
     graph: TaskGraph, values: Mapping[str, np.ndarray], target_format: str, codec: Codec
 ) -> np.ndarray:
     """``(n, m)`` ids that targets hold between input and end: bridges or filler, then the answer.
 
-    ``values`` is what ``evaluate`` gives.
+    ``values`` is what ``evaluate`` gives; what is unknown there is -1 here too.
     """
-    answer, columns = values[graph.answer], []
-    if target_format == "cot":
-        columns = [values[bridge] for bridge in graph.bridges]
-    elif target_format == "fakebridge":
-        columns = [np.full_like(answer, codec.vocabulary.index(FILLER)) for _ in graph.bridges]
-    return np.stack([*columns, answer], axis=1)
+    nodes = [*graph.bridges, graph.answer] if target_format == "cot" else [graph.answer]
+    columns = np.stack([values[node] for node in nodes], axis=1)
+    ids = np.where(columns < 0, -1, codec.ids(columns, graph.alphabets_of(nodes)))
+    if target_format == "fakebridge":
+        filler = np.full((len(ids), len(graph.bridges)), codec.vocabulary.index(FILLER))
+        ids = np.concatenate([filler.astype(ids.dtype), ids], axis=1)
+    return ids
 
 
-def _typed(writer: RecordWriter, groups: Mapping[str, np.ndarray]) -> Iterator[str]:
-    return chain.from_iterable(writer.items(rows, label) for label, rows in groups.items())
-
-
-def _json_list(lines: Iterator[str]) -> Iterator[str]:
+def json_list(lines: Iterator[str]) -> Iterator[str]:
     """A JSON list with a record a line, as chunks of text."""
     before = "[\n"
     for line in lines:
@@ -125,46 +201,69 @@ def _json_list(lines: Iterator[str]) -> Iterator[str]:
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def _npz(table: np.ndarray, listed: np.ndarray | None) -> bytes:
+def _npz(table: np.ndarray, listed: np.ndarray) -> bytes:
     """The bytes of a function's ``.npz``; facts that are not listed are -1."""
     buffer = io.BytesIO()
-    values = table if listed is None else np.where(listed, table, np.int32(-1))
+    values = np.where(listed, table, np.int32(-1))
     np.savez_compressed(buffer, values=values)
     return buffer.getvalue()
 
 
-def _metadata(world: World, form: FormatSettings, atomic_in_train: int | None) -> dict:
+def _metadata(world: World, form: FormatSettings, contents: Contents) -> dict:
     graph = world.graph
-    counts: dict[str, object] = {"train": len(world.train), "test": _lengths(world.test)}
-    if atomic_in_train is not None:
-        counts["atomic_facts_in_train"] = atomic_in_train
-    if world.validation:
-        counts["valid"] = _lengths(world.validation)
     written = ("target_format", "atomic_facts", "atomic_format", "include_atomic")
-    primitives = []
-    for function, table, seen in zip(graph.functions, world.tables, world.seen, strict=True):
-        sums = {"expected_seen": int(table.expected_seen.sum()), "seen_in_train": int(seen.sum())}
-        primitives.append({"name": function.name, "facts": int(table.values.size), **sums})
-    return {
+    sizes = contents.sizes()
+    metadata = {
         "format_version": 1,
         "task": graph.to_dict(),
         "target_format": form.target_format,
-        "arguments": {**asdict(world.settings), **{name: getattr(form, name) for name in written}},
-        "counts": counts,
+        "arguments": {
+            **world.settings.arguments(),
+            **{name: getattr(form, name) for name in written},
+        },
+        **contents.alphabets_of_metadata(),
+        "counts": contents.counts(),
         "compositions": {
-            "domain": world.settings.num_tokens ** len(graph.inputs),
+            "domain": prod(sizes[alphabet] for alphabet in graph.alphabets_of(graph.inputs)),
             "trainable": world.trainable,
             "in_domain": world.available["type_0"] + len(world.train),
             "outside_train": world.available,
         },
-        "primitives": primitives,
-        "versions": {
-            "coverage_principle": coverage_principle.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-        },
+        "primitives": primitives(graph, contents.tables, world.seen, world.tables),
     }
+    if world.noisy:
+        answers = evaluate(graph, contents.tables, world.train[list(world.noisy)])[graph.answer]
+        tokens = world.alphabets[graph.alphabet(graph.answer)]
+        true = [tokens[answer] for answer in answers.tolist()]
+        # By record of train.json, counted from 1: what the answer would have been.
+        records = (row + 1 for row in world.noisy)
+        metadata["label_noise"] = dict(zip(map(str, records), true, strict=True))
+    return metadata | {"versions": versions()}
 
 
-def _lengths(groups: Mapping[str, np.ndarray]) -> dict[str, int]:
-    return {label: len(rows) for label, rows in groups.items()}
+def primitives(
+    graph: TaskGraph,
+    tables: Sequence[np.ndarray],
+    seen: Sequence[np.ndarray],
+    drawn: Sequence[Table] | None = None,
+) -> list[dict]:
+    """What metadata say of each function: its facts, and how many of them training items use.
+
+    ``drawn`` are the tables of a generated world, which tell what was expected to be seen.
+    """
+    found = []
+    for j, (function, table, mask) in enumerate(zip(graph.functions, tables, seen, strict=True)):
+        one = {"name": function.name, "facts": int((table >= 0).sum())}
+        if drawn is not None:
+            one["expected_seen"] = int(drawn[j].expected_seen.sum())
+        found.append(one | {"seen_in_train": int(mask.sum())})
+    return found
+
+
+def versions() -> dict[str, str]:
+    """What a data set was made with."""
+    return {
+        "coverage_principle": coverage_principle.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }

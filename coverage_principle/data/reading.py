@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from coverage_principle.data.checks import Problem, Report, Split, check_pairs
-from coverage_principle.data.files import METADATA, digests, read_arrays, read_json, sha256
+from coverage_principle.data.contents import Items
+from coverage_principle.data.files import METADATA, digests, read_json, sha256
 from coverage_principle.data.formats import RecordWriter
+from coverage_principle.data.records import encode_input, outside, read_split, read_table
+from coverage_principle.data.space import check_domain
 from coverage_principle.data.tables import evaluate
 from coverage_principle.data.vocabulary import END, FILLER, Codec
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import TASKS, Function, TaskGraph, task_name
+from coverage_principle.paths import importer_for
+from coverage_principle.tasks import DEFAULT_ALPHABET, TASKS, TaskGraph, task_name
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +52,49 @@ class Dataset:
     def name(self) -> str:
         return self.path.name
 
+    def sizes(self, nodes: Sequence[str]) -> tuple[int, ...]:
+        """How many tokens each of these slots and values can be."""
+        return self.codec.sizes(self.graph.alphabets_of(nodes))
+
     @property
-    def num_tokens(self) -> int:
-        return self.codec.num_tokens
+    def slot_sizes(self) -> tuple[int, ...]:
+        """How many tokens each input slot can hold."""
+        return self.sizes(self.graph.inputs)
+
+    def ids(self, values: np.ndarray, nodes: Sequence[str]) -> np.ndarray:
+        """Vocabulary ids of values, whose last axis goes through ``nodes``."""
+        return self.codec.ids(values, self.graph.alphabets_of(nodes))
+
+    def text(self, values: Sequence[int], nodes: Sequence[str] | None = None) -> str:
+        """The tokens of values of ``nodes``, by default of the input slots."""
+        return self.codec.decode(self.ids(np.asarray(values), nodes or self.graph.inputs))
+
+    def short(self, values: Sequence[int], nodes: Sequence[str]) -> list[str]:
+        """The same, each as a person reads it (``Codec.short``)."""
+        return [self.codec.short(token) for token in self.ids(np.asarray(values), nodes)]
+
+    def parse(self, text: str) -> np.ndarray:
+        """The values ``(slots,)`` of an input given as text; ``InputError`` if it is none."""
+        return encode_input(text, self.graph, self.codec)
+
+    @cached_property
+    def known(self) -> list[np.ndarray]:
+        """For each function the calls that training facts give: a bool array like its table."""
+        signatures = {}
+        for alphabets in self.graph.fact_signatures:
+            mask = np.zeros(self.codec.sizes(alphabets), dtype=bool)
+            signatures[alphabets] = mask
+            calls = [c for c in self.train.facts.calls if len(c) == len(alphabets)]
+            if calls:
+                ids = np.array(calls, dtype=np.int32)
+                ids = ids[~outside(self.codec, ids, alphabets).any(axis=1)]
+                mask[tuple(self.codec.values(ids, alphabets).T)] = True
+        return [signatures[self.graph.alphabets_of(f.sources)] for f in self.graph.functions]
+
+    @cached_property
+    def noisy(self) -> frozenset[int]:
+        """Numbers, from 1, of the training records whose answer metadata say to be wrong."""
+        return _noisy_records(self.metadata)
 
     @property
     def target_format(self) -> str:
@@ -64,12 +108,33 @@ class Dataset:
     def records(self, inputs: np.ndarray) -> list[dict]:
         """Further compositions ``(n, slots)`` as records for ``train.json``, by the tables."""
         writer = RecordWriter(self.graph, self.tables(), self.target_format, self.codec)
-        return [json.loads(line) for line in writer.items(inputs)]
+        return [json.loads(line) for line in writer.items(Items(inputs))]
+
+    def values(self, inputs: np.ndarray, answers: np.ndarray) -> dict[str, np.ndarray]:
+        """Every slot and value of inputs whose answers are known: ``{name: (n,)}``.
+
+        Intermediate values are by the tables; a task without any needs none. ``InputError`` as
+        ``tables``.
+        """
+        if not self.graph.bridges:
+            slots = zip(self.graph.inputs, inputs.T, strict=True)
+            return {**dict(slots), self.graph.answer: answers}
+        return evaluate(self.graph, self.tables(), inputs)
+
+    @property
+    def lists_all_facts(self) -> bool:
+        """Whether the tables hold every fact that there is, as far as metadata tell."""
+        about = (self.metadata or {}).get("primitives", [])
+        told = {one["name"]: one["facts"] for one in about}
+        return all(
+            int((table >= 0).sum()) == told.get(function.name, table.size)
+            for function, table in zip(self.graph.functions, self.tables(), strict=True)
+        )
 
     def tables(self) -> list[np.ndarray]:
-        """Each function's table, ``(|X|,) * arity`` int32, -1 for facts that are not listed.
+        """Each function's table, an axis for each argument, int32; -1: undefined or not listed.
 
-        Read from ``atomic_facts_f{j}.json`` or ``.npz``. ``InputError`` if a file is missing or
+        Read from ``atomic_facts_<table>.json`` or ``.npz``. ``InputError`` if a file is missing or
         malformed, or if they do not give the answers of the training items.
         """
         return self._tables
@@ -77,9 +142,17 @@ class Dataset:
     @cached_property
     def _tables(self) -> list[np.ndarray]:
         report = refuse(self.path)
-        tables = [read_table(self.path, f, self.codec, report) for f in self.graph.functions]
+        read: dict[str, np.ndarray] = {}
+        for function in self.graph.functions:
+            if function.table not in read:
+                read[function.table] = read_table(
+                    self.path, self.graph, function, self.codec, report
+                )
+        tables = [read[function.table] for function in self.graph.functions]
         given = evaluate(self.graph, tables, self.train.inputs)[self.graph.answer]
         wrong = (given >= 0) & (given != self.train.answers)
+        if self.noisy:
+            wrong &= ~np.isin(self.train.numbers, list(self.noisy))
         if wrong.any():
             item = self.train.records[int(wrong.argmax())]["target_text"]
             raise InputError(
@@ -171,16 +244,20 @@ def read_dataset(path: Path, report: Report) -> Dataset:
     """
     metadata = _read_metadata(path / METADATA)
     graph = _graph_of(path, metadata)
-    codec = Codec(_read_vocabulary(path / "vocab.json"))
-    fact_lengths = _fact_lengths(path, graph, metadata)
-    train = _read_split(path / "train.json", graph, codec, report, fact_lengths)
+    codec = _read_codec(path, graph, metadata)
+    sizes = codec.sizes(graph.alphabets_of(graph.inputs))
+    check_domain(sizes, f"{path} cannot be read")
+    facts, given = _declares_facts(path, metadata), (graph, codec, report)
+    if facts:
+        _check_signatures(path, graph, metadata)
+    train = read_split(path / "train.json", *given, with_facts=facts)
     if len(train) == 0:
         raise InputError(f"{path / 'train.json'} has no records; at least one is needed")
-    test = _read_split(path / "test.json", graph, codec, report)
+    test = read_split(path / "test.json", *given, with_facts=facts)
     file = path / "valid.json"
-    valid = _read_split(file, graph, codec, report) if file.exists() else None
+    valid = read_split(file, *given, with_facts=facts) if file.exists() else None
     dataset = Dataset(path, graph, codec, train, test, valid, metadata)
-    check_pairs(dataset.splits, codec, report)
+    check_pairs(dataset.splits, dataset.slot_sizes, dataset.noisy, report)
     return dataset
 
 
@@ -191,28 +268,55 @@ def _read_metadata(file: Path) -> dict | None:
     metadata = read_json(file)
     if not isinstance(metadata, dict):
         raise InputError(f"{file} must be a JSON object, found {type(metadata).__name__}")
-    for key in ("task", "arguments", "counts", "sha256"):
+    for key in ("task", "arguments", "counts", "sha256", "alphabets", "label_noise"):
         if not isinstance(metadata.get(key, {}), dict):
             found = type(metadata[key]).__name__
             raise InputError(f"{file}: {key!r} must be a JSON object, found {found}")
+    for one in (
+        primitives if isinstance(primitives := metadata.get("primitives", []), list) else [0]
+    ):
+        whole = isinstance(one, dict) and isinstance(one.get("facts"), int)
+        if not (whole and isinstance(one.get("name"), str)):
+            wanted = "a list of objects with the name of a function and its number of facts"
+            raise InputError(f"{file}: 'primitives' must be {wanted}")
     return metadata
 
 
-def _read_vocabulary(file: Path) -> list[str]:
-    """The tokens: ``<t_0>``, ``<t_1>`` ... in order, so that ids are values, then any others."""
+def _read_codec(path: Path, graph: TaskGraph, metadata: dict | None) -> Codec:
+    """The vocabulary, with the alphabets that the metadata tell it to begin with.
+
+    Without any: the tokens ``<t_0>``, ``<t_1>`` ... in order, so that ids are values.
+    """
+    file = path / "vocab.json"
     vocabulary = read_json(file)
     if not (isinstance(vocabulary, list) and all(isinstance(t, str) for t in vocabulary)):
         raise InputError(f"{file} must be a list of token strings")
     if END not in vocabulary:
         raise InputError(f"{file} lacks the end token {END}")
-    values = [token for token in vocabulary if token.startswith("<t_")]
-    for place, token in enumerate(vocabulary[: len(values)]):
-        if token != f"<t_{place}>":
-            found = f"token {place + 1} is {token}"
-            raise InputError(f"{file} must begin with <t_0>, <t_1> ... in order, but {found}")
+    alphabets = (metadata or {}).get("alphabets")
+    if alphabets is None:
+        values = [token for token in vocabulary if token.startswith("<t_")]
+        for place, token in enumerate(vocabulary[: len(values)]):
+            if token != f"<t_{place}>":
+                found = f"token {place + 1} is {token}"
+                raise InputError(f"{file} must begin with <t_0>, <t_1> ... in order, but {found}")
+        alphabets = {DEFAULT_ALPHABET: len(values)}
     if len(set(vocabulary)) < len(vocabulary):
         raise InputError(f"{file} lists a token twice")
-    return vocabulary
+    for name in dict.fromkeys([*graph.alphabets_of(graph.nodes), *alphabets]):
+        size = alphabets.get(name, 0)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            told = f"{file.parent}: alphabet {name!r} has {size!r} tokens"
+            raise InputError(f"{told}; it must have at least one, by {METADATA} and {file.name}")
+    count = sum(alphabets.values())
+    if count > len(vocabulary) or not {END, FILLER}.isdisjoint(vocabulary[:count]):
+        told = f"the {count} tokens of {', '.join(alphabets)} that {METADATA} tells of"
+        raise InputError(f"{file} must begin with {told}")
+    for token in vocabulary:
+        inside = token[1:-1]
+        if token[:1] + token[-1:] != "<>" or not inside or "<" in inside or ">" in inside:
+            raise InputError(f"{file}: the token {token!r} is not a name between < and >")
+    return Codec(vocabulary, alphabets)
 
 
 def _graph_of(path: Path, metadata: dict | None) -> TaskGraph:
@@ -223,110 +327,36 @@ def _graph_of(path: Path, metadata: dict | None) -> TaskGraph:
         return TASKS[name]
     unknown = f"its name does not begin with a known one ({', '.join(TASKS)})"
     lack = f"{path} has no {METADATA} that names its task"
-    raise InputError(f"{lack}, and {unknown}, so its task graph is unknown")
-
-
-def _fact_lengths(path: Path, graph: TaskGraph, metadata: dict | None) -> set[int]:
-    """Numbers of input tokens at which a training record is a single fact, not a composition."""
-    declared = path.name.endswith(".include-atomic")
-    if metadata is not None:
-        declared = bool(metadata.get("arguments", {}).get("include_atomic"))
-    return {function.arity for function in graph.functions} if declared else set()
-
-
-def _read_split(
-    file: Path, graph: TaskGraph, codec: Codec, report: Report, fact_lengths: Set[int] = frozenset()
-) -> Split:
-    records = read_json(file)
-    if not isinstance(records, list):
-        raise InputError(f"{file} must be a JSON list of records, found {type(records).__name__}")
-    typed = file.name != "train.json"
-    slots = len(graph.inputs)
-    kept, facts, numbers, inputs, targets, width = [], [], [], [], [], None
-    for number, record in enumerate(records, start=1):
-        try:
-            given, answer = _parse(record, codec, typed)
-            if len(given) in fact_lengths:
-                facts.append(record)
-                continue
-            width = width or len(answer)
-            if len(given) != slots:
-                has = f"{record['input_text']!r} has {len(given)} tokens"
-                raise InputError(f"{has}, but task {graph.name} has {slots} input slots")
-            if len(answer) != width:
-                has = f"{len(answer)} tokens between input and {END}"
-                raise InputError(f"{has}, but others have {width}")
-        except InputError as error:
-            report(Problem(file.name, str(error), (number,)))
-            continue
-        kept.append(record)
-        numbers.append(number)
-        inputs.append(given)
-        targets.append(answer)
-    types = np.array([record["type"] if typed else "" for record in kept], dtype=str)
-    arrays = (
-        np.array(inputs, dtype=np.int32).reshape(-1, slots),
-        np.array(targets, dtype=np.int32).reshape(-1, width or 1),
+    raise InputError(
+        f"{lack}, and {unknown}, so its task graph is unknown; data of another kind become a data "
+        f"set by: {importer_for(path)}"
     )
-    return Split(*arrays, types, kept, np.array(numbers, dtype=np.int64), facts)
 
 
-def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[int]]:
-    """Ids of the input, and of what the target holds between it and the end token."""
-    try:
-        prompt, full = record["input_text"], record["target_text"]
-        if typed and not isinstance(record["type"], str):
-            raise TypeError("type, which is no string")
-        given, whole = codec.encode(prompt), codec.encode(full)
-    except (KeyError, TypeError, AttributeError) as error:
-        strings = f"input_text, target_text{' and type' if typed else ''}"
-        reason = f"it must be an object with the strings {strings}; problem with {error}"
-        raise InputError(reason) from error
-    if max(given) >= codec.num_tokens:
-        raise InputError(f"input {prompt!r} may only hold <t_0> to <t_{codec.num_tokens - 1}>")
-    if whole[: len(given)] != given or whole[-1] != codec.end_id or len(whole) < len(given) + 2:
-        raise InputError(
-            f"target_text {full!r} must repeat the input, then hold at least one token, then {END}"
-        )
-    return given, whole[len(given) : -1]
+def _declares_facts(path: Path, metadata: dict | None) -> bool:
+    """Whether the data set may hold single facts: records of fewer tokens than its slots."""
+    if metadata is None:
+        return path.name.endswith(".include-atomic")
+    told = metadata.get("arguments", {}).get("include_atomic")
+    return bool(told or metadata.get("counts", {}).get("atomic_facts_in_train"))
 
 
-def read_table(path: Path, function: Function, codec: Codec, report: Report) -> np.ndarray:
-    """A function's table in a data set's folder; -1 for facts that are not listed."""
-    arity = function.arity
-    shape = (codec.num_tokens,) * arity
-    binary = path / f"atomic_facts_{function.name}.npz"
-    if binary.exists():
-        return _table_from_npz(binary, shape)
-    file = binary.with_suffix(".json")
-    facts = read_json(file)
-    if not isinstance(facts, list):
-        raise InputError(f"{file} must be a JSON list of facts, found {type(facts).__name__}")
-    table = np.full(shape, -1, dtype=np.int32)
-    for number, fact in enumerate(facts, start=1):
-        try:
-            call, result = _parse(fact, codec, typed=False)
-            if len(call) != arity or len(result) != 1 or max(*call, *result) >= codec.num_tokens:
-                raise InputError(
-                    f"{fact['target_text']!r} must be {arity} argument tokens, the result and {END}"
-                )
-            if table[tuple(call)] not in (-1, result[0]):
-                raise InputError(f"call {fact['input_text']} has two different results")
-        except InputError as error:
-            report(Problem(file.name, str(error), (number,)))
-            continue
-        table[tuple(call)] = result[0]
-    return table
+def _check_signatures(path: Path, graph: TaskGraph, metadata: dict | None) -> None:
+    """Refuse single facts of which it is not known whose they are."""
+    told = (metadata or {}).get("arguments", {})
+    if metadata is None or told.get("include_atomic") or told.get("same_function"):
+        return
+    for alphabets, functions in graph.fact_signatures.items():
+        tables = {function.table for function in functions}
+        if len(tables) > 1 and len(alphabets) != len(graph.inputs):
+            names = " and ".join(function.name for function in functions)
+            raise InputError(
+                f"{path}: {METADATA} tells of single facts, but those of {names} have the same "
+                "alphabets; they must share a table"
+            )
 
 
-def _table_from_npz(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    values = read_arrays(file).get("values")
-    if values is None:
-        raise InputError(f"{file} has no array 'values'")
-    good = values.shape == shape and values.dtype.kind == "i"
-    if not good or values.min() < -1 or values.max() >= shape[0]:
-        raise InputError(
-            f"{file} must hold an array 'values' of shape {shape} with integers from -1 to "
-            f"{shape[0] - 1}, found shape {values.shape} of {values.dtype}"
-        )
-    return values.astype(np.int32)
+def _noisy_records(metadata: dict | None) -> frozenset[int]:
+    """The record numbers under ``label_noise``."""
+    told = (metadata or {}).get("label_noise", {})
+    return frozenset(int(number) for number in told if number.isdecimal())

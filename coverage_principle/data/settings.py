@@ -6,8 +6,10 @@ shows its help at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from math import prod
 
+from coverage_principle.data.relational import MOST_HOPS
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TaskGraph
 from simpletransformers.settings import MOST_SEED, Settings, setting
@@ -24,6 +26,45 @@ FUNCTION_FAMILIES = {
 #: Facts that one table may have. Tables are held whole, and a generator needs about 90 bytes a fact
 #: at its peak, so this is 24 GiB: beyond it a refusal is better than a machine that swaps.
 MOST_FACTS = 2**28
+
+#: Which facts stand in the training file as single facts, and what each means.
+TRAINED_FACTS = {
+    "none": "none",
+    "seen": "those that training compositions use",
+    "in_domain": "those that training compositions may use",
+    "all": "all, so that those which no composition uses are known as facts only",
+}
+
+_FACTS_HELP = "single facts in train.json and test.json. " + "; ".join(
+    f"{name}: {about}" for name, about in TRAINED_FACTS.items()
+)
+
+
+def facts_setting(default: str) -> str:
+    """The setting `facts`."""
+    return setting(default, _FACTS_HELP, choices=TRAINED_FACTS)
+
+
+def label_noise_setting() -> float:
+    """The setting `label_noise`."""
+    about = "share of the training items whose answer is a wrong one, drawn at random"
+    return setting(0.0, about, at_least=0, at_most=1, metavar="P")
+
+
+def seed_setting() -> int:
+    """The setting `seed`."""
+    return setting(42, "0 or more; same arguments, same files", at_least=0, at_most=MOST_SEED)
+
+
+def validation_size_setting() -> int:
+    """The setting `validation_size`."""
+    about = "items of each type in valid.json, apart from the test items; 0: no file"
+    return setting(0, about, at_least=0)
+
+
+def alphabet_sizes(text: str) -> tuple[str, ...]:
+    """For ``type=``: ``entity=60,relation=12`` as parts."""
+    return tuple(part.strip() for part in text.split(","))
 
 
 @dataclass(frozen=True)
@@ -42,10 +83,8 @@ class WorldSettings(Settings):
         0.7, "share of each function's facts that training items may use", at_least=0, at_most=1
     )
     test_size_for_type: int = setting(2000, "test items of each type", at_least=1)
-    seed: int = setting(42, "0 or more; same arguments, same files", at_least=0, at_most=MOST_SEED)
-    validation_size: int = setting(
-        0, "items of each type in valid.json, apart from the test items; 0: no file", at_least=0
-    )
+    seed: int = seed_setting()
+    validation_size: int = validation_size_setting()
     function_family: str = setting(
         "random",
         "how the functions are drawn. "
@@ -60,23 +99,62 @@ class WorldSettings(Settings):
         "where all functions are one: a seen split for each, so that a fact may be seen at one "
         "place only",
     )
+    facts: str = facts_setting("none")
+    label_noise: float = label_noise_setting()
+    alphabets: tuple[str, ...] = setting(
+        (),
+        "tokens of the task's own alphabets, such as entity=60,relation=12; those not named have "
+        "`num_tokens`",
+        parse=alphabet_sizes,
+        metavar="NAME=SIZE,...",
+    )
 
     def check(self) -> None:
         super().check()
+        for part in self.alphabets:
+            name, _, size = part.partition("=")
+            if not (name and size.isdecimal() and int(size) >= 1):
+                raise InputError(
+                    f"`alphabets` {part} is not NAME=SIZE with a size of at least 1, such as "
+                    "entity=60"
+                )
         if self.separate_seen and not self.same_function:
             raise InputError(
                 "`separate_seen` is about one function at several places (`same_function`); "
                 "different functions have separate seen splits anyway"
             )
 
+    def sizes(self, graph: TaskGraph) -> dict[str, int]:
+        """The number of tokens of each alphabet of a task, in the order of its slots and values.
+
+        ``InputError`` for a size of an alphabet that the task does not have.
+        """
+        given = dict(part.split("=") for part in self.alphabets)
+        names = tuple(dict.fromkeys(graph.alphabets_of(graph.nodes)))
+        for name in given:
+            if name not in names:
+                lack = f"task {graph.name} has no alphabet {name}; it has {', '.join(names)}"
+                raise InputError(f"`alphabets` {name}={given[name]}: {lack}")
+        return {name: int(given.get(name, self.num_tokens)) for name in names}
+
+    def arguments(self) -> dict[str, object]:
+        """The settings as a data set's metadata keep them: newer ones only where they are used."""
+        newer = {"facts": "none", "label_noise": 0.0, "alphabets": ()}
+        own = asdict(self)
+        return {name: own[name] for name in own if own[name] != newer.get(name, ...)}
+
     def check_task(self, graph: TaskGraph) -> None:
         """Raise ``InputError`` for a value that does not fit the task."""
-        widest = max(graph.functions, key=lambda function: function.arity)
-        facts = self.num_tokens**widest.arity
-        if facts > MOST_FACTS:
+        sizes = self.sizes(graph)
+        calls = {
+            f: prod(sizes[alphabet] for alphabet in graph.alphabets_of(f.sources))
+            for f in graph.functions
+        }
+        widest = max(graph.functions, key=calls.get)
+        if calls[widest] > MOST_FACTS:
             raise InputError(
                 f"`num_tokens` {self.num_tokens} gives function {widest.name} of task {graph.name} "
-                f"{facts:,} facts, and a table may have {MOST_FACTS:,}; give at most "
+                f"{calls[widest]:,} facts, and a table may have {MOST_FACTS:,}; give at most "
                 f"{_largest_base(MOST_FACTS, widest.arity)}"
             )
         arities = {function.arity for function in graph.functions}
@@ -86,6 +164,126 @@ class WorldSettings(Settings):
                 f"task {graph.name}: functions of different arity ({shown}) can only be the same "
                 "function if the narrowest has two arguments, which the others then fold"
             )
+        if self.same_function and len(sizes) > 1:
+            raise InputError(
+                f"task {graph.name}: functions over different alphabets ({', '.join(sizes)}) "
+                "cannot be one by `same_function`; name a table that some share in the task's file"
+            )
+        if self.facts != "none":
+            check_facts(graph, same=self.same_function)
+
+
+def check_facts(graph: TaskGraph, *, same: bool) -> None:
+    """Raise ``InputError`` if single facts cannot stand beside a task's compositions.
+
+    ``same``: functions of equal arity are one. A fact must tell whose it is: by its length, and by
+    the alphabets of its tokens.
+    """
+    for alphabets, functions in graph.fact_signatures.items():
+        names = " and ".join(function.name for function in functions)
+        if len(alphabets) == len(graph.inputs):
+            raise InputError(
+                f"`facts` cannot be used with task {graph.name}: facts of {names} are as long as "
+                f"its compositions ({len(alphabets)} tokens) and would contradict them"
+            )
+        if not same and len({function.table for function in functions}) > 1:
+            raise InputError(
+                f"`facts`: the facts of {names} have the same arguments and would contradict each "
+                "other; make the functions one (`same_function`), or give them alphabets of their "
+                "own or a table that they share, in the task's file"
+            )
+
+
+#: Tasks of entities, each with the settings that it has alone; the first counts what an entity is
+#: asked for.
+ENTITY_TASKS = {
+    "composition": ("num_relations", "out_degree", "hops"),
+    "comparison": ("num_attributes", "num_values"),
+}
+
+
+@dataclass(frozen=True)
+class EntityWorldSettings(Settings):
+    """What a world of entities is drawn from (``grokked.py``).
+
+    ``InputError`` for values that do not fit each other, and for a setting of the other task.
+    """
+
+    task: str = setting(
+        "composition",
+        "composition: from an entity along relations to another; comparison: which of two entities "
+        "has more of an attribute",
+        choices=tuple(ENTITY_TASKS),
+    )
+    num_entities: int = setting(2000, "entities <e_0> ...", at_least=2)
+    num_relations: int = setting(200, "composition: relations <r_0> ...", at_least=1)
+    out_degree: int = setting(
+        20, "composition: facts of each entity, with as many different relations", at_least=1
+    )
+    hops: int = setting(
+        2, f"composition: relations to follow, 2 to {MOST_HOPS}", at_least=2, at_most=MOST_HOPS
+    )
+    num_attributes: int = setting(20, "comparison: attributes <attr_0> ...", at_least=1)
+    num_values: int = setting(20, "comparison: values <0> ... of each attribute", at_least=2)
+    phi: float = setting(7.2, "training compositions for each in-domain fact", at_least=0)
+    ood_ratio: float = setting(
+        0.05,
+        "share of the facts that no training composition may use (published comparison: 0.1)",
+        at_least=0,
+        at_most=1,
+    )
+    test_size_for_type: int = setting(3000, "test items of each type", at_least=1)
+    validation_size: int = validation_size_setting()
+    seed: int = seed_setting()
+    facts: str = facts_setting("all")
+    label_noise: float = label_noise_setting()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The settings that tell the world's size, in the order of a data set's name."""
+        own = (name for name in ENTITY_TASKS[self.task] if name != "hops")
+        return self.num_entities, *(getattr(self, name) for name in own)
+
+    def check(self) -> None:
+        super().check()
+        defaults = {field.name: field.default for field in fields(self)}
+        for task, names in ENTITY_TASKS.items():
+            given = [f"`{name}`" for name in names if getattr(self, name) != defaults[name]]
+            if task != self.task and given:
+                raise InputError(f"`task` {self.task} has no {', '.join(given)}; that is {task}'s")
+        if self.task == "composition" and self.out_degree > self.num_relations:
+            raise InputError(
+                f"`out_degree` {self.out_degree} is more than the {self.num_relations} relations "
+                "(`num_relations`), and those of an entity are all different"
+            )
+        if self.largest > MOST_FACTS or self.domain >= 2**62:
+            own = (name for name in ENTITY_TASKS[self.task] if name != "out_degree")
+            named = ", ".join(f"`{name}`" for name in ("num_entities", *own))
+            raise InputError(
+                f"{named}: they make tables of {self.largest:,} entries, {self.domain:,} inputs; "
+                f"the limits are {MOST_FACTS:,} and 2^62"
+            )
+
+    @property
+    def largest(self) -> int:
+        """The entries of the largest table."""
+        facts = self.num_entities * getattr(self, ENTITY_TASKS[self.task][0])
+        compared = self.num_attributes * self.num_values**2  # one for each attribute, to be counted
+        return facts if self.task == "composition" else max(facts, compared)
+
+    @property
+    def domain(self) -> int:
+        """The inputs that there are."""
+        if self.task == "composition":
+            return self.num_entities * self.num_relations**self.hops
+        return self.num_attributes * self.num_entities**2
+
+    def arguments(self) -> dict[str, object]:
+        """The settings as a data set's metadata keep them: those of its task."""
+        other = {
+            name for task, names in ENTITY_TASKS.items() if task != self.task for name in names
+        }
+        return {name: value for name, value in asdict(self).items() if name not in other}
 
 
 @dataclass(frozen=True)
@@ -132,6 +330,10 @@ class FormatSettings(Settings):
         """
         if not self.include_atomic:
             return
+        if world.facts != "none":
+            raise InputError(
+                "`include_atomic` and `facts` both say which facts train.json holds; omit one"
+            )
         arities = {function.arity for function in graph.functions}
         if not world.same_function or len(arities) > 1:
             raise InputError(
@@ -142,6 +344,71 @@ class FormatSettings(Settings):
             facts = f"its facts are as long as its compositions ({len(graph.inputs)} tokens)"
             refused = f"`include_atomic` cannot be used with task {graph.name}"
             raise InputError(f"{refused}: {facts} and would contradict them")
+
+
+@dataclass(frozen=True)
+class PromptSettings(Settings):
+    """How items become prompts in natural language, and which training items stand before them."""
+
+    template: str = setting(
+        help="the sentence, slots and answer of the task in braces, such as 'The child of {x1} and "
+        "{x2} married {x3}. Their child is {t}.'; the text before the answer is the prompt, the "
+        "rest the completion, which begins earlier if {} stands there",
+    )
+    cot: bool = setting(
+        False,
+        "chain of thought: the template names the intermediate values too, and the completion "
+        "begins at the first of them",
+    )
+    names: str | None = setting(
+        None,
+        "names for tokens: a .json with an object token -> name, a list of names to draw from, or "
+        "an object alphabet -> list; text with a name a line; or the word tokens for the tokens' "
+        "own (default: made-up words)",
+        metavar="FILE",
+    )
+    shots: int = setting(
+        0, "K, training items in the same template before each prompt", at_least=0, metavar="K"
+    )
+    inside: int | None = setting(
+        None,
+        "the shots alone cover the item at this k; takes 2 k + 1 of them",
+        at_least=1,
+        metavar="k",
+    )
+    outside: bool = setting(False, "the shots alone cover the item at no k")
+    fragments: str | None = setting(
+        None,
+        "slot sets whose fragments count for coverage by the shots, as in determine_coverage.py: "
+        "contiguous, or such as 1,2 or x1,x2;x3 (default: all)",
+        metavar="SETS",
+    )
+    split: str = setting("test", "the items asked for", choices=("test", "valid", "train"))
+    test_types: tuple[str, ...] = setting((), "only these types; default: all", metavar="TYPE")
+    max_items: int | None = setting(None, "at most so many prompts of each type", at_least=1)
+    chat: bool = setting(
+        False, "chat messages, shots as earlier turns, in place of prompt and completion"
+    )
+    seed: int = setting(42, "for names and shots", at_least=0, at_most=MOST_SEED)
+    output: str | None = setting(
+        None, "default: prompts.jsonl in the data set's folder", metavar="FILE.jsonl"
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.inside is not None and self.outside:
+            raise InputError("`inside` and `outside` exclude each other")
+        for name in ("outside", "fragments"):
+            if getattr(self, name) and self.shots == 0:
+                raise InputError(f"`{name}` is about the shots in a prompt; give `shots` with it")
+        if self.inside is not None and self.shots < (needed := 2 * self.inside + 1):
+            raise InputError(
+                f"`inside` {self.inside} takes {needed} `shots` or more, not {self.shots}"
+            )
+        if self.test_types and self.split == "train":
+            raise InputError("`test_types` are types of test items; training items have none")
+        if self.output is not None and not self.output.endswith(".jsonl"):
+            raise InputError(f"`output` {self.output} must end in .jsonl")
 
 
 def _largest_base(most: int, exponent: int) -> int:

@@ -31,14 +31,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
+from coverage_principle.data.tables import node_sizes
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph
 
 # Counts are int64, and an entry is a full row of fixed slots and arguments.
-_MAX_COUNT = 2**62
+MOST_CODES = 2**62
 _MAX_ENTRIES = 2**28
 
 
@@ -61,21 +63,18 @@ class _Calls:
 class CompositionSpace:
     """All inputs of ``graph`` for which function j's call is in ``allowed[j]``, for every j.
 
-    ``tables`` and ``allowed`` are arrays of shape ``(num_tokens,) * arity`` in the graph's order.
-    ``InputError`` if the space is too large to count (|X|^slots above 2^62) or the slots with
-    several paths make the recursion too wide to hold.
+    ``tables`` and ``allowed`` are arrays in the graph's order, with an axis for each argument, as
+    long as its alphabet; undefined calls (-1) are not allowed. ``InputError`` if the space is too
+    large to count (a domain above 2^62) or the slots with several paths make the recursion too wide
+    to hold.
     """
 
     def __init__(
         self, graph: TaskGraph, tables: Sequence[np.ndarray], allowed: Sequence[np.ndarray]
     ) -> None:
         self.graph = graph
-        self.num_tokens = tables[0].shape[0]
-        if self.num_tokens ** len(graph.inputs) >= _MAX_COUNT:
-            raise InputError(
-                f"{self.num_tokens} tokens in {len(graph.inputs)} slots make a domain of more than "
-                "2^62 inputs, which cannot be counted; lower `num_tokens`"
-            )
+        self.sizes = node_sizes(graph, tables)
+        check_domain([self.sizes[slot] for slot in graph.inputs], "lower `num_tokens`")
         self._calls: dict[str, _Calls] = {}
         for function, table, mask in zip(graph.functions, tables, allowed, strict=True):
             self._calls[function.output] = self._group(function, table, mask)
@@ -86,16 +85,18 @@ class CompositionSpace:
         return tuple(slot for slot in self.graph.ambiguous_slots if slot in fragment)
 
     def _group(self, function: Function, table: np.ndarray, allowed: np.ndarray) -> _Calls:
-        graph, n = self.graph, self.num_tokens
+        graph, sizes = self.graph, self.sizes
+        if table.min(initial=0) < 0:  # a partial function
+            allowed = allowed & (table >= 0)
         fixed = self._fixed(function.output)
         columns = (*fixed, *dict.fromkeys(s for s in function.sources if s not in fixed))
         free = [slot for slot in fixed if slot not in function.sources]
-        entries = int(allowed.sum()) * n ** len(free)
+        entries = int(allowed.sum()) * prod(sizes[slot] for slot in free)
         if entries > _MAX_ENTRIES:
             raise InputError(
-                f"task {graph.name!r} with {n} tokens: slots {', '.join(fixed)} reach the answer "
-                f"by several paths, and function {function.name!r} would need {entries:,} table "
-                "entries; lower `num_tokens`"
+                f"task {graph.name!r} with {max(sizes.values())} tokens: slots {', '.join(fixed)} "
+                f"reach the answer by several paths, and function {function.name!r} would need "
+                f"{entries:,} table entries; lower `num_tokens`"
             )
         # One entry per allowed call, times every assignment of the fixed slots that lie deeper.
         calls = np.nonzero(allowed)
@@ -108,7 +109,7 @@ class CompositionSpace:
         named = {source: values[keep] for source, values in named.items()}
         outputs = table[calls][keep]
         for slot in free:
-            repeats = len(outputs)
+            repeats, n = len(outputs), sizes[slot]
             named = {source: np.tile(values, n) for source, values in named.items()}
             outputs = np.tile(outputs, n)
             named[slot] = np.repeat(np.arange(n), repeats)
@@ -120,7 +121,8 @@ class CompositionSpace:
         if function.output == graph.answer:
             groups, key = 1, np.zeros(len(order), dtype=np.int64)
         else:
-            groups, key = n ** (len(fixed) + 1), self._key(function.output, named, outputs)[order]
+            groups = prod(sizes[node] for node in (*fixed, function.output))
+            key = self._key(function.output, named, outputs)[order]
             by_key = np.argsort(key, kind="stable")
             order, key = order[by_key], key[by_key]
         cumulative = np.concatenate([[0], np.cumsum(weight[order])])
@@ -132,11 +134,11 @@ class CompositionSpace:
         return _Calls(columns, rows, cumulative, start, cumulative[bounds[1:]] - start)
 
     def _key(self, value: str, assignment: dict[str, np.ndarray], output: np.ndarray) -> np.ndarray:
-        """Group number of (fixed slots below ``value``, its output): mixed radix in base n."""
+        """Group number of (fixed slots below ``value``, its output), in mixed radix."""
         key = np.zeros(len(output), dtype=np.int64)
         for slot in self._fixed(value):
-            key = key * self.num_tokens + assignment[slot]
-        return key * self.num_tokens + output
+            key = key * self.sizes[slot] + assignment[slot]
+        return key * self.sizes[value] + output
 
     def unrank(self, ranks: np.ndarray) -> np.ndarray:
         """The compositions with these ranks: ``(len(ranks), slots)`` int32.
@@ -185,30 +187,65 @@ class CompositionSpace:
         count = min(count, available)
         if count <= 0:
             return np.empty((0, len(self.graph.inputs)), dtype=np.int32)
-        banned = np.sort(encode_rows(excluded, self.num_tokens))
+        sizes = [self.sizes[slot] for slot in self.graph.inputs]
+        banned = np.sort(encode_rows(excluded, sizes))
         # A little more than the expected number of draws; by symmetry, drawing again after a
         # shortfall (whose chance does not depend on WHICH items survive) keeps it uniform.
         draws = int(count * self.size / available * 1.05) + 64
         while True:
             draws = min(draws, self.size)
             rows = self.sample(draws, rng)
-            rows = rows[~is_member(encode_rows(rows, self.num_tokens), banned)]
+            rows = rows[~is_member(encode_rows(rows, sizes), banned)]
             if len(rows) >= count:
                 return rows[:count]
             draws *= 2
 
 
-def encode_rows(rows: np.ndarray, num_tokens: int) -> np.ndarray:
-    """Each row of values below ``num_tokens`` as one int64 (mixed radix, first slot highest)."""
+def check_domain(sizes: Sequence[int], remedy: str) -> None:
+    """Refuse slots of so many tokens that their inputs cannot be counted in int64."""
+    if prod(map(int, sizes)) >= MOST_CODES:
+        raise InputError(
+            f"{tokens_in_slots(sizes)} make a domain of more than 2^62 inputs, which cannot be "
+            f"counted; {remedy}"
+        )
+
+
+def tokens_in_slots(sizes: Sequence[int]) -> str:
+    """The sizes of slots in words."""
+    if len({*sizes}) == 1:
+        return f"{sizes[0]:,} tokens in {len(sizes)} slots"
+    return f"slots of {', '.join(f'{size:,}' for size in sizes)} tokens"
+
+
+def encode_rows(rows: np.ndarray, sizes: int | Sequence[int]) -> np.ndarray:
+    """Each row of values as one int64: mixed radix, first slot highest.
+
+    ``sizes`` are more than the values of each column, or a number for all of them.
+    """
     codes = np.zeros(len(rows), dtype=np.int64)
-    for column in range(rows.shape[1]):
-        codes = codes * num_tokens + rows[:, column]
+    for column, size in enumerate(_each(sizes, rows.shape[1])):
+        codes = codes * size + rows[:, column]
     return codes
 
 
-def decode_rows(codes: np.ndarray, num_tokens: int, slots: int) -> np.ndarray:
+def decode_rows(codes: np.ndarray, sizes: int | Sequence[int], slots: int) -> np.ndarray:
     """The rows ``(n, slots)`` int64 that ``encode_rows`` gives these codes."""
-    return codes[:, None] // num_tokens ** np.arange(slots - 1, -1, -1, dtype=np.int64) % num_tokens
+    sizes = np.array(_each(sizes, slots), dtype=np.int64)
+    return codes[:, None] // strides(sizes) % sizes
+
+
+def strides(sizes: Sequence[int]) -> np.ndarray:
+    """How much each slot counts in a code of ``encode_rows``: ``(slots,)`` int64."""
+    return np.array([prod(map(int, sizes[i + 1 :])) for i in range(len(sizes))], dtype=np.int64)
+
+
+def sizes_at(sizes: int | Sequence[int], positions: Sequence[int]) -> int | tuple[int, ...]:
+    """The sizes of some slots; a number stands for all of them."""
+    return sizes if isinstance(sizes, int | np.integer) else tuple(sizes[i] for i in positions)
+
+
+def _each(sizes: int | Sequence[int], count: int) -> Sequence[int]:
+    return [sizes] * count if isinstance(sizes, int | np.integer) else sizes
 
 
 def is_member(codes: np.ndarray, sorted_codes: np.ndarray) -> np.ndarray:

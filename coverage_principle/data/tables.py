@@ -15,59 +15,81 @@ from coverage_principle.tasks import Function, TaskGraph
 
 @dataclass(frozen=True)
 class Table:
-    """A primitive function over X = {0..n-1}.
+    """A primitive function over the alphabets of its arguments.
 
-    ``values`` has shape ``(n,) * arity``, int32: the output for each call. ``expected_seen`` has
-    the same shape, bool: the calls that training compositions may use.
+    ``values`` has an axis for each argument, int32: the output for each call, -1 where the call is
+    undefined. ``expected_seen`` has the same shape, bool: the calls that training compositions may
+    use. ``listed``: whether its calls may be items, as single facts.
     """
 
     values: np.ndarray
     expected_seen: np.ndarray
+    listed: bool = True
 
 
-def draw_values(num_tokens: int, arity: int, family: str, rng: np.random.Generator) -> np.ndarray:
-    """One function's table, ``(num_tokens,) * arity`` int32, of one of ``FUNCTION_FAMILIES``."""
+def draw_values(
+    shape: tuple[int, ...], outputs: int, family: str, rng: np.random.Generator
+) -> np.ndarray:
+    """One function's table, int32 below ``outputs``, of one of ``FUNCTION_FAMILIES``.
+
+    ``shape`` holds the size of each argument's alphabet. ``InputError`` for a commutative function
+    of arguments from different alphabets.
+    """
     if family not in _DRAW:
         raise InputError(f"`function_family` {family} is not one of {', '.join(_DRAW)}")
-    return _DRAW[family]((num_tokens,) * arity, rng).astype(np.int32, copy=False)
+    if family == "commutative" and len({*shape}) > 1:
+        sizes = " and ".join(map(str, shape))
+        raise InputError(
+            f"`function_family` commutative needs arguments of one alphabet, not of {sizes} tokens"
+        )
+    return _DRAW[family](shape, outputs, rng).astype(np.int32, copy=False)
 
 
-def _random(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, shape[0], size=shape, dtype=np.int32)
+def _random(shape: tuple[int, ...], outputs: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, outputs, size=shape, dtype=np.int32)
 
 
-def _commutative(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    values = _random(shape, rng)
+def _commutative(shape: tuple[int, ...], outputs: int, rng: np.random.Generator) -> np.ndarray:
+    values = _random(shape, outputs, rng)
     return values[tuple(np.sort(np.indices(shape, dtype=np.int32), axis=0))]
 
 
-def _modular(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    constant = int(rng.integers(0, shape[0]))
+def _modular(shape: tuple[int, ...], outputs: int, rng: np.random.Generator) -> np.ndarray:
+    constant = int(rng.integers(0, outputs))
     total = reduce(np.add, np.indices(shape, dtype=np.int32, sparse=True), constant)
-    return total % shape[0]
+    return total % outputs
 
 
-def _balanced(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def _balanced(shape: tuple[int, ...], outputs: int, rng: np.random.Generator) -> np.ndarray:
     """Every output as often as any other, to within one."""
-    return rng.permutation(np.arange(prod(shape)) % shape[0]).reshape(shape)
+    return rng.permutation(np.arange(prod(shape)) % outputs).reshape(shape)
 
 
 #: The function that draws a table of each of ``settings.FUNCTION_FAMILIES``.
 _DRAW = dict(random=_random, commutative=_commutative, modular=_modular, balanced=_balanced)
 
 
-def draw_seen(num_tokens: int, arity: int, ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """``round(ratio * |X|**arity)`` random calls as a bool array shaped like the table."""
-    size = num_tokens**arity
+def draw_seen(shape: tuple[int, ...], ratio: float, rng: np.random.Generator) -> np.ndarray:
+    """``round(ratio * calls)`` random calls of a table of this shape, as a bool array."""
+    size = prod(shape)
     seen = np.zeros(size, dtype=bool)
     seen[rng.permutation(size)[: round(ratio * size)]] = True
-    return seen.reshape((num_tokens,) * arity)
+    return seen.reshape(shape)
 
 
 def fold(values: np.ndarray, arity: int) -> np.ndarray:
     """A two-argument table applied from the left to ``arity`` arguments: f(f(a, b), c) ..."""
     arguments = np.indices((len(values),) * arity, sparse=True)
     return reduce(lambda left, right: values[left, right], arguments)
+
+
+def node_sizes(graph: TaskGraph, tables: Sequence[np.ndarray]) -> dict[str, int]:
+    """The number of tokens of every slot and intermediate value, as the tables' axes tell."""
+    return {
+        source: size
+        for function, table in zip(graph.functions, tables, strict=True)
+        for source, size in zip(function.sources, table.shape, strict=True)
+    }
 
 
 def call_arguments(function: Function, values: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -81,8 +103,8 @@ def evaluate(
     """Every value of the task for a batch of inputs.
 
     ``inputs`` is ``(n, number of slots)``; ``tables`` holds each function's values in the graph's
-    order. Returns ``{slot or value name: (n,) array}``. A call whose entry is unknown (-1) gives
-    -1, and so does everything computed from it.
+    order. Returns ``{slot or value name: (n,) array}``. A call that is undefined or unknown
+    (-1) gives -1, and so does everything computed from it.
     """
     values = dict(zip(graph.inputs, inputs.T, strict=True))
     for function, table in zip(graph.functions, tables, strict=True):
@@ -97,9 +119,15 @@ def evaluate(
 def seen_calls(
     graph: TaskGraph, tables: Sequence[np.ndarray], inputs: np.ndarray
 ) -> list[np.ndarray]:
-    """For each function, a bool array shaped like its table: calls that ``inputs`` make."""
+    """For each function, a bool array shaped like its table: calls that ``inputs`` make.
+
+    A call with an argument that the tables do not tell is left out.
+    """
     values = evaluate(graph, tables, inputs)
     masks = [np.zeros(table.shape, dtype=bool) for table in tables]
     for function, mask in zip(graph.functions, masks, strict=True):
-        mask[call_arguments(function, values)] = True
+        arguments = call_arguments(function, values)
+        known = np.logical_and.reduce([argument >= 0 for argument in arguments])
+        # As an index an unknown argument, -1, would be the last token.
+        mask[arguments if known.all() else tuple(a[known] for a in arguments)] = True
     return masks

@@ -7,43 +7,78 @@ the same items.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
+from coverage_principle.data.contents import Facts
 from coverage_principle.data.settings import WorldSettings
 from coverage_principle.data.space import CompositionSpace
-from coverage_principle.data.tables import Table, draw_seen, draw_values, evaluate, fold, seen_calls
+from coverage_principle.data.tables import (
+    Table,
+    draw_seen,
+    draw_values,
+    evaluate,
+    fold,
+    seen_calls,
+)
+from coverage_principle.data.vocabulary import default_tokens
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import TaskGraph
+from coverage_principle.tasks import DEFAULT_ALPHABET, TaskGraph
 
 TRAIN_INFERRED = "train_inferred"
+#: Types of test items that are single facts, all of them training facts: those that training
+#: compositions use, and those that none does.
+FACT_TYPES = FACT_SEEN, FACT_ONLY = "fact_seen", "fact_only"
 
 # Independent random streams of one seed, so that a larger test or validation set leaves tables,
 # training items and each other as they are.
 _TABLES, _TRAIN, _TEST, _VALIDATION = range(4)
+_NOISE = 6  # coverage.required.GrowingWorld draws from 4, facts of entities from 5
+
+
+class Sampling(Protocol):
+    """What the settings of a world say of the items that are drawn in it."""
+
+    test_size_for_type: int
+    validation_size: int
+    seed: int
+    facts: str
+    label_noise: float
+
+    def arguments(self) -> dict[str, object]:
+        """The settings as metadata keep them."""
 
 
 @dataclass(frozen=True)
 class World:
     """Everything random about a data set.
 
-    ``seen`` marks the calls that training items make. ``train`` is ``(N, slots)`` int32; ``test``
-    and ``validation`` map each type to such an array (``validation`` is empty if none was asked
-    for). ``trainable`` is the number of compositions that the training set was drawn from;
-    ``available`` maps each type to the number of compositions outside the training set.
+    ``alphabets`` holds the tokens of each alphabet. ``seen`` marks the calls that training
+    compositions make, ``known`` those that training facts give. ``train`` is ``(N, slots)`` int32;
+    ``noisy`` maps rows of it to a wrong answer that they are given. ``test`` and ``validation`` map
+    each type to such an array (``validation`` is empty if none was asked for); ``facts`` are the
+    training facts, ``test_facts`` those that are test items. ``trainable`` is the number
+    of compositions that the training set was drawn from; ``available`` maps each type to the number
+    of compositions outside the training set.
     """
 
     graph: TaskGraph
-    settings: WorldSettings
+    settings: Sampling
+    alphabets: Mapping[str, Sequence[str]]
     tables: list[Table]
     seen: list[np.ndarray]
+    known: list[np.ndarray]
     train: np.ndarray
     test: dict[str, np.ndarray]
     validation: dict[str, np.ndarray]
     trainable: int
     available: dict[str, int]
+    noisy: dict[int, int] = field(default_factory=dict)
+    facts: list[Facts] = field(default_factory=list)
+    test_facts: list[Facts] = field(default_factory=list)
 
     def shortfalls(self) -> list[str]:
         """One sentence for every type that has fewer items than were asked for."""
@@ -63,62 +98,117 @@ class World:
 def generate_world(graph: TaskGraph, settings: WorldSettings) -> World:
     """Draw tables, a training set, and test and validation items of every coverage type.
 
-    Training items are uniform without replacement among the compositions whose every call is
-    expected seen. "Seen" then means used by a training item, and each type's test items are uniform
-    without replacement among the compositions of that type that are not training items, its
-    validation items among those left; ``train_inferred`` items are training items.
-
-    Raises ``InputError`` for settings that do not fit the task and for more training items than
-    exist.
+    See ``sample_world``. Raises ``InputError`` for settings that do not fit the task and for more
+    training items than exist.
     """
     settings.check_task(graph)
-    seed = settings.seed
-    tables = draw_tables(graph, settings)
-    values = [table.values for table in tables]
-    allowed = CompositionSpace(graph, values, [table.expected_seen for table in tables])
-    if settings.max_train_data_num > allowed.size:
+    tables, sizes = draw_tables(graph, settings), settings.sizes(graph)
+    amount, allowed = settings.max_train_data_num, trainable_space(graph, tables)
+    if amount > allowed.size:
         raise InputError(
-            f"`max_train_data_num` {settings.max_train_data_num} is more than the {allowed.size} "
+            f"`max_train_data_num` {amount} is more than the {allowed.size} "
             f"compositions whose every call is expected seen (`num_tokens` {settings.num_tokens}, "
             f"`default_seen_ratio` {settings.default_seen_ratio}); give at most {allowed.size}"
         )
-    trainable = allowed.size
-    train = allowed.sample(settings.max_train_data_num, np.random.default_rng([seed, _TRAIN]))
+    alphabets = {
+        name: default_tokens(size)
+        if name == DEFAULT_ALPHABET
+        else [f"<{name}_{i}>" for i in range(size)]
+        for name, size in sizes.items()
+    }
+    train, trainable = training_items(allowed, amount, settings.seed), allowed.size
     del allowed  # its index of a large table is not needed any more
+    return sample_world(graph, alphabets, tables, train, trainable, settings)
+
+
+def trainable_space(graph: TaskGraph, tables: Sequence[Table]) -> CompositionSpace:
+    """The compositions whose every call is expected seen."""
+    values = [table.values for table in tables]
+    return CompositionSpace(graph, values, [table.expected_seen for table in tables])
+
+
+def training_items(allowed: CompositionSpace, amount: int, seed: int) -> np.ndarray:
+    """The training items of a world, ``(amount, slots)`` int32.
+
+    They are uniform without replacement among ``allowed`` (``trainable_space``).
+    """
+    return allowed.sample(amount, np.random.default_rng([seed, _TRAIN]))
+
+
+def sample_world(
+    graph: TaskGraph,
+    alphabets: Mapping[str, Sequence[str]],
+    tables: list[Table],
+    train: np.ndarray,
+    trainable: int,
+    settings: Sampling,
+) -> World:
+    """Draw test and validation items for the training items ``train``, drawn of ``trainable`` ones.
+
+    "Seen" means used by a training item, and each type's test items are uniform without replacement
+    among the compositions of that type that are not training items, its validation items among
+    those left; ``train_inferred`` items are training items. Undefined calls are in no type.
+    """
+    values = [table.values for table in tables]
     seen = seen_calls(graph, values, train)
-    test, validation, available = _draw_held_out(graph, settings, values, seen, train)
-    return World(graph, settings, tables, seen, train, test, validation, trainable, available)
+    facts = _training_facts(graph, tables, seen, settings.facts)
+    # Without facts a mask takes no memory.
+    known = [np.zeros_like(m) if facts else np.broadcast_to(False, m.shape) for m in seen]
+    for one in facts:
+        for j, function in enumerate(graph.functions):
+            if graph.alphabets_of(function.sources) == _signature(graph, one):
+                known[j][tuple(one.calls.T)] = True
+    test, validation, available = _draw_held_out(graph, settings, values, seen, known, train)
+    return World(
+        *(graph, settings, alphabets, tables, seen, known, train, test, validation),
+        *(trainable, available),
+        noisy=_wrong_answers(
+            graph, values, train, len(alphabets[graph.alphabet(graph.answer)]), settings
+        ),
+        facts=facts,
+        test_facts=_test_facts(graph, facts, seen, settings),
+    )
 
 
 def draw_tables(graph: TaskGraph, settings: WorldSettings) -> list[Table]:
-    """Each function's table, every one from a stream of its own."""
-    size, ratio = settings.num_tokens, settings.default_seen_ratio
+    """Each function's table, every one from a stream of its own; a shared one is drawn once."""
+    sizes, ratio = settings.sizes(graph), settings.default_seen_ratio
 
     def stream(*numbers: int) -> np.random.Generator:
         return np.random.default_rng([settings.seed, _TABLES, *numbers])
 
-    def draw(arity: int, number: int) -> Table:
-        rng = stream(number)
-        values = draw_values(size, arity, settings.function_family, rng)
-        return Table(values, draw_seen(size, arity, ratio, rng))
+    def draw(nodes: Sequence[str], number: int) -> Table:
+        *shape, outputs = (sizes[alphabet] for alphabet in graph.alphabets_of(nodes))
+        shape, rng = tuple(shape), stream(number)
+        values = draw_values(shape, outputs, settings.function_family, rng)
+        return Table(values, draw_seen(shape, ratio, rng))
 
-    arities = [function.arity for function in graph.functions]
     if not settings.same_function:
-        return [draw(arity, j) for j, arity in enumerate(arities)]
-    narrowest = min(arities)
-    by_arity = {narrowest: draw(narrowest, 0)}
+        drawn: dict[str, Table] = {}
+        for j, function in enumerate(graph.functions):
+            if function.table not in drawn:
+                drawn[function.table] = draw(function.nodes, j)
+        return [drawn[function.table] for function in graph.functions]
+    arities = [function.arity for function in graph.functions]
+    narrowest, size = min(arities), max(sizes.values())
+    by_arity = {narrowest: draw((graph.answer,) * (narrowest + 1), 0)}
     for arity in {*arities} - {narrowest}:
-        seen = draw_seen(size, arity, ratio, stream(arity - narrowest))
+        seen = draw_seen((size,) * arity, ratio, stream(arity - narrowest))
         by_arity[arity] = Table(fold(by_arity[narrowest].values, arity), seen)
     tables = [by_arity[arity] for arity in arities]
     if settings.separate_seen:
         for j, arity in enumerate(arities[1:], start=1):
-            tables[j] = Table(tables[j].values, draw_seen(size, arity, ratio, stream(j, 1)))
+            tables[j] = Table(tables[j].values, draw_seen((size,) * arity, ratio, stream(j, 1)))
     return tables
 
 
 def _draw_held_out(
-    graph: TaskGraph, settings: WorldSettings, values: list, seen: list, train: np.ndarray
+    graph: TaskGraph,
+    settings: Sampling,
+    values: list[np.ndarray],
+    seen: list[np.ndarray],
+    known: list[np.ndarray],
+    train: np.ndarray,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, int]]:
     """Test items, validation items, and how many compositions of each type are not in ``train``."""
     held_out: dict[int, dict[str, np.ndarray]] = {_TEST: {}, _VALIDATION: {}}
@@ -129,11 +219,13 @@ def _draw_held_out(
         chosen = rng.choice(len(train), min(size, len(train)), replace=False)
         held_out[kind][TRAIN_INFERRED] = train[np.sort(chosen)]
     available = {}
-    for number, label in enumerate(graph.type_labels):
-        bits = graph.type_seen(label)
-        masks = [mask if bit else ~mask for mask, bit in zip(seen, bits, strict=True)]
-        space = CompositionSpace(graph, values, masks)
+    trains_facts = settings.facts != "none"
+    labels = graph.fact_type_labels if trains_facts else graph.type_labels
+    for number, label in enumerate(labels):
+        space = CompositionSpace(graph, values, calls_of_type(graph, label, seen, known))
         taken = train if label == "type_0" else train[:0]
+        if trains_facts and space.size == 0:
+            continue  # of the many types that facts make, only those that there are
         available[label] = space.size - len(taken)
         for kind, size in wanted.items():
             rng = np.random.default_rng([settings.seed, kind, number])
@@ -142,15 +234,102 @@ def _draw_held_out(
     return held_out[_TEST], held_out[_VALIDATION], available
 
 
+def calls_of_type(
+    graph: TaskGraph, label: str, seen: Sequence[np.ndarray], known: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """For each function the calls that items of a type make: a bool array shaped like its table."""
+    if not graph.bridges:  # a call is an input: whatever is no training item is of type_0
+        return [np.ones_like(mask) for mask in seen]
+    masks = []
+    flags = zip(graph.type_seen(label), graph.type_known(label), seen, known, strict=True)
+    for is_seen, is_known, seen_mask, known_mask in flags:
+        mask = seen_mask
+        if not is_seen:
+            mask = ~seen_mask
+            if is_known or known_mask.any():
+                mask &= known_mask == is_known
+        masks.append(mask)
+    return masks
+
+
+def _training_facts(
+    graph: TaskGraph, tables: Sequence[Table], seen: Sequence[np.ndarray], which: str
+) -> list[Facts]:
+    """The single facts of the training set; functions of one signature are one function."""
+    if which == "none":
+        return []
+    found = []
+    for functions in graph.fact_signatures.values():
+        members = [graph.functions.index(function) for function in functions]
+        members = [j for j in members if tables[j].listed]
+        if not members:
+            continue
+        masks = {
+            "seen": [seen[j] for j in members],
+            "in_domain": [tables[j].expected_seen for j in members],
+            "all": [np.ones_like(seen[members[0]])],
+        }[which]
+        listed = np.logical_or.reduce(masks) & (tables[members[0]].values >= 0)
+        found.append(Facts(members[0], np.argwhere(listed).astype(np.int32)))
+    return [one for one in found if len(one)]
+
+
+def _signature(graph: TaskGraph, facts: Facts) -> tuple[str, ...]:
+    return graph.alphabets_of(graph.functions[facts.function].sources)
+
+
+def _test_facts(
+    graph: TaskGraph, facts: Sequence[Facts], seen: Sequence[np.ndarray], settings: Sampling
+) -> list[Facts]:
+    """Training facts that are test items too, by whether a training composition uses them."""
+    found = []
+    masks = [_used(graph, one, seen) for one in facts]
+    first = len(graph.fact_type_labels)  # a random stream for each type, compositions' first
+    for outside, label in enumerate(FACT_TYPES):
+        for number, (one, used) in enumerate(zip(facts, masks, strict=True), start=first):
+            rows = np.flatnonzero(used != bool(outside))
+            rng = np.random.default_rng([settings.seed, _TEST, number, outside])
+            size = min(settings.test_size_for_type, len(rows))
+            chosen = np.sort(rng.choice(rows, size, replace=False))
+            if size:
+                found.append(Facts(one.function, one.calls[chosen], label))
+    return found
+
+
+def _used(graph: TaskGraph, facts: Facts, seen: Sequence[np.ndarray]) -> np.ndarray:
+    """Which facts some training composition uses: ``(n,)`` bool."""
+    used = np.zeros(len(facts), dtype=bool)
+    for function in graph.fact_signatures[_signature(graph, facts)]:
+        used |= seen[graph.functions.index(function)][tuple(facts.calls.T)]
+    return used
+
+
+def _wrong_answers(
+    graph: TaskGraph, tables: list[np.ndarray], train: np.ndarray, answers: int, settings: Sampling
+) -> dict[int, int]:
+    """Rows of ``train`` that get a wrong answer, uniform among the others, and which."""
+    if not settings.label_noise:
+        return {}
+    if answers < 2:
+        raise InputError("`label_noise` needs at least two answers that an item could have")
+    rng = np.random.default_rng([settings.seed, _NOISE])
+    count = round(settings.label_noise * len(train))
+    rows = np.sort(rng.choice(len(train), count, replace=False))
+    true = evaluate(graph, tables, train[rows])[graph.answer]
+    wrong = (true + rng.integers(1, answers, size=count)) % answers
+    return dict(zip(rows.tolist(), wrong.tolist(), strict=True))
+
+
 def bridge_counts(world: World, value: str) -> Mapping[str, np.ndarray]:
-    """How often each token is the value ``value``: ``(|X|,)`` counts by what is counted.
+    """How often each token is the value ``value``: counts of its alphabet by what is counted.
 
     ``"table"`` counts the function's facts, ``"train"`` the training items.
     """
     graph, tables = world.graph, [table.values for table in world.tables]
+    of_table = tables[graph.functions.index(graph.function_of(value))].reshape(-1)
     values = {
-        "table": tables[graph.functions.index(graph.function_of(value))].reshape(-1),
+        "table": of_table[of_table >= 0],
         "train": evaluate(graph, tables, world.train)[value],
     }
-    size = world.settings.num_tokens
+    size = len(world.alphabets[graph.alphabet(value)])
     return {counted: np.bincount(of, minlength=size) for counted, of in values.items()}

@@ -83,9 +83,11 @@ def _kinds_and_forest(coverage: Coverage, k: int) -> tuple[np.ndarray, np.ndarra
 
 def _hover_texts(coverage: Coverage) -> np.ndarray:
     """What a pointer sees of each node: input, answer and k-cutoff, as an object array."""
-    inputs, answers = coverage.scope.items()
+    dataset, (inputs, answers) = coverage.dataset, coverage.scope.items()
+    slots, answer = dataset.graph.inputs, [dataset.graph.answer]
+    inputs, answers = dataset.ids(inputs, slots), dataset.ids(answers[:, None], answer)[:, 0]
     cutoffs = coverage.node_cutoffs.tolist()
-    names = np.array([t.strip("<>") for t in coverage.dataset.codec.vocabulary], dtype=object)
+    names = np.array([t.strip("<>") for t in dataset.codec.vocabulary], dtype=object)
     notes = {EVERY_K: "in the training set"}
     notes[0] = f"not covered at k &#8805; {coverage.settings.lowest_k}"
     rows = zip(names[inputs].tolist(), names[answers].tolist(), cutoffs, strict=True)

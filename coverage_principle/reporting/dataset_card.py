@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.data import World, bridge_counts
+from coverage_principle.data import FACT_TYPES, World, bridge_counts
 from coverage_principle.data.files import Content
+from coverage_principle.data.settings import TRAINED_FACTS
 from coverage_principle.reporting.style import PALETTE, figure_png, new_figure
 
 #: The card's text; its figure is ``bridges.png``.
@@ -28,20 +29,28 @@ def _text(world: World, metadata: Mapping, name: str, command: str) -> str:
     items = [("train", counts["train"], f"{compositions['trainable']:,} trainable compositions")]
     if "atomic_facts_in_train" in counts:
         of = "facts that every function uses in training"
+        if world.facts:
+            of = f"facts: {TRAINED_FACTS[world.settings.facts]}"
         items.append(("train, single facts", counts["atomic_facts_in_train"], of))
     for split in ("test", "valid"):
         for label, number in counts.get(split, {}).items():
             pool = compositions["outside_train"].get(label)
             of = "training items" if pool is None else f"{pool:,} compositions outside train"
+            of = "training facts" if label in FACT_TYPES else of
             items.append((f"{split}, {label}", number, of))
+    if world.noisy:
+        items.append(("train, wrong answers", len(world.noisy), "training items (label noise)"))
+    sizes = {name: len(tokens) for name, tokens in world.alphabets.items()}
     functions = []
-    for primitive, table in zip(metadata["primitives"], world.tables, strict=True):
-        missing = world.settings.num_tokens - len(np.unique(table.values))
+    primitives = zip(graph.functions, metadata["primitives"], world.tables, strict=True)
+    for function, primitive, table in primitives:
+        given = np.unique(table.values)
+        missing = sizes[graph.alphabet(function.output)] - int((given >= 0).sum())
         facts, used = primitive["facts"], primitive["seen_in_train"]
         seen = f"{primitive['expected_seen']:,} | {used:,} ({used / facts:.0%})"
         functions.append(f"| {primitive['name']} | {facts:,} | {seen} | {missing} |")
     return _CARD.read_text(encoding="utf-8").format(
-        **{"name": name, "task": graph.name, "num_tokens": world.settings.num_tokens},
+        **{"name": name, "task": graph.name, "num_tokens": _tokens(sizes)},
         **{
             "equations": graph.equations,
             "command": command.replace("\n", "\\n"),
@@ -50,6 +59,13 @@ def _text(world: World, metadata: Mapping, name: str, command: str) -> str:
         items="\n".join(f"| {split} | {number:,} | {of} |" for split, number, of in items),
         **compositions,
     )
+
+
+def _tokens(sizes: Mapping[str, int]) -> str:
+    """How many tokens there are, by alphabet if there are several."""
+    if len(sizes) == 1:
+        return str(next(iter(sizes.values())))
+    return ", ".join(f"{size:,} {name}" for name, size in sizes.items())
 
 
 def _figure(world: World) -> bytes:

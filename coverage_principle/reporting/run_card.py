@@ -20,16 +20,17 @@ from simpletransformers.settings import fields_of
 _CARD = Path(__file__).with_suffix(".txt")
 
 
-def write_run_card(run: Path, ended: str, num_tokens: int) -> list[Path]:
+def write_run_card(run: Path, ended: str, answers: int) -> list[Path]:
     """Write ``README.md``, ``curves.png`` and, with k-cutoffs, ``k_cutoff_curves.png`` into a run.
 
-    ``ended`` says in words how the run ended; ``num_tokens`` sets the chance level of the curves.
+    ``ended`` says in words how the run ended; ``answers`` is how many tokens an answer can be,
+    which sets the chance level of the curves.
     ``InputError`` if the run holds no evaluation.
     """
     history, config = RunFolder(run).evaluations(), RunFolder(run).settings()
     last = history[-1]
     types = [group for group in last["eval"] if "/" not in group]
-    chance, name = 1 / num_tokens, run.name
+    chance, name = 1 / answers, run.name
     figures = type_curves({name: history}, run / "curves.png", chance=chance, types=types)
     if accuracy_by_k(last["eval"]):
         figures += k_cutoff_curves({name: history}, run / "k_cutoff_curves.png", chance=chance)

@@ -71,12 +71,13 @@ def substitution_graph(train, test, slot_sets, k, true_value=None):
     for positions in slot_sets:
         classes = class_partition(train, positions, k, true_value)
         class_of = {fragment: c for c in classes for fragment in c}
-        for x, y in combinations(items, 2):
-            equal_context = rest(x, positions) == rest(y, positions)
-            if equal_context and items[x] == items[y]:
-                a, b = part(x, positions), part(y, positions)
-                if a in class_of and class_of[a] == class_of.get(b):
-                    graph.add_edge(x, y)
+        meeting = {}  # those of equal context and answer
+        for item, answer in items.items():
+            meeting.setdefault((rest(item, positions), answer), []).append(item)
+        for x, y in (pair for together in meeting.values() for pair in combinations(together, 2)):
+            a, b = part(x, positions), part(y, positions)
+            if a in class_of and class_of[a] == class_of.get(b):
+                graph.add_edge(x, y)
     return graph
 
 
@@ -102,28 +103,32 @@ def cutoffs(train, test, slot_sets, true_value=None):
     return found
 
 
-def domain_cutoffs(train, num_tokens, slot_sets, true_value=None):
-    """``{input: largest k that covers it, 0 if none}`` over all of X^l, by the formal definition.
+def domain_cutoffs(train, sizes, slot_sets, true_value=None):
+    """``{input: largest k that covers it, 0 if none}`` over all inputs, by the formal definition.
 
-    An edge joins two inputs that differ by ONE pair of k-equivalent fragments, not by a class, and
-    answers play no part. Training inputs get None: they are covered at every k.
+    ``sizes`` are the tokens of each slot, or one number for all of them. An edge joins two inputs
+    that differ by ONE pair of k-equivalent fragments, not by a class, and answers play no part.
+    Training inputs get None: they are covered at every k.
     """
     slots = len(next(iter(train)))
-    inputs = list(product(range(num_tokens), repeat=slots))
+    sizes = [sizes] * slots if isinstance(sizes, int) else sizes
+    inputs = list(product(*map(range, sizes)))
     evidence = {p: pair_evidence(train, p, true_value) for p in slot_sets}
     found = dict.fromkeys(inputs, 0)
     for k in range(1, len(train) + 1):
         graph = nx.Graph()
         graph.add_nodes_from(inputs)
         for positions in slot_sets:
+            holding = {}
+            for x in inputs:
+                holding.setdefault(part(x, positions), []).append(x)
             for (a, b), count in evidence[positions].items():
                 if count >= k:
-                    for x in inputs:
-                        if part(x, positions) == a:
-                            y = list(x)
-                            for position, value in zip(positions, b, strict=True):
-                                y[position] = value
-                            graph.add_edge(x, tuple(y))
+                    for x in holding[a]:
+                        y = list(x)
+                        for position, value in zip(positions, b, strict=True):
+                            y[position] = value
+                        graph.add_edge(x, tuple(y))
         covered = set()
         for component in nx.connected_components(graph):
             if component & set(train):

@@ -157,7 +157,9 @@ class Seq2SeqArgs(RecordSettings, TrainingSettings, ArchitectureSettings):
     adam_epsilon: float = setting(1e-8, "added to AdamW's denominator", at_least=0)
     end_token: str = setting("</a>", "the token that ends every target")
     group_by: tuple[str, ...] = setting(
-        ("type", "k_cutoff"), "keys of the records by which scores are grouped", may_differ=True
+        ("type", "k_cutoff", "source_type"),
+        "keys of the records by which scores are grouped",
+        may_differ=True,
     )
     generation_length: int | None = setting(None, "tokens that targets hold", may_differ=True)
 

@@ -1,0 +1,226 @@
+"""Records as arrays: the compositions and single facts of one file, and tables of facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from coverage_principle.data.checks import FactRecords, Problem, Report, Split
+from coverage_principle.data.files import read_arrays, read_json
+from coverage_principle.data.vocabulary import END, Codec
+from coverage_principle.errors import InputError
+from coverage_principle.tasks import Function, TaskGraph
+
+
+def read_split(
+    file: Path, graph: TaskGraph, codec: Codec, report: Report, *, with_facts: bool
+) -> Split:
+    """The records of one file; those with problems of their own are reported and left out.
+
+    ``with_facts``: records of fewer tokens than the task has slots may be single facts.
+    """
+    records = read_json(file)
+    if not isinstance(records, list):
+        raise InputError(f"{file} must be a JSON list of records, found {type(records).__name__}")
+    typed, slots = file.name != "train.json", len(graph.inputs)
+    signatures = [a for a in graph.fact_signatures if len(a) != slots] if with_facts else []
+    lengths = {len(alphabets) for alphabets in signatures}
+    kept, numbers, inputs, targets, width = [], [], [], [], None
+    facts = FactRecords()
+    for number, record in enumerate(records, start=1):
+        try:
+            given, answer = _parse(record, codec, typed)
+            if len(given) in lengths and len(answer) == 1:
+                _check_fact(record, given, answer[0], graph, signatures, codec)
+                facts.records.append(record)
+                facts.numbers.append(number)
+                facts.calls.append(tuple(given))
+                facts.results.append(answer[0])
+                continue
+            width = width or len(answer)
+            if fault := _length_fault(record["input_text"], len(given), graph):
+                raise InputError(fault)
+            if len(answer) != width:
+                has = f"{len(answer)} tokens between input and {END}"
+                raise InputError(f"{has}, but others have {width}")
+        except InputError as error:
+            report(Problem(file.name, str(error), (number,)))
+            continue
+        kept.append(record)
+        numbers.append(number)
+        inputs.append(given)
+        targets.append(answer)
+    ids = np.array(inputs, dtype=np.int32).reshape(-1, slots)
+    ends = np.array(targets, dtype=np.int32).reshape(-1, width or 1)
+    types = np.array([record["type"] if typed else "" for record in kept], dtype=str)
+    places = np.array(numbers, dtype=np.int64)
+    good = _check_alphabets(file.name, ids, ends, kept, places, graph, codec, report)
+    if not good.all():
+        ids, ends, types, places = ids[good], ends[good], types[good], places[good]
+        kept = [record for record, is_good in zip(kept, good, strict=True) if is_good]
+    values = codec.values(ids, graph.alphabets_of(graph.inputs))
+    answers = codec.values(ends[:, -1:], [graph.alphabet(graph.answer)])[:, 0]
+    return Split(values, ends, answers, types, kept, places, facts)
+
+
+def encode_input(text: str, graph: TaskGraph, codec: Codec) -> np.ndarray:
+    """The values ``(slots,)`` int32 of an input given as text; ``InputError`` if it is none."""
+    ids = np.array([codec.encode(text)], dtype=np.int32)
+    if fault := _length_fault(text, ids.shape[1], graph):
+        raise InputError(fault)
+    slots = graph.alphabets_of(graph.inputs)
+    if (wrong := outside(codec, ids, slots)).any():
+        raise InputError(_outside_fault(text, ids[0], wrong[0], graph, codec))
+    return codec.values(ids, slots)[0]
+
+
+def _length_fault(text: str, length: int, graph: TaskGraph) -> str | None:
+    if length == len(graph.inputs):
+        return None
+    has = f"{text!r} has {length} tokens"
+    return f"{has}, but task {graph.name} has {len(graph.inputs)} input slots"
+
+
+def outside(codec: Codec, ids: np.ndarray, alphabets: Sequence[str]) -> np.ndarray:
+    """Which of ``ids`` ``(n, columns)`` are no tokens of their column's alphabet."""
+    ranges = [codec.alphabets[name] for name in alphabets]
+    first = np.array([own.start for own in ranges], dtype=ids.dtype)
+    end = np.array([own.stop for own in ranges], dtype=ids.dtype)
+    return (ids < first) | (ids >= end)
+
+
+def _outside_fault(
+    text: str, ids: Sequence[int], wrong: Sequence[bool], graph: TaskGraph, codec: Codec
+) -> str:
+    """A sentence about the first token of an input that its slot's alphabet lacks."""
+    place = int(np.argmax(wrong))
+    slot, token = graph.inputs[place], codec.vocabulary[ids[place]]
+    wanted = codec.expected(graph.alphabet(slot))
+    if not graph.alphabets:
+        return f"input {text!r} may only hold {wanted}"
+    return f"input {text!r}: slot {slot} may only hold {wanted}, not {token}"
+
+
+def _check_alphabets(
+    name: str,
+    ids: np.ndarray,
+    targets: np.ndarray,
+    records: Sequence[dict],
+    numbers: np.ndarray,
+    graph: TaskGraph,
+    codec: Codec,
+    report: Report,
+) -> np.ndarray:
+    """Which records hold tokens of the right alphabets, ``(n,)`` bool; the others are reported."""
+    wrong = outside(codec, ids, graph.alphabets_of(graph.inputs))
+    for row in np.flatnonzero(wrong.any(axis=1)):
+        text = records[row]["input_text"]
+        reason = _outside_fault(text, ids[row], wrong[row], graph, codec)
+        report(Problem(name, reason, (int(numbers[row]),)))
+    bad = outside(codec, targets[:, -1:], [graph.alphabet(graph.answer)])[:, 0]
+    for row in np.flatnonzero(bad & ~wrong.any(axis=1)):
+        wanted = codec.expected(graph.alphabet(graph.answer))
+        reason = f"target_text {records[row]['target_text']!r}: the answer may only be {wanted}"
+        report(Problem(name, reason, (int(numbers[row]),)))
+    return ~(wrong.any(axis=1) | bad)
+
+
+def _check_fact(
+    record: Mapping,
+    call: Sequence[int],
+    result: int,
+    graph: TaskGraph,
+    signatures: Sequence[tuple[str, ...]],
+    codec: Codec,
+) -> None:
+    """Raise ``InputError`` if a single fact is a call of none of the task's functions."""
+    for alphabets in signatures:
+        if len(call) == len(alphabets) and all(
+            token in codec.alphabets[name] for token, name in zip(call, alphabets, strict=True)
+        ):
+            outputs = {graph.alphabet(f.output) for f in graph.fact_signatures[alphabets]}
+            if any(result in codec.alphabets[name] for name in outputs):
+                return
+    functions = ", ".join(f"{f.name}({', '.join(f.sources)})" for f in graph.functions)
+    raise InputError(f"fact {record['target_text']!r} is no call of {functions}")
+
+
+def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[int]]:
+    """Ids of the input, and of what the target holds between it and the end token."""
+    try:
+        prompt, full = record["input_text"], record["target_text"]
+        if typed and not isinstance(record["type"], str):
+            raise TypeError("type, which is no string")
+        given, whole = codec.encode(prompt), codec.encode(full)
+    except (KeyError, TypeError, AttributeError) as error:
+        strings = f"input_text, target_text{' and type' if typed else ''}"
+        reason = f"it must be an object with the strings {strings}; problem with {error}"
+        raise InputError(reason) from error
+    if max(given) >= codec.num_tokens:  # an end or a filler, of no alphabet
+        wanted = " and ".join(map(codec.expected, codec.alphabets))
+        raise InputError(f"input {prompt!r} may only hold {wanted}")
+    if whole[: len(given)] != given or whole[-1] != codec.end_id or len(whole) < len(given) + 2:
+        raise InputError(
+            f"target_text {full!r} must repeat the input, then hold at least one token, then {END}"
+        )
+    return given, whole[len(given) : -1]
+
+
+def read_table(
+    folder: Path, graph: TaskGraph, function: Function, codec: Codec, report: Report
+) -> np.ndarray:
+    """A function's table in a data set's folder; -1 for facts that are not listed."""
+    arity = function.arity
+    alphabets = graph.alphabets_of(function.nodes)
+    *shape, outputs = codec.sizes(alphabets)
+    binary = folder / f"atomic_facts_{function.table}.npz"
+    if binary.exists():
+        return _defined(function, binary, _table_from_npz(binary, tuple(shape), outputs))
+    file = binary.with_suffix(".json")
+    facts = read_json(file)
+    if not isinstance(facts, list):
+        raise InputError(f"{file} must be a JSON list of facts, found {type(facts).__name__}")
+    table = np.full(shape, -1, dtype=np.int32)
+    ranges = [codec.alphabets[name] for name in alphabets]
+    for number, fact in enumerate(facts, start=1):
+        try:
+            call, result = _parse(fact, codec, typed=False)
+            tokens = (*call, *result)
+            if (
+                len(call) != arity
+                or len(result) != 1
+                or not all(token in own for token, own in zip(tokens, ranges, strict=True))
+            ):
+                raise InputError(
+                    f"{fact['target_text']!r} must be {arity} argument tokens, the result and {END}"
+                )
+            *call, value = (token - own.start for token, own in zip(tokens, ranges, strict=True))
+            if table[tuple(call)] not in (-1, value):
+                raise InputError(f"call {fact['input_text']} has two different results")
+        except InputError as error:
+            report(Problem(file.name, str(error), (number,)))
+            continue
+        table[tuple(call)] = value
+    return _defined(function, file, table)
+
+
+def _defined(function: Function, file: Path, table: np.ndarray) -> np.ndarray:
+    """The table, if it has any value."""
+    if table.max(initial=-1) < 0:
+        raise InputError(f"{file} defines no call of {function.name}; at least one is needed")
+    return table
+
+
+def _table_from_npz(file: Path, shape: tuple[int, ...], outputs: int) -> np.ndarray:
+    values = read_arrays(file).get("values")
+    if values is None:
+        raise InputError(f"{file} has no array 'values'")
+    good = values.shape == shape and values.dtype.kind == "i"
+    if not good or values.min() < -1 or values.max() >= outputs:
+        raise InputError(
+            f"{file} must hold an array 'values' of shape {shape} with integers from -1 to "
+            f"{outputs - 1}, found shape {values.shape} of {values.dtype}"
+        )
+    return values.astype(np.int32)
