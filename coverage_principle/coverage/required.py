@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,17 +18,15 @@ import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
 from coverage_principle.coverage.evidence import observe
+from coverage_principle.coverage.measured import Counts, Measured
 from coverage_principle.coverage.settings import SearchSettings
 from coverage_principle.data import (
     CompositionSpace,
     WorldSettings,
     draw_tables,
     evaluate,
-    looking_into,
-    read_json,
-    write_json,
 )
-from coverage_principle.data.tables import call_arguments, seen_calls
+from coverage_principle.data.tables import call_arguments, node_sizes, seen_calls
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TaskGraph
 
@@ -39,18 +36,6 @@ _DRAWN = 1 << 16
 _BATCH = 1 << 20
 #: Settings of a search that its worlds have too.
 _OF_WORLDS = ("default_seen_ratio", "function_family")
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Unseen in-domain items of one training set, and how many of them are covered at each k."""
-
-    unseen: int
-    covered: dict[int, int]
-
-    def share(self, k: int) -> float:
-        """The share that is covered at ``k``; 0 where there are no such items."""
-        return self.covered[k] / self.unseen if self.unseen else 0.0
 
 
 class GrowingWorld:
@@ -97,11 +82,12 @@ def in_domain_coverage(
     its fragment is the whole input.
     """
     positions, value = fragment_of_value(graph, value)
-    num_tokens = tables[0].shape[0]
+    nodes = node_sizes(graph, tables)
+    sizes = [nodes[slot] for slot in graph.inputs]
     values = evaluate(graph, tables, train)
-    labels = values[graph.answer].astype(np.int64) * num_tokens + values[value]
-    observations = observe(train, labels, positions, num_tokens)
-    equivalence = functional_equivalence(observations, num_tokens)
+    labels = values[graph.answer].astype(np.int64) * nodes[value] + values[value]
+    observations = observe(train, labels, positions, sizes)
+    equivalence = functional_equivalence(observations, sizes)
     seen = seen_calls(graph, tables, train)
     in_domain = CompositionSpace(graph, tables, seen).size
     # Where nothing but the value itself reads these slots, equivalent fragments make the same
@@ -279,24 +265,13 @@ class RequiredData:
     """
 
     def __init__(self, graph: TaskGraph, settings: SearchSettings, file: Path) -> None:
-        self.graph, self.settings, self._file = graph, settings, file
+        self.graph, self.settings = graph, settings
         self.value = fragment_of_value(graph, settings.value)[1]
         self._world(2, 0).check_task(graph)
         #: ``{|X|: {seed: {k: N or None}}}``
         self.amounts: dict[int, dict[int, dict[int, int | None]]] = {}
         own = {name: getattr(settings, name) for name in _OF_WORLDS}
-        self._about = {"task": graph.to_dict(), "value": self.value, **own}
-        self._measured: dict[str, dict[str, dict]] = {}
-        if file.exists():
-            before = read_json(file)
-            if not isinstance(before, dict) or before.get("about") != self._about:
-                raise InputError(f"{file} is of another task or other worlds; move it away")
-            with looking_into(file, "what was measured"):
-                self._measured = before["measured"]
-                for one in (one for by_n in self._measured.values() for one in by_n.values()):
-                    if not all(0 <= n <= one["unseen"] for n in one["covered"].values()):
-                        raise ValueError("more items are covered than there are")
-                    [int(k) for k in one["covered"]], one["unseen"] + 0
+        self._measured = Measured(file, {"task": graph.to_dict(), "value": self.value, **own})
 
     def _world(self, num_tokens: int, seed: int) -> WorldSettings:
         """The world of one |X| and seed; N is not settled there but searched for."""
@@ -309,19 +284,15 @@ class RequiredData:
         """The amounts of one world, ``{k: N}``; ``told`` is called with each N to be measured."""
         settings = self.settings
         world = GrowingWorld(self.graph, self._world(num_tokens, seed))
-        measured = self._measured.setdefault(f"{num_tokens}/{seed}", {})
+
+        def measure(amount: int) -> Counts:
+            told(amount)
+            train = world.train(amount)
+            return in_domain_coverage(self.graph, world.tables, train, settings.k, value=self.value)
 
         def count(amount: int) -> Counts:
-            known = measured.get(str(amount))
-            if known is None or any(str(k) not in known["covered"] for k in settings.k):
-                told(amount)
-                train = world.train(amount)
-                given = self.graph, world.tables, train, settings.k
-                counts = in_domain_coverage(*given, value=self.value)
-                covered = {str(k): n for k, n in counts.covered.items()}
-                known = measured[str(amount)] = {"unseen": counts.unseen, "covered": covered}
-                write_json(self._file, {"about": self._about, "measured": self._measured})
-            return Counts(known["unseen"], {int(k): n for k, n in known["covered"].items()})
+            place = f"{num_tokens}/{seed}", str(amount)
+            return self._measured.counts(*place, settings.k, partial(measure, amount))
 
         options = {"share": settings.share, "tolerance": settings.tolerance}
         found = required_amounts(count, world.trainable, settings.k, start=num_tokens**2, **options)

@@ -1,0 +1,84 @@
+"""Coverage of worlds of entities against phi, before any training.
+
+phi is the number of training compositions for each in-domain fact, as in "Grokked Transformers are
+Implicit Reasoners". For each number of entities, phi and seed: the training set that
+dataset_generation/grokked.py draws, and the share of ALL held-out in-domain compositions that it
+covers at every k, by the fragment (h, r1). Every measurement is kept in the result file, so that an
+interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from coverage_principle.cli import (
+    add_settings,
+    command_parser,
+    refresh_seconds,
+    run,
+    settings_from,
+    table,
+)
+from coverage_principle.coverage import PhiSettings
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = command_parser(__doc__)
+    add_settings(parser, PhiSettings)
+    about = "for results and figure (default: results/coverage_by_phi)"
+    parser.add_argument("--output_dir", default="results/coverage_by_phi", help=about)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from coverage_principle.coverage import CoverageByPhi, phi_name
+    from coverage_principle.data import check_place, write_json
+    from coverage_principle.paths import relative_to_root
+    from coverage_principle.reporting.phi import draw_phi, summarise_phi
+
+    settings = settings_from(PhiSettings, arguments)
+    stem = Path(arguments.output_dir) / f"coverage_by_phi_{phi_name(settings)}"
+    # Joined, not a suffix: the name holds a point.
+    kept, written = Path(f"{stem}_measured.json"), Path(f"{stem}.json")
+    check_place(kept)
+    found = CoverageByPhi(settings, kept)
+    worlds = [(size, seed) for size in sorted(settings.num_entities) for seed in settings.seeds]
+    live = sys.stderr.isatty()  # in a log file every refresh is a line
+    with tqdm(worlds, unit="world", dynamic_ncols=True, mininterval=refresh_seconds()) as bar:
+        for size, seed in bar:
+            bar.set_description(f"{size:,} entities, seed {seed}", refresh=live)
+            found.find(size, seed, lambda phi: bar.set_postfix_str(f"phi = {phi:g}", refresh=live))
+    summary = summarise_phi(found)
+    write_json(written, summary)
+    report(summary)
+    files = [written, kept, *draw_phi(summary, stem)]
+    print("written: " + "\n         ".join(map(relative_to_root, files)))
+
+
+def report(summary: dict) -> None:
+    """Print the covered shares at each k, and median k-cutoffs, by phi and number of entities."""
+    coverage = summary["coverage"]
+    seeds = f"mean over {len(summary['seeds'])} seeds" if len(summary["seeds"]) > 1 else "1 seed"
+    print(
+        "\nheld-out compositions of in-domain facts, all of them, covered by the fragment (h, r1)\n"
+        f"({summary['num_relations']} relations, out-degree {summary['out_degree']}, "
+        f"{summary['ood_ratio']:.0%} of the facts out of domain; {seeds})\n"
+    )
+    shown = {
+        f"covered at k = {k}": lambda one, k=k: f"{one['mean'][str(k)]:.3f}" for k in summary["k"]
+    }
+    shown["median k-cutoff"] = lambda one: f"{one['median_k_cutoff']:g}"
+    for title, cell in shown.items():
+        phis = dict.fromkeys(phi for by_phi in coverage.values() for phi in by_phi)
+        rows = [[phi, *(cell(by_phi[phi]) for by_phi in coverage.values())] for phi in phis]
+        header = ["phi", *(f"{int(entities):,} entities" for entities in coverage)]
+        print(f"{title}\n{table(header, rows)}\n")
+
+
+if __name__ == "__main__":
+    run(build_parser(), main)
