@@ -1,0 +1,61 @@
+"""Turn the items of a data set into prompts in natural language, a JSON object a line.
+
+    python script/export_prompts.py twohop.20.1500.diff-f12.inf --shots 16 --inside 2 \\
+        --template "The child of {x1} and {x2} married {x3}. Their child is {t}."
+
+For any language model, to evaluate it or to tune it. With --shots, training items in the same
+template stand before each prompt: any (the default), or such that they alone cover the item at k
+(--inside) or at no k (--outside).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from coverage_principle.cli import add_settings, command_parser, run, settings_from, table
+from coverage_principle.data import PromptSettings
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = command_parser(__doc__)
+    parser.add_argument("data_dir", help="the data set's folder, or the name of one in data/")
+    add_settings(parser, PromptSettings)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from coverage_principle.coverage import about_file, make_prompts, write_prompts
+    from coverage_principle.data import check_place, load_dataset
+    from coverage_principle.paths import find_folder, relative_to_root
+
+    settings = settings_from(PromptSettings, arguments)
+    folder = find_folder(arguments.data_dir, "data_dir", also_in="data")
+    output = Path(settings.output or folder / "prompts.jsonl")
+    for place in (output, about_file(output)):
+        check_place(place, file=True)
+    prompts = make_prompts(load_dataset(folder), settings)
+    written = write_prompts(prompts, output)
+    report(prompts)
+    print("written: " + "\n         ".join(map(relative_to_root, written)))
+
+
+def report(prompts) -> None:
+    """Print how many prompts there are of each type, and how firmly their shots cover them."""
+    shots = prompts.settings.shots
+    kinds = dict.fromkeys([*(line["type"] or "" for line in prompts.lines), *prompts.left_out])
+    rows = []
+    for kind in kinds:
+        lines = [line for line in prompts.lines if (line["type"] or "") == kind]
+        row = [kind or "(no type)", f"{len(lines):,}"]
+        if shots:
+            covered = sum(line["shots_k_cutoff"] > 0 for line in lines)
+            row += [f"{covered:,}", f"{prompts.left_out[kind]:,}"]
+        rows.append(row)
+    header = ["type", "prompts", *(["covered by their shots", "left out"] if shots else [])]
+    print(table(header, rows), end="\n\n")
+
+
+if __name__ == "__main__":
+    run(build_parser(), main)
