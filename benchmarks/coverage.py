@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from functools import partial
+from math import prod
 from pathlib import Path
 from statistics import median
 
@@ -48,7 +49,7 @@ def time_world(world: str, base: Path, repeats: int) -> dict[str, str]:
     folder, size = generate(world, base)
     dataset = load_dataset(folder)
     kinds = {"one": [], "sweep": ["--k_sweep"]}
-    if dataset.num_tokens ** len(dataset.graph.inputs) <= MOST_INPUTS:
+    if prod(dataset.slot_sizes) <= MOST_INPUTS:
         kinds["domain"] = ["--k_sweep", "--scope", "domain"]
     command = ("determine_coverage.py", "--data_dir", folder, "--output_dir", base / "results")
     ways = {name: partial(measure, *command, *flags) for name, flags in kinds.items()}
@@ -99,7 +100,7 @@ def pair_work(dataset) -> int:
 
     train, total = dataset.train, 0
     for positions in slot_sets(train.inputs.shape[1]):
-        seen = observe(train.inputs, train.answers, positions, dataset.num_tokens)
+        seen = observe(train.inputs, train.answers, positions, dataset.slot_sizes)
         _, meets = np.unique(seen.with_label(seen.context_of), return_counts=True)
         total += int(np.square(meets.astype(np.int64)).sum())
     return total

@@ -26,10 +26,19 @@ FILE = repository_root() / "docs" / "outputs.json"
 
 #: Makes the runs that commands on ``results/quickstart`` read.
 QUICKSTART = "bash script/quickstart.sh --no-install"
+_PHI = "results/coverage_by_phi"
 #: Files of the clone that pages show, and where they lie here.
 KEPT = {
     "results/required_data/required_twohop_b_seen-0.7.json": "docs/results/required_data",
     "results/required_data/required_twohop_b_seen-0.7.png": "docs/results/required_data",
+    f"{_PHI}/coverage_by_phi_r-200_d-20_ood-0.05.json": f"docs/{_PHI}",
+    f"{_PHI}/coverage_by_phi_r-200_d-20_ood-0.05.png": f"docs/{_PHI}",
+    "circuit_analysis/tracing_results/trace/deliveries_wd-0.3_layer-2_head-4_seed-42_residual_diff_"
+    "f1_rank.png": "docs/images/own_table.png",
+    "results/grid/residual/grid.2-hop/b/final_checkpoint/iicg.png": "docs/images/own_triples.png",
+    "CKPT_DIR/trained_checkpoints/their-composition_wd-0.1_layer-2_head-4_seed-42/curves.png": (
+        "docs/images/own_grokked.png"
+    ),
     "results/quickstart/figures/accuracy_by_type.png": "docs/images/quickstart_types.png",
     "results/quickstart/figures/accuracy_by_k.png": "docs/images/quickstart_k_cutoff.png",
 }

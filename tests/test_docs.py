@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from coverage_principle.cli import flags_of
 from coverage_principle.experiments.settings import command_parser
 from tests.conftest import ROOT
 
@@ -56,7 +57,7 @@ def test_the_commands_of_a_page_exist_and_know_their_flags(page):
             continue
         if "build_parser" not in (ROOT / target).read_text(encoding="utf-8"):
             continue
-        known = {o for action in command_parser(target)._actions for o in action.option_strings}
+        known = {o for action in flags_of(command_parser(target)) for o in action.option_strings}
         unknown = wanted - known - set(own) - {"--debug"}
         assert not unknown, f"{page.name}: {name} does not know {', '.join(sorted(unknown))}"
 
@@ -74,7 +75,7 @@ def every_flag():
             text = path.read_text(encoding="utf-8")
             if "__main__" in text and "build_parser" in text:
                 parser = command_parser(path.relative_to(ROOT).as_posix())
-                known.update(o for action in parser._actions for o in action.option_strings)
+                known.update(o for action in flags_of(parser) for o in action.option_strings)
     # Commands without such a function: those of the claims, which share one, and the benchmarks.
     for path in (ROOT / "script" / "sweeping.py", *(ROOT / "benchmarks").glob("*.py")):
         known.update(re.findall(r'"(--[\w-]+)"', path.read_text(encoding="utf-8")))

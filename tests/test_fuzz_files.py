@@ -99,6 +99,16 @@ READERS = {
     "suggest": Reader(
         "determine_coverage.py", f"--data_dir {DATA} --suggest 5 --output_dir k_sweep", TABLES
     ),
+    "prompts": Reader(
+        "script/export_prompts.py",
+        f"{DATA} --template {{x1}}{{x2}}{{x3}}={{b}},{{t}} --cot --shots 3 --output p.jsonl",
+        f"{ITEMS} {NOTED} {TABLES}",
+    ),
+    "prompts with names": Reader(
+        "script/export_prompts.py",
+        f"{DATA} --template {{x1}}{{x2}}{{x3}}={{t}} --names names.json --output p.jsonl",
+        "names.json",
+    ),
     "validate": Reader("script/validate_dataset.py", DATA, f"{ITEMS} {TABLES}"),
     "predict": Reader(
         "main.py",
@@ -170,7 +180,14 @@ READERS = {
 #: else that is good at all is another input. What a data set, an annotated test set or a checkpoint
 #: holds has digests, and a change must be noticed.
 OTHER_INPUT = (
-    *("spec.json", "task.json", "predictions/all_items.json", "vectors.npz", "ood_dedup.json"),
+    *(
+        "spec.json",
+        "names.json",
+        "task.json",
+        "predictions/all_items.json",
+        "vectors.npz",
+        "ood_dedup.json",
+    ),
     *("measured/*/final/metrics_results.json", "required/*_measured.json", f"{DATA}/metadata.json"),
     *("sweep/*/numbers.json", "sweep/results.jsonl", "sweep/runs/*/result.json"),
     *("sweep/worlds/*/k_sweep_results/*.json", "sweep/worlds/*/data/*/metadata.json"),
@@ -209,6 +226,7 @@ def make_world(run_command, place: Path, seed: int, *, whole: bool) -> None:
     place.mkdir()
     (place / "spec.json").write_text(json.dumps(SWEEP))
     (place / "task.json").write_text(json.dumps(TASK))
+    (place / "names.json").write_text(json.dumps([f"name {i}" for i in range(9)]))
     new = f"--data_dir {DATA} --model_name_or_path gpt2 --init_weights --manual_seed {seed}"
     run("dataset_generation/twohop.py", f"{WORLD} --seed {seed} --output_dir data")
     run("determine_coverage.py", f"--data_dir {DATA} --k_sweep --output_dir k_sweep")

@@ -31,6 +31,7 @@ SEED = int(os.environ.get("FUZZ_SEED", 0))
 PATIENCE, MOST_BYTES = 60, 14 * 2**30
 
 _GENERATE = "--num_tokens 5 --max_train_data_num 30 --test_size_for_type 5 --output_dir out"
+_ENTITIES = "--num_entities 9 --num_relations 5 --out_degree 3 --phi 2 --output_dir out"
 _CPU = "--model_dir run --save_dir out --device cpu"
 _TRAIN = (
     "--data_dir set --init_weights --n_layer 1 --n_head 1 --n_embd 8 --max_steps 2 --device cpu "
@@ -54,6 +55,10 @@ WORKING = {
         for name in ("twohop", "threehop", "nontree", "parallel-twohop")
     },
     "dataset_generation/fivehop.py": [_GENERATE.replace("5", "3", 1)],
+    "dataset_generation/grokked.py": [
+        *(_ENTITIES, f"{_ENTITIES} --layout grokked"),
+        "--task comparison --num_entities 6 --phi 2 --output_dir out",
+    ],
     "dataset_generation/custom.py": [f"{_GENERATE} --task task.json"],
     "circuit_analysis/cluster.py": [
         "--ckpt run/final_checkpoint --save_dir out --device cpu --permutations 1"
@@ -71,8 +76,13 @@ WORKING = {
     ],
     "circuit_analysis/hierarchical/2-hop/logit-lens_2-hop.py": [_CPU],
     "circuit_analysis/nontree/causal_tracing_nontree.py": [f"{_CPU} --atomic_idx 1"],
+    "script/export_prompts.py": [
+        "set --template {x1}{x2}{x3}={b},{t} --cot --output out/p.jsonl",
+        "set --template {x1}{x2}{x3}={t} --output out/p.jsonl --shots 5 --inside 1",
+    ],
     "script/make_report.py": ["run"],
     "script/validate_dataset.py": ["set"],
+    "script/coverage_by_phi.py": [_ENTITIES],
     "script/required_data.py": ["--num_tokens 4 --k 1 --seeds 0 --output_dir out"],
     "script/run_sweep.py": ["spec.json --launcher print --output_dir out"],
     "script/quickstart.py": ["--preset tiny --output_dir file/x"],

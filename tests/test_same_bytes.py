@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 
+import pytest
+
+from coverage_principle.cli import settings_from
+from coverage_principle.data import (
+    FormatSettings,
+    WorldSettings,
+    dataset_files,
+    generate_world,
+    write_dataset,
+)
+from coverage_principle.experiments.settings import command_parser
+from coverage_principle.tasks import TASKS, task_name
 from tests.conftest import ROOT
 
 #: Commands one after the other in a fresh folder; what they print is an output too.
@@ -20,7 +33,13 @@ determine_coverage.py --data_dir sets/twohop.6.60.diff-f12.inf --scope domain --
 determine_coverage.py --data_dir sets/twohop.6.60.diff-f12.inf --suggest 5 --output_dir cover
 determine_coverage.py --data_dir sets/twohop.6.60.diff-f12.inf --explain <t_0><t_1><t_2>
 script/validate_dataset.py sets/twohop.6.60.diff-f12.inf
+script/export_prompts.py sets/twohop.6.60.diff-f12.inf --template {x1}{x2}{x3}={t} --shots 5
+  --inside 1
 script/required_data.py --num_tokens 4,6 --k 1,2 --seeds 0,1 --output_dir required
+dataset_generation/grokked.py --num_entities 9 --num_relations 5 --out_degree 3 --phi 2
+  --output_dir sets
+script/coverage_by_phi.py --num_entities 9 --num_relations 5 --out_degree 3 --phi 1,2
+  --output_dir phi
 main.py --data_dir sets/twohop.6.60.diff-f12.inf --init_weights --n_layer 1 --n_head 1 --n_embd 16
   --device cpu --max_steps 20 --warmup_steps 0 --learning_rate 0.01 --do_train --output_dir run
   --evaluate_during_training --eval_steps 10 --save_step 10 --do_predict
@@ -107,3 +126,48 @@ def contents(folder, root) -> dict[str, bytes]:
                 content = re.sub(rb"(>done</td><td>4</td>)<td>[\d.]+</td>", rb"\1", content)
             found[str(path.relative_to(folder))] = TIMES.sub(b"", content)
     return found
+
+
+#: What the generators wrote before tasks had alphabets, from their commands (with ``--num_tokens 6
+#: --max_train_data_num 60 --test_size_for_type 20``): the beginning of the SHA-256 of all JSON
+#: files, names included and versions left out.
+PUBLISHED = {
+    "twohop": "58c34121f51c6274",
+    "twohop --cot --validation_size 5": "7fb7c800b169dcb4",
+    "twohop --cot --fake_bridge --same_f12": "a2ab257797f21183",
+    "twohop --same_f12 --separate_seen --cot": "5271011f6a84ce2c",
+    "twohop --function_family commutative --atomic_facts seen": "4b3019bac9e87561",
+    "nontree --function_family modular --atomic_facts none": "20f71ee61e93b904",
+    "parallel-twohop --default_seen_ratio 0.6": "11562f5cbfdd493b",
+    "threehop": "5edb2fab2fb0e855",
+    "threehop --same_f123 --separate_seen": "37be5edb5ba1d36d",
+    "threehop --cot --same_f123 --seed 7": "1a4c9bc4325cf1d2",
+    "threehop --fake_bridge --function_family balanced": "184b3272a6a54bbe",
+    "fivehop": "35c9d815f0c72aec",
+    "fivehop --no-cot --validation_size 5": "c94bd1275163b323",
+    "nontree": "8ac5a4d802d7af96",
+    "nontree --same_f12 --cot": "1361e7cef2ed9ca5",
+    "parallel-twohop": "6a5d90a3648f871f",
+    "parallel-twohop --cot --seed 0": "c3a7402cf2b5f80d",
+    "parallel-twohop --same_f123 --include_atomic": "8b62ff55e7a7247d",
+    "parallel-twohop --same_f123 --include_atomic --cot --separate_seen": "c9d4725c0d48817d",
+}
+
+
+@pytest.mark.parametrize("line", PUBLISHED)
+def test_data_sets_of_the_five_tasks_are_what_they_always_were(tmp_path, line):
+    name, *flags = line.split()
+    sizes = ["--num_tokens", "6", "--max_train_data_num", "60", "--test_size_for_type", "20"]
+    arguments = command_parser(f"dataset_generation/{name}.py").parse_args([*sizes, *flags])
+    settings = settings_from(WorldSettings, arguments)
+    world = generate_world(TASKS[task_name(name)], settings)
+    files, metadata = dataset_files(world, settings_from(FormatSettings, arguments))
+    del metadata["versions"]
+    write_dataset(tmp_path / "data", files, metadata, overwrite=False)
+    digest = hashlib.sha256()
+    for path in sorted((tmp_path / "data").iterdir()):
+        content = path.read_bytes()
+        if path.name == "metadata.json":
+            content = json.dumps(json.loads(content)).encode()
+        digest.update(path.name.encode() + b"\n" + content)
+    assert digest.hexdigest()[:16] == PUBLISHED[line]

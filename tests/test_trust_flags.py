@@ -133,6 +133,8 @@ def test_places_are_refused_before_the_work(tmp_path, run_command, refused, smal
             place,
         ),
         ("script/required_data.py", "--num_tokens", 4, "--output_dir", place),
+        ("script/coverage_by_phi.py", "--num_entities", 50, "--output_dir", place),
+        ("dataset_generation/grokked.py", "--num_entities", 50, "--output_dir", place),
         ("script/quickstart.py", "--preset", "tiny", "--output_dir", place),
         ("script/reproduce/mechanisms.py", "--scale", "tiny", "--output_dir", place),
     ):

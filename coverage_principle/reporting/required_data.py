@@ -73,7 +73,7 @@ def _draw_exponents(axis, fits: dict, limits: dict) -> None:
     axis.errorbar(ks, middle, [middle - low, high - middle], label=label, **style)
     if limits:
         style = {"color": PALETTE[1], "markersize": 16, "markeredgewidth": 2}
-        label = r"limit, $2.5 - 0.5 / k$"
+        label = "limit, 2.5 \N{MINUS SIGN} 0.5 / k"
         axis.plot(ks, [limits[str(k)] for k in ks], "_", label=label, **style)
     axis.set(xticks=ks, xlim=(ks[0] - 0.5, ks[-1] + 0.5), xlabel="k", ylabel="exponent of |X|")
     axis.legend(fontsize=8, loc="lower right")
