@@ -15,7 +15,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from coverage_principle.errors import InputError
 from simpletransformers.settings import Kind, Settings, Spec, fault_of, fields_of
@@ -26,10 +26,17 @@ _CHATTER = ("matplotlib", "fontTools", "PIL", "urllib3", "filelock", "asyncio", 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one line, whatever the values hold."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_one_line(message))
+
+
 def command_parser(description: str, **options: Any) -> argparse.ArgumentParser:
     """The parser of a command: its docstring as it is written, no abbreviated flags."""
     options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-    return argparse.ArgumentParser(description=description, allow_abbrev=False, **options)
+    return _Parser(description=description, allow_abbrev=False, **options)
 
 
 def add_settings(
@@ -276,8 +283,12 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, (MemoryError, *_out_of_memory())):
         details = str(error).partition(". ")[0] or "no details"
         return f"this does not fit into memory ({details}); ask for something smaller"
-    # What a name of a file or a setting may hold, but a line of a terminal should not.
-    return re.sub(r"[\0-\x1f\x7f]", lambda m: ascii(m[0])[1:-1], str(error))
+    return _one_line(str(error))
+
+
+def _one_line(text: str) -> str:
+    """Text without what a name of a file or a setting may hold, but a line should not."""
+    return re.sub(r"[\0-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], text)
 
 
 def refresh_seconds() -> float:

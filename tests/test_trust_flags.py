@@ -12,6 +12,7 @@ import sys
 import pytest
 import torch
 
+from coverage_principle.cli import command_parser, positive
 from coverage_principle.data import validate
 from coverage_principle.errors import InputError
 from coverage_principle.experiments import read_spec
@@ -56,8 +57,19 @@ def test_looking_at_a_models_size_does_not_change_its_weights():
     assert torch.equal(first, next(new_model(manual_seed=3).model.parameters()))
 
 
+def test_a_refused_value_with_a_line_break_is_one_line(capsys):
+    parser = command_parser("about")
+    parser.add_argument("--number", type=positive)
+    parser.add_argument("--choice", choices=("a",))
+    for flag in ("--number", "--choice"):
+        with pytest.raises(SystemExit):
+            parser.parse_args([flag, "1\n2"])
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert f"error: argument {flag}: " in last and "1\\n2" in last
+
+
 def test_a_gpu_out_of_memory_is_a_sentence(capsys):
-    from coverage_principle.cli import command_parser, run
+    from coverage_principle.cli import run
 
     def main(_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has ...")
