@@ -116,6 +116,14 @@ def test_the_smallest_amount_is_found(threshold, tolerance):
     assert len(asked) == len(set(asked)) and max(asked) == 99_999
 
 
+@pytest.mark.parametrize("trainable", [0, 1])
+def test_without_anything_to_train_on_no_amount_is_enough(trainable):
+    assert required_amounts(lambda _: pytest.fail("measured"), trainable, (2, 1)) == {
+        1: None,
+        2: None,
+    }
+
+
 def test_measured_amounts_narrow_a_search():
     known, asked = {16: 0, 20: 1, 12: 0}, []
 

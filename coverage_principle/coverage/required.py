@@ -250,6 +250,8 @@ def required_amounts(
             known[amount] = count(amount)
         return known[amount].share(k) >= share
 
+    if trainable < 2:  # nothing to train on, or nothing left to ask for
+        return dict.fromkeys(sorted(ks))
     options = {"tolerance": tolerance, "known": known}
     return {
         k: smallest_amount(partial(reached, k=k), start, trainable - 1, **options)
