@@ -21,6 +21,7 @@ from simpletransformers.files import (
     replacing_folder,
     replacing_together,
     sha256,
+    text_lines,
     write_json,
     write_text,
 )
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 # Re-exported: what reads and writes data need not know where the door stands.
 __all__ = ["check_place", "digests", "dump_json", "looking_into", "one_writer", "read_arrays"]
-__all__ += ["read_json", "read_lines", "read_text", "replacing", "sha256", "write_arrays"]
-__all__ += ["write_dataset", "write_json", "write_text", "write_together"]
+__all__ += ["read_json", "read_lines", "read_text", "replacing", "sha256", "text_lines"]
+__all__ += ["write_arrays", "write_dataset", "write_json", "write_text", "write_together"]
 
 METADATA = "metadata.json"
 

@@ -43,13 +43,34 @@ def read_text(path: str | Path) -> str:
     ``InputError`` if it does not exist, is no file, may not be read or is not UTF-8.
     """
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        with _reading(path):
+            return Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def text_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a UTF-8 file with their ends, one at a time, for files too large to be held.
+
+    ``InputError`` as ``read_text``, and it names the line that is not UTF-8.
+    """
+    with _reading(path), open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path} line {number} is not UTF-8 text") from error
+
+
+@contextlib.contextmanager
+def _reading(path: str | Path) -> Iterator[None]:
+    """Whatever keeps a file from being read, as a sentence."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def read_json(path: str | Path, kind: type | None = None) -> object:
@@ -117,10 +138,8 @@ def read_lines(path: str | Path, check: Callable[[dict], object] = bool) -> list
     if not Path(path).exists():
         return []
     found, broken = [], []
-    try:
+    with _reading(path):
         lines = Path(path).read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     for number, line in enumerate(lines, start=1):
         try:
             content = parse_json(line.decode("utf-8"))

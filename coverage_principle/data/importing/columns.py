@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from coverage_principle.data.files import text_lines
 from coverage_principle.data.importing.common import (
     Numbers,
     csv_fault,
     in_use,
-    text_lines,
     too_many,
 )
 from coverage_principle.data.importing.settings import MOST_ROWS

@@ -312,21 +312,6 @@ def too_many(file: Path, what: str, most: int) -> InputError:
     )
 
 
-def text_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file with their ends; ``InputError`` names one that is no text."""
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    raise InputError(f"{path} line {number} is not UTF-8 text") from error
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 def csv_fault(error: Exception) -> str:
     """What is wrong with a line that the csv module refuses."""
     if "new-line" in str(error):  # its advice is for those who write the code

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from coverage_principle.data.contents import Contents, Facts, Items
+from coverage_principle.data.files import text_lines
 from coverage_principle.data.formats import world_contents
 from coverage_principle.data.importing.common import (
     FEWER,
@@ -24,7 +25,6 @@ from coverage_principle.data.importing.common import (
     empty_table,
     finish,
     in_use,
-    text_lines,
     too_many,
 )
 from coverage_principle.data.importing.settings import MOST_ROWS, TriplesSettings
