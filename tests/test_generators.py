@@ -296,8 +296,12 @@ def test_the_card_tells_what_the_files_hold(run_command, tmp_path):
 # ------------------------------------------------------------------------------- tasks of one's own
 
 
-@pytest.mark.parametrize("task", ["diamond", "ternary", "recall"])
+@pytest.mark.parametrize("task", ["diamond", "ternary", "recall", "family"])
 def test_a_task_from_a_file_goes_through_every_stage(run_command, tmp_path, task):
+    own, end = {"family": (("--alphabets", "relation=7", "--facts", "all"), ".facts-all")}.get(
+        task, ((), "")
+    )
+
     def run(script, *arguments):
         finished = run_command(script, *arguments)
         assert finished.returncode == 0, finished.stderr
@@ -315,8 +319,9 @@ def test_a_task_from_a_file_goes_through_every_stage(run_command, tmp_path, task
         30,
         "--output_dir",
         tmp_path,
+        *own,
     )
-    data = tmp_path / f"{task}.5.40.diff.inf"
+    data = tmp_path / f"{task}.5.40.diff.inf{end}"
     assert validate(data)[1] == []
     assert "k-sweep" in run(
         "determine_coverage.py", "--data_dir", data, "--k_sweep", "--output_dir", tmp_path / "sweep"
@@ -355,6 +360,10 @@ def test_a_task_from_a_file_goes_through_every_stage(run_command, tmp_path, task
             "--step_list",
             "final_checkpoint",
         )
+    read, dataset = np.load(tmp_path / "lens.py" / "run.npz"), load_dataset(data)
+    for row, wanted in zip(read["test_rows"], read["wanted"], strict=True):
+        answer = dataset.codec.vocabulary[wanted[-1]]
+        assert dataset.test.records[row]["target_text"].endswith(f"{answer}</a>")
     run(
         "circuit_analysis/cluster.py",
         "--ckpt",

@@ -9,7 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from coverage_principle.coverage import EVERY_K, CoverageSettings, dataset_coverage
+from coverage_principle.coverage import (
+    EVERY_K,
+    CoverageSettings,
+    dataset_coverage,
+    scopes,
+    suggest,
+)
 from coverage_principle.data import load_dataset
 from coverage_principle.errors import InputError
 from tests.open_worlds import WORLDS, both, rows, sample, write
@@ -153,3 +159,19 @@ def test_the_graph_is_named_by_tokens(tmp_path, seed):
     }
     edges = {frozenset((named[a], named[b])) for a, b in expected.edges}
     assert {frozenset(edge) for edge in found.edges} == edges
+
+
+def test_contexts_beyond_64_bits_are_told_apart_all_the_same(tmp_path, monkeypatch):
+    """Where context and answer do not fit into one number, contexts are numbered anew."""
+    for seed in (0, 1, 4, 6):
+        dataset = case(seed, tmp_path / str(seed))[1]
+        plain = dataset_coverage(dataset).node_cutoffs
+        with monkeypatch.context() as patch:
+            patch.setattr(scopes, "MOST_CODES", 1)
+            assert np.array_equal(dataset_coverage(dataset).node_cutoffs, plain)
+
+
+def test_suggestions_need_right_answers(tmp_path):
+    seed = next(s for s in WORLDS if both(s)[1].noisy and draw_world(s).graph.bridges)
+    with pytest.raises(InputError, match="`suggest` counts by true answers, but .* wrong ones"):
+        suggest(case(seed, tmp_path)[1], 1, k=1)

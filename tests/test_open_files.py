@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 
 import numpy as np
@@ -25,6 +26,7 @@ from coverage_principle.data import (
 from coverage_principle.data.relational import composition_graph
 from coverage_principle.data.tables import seen_calls
 from coverage_principle.errors import InputError
+from coverage_principle.paths import find_folder
 from coverage_principle.tasks import TaskGraph
 from tests.open_worlds import WORLDS, both, rows, write
 
@@ -490,3 +492,33 @@ def test_names_are_shortened_only_where_they_are_numbers():
     codec = Codec(["<t_shirt>", "<shirt>", "</a>"], {"item": 2})
     assert [codec.short(0), codec.short(1)] == ["t_shirt", "shirt"]
     assert Codec(["<t_0>", "<t_1>", "</a>"]).short(1) == "1"
+
+
+def test_facts_that_could_be_of_two_tables_are_refused(kin):
+    def apart(metadata):
+        for function in metadata["task"]["functions"]:
+            del function["table"]
+
+    edited(kin, "metadata.json", apart)
+    with pytest.raises(InputError, match="those of f1 and f2 have the same alphabets; they must"):
+        load_dataset(kin)
+
+
+@pytest.mark.parametrize(
+    ("names", "importer"),
+    [
+        (("train.json", "vocab.json"), "grokked {folder}"),
+        (("people.tsv",), "triples FILE"),
+        (("rows.csv",), "table FILE"),
+        ((), "table FILE, triples FILE or grokked DIR"),
+    ],
+)
+def test_a_folder_of_another_kind_names_its_importer(tmp_path, names, importer):
+    for name in names:
+        (tmp_path / name).write_text("[]", encoding="utf-8")
+    command = f"script/import_dataset.py {importer.format(folder=tmp_path)}"
+    with pytest.raises(InputError, match=re.escape(command) + "$"):
+        load_dataset(tmp_path)
+    for file in tmp_path.glob("*.csv"):
+        with pytest.raises(InputError, match="is a file, .* table .*rows.csv$"):
+            find_folder(file, "data_dir", also_in="data")
