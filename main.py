@@ -216,6 +216,7 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
         "name": dataset.name,
         "path": relative_to_root(dataset.path),
         "sha256": dataset.digests,
+        "answers": dataset.sizes([dataset.graph.answer])[0],
     }
 
     def report(event: dict) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from coverage_principle.experiments import report
 from coverage_principle.reporting import findings, html, training_figures
 from coverage_principle.reporting.statistics import trend_z, wilson_interval
 from coverage_principle.reporting.style import new_figure, save_figure
@@ -120,3 +121,30 @@ def test_a_name_is_written_in_a_figure_as_it_is(drawn, tmp_path, name):
     axis = drawn[0].axes[0]
     for text in (axis.title, axis.get_legend().get_texts()[0]):
         assert text.get_text() == name and not ("$" in name and text.get_parse_math())
+
+
+@pytest.mark.parametrize(
+    ("about", "chance"),
+    [
+        ({"name": "comparison.60.8.10.phi-12.inf", "answers": 3}, 1 / 3),
+        ({"name": "rows", "answers": 7}, 1 / 7),
+        ({"name": "twohop.20.1500.diff-f12.inf"}, 1 / 20),  # of an earlier version
+        ({"name": "rows"}, 0),
+        ({}, 0),
+    ],
+)
+def test_chance_is_that_of_the_answers(about, chance):
+    assert report._chance(about) == chance
+
+
+@pytest.mark.parametrize(("steps", "marker"), [((10,), "o"), ((10, 20), "")])
+def test_a_single_evaluation_is_seen(drawn, tmp_path, steps, marker):
+    """A line through one point has no length: the curve of a run evaluated once is a mark."""
+    scores = {"type_0": {"answer_accuracy": 0.5, "n": 30}}
+    scores["type_0/k_cutoff=2"] = scores["type_0"]
+    history = {"run": [{"step": step, "eval": scores} for step in steps]}
+    training_figures.type_curves(history, tmp_path / "a.png", chance=0.1, types=["type_0"])
+    training_figures.k_cutoff_curves(history, tmp_path / "b.png", chance=0.1)
+    for figure in drawn:
+        curves = [line for line in figure.axes[0].lines if len(line.get_xdata()) == len(steps)]
+        assert marker in [curve.get_marker() for curve in curves if curve.get_linestyle() == "-"]

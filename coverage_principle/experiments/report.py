@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,6 +47,17 @@ _CAPTIONS = (
 )
 
 
+def _chance(about: Mapping[str, object]) -> float:
+    """The chance level of a run's answers, by what it records of its data set; 0: not known.
+
+    Runs of earlier versions record no number of answers, but the name of a generated set tells it.
+    """
+    answers = about.get("answers")
+    if answers is None:
+        answers = next(iter(re.findall(r"^[^.]+\.(\d+)\.", str(about.get("name")))), 0)
+    return 1 / int(answers) if str(answers).isdecimal() and int(answers) else 0.0
+
+
 def _run_page(folder: Path, model: RunFolder) -> str:
     config, history = model.settings(), model.evaluations()
     last = history[-1]["eval"]
@@ -53,10 +65,8 @@ def _run_page(folder: Path, model: RunFolder) -> str:
         name = str(config.get("dataset", {}).get("name", folder.name))
         lead = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
         device = config["device"]
+        chance = _chance(config.get("dataset", {}))
     types = [group for group in last if "/" not in group]
-    # A vocabulary is padded, so chance is taken from the data set's name where it tells it.
-    parts = name.split(".")
-    chance = 1 / int(parts[1]) if len(parts) > 1 and parts[1].isdecimal() else 0.0
     figures = accuracy_figures({name: history}, folder / "report_figures", chance=chance)
     names = list(next(iter(last.values())))
     rows = [

@@ -53,7 +53,7 @@ def type_curves(
             accuracy = [event["eval"][label]["answer_accuracy"] for event in events]
             if events:
                 steps = [event["step"] for event in events]
-                axis.plot(steps, accuracy, label=label, **line(number))
+                axis.plot(steps, accuracy, label=label, marker=_marker(steps), **line(number))
     legend_beside(axes[-1])
     return save_figure(figure, path)
 
@@ -76,7 +76,7 @@ def k_cutoff_curves(
         steps = [event["step"] for event in history]
         for k in shown[title]:
             values = [accuracy_by_k(event["eval"]).get(k, (0, 0))[0] for event in history]
-            axis.plot(steps, values, color=colours[k])
+            axis.plot(steps, values, color=colours[k], marker=_marker(steps))
     for k in present:  # one legend for all panels
         label_only(axes[-1], f"k-cutoff {k}", color=colours[k])
     legend_beside(axes[-1])
@@ -102,6 +102,11 @@ def k_cutoff_bars(
         axis.set_xticks(range(len(table)), ticks, fontsize=8)
         axis.set_xlabel("k-cutoff (number of items)")
     return save_figure(figure, path)
+
+
+def _marker(steps: Sequence[int]) -> str:
+    """A single evaluation has no line to be seen by."""
+    return "" if len(steps) > 1 else "o"
 
 
 def _panels(titles: Collection[str], label: str, chance: float):
