@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 
 from coverage_principle.coverage.evidence import Observations, consistent_pairs
 from coverage_principle.coverage.linking import components, stars
+from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.data.space import decode_rows, encode_rows, sizes_at
 
 
@@ -82,18 +83,21 @@ def functional_equivalence(
     sizes: int | Sequence[int],
     *,
     true_values: np.ndarray | None = None,
+    noise: PairNoise = NO_NOISE,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Equivalence:
     """Weigh all pairs of fragments; ``sizes`` as for ``observe``.
 
-    ``true_values`` ``(fragments,)`` only serve to count the pairs that agree by chance.
+    ``true_values`` ``(fragments,)`` only serve to count the pairs that agree by chance. ``noise``
+    says what a disagreement counts.
     """
     count = observations.num_fragments
     lone = (np.bincount(observations.fragment_of) == 1)[observations.fragment_of]
     values = None if true_values is None else true_values[observations.fragment_of]
     first, second, pairs, false_pairs = _lone_pairs(observations, lone, values)
     forest = _spanning_forest(count, first, second, np.ones(len(first), dtype=np.int32))
-    for first, second, evidence in consistent_pairs(observations.only(~lone), progress):
+    kept = observations.only(~lone)
+    for first, second, evidence in consistent_pairs(kept, progress, noise=noise):
         pairs = _add(pairs, np.bincount(evidence))
         if true_values is not None:
             wrong = true_values[first] != true_values[second]

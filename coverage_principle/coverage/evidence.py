@@ -4,7 +4,8 @@ For a slot set I, a *fragment* is the values at I and a *context* the values at 
 fragments share a context when the training set holds both in it. They *agree* there if the answers
 are equal; one shared context with different answers *contradicts* the pair, and a contradicted
 pair is not equivalent at any k, however often it agrees (functional k-equivalence, section 3 of
-"The Coverage Principle"). For any other pair the number of shared contexts is its *evidence*.
+"The Coverage Principle"). For any other pair the number of shared contexts is its *evidence*. Where
+labels may be wrong, ``noise.py`` says what a disagreement costs instead.
 
 Both counts are products of sparse 0/1 matrices. They are made in blocks of rows, so that memory
 stays bounded while a set of millions of pairs streams through.
@@ -19,6 +20,7 @@ from itertools import combinations
 import numpy as np
 import scipy.sparse as sparse
 
+from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.data.space import encode_rows, sizes_at
 from coverage_principle.errors import InputError
 
@@ -72,13 +74,15 @@ def parse_slot_sets(text: str | None, inputs: Sequence[str]) -> list[tuple[int, 
 class Observations:
     """A training set as one slot set sees it: a fragment, in a context, with a label.
 
-    ``codes`` are the distinct fragments in ascending order of ``encode_rows``. ``fragment_of``,
-    ``context_of`` and ``label_of`` are ``(n,)`` int32 indices of each training item, counted
-    from 0 without gaps. The label is the answer, or finer where the caller made it so.
+    ``codes`` and ``context_codes`` are the distinct fragments and contexts in ascending order of
+    ``encode_rows``. ``fragment_of``, ``context_of`` and ``label_of`` are ``(n,)`` int32 indices of
+    each training item, counted from 0 without gaps. The label is the answer, or finer where the
+    caller made it so.
     """
 
     positions: tuple[int, ...]
     codes: np.ndarray
+    context_codes: np.ndarray
     fragment_of: np.ndarray
     context_of: np.ndarray
     label_of: np.ndarray
@@ -126,31 +130,46 @@ def observe(
     fragments = encode_rows(inputs[:, list(positions)], sizes_at(sizes, positions))
     codes, fragment_of = np.unique(fragments, return_inverse=True)
     contexts = encode_rows(inputs[:, rest], sizes_at(sizes, rest))
-    _, context_of = np.unique(contexts, return_inverse=True)
+    context_codes, context_of = np.unique(contexts, return_inverse=True)
     _, label_of = np.unique(labels, return_inverse=True)
     indices = (index.astype(np.int32) for index in (fragment_of, context_of, label_of))
-    return Observations(positions, codes, *indices)
+    return Observations(positions, codes, context_codes, *indices)
 
 
 def consistent_pairs(
-    observations: Observations, progress: Callable[[float], None] = lambda _: None
+    observations: Observations,
+    progress: Callable[[float], None] = lambda _: None,
+    *,
+    noise: PairNoise = NO_NOISE,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """All pairs of fragments with evidence, in blocks ``(first, second, evidence)``.
 
-    Each block is three ``(m,)`` int32 arrays with first < second; every pair that shares a context
-    and is not contradicted comes once. ``progress`` is called with the share that is done.
+    Each block is three ``(m,)`` int32 arrays with first < second; every pair with an evidence of at
+    least 1 comes once. ``progress`` is called with the share that is done.
+    """
+    for first, second, agreeing, shared in agreeing_pairs(observations, progress):
+        evidence = noise.evidence(agreeing, shared)
+        kept = evidence > 0
+        yield first[kept], second[kept], evidence[kept]
+
+
+def agreeing_pairs(
+    observations: Observations, progress: Callable[[float], None] = lambda _: None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """All pairs of fragments that agree anywhere: blocks ``(first, second, agreeing, shared)``.
+
+    Four ``(m,)`` int32 arrays, first < second: in how many contexts the two agree, and how many
+    they share.
     """
     agreement = observations.incidence(observations.with_label(observations.context_of))
-    contexts = _ContextBits(observations)
+    contexts = ContextBits(observations)
     for begin, end in row_blocks(agreement):
         # Only fragments from ``begin`` on: the pairs with earlier ones came before.
         product = (agreement[begin:end] @ agreement[begin:].T).tocoo()
         upper = product.col > product.row
         first = product.row[upper].astype(np.int32) + np.int32(begin)
         second = product.col[upper].astype(np.int32) + np.int32(begin)
-        agreeing = product.data[upper]
-        consistent = contexts.shared(first, second) == agreeing
-        yield first[consistent], second[consistent], agreeing[consistent]
+        yield first, second, product.data[upper], contexts.shared(first, second)
         progress(end / observations.num_fragments)
 
 
@@ -166,7 +185,7 @@ def row_blocks(matrix: sparse.csr_array) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-class _ContextBits:
+class ContextBits:
     """Counts the shared contexts of given pairs by packed bits.
 
     The full product of the context incidence would be about |X| times denser than that of the
