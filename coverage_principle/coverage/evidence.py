@@ -173,9 +173,31 @@ def agreeing_pairs(
         progress(end / observations.num_fragments)
 
 
-def row_blocks(matrix: sparse.csr_array) -> Iterator[tuple[int, int]]:
-    """Ranges of rows whose products with ``matrix.T`` take about ``_BLOCK`` multiply-adds each."""
-    column_sizes = np.bincount(matrix.indices, minlength=matrix.shape[1])
+def agreeing_with(
+    observations: Observations, fragments: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The fragments that agree anywhere with the given ones, themselves included.
+
+    ``fragments`` are distinct indices. Blocks ``(first, second, agreeing)`` of ``(m,)`` int32:
+    ``first`` goes through the given ones in their order, ``agreeing`` counts contexts.
+    """
+    agreement = observations.incidence(observations.with_label(observations.context_of))
+    chosen = agreement[fragments]
+    for begin, end in row_blocks(chosen, agreement):
+        product = (chosen[begin:end] @ agreement.T).tocoo()
+        first = np.asarray(fragments)[product.row + begin]
+        yield first.astype(np.int32), product.col.astype(np.int32), product.data
+
+
+def row_blocks(
+    matrix: sparse.csr_array, other: sparse.csr_array | None = None
+) -> Iterator[tuple[int, int]]:
+    """Ranges of rows whose products with ``other.T`` take about ``_BLOCK`` multiply-adds each.
+
+    ``other`` is the matrix itself if it is not given.
+    """
+    indices = (matrix if other is None else other).indices
+    column_sizes = np.bincount(indices, minlength=matrix.shape[1])
     work = np.concatenate([[0], np.cumsum(column_sizes[matrix.indices])])[matrix.indptr]
     begin, rows = 0, matrix.shape[0]
     while begin < rows:

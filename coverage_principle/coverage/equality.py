@@ -1,0 +1,141 @@
+"""How likely two fragments are to be equal, given how often they agree: one model for a slot set.
+
+The model. A share of all pairs of fragments, the ``prior``, are equal: they agree in every shared
+context but for noise (``noise.py``). The others agree in each with one probability, ``chance``,
+independently. Both numbers are estimated from all pairs of the slot set that share a context, by
+expectation maximisation, so that nothing about the task is given: where a slot set is no fragment
+of anything the estimated prior is about 0, and its pairs count for nothing.
+
+What is assumed and not so: the pairs are taken as independent, although a third fragment ties them;
+and unequal pairs have one chance of agreement, although fragments that share a part (a token, an
+intermediate value) agree more often than others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coverage_principle.coverage.evidence import ContextBits, Observations, agreeing_with
+from coverage_principle.coverage.noise import PairNoise
+
+#: Fragments whose pairs are looked at to estimate a slot set's numbers; more change little.
+_MOST_FRAGMENTS = 1500
+_ROUNDS = 100
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """How often the pairs of fragments of one slot set agree.
+
+    A row for each (agreements, shared contexts) that occurs among pairs that agree at all, with the
+    number of such pairs. ``agreements`` and ``meetings`` are those of all pairs together, and
+    ``sharing`` is how many pairs share a context, as many as if they met at random.
+    """
+
+    agreeing: np.ndarray
+    shared: np.ndarray
+    pairs: np.ndarray
+    agreements: float
+    meetings: float
+    sharing: float
+
+
+def count_pairs(observations: Observations, most: int = _MOST_FRAGMENTS) -> PairCounts:
+    """Count the pairs of a slot set, from ``most`` fragments evenly spaced if there are more."""
+    count = observations.num_fragments
+    rows = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+    contexts, found = ContextBits(observations), []
+    for first, second, agreeing in agreeing_with(observations, rows):
+        other = first != second
+        first, second, agreeing = first[other], second[other], agreeing[other]
+        both = np.stack([agreeing, contexts.shared(first, second)])
+        values, times = np.unique(both, axis=1, return_counts=True)
+        found.append(np.concatenate([values, times[None]]))
+    agreeing, shared, times = np.concatenate([np.zeros((3, 0), np.int64), *found], axis=1)
+    values, row = np.unique(np.stack([agreeing, shared]), axis=1, return_inverse=True)
+    # Every pair of two looked-at fragments came twice, one of which has been looked at once.
+    pairs = np.bincount(row.reshape(-1), times, values.shape[1]) * count / (2 * max(len(rows), 1))
+    meetings = _pairs_in(observations.context_of)
+    every = max(count * (count - 1) / 2, 1.0)
+    return PairCounts(
+        *values,
+        pairs,
+        _pairs_in(observations.with_label(observations.context_of)),
+        meetings,
+        every * -np.expm1(-meetings / every),
+    )
+
+
+def _pairs_in(groups: np.ndarray) -> float:
+    sizes = np.unique(groups, return_counts=True)[1].astype(float)
+    return float((sizes * (sizes - 1) / 2).sum())
+
+
+@dataclass(frozen=True)
+class Equality:
+    """The posterior of one slot set: ``prior``, ``chance``, and ``differ`` (``PairNoise``).
+
+    ``nats`` is the expected log-odds in favour of equality, summed over all pairs: how much the
+    training set says of this slot set. 0 where no fragment stands for another.
+
+    With a prior of 1 % and a chance of 1 in 20, two agreements out of two make equality about as
+    likely as not, and one disagreement excludes it where labels are right:
+
+    >>> equality = Equality(prior=0.01, chance=0.05, differ=0.0, nats=1.0)
+    >>> equality.posterior(np.array([1, 2, 3, 3]), np.array([1, 2, 3, 4])).round(3).tolist()
+    [0.168, 0.802, 0.988, 0.0]
+    """
+
+    prior: float
+    chance: float
+    differ: float
+    nats: float
+
+    def log_odds(self, agreeing: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        """Log-odds that pairs are equal: ``(n,)``; minus infinity where that is excluded."""
+        with np.errstate(divide="ignore"):
+            against = np.log(self.differ) - np.log1p(-self.chance)
+        odds = np.log(self.prior) - np.log1p(-self.prior)
+        odds = odds + agreeing * (np.log1p(-self.differ) - np.log(self.chance))
+        differing = np.asarray(shared) - agreeing
+        return odds + np.where(differing > 0, differing, 1) * np.where(differing > 0, against, 0.0)
+
+    def posterior(self, agreeing: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        """The probability that pairs are equal: ``(n,)``."""
+        return _logistic(self.log_odds(agreeing, shared))
+
+    def weight(self, agreeing: np.ndarray, shared: np.ndarray) -> np.ndarray:
+        """What a fragment's vote for another counts, in nats: log-odds times probability, or 0."""
+        odds = self.log_odds(agreeing, shared)
+        return _logistic(odds) * np.maximum(odds, 0)
+
+
+def fit_equality(counts: PairCounts, noise: PairNoise) -> Equality:
+    """Estimate the numbers of one slot set by expectation maximisation.
+
+    Pairs that share contexts and agree in none count as unequal: with little noise they are.
+    """
+    if counts.meetings == 0 or counts.agreements == 0:
+        return Equality(1e-9, 0.5, noise.differ, 0.0)
+    prior = min(0.5, counts.sharing**-0.5)
+    chance = counts.agreements / counts.meetings
+    for _ in range(_ROUNDS):
+        before = prior, chance
+        prior, chance = np.clip([prior, chance], 1e-9, 0.999)
+        equal = Equality(prior, chance, noise.differ, 0.0)
+        weight = counts.pairs * equal.posterior(counts.agreeing, counts.shared)
+        prior = weight.sum() / counts.sharing
+        apart = max(counts.meetings - (weight * counts.shared).sum(), 1e-9)
+        chance = (counts.agreements - (weight * counts.agreeing).sum()) / apart
+        if np.allclose(before, (prior, chance), rtol=1e-6, atol=1e-12):
+            break
+    prior, chance = np.clip([prior, chance], 1e-9, 0.999)
+    found = Equality(float(prior), float(chance), noise.differ, 0.0)
+    nats = float((counts.pairs * found.weight(counts.agreeing, counts.shared)).sum())
+    return Equality(found.prior, found.chance, found.differ, nats)
+
+
+def _logistic(odds: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
