@@ -13,7 +13,7 @@ intermediate value) agree more often than others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from coverage_principle.coverage.noise import PairNoise
 #: Fragments whose pairs are looked at to estimate a slot set's numbers; more change little.
 _MOST_FRAGMENTS = 1500
 _ROUNDS = 100
+#: Nats below which a slot set counts as one without equal fragments.
+SHOWN = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,41 +77,53 @@ def _pairs_in(groups: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Equality:
-    """The posterior of one slot set: ``prior``, ``chance``, and ``differ`` (``PairNoise``).
+    """What one slot set says of its pairs: ``prior``, ``chance``, and the noise of labels.
 
     ``nats`` is the expected log-odds in favour of equality, summed over all pairs: how much the
     training set says of this slot set. 0 where no fragment stands for another.
 
-    With a prior of 1 % and a chance of 1 in 20, two agreements out of two make equality about as
-    likely as not, and one disagreement excludes it where labels are right:
+    With a prior of 1 % and a chance of 1 in 20, two agreements out of two make equality likely, and
+    one disagreement excludes it where labels are right:
 
-    >>> equality = Equality(prior=0.01, chance=0.05, differ=0.0, nats=1.0)
+    >>> equality = Equality(prior=0.01, chance=0.05, noise=PairNoise(0.0, answers=20))
     >>> equality.posterior(np.array([1, 2, 3, 3]), np.array([1, 2, 3, 4])).round(3).tolist()
     [0.168, 0.802, 0.988, 0.0]
     """
 
     prior: float
     chance: float
-    differ: float
-    nats: float
+    noise: PairNoise
+    nats: float = 0.0
 
     def log_odds(self, agreeing: np.ndarray, shared: np.ndarray) -> np.ndarray:
         """Log-odds that pairs are equal: ``(n,)``; minus infinity where that is excluded."""
-        with np.errstate(divide="ignore"):
-            against = np.log(self.differ) - np.log1p(-self.chance)
+        differ, differing = self.noise.differ, np.asarray(shared) - agreeing
         odds = np.log(self.prior) - np.log1p(-self.prior)
-        odds = odds + agreeing * (np.log1p(-self.differ) - np.log(self.chance))
-        differing = np.asarray(shared) - agreeing
-        return odds + np.where(differing > 0, differing, 1) * np.where(differing > 0, against, 0.0)
+        odds = odds + agreeing * (np.log1p(-differ) - np.log(self.chance))
+        if differ == 0:
+            return np.where(differing > 0, -np.inf, odds)
+        return odds + differing * (np.log(differ) - np.log1p(-self.chance))
 
     def posterior(self, agreeing: np.ndarray, shared: np.ndarray) -> np.ndarray:
         """The probability that pairs are equal: ``(n,)``."""
         return _logistic(self.log_odds(agreeing, shared))
 
     def weight(self, agreeing: np.ndarray, shared: np.ndarray) -> np.ndarray:
-        """What a fragment's vote for another counts, in nats: log-odds times probability, or 0."""
-        odds = self.log_odds(agreeing, shared)
-        return _logistic(odds) * np.maximum(odds, 0)
+        """What a vote of a fragment for another one counts (``vote_weight``): ``(n,)`` nats."""
+        return vote_weight(self.posterior(agreeing, shared), self.noise)
+
+
+def vote_weight(equal: np.ndarray, noise: PairNoise) -> np.ndarray:
+    """What votes count whose voters equal the query with the probabilities ``equal``: nats.
+
+    With that probability p the vote is right, but for the noise E; else it says nothing, any of the
+    A answers. It counts the log of how much likelier the voted answer is than another one, times p:
+    without that factor, the many weak votes of unequal fragments outweigh the few of equal ones.
+    """
+    answers, wrong = noise.answers, noise.rate
+    apart = np.maximum(1 - equal, 1e-12) / answers
+    wrongly = equal * wrong / max(answers - 1, 1)
+    return equal * np.log((equal * (1 - wrong) + apart) / (wrongly + apart))
 
 
 def fit_equality(counts: PairCounts, noise: PairNoise) -> Equality:
@@ -118,23 +132,23 @@ def fit_equality(counts: PairCounts, noise: PairNoise) -> Equality:
     Pairs that share contexts and agree in none count as unequal: with little noise they are.
     """
     if counts.meetings == 0 or counts.agreements == 0:
-        return Equality(1e-9, 0.5, noise.differ, 0.0)
+        return Equality(1e-9, 0.5, noise)
     prior = min(0.5, counts.sharing**-0.5)
     chance = counts.agreements / counts.meetings
     for _ in range(_ROUNDS):
-        before = prior, chance
         prior, chance = np.clip([prior, chance], 1e-9, 0.999)
-        equal = Equality(prior, chance, noise.differ, 0.0)
+        equal = Equality(prior, chance, noise)
         weight = counts.pairs * equal.posterior(counts.agreeing, counts.shared)
         prior = weight.sum() / counts.sharing
         apart = max(counts.meetings - (weight * counts.shared).sum(), 1e-9)
         chance = (counts.agreements - (weight * counts.agreeing).sum()) / apart
-        if np.allclose(before, (prior, chance), rtol=1e-6, atol=1e-12):
+        if np.allclose((equal.prior, equal.chance), (prior, chance), rtol=1e-6, atol=1e-12):
             break
     prior, chance = np.clip([prior, chance], 1e-9, 0.999)
-    found = Equality(float(prior), float(chance), noise.differ, 0.0)
-    nats = float((counts.pairs * found.weight(counts.agreeing, counts.shared)).sum())
-    return Equality(found.prior, found.chance, found.differ, nats)
+    equal = Equality(float(prior), float(chance), noise)
+    odds = equal.log_odds(counts.agreeing, counts.shared)
+    in_favour = _logistic(odds) * np.maximum(odds, 0)
+    return replace(equal, nats=float((counts.pairs * in_favour).sum()))
 
 
 def _logistic(odds: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The pattern matcher: what a learner that only substitutes equal fragments would answer.
 
-For a query, every training item in the same context votes for its answer with the expected log-odds
-that its fragment equals the query's (``Equality.weight``), at every slot set. The matcher answers
+For a query, every training item in the same context votes for its answer, at every slot set, and
+counts as much as its fragment is likely to equal the query's (``vote_weight``); so do items that
+become the query by a substitution at each of two parts that make up the input. The matcher answers
 with the largest sum, and where nothing votes with the training set's most frequent answer. Its
 probabilities are a softmax of ``sharpness`` times these sums over the frequencies of answers: votes
 are not independent, so that their sum alone would be too sure. The sharpness, and the rate of wrong
@@ -11,16 +12,24 @@ each left out in turn. No answer of a test item is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
-from coverage_principle.coverage.equality import Equality, count_pairs, fit_equality
+from coverage_principle.coverage.equality import (
+    SHOWN,
+    Equality,
+    count_pairs,
+    fit_equality,
+    vote_weight,
+)
 from coverage_principle.coverage.evidence import observe
 from coverage_principle.coverage.noise import PairNoise
-from coverage_principle.coverage.votes import Voters, Votes
+from coverage_principle.coverage.votes import Pairs, Queries, Voters, votes_of_cut
+from coverage_principle.data.space import encode_rows
 
 #: Training items that are left out in turn, evenly spaced.
 _LEFT_OUT = 2000
@@ -28,7 +37,12 @@ _LEFT_OUT = 2000
 _RATES = (0.0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4)
 #: By how many nats wrong labels must explain the left-out items better than none.
 _CLEARLY = 4.0
+#: Pairs that are less likely to be equal do not vote together with another pair.
+_LIKELY = 0.05
 _QUERIES = 1 << 14
+
+#: A slot set, by positions.
+Slots = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -74,61 +88,111 @@ class Matcher:
         noise: float | None = 0.0,
         progress: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self.num_answers, self.sizes = num_answers, tuple(sizes)
-        self._answers = answers
-        self._codes: dict[bytes, int] | None = None
+        self._num_answers, sizes = num_answers, tuple(sizes)
+        self._answers, self._slots = answers, len(sizes)
+        self._codes = encode_rows(inputs, sizes)
+        self._order, self._sizes = np.argsort(self._codes), sizes
         counts = np.bincount(answers, minlength=num_answers) + 1
         self._base = np.log(counts / counts.sum())
-        left_out = np.unique(np.linspace(0, len(answers) - 1, _LEFT_OUT).astype(np.int64))
-        self.voters, self._counts, votes = [], [], []
+        self._voters, self._counts = {}, {}
         for done, own in enumerate(positions, start=1):
-            seen = observe(inputs, answers, own, self.sizes)
-            self._counts.append(count_pairs(seen))
-            self.voters.append(Voters(seen, answers, self.sizes))
-            votes.append(list(self.voters[-1].of_left_out(left_out)))
-            progress(done / len(positions))
-        self._inputs = inputs
-        self._fit(votes, answers[left_out], noise)
+            seen = observe(inputs, answers, own, sizes)
+            self._counts[own] = count_pairs(seen)
+            self._voters[own] = Voters(seen, answers, sizes)
+            progress(0.8 * done / len(positions))
+        items = np.unique(np.linspace(0, len(answers) - 1, _LEFT_OUT).astype(np.int64))
+        asked = {own: voters.left_out(items) for own, voters in self._voters.items()}
+        self._fit(asked, answers[items], noise)
+        progress(1.0)
 
-    def _fit(self, votes: list[list[Votes]], true: np.ndarray, noise: float | None) -> None:
-        """Choose sharpness and noise by the left-out items ``true`` ``(m,)``."""
+    def _fit(self, asked: Mapping[Slots, Queries], true: np.ndarray, noise: float | None) -> None:
+        """Choose sharpness and noise by the left-out items, whose answers are ``true``."""
+        self.noise, votes = noise or 0.0, None
+        if noise is None:  # found by the votes in the items' own contexts alone
+            votes = {own: self._pairs(own, queries) for own, queries in asked.items()}
+            self.noise = self._likeliest(asked, votes, true)
+        self.equalities = self._equalities(self.noise)
+        scores = self._scores(asked, len(true))[1]
+        _, self.sharpness = self._sharpen(scores, true, self.noise)
 
-        def try_rate(rate: float) -> tuple[float, float, list[Equality]]:
-            equalities = self._equalities(rate)
-            scores = np.zeros((len(true), self.num_answers))
-            for one, of_set in zip(equalities, votes, strict=True):
-                for part in of_set:
-                    weights = one.weight(part.agreeing, part.shared)
-                    scores += part.total(weights, *scores.shape)
-            loss, sharpness = self._sharpen(scores, true, rate)
-            return loss, sharpness, equalities
+    def _likeliest(self, asked: Mapping, votes: Mapping, true: np.ndarray) -> float:
+        """The rate of wrong labels under which the left-out items are likeliest."""
 
-        rates = {noise: try_rate(noise)} if noise is not None else self._likeliest(try_rate)
-        self.noise = min(rates, key=lambda rate: rates[rate][0] + _CLEARLY * (rate > 0))
-        _, self.sharpness, self.equalities = rates[self.noise]
+        def loss(rate: float) -> float:
+            equalities, scores = self._equalities(rate), np.zeros((len(true), self._num_answers))
+            for own, found in votes.items():
+                for pairs in found:
+                    self._vote(scores, own, asked[own], pairs, equalities[own])
+            return self._sharpen(scores, true, rate)[0] + _CLEARLY * (rate > 0)
 
-    def _likeliest(self, try_rate: Callable) -> dict[float, tuple]:
-        """Several rates tried, the best one refined between its neighbours."""
-        tried = {rate: try_rate(rate) for rate in _RATES if self._possible(rate)}
-        rates = list(tried)
-        best = min(range(len(rates)), key=lambda i: tried[rates[i]][0])
-        low, high = rates[max(best - 1, 0)], rates[min(best + 1, len(rates) - 1)]
+        most = 0.8 * (1 - 1 / self._num_answers)
+        tried = {rate: loss(rate) for rate in _RATES if rate == 0 or rate < most}
+        best = min(tried, key=tried.get)
+        low = max((rate for rate in tried if rate < best), default=0.0)
+        high = min((rate for rate in tried if rate > best), default=best)
         if low < high:
             how = {"bounds": (low, high), "method": "bounded", "options": {"xatol": 2e-3}}
-            rate = round(float(minimize_scalar(lambda x: try_rate(x)[0], **how).x), 4)
-            tried[rate] = try_rate(rate)
-        return tried
+            rate = round(float(minimize_scalar(loss, **how).x), 4)
+            tried[rate] = loss(rate)
+        return min(tried, key=tried.get)
 
-    def _possible(self, rate: float) -> bool:
-        return rate == 0 or (self.num_answers > 1 and rate < 0.8 * (1 - 1 / self.num_answers))
+    def _equalities(self, rate: float) -> dict[Slots, Equality]:
+        noise = PairNoise(rate, self._num_answers)
+        return {own: fit_equality(counts, noise) for own, counts in self._counts.items()}
 
-    def _equalities(self, rate: float) -> list[Equality]:
-        noise = PairNoise(rate, self.num_answers)
-        return [fit_equality(counts, noise) for counts in self._counts]
+    def _pairs(self, own: Slots, queries: Queries) -> list[Pairs]:
+        return list(self._voters[own].pairs(queries, in_context=True))
+
+    def _vote(
+        self,
+        scores: np.ndarray,
+        own: Slots,
+        queries: Queries,
+        pairs: Pairs,
+        equality: Equality | None = None,
+    ) -> None:
+        """Add the votes of pairs in the queries' contexts; without ``equality``, agreements."""
+        item = self._voters[own].items(pairs.other, queries.context[pairs.query])
+        weights = pairs.agreeing
+        if equality is not None:
+            weights = equality.weight(pairs.agreeing, pairs.shared)
+        self._add(scores, pairs.query, item, weights)
+
+    def _add(self, scores, query, item, weights) -> None:
+        cells = query.astype(np.int64) * self._num_answers + self._answers[item]
+        scores += np.bincount(cells, weights, scores.size).reshape(scores.shape)
+
+    def _scores(self, asked: Mapping[Slots, Queries], count: int) -> np.ndarray:
+        """Agreements and weights of all votes: ``(2, count, answers)``."""
+        support, scores = found = np.zeros((2, count, self._num_answers))
+        for own, queries in asked.items():
+            for pairs in self._voters[own].pairs(queries, in_context=True):
+                self._vote(support, own, queries, pairs)
+                self._vote(scores, own, queries, pairs, self.equalities[own])
+        for cut in self._cuts(asked):
+            equal = tuple(self.equalities[part] for part in cut)
+            posterior = tuple(
+                lambda pairs, one=one: one.posterior(pairs.agreeing, pairs.shared) for one in equal
+            )
+            voters = tuple(self._voters[part] for part in cut)
+            queries = tuple(asked[part] for part in cut)
+            for query, item, both in votes_of_cut(voters, queries, posterior, _LIKELY):
+                self._add(scores, query, item, vote_weight(both, equal[0].noise))
+        return found
+
+    def _cuts(self, asked: Mapping[Slots, Queries]) -> list[tuple[Slots, Slots]]:
+        """The cuts of the slots in two at both parts of which there are equal fragments."""
+        found = []
+        for own in asked:
+            rest = tuple(slot for slot in range(self._slots) if slot not in own)
+            if 0 in own and rest in asked:
+                shown = min(self.equalities[part].nats for part in (own, rest))
+                found += [(own, rest)] if shown >= SHOWN else []
+        return found
 
     def _sharpen(self, scores: np.ndarray, true: np.ndarray, rate: float) -> tuple[float, float]:
         """The loss (nats) of the left-out items, and the sharpness at which it is least."""
-        wrong = rate / max(self.num_answers - 1, 1)
+        wrong = rate / max(self._num_answers - 1, 1)
 
         def loss(log_sharpness: float) -> float:
             chosen = self._probability(scores, np.exp(log_sharpness))[np.arange(len(true)), true]
@@ -139,42 +203,35 @@ class Matcher:
         return float(found.fun), float(np.exp(found.x))
 
     def _probability(self, scores: np.ndarray, sharpness: float) -> np.ndarray:
-        logits = sharpness * scores + self._base
-        logits -= logits.max(axis=1, keepdims=True)
-        odds = np.exp(logits)
-        return odds / odds.sum(axis=1, keepdims=True)
+        return softmax(sharpness * scores + self._base, axis=1)
 
     def match(
-        self, queries: np.ndarray, progress: Callable[[float], None] = lambda _: None
+        self, inputs: np.ndarray, progress: Callable[[float], None] = lambda _: None
     ) -> Matched:
-        """What the matcher makes of ``queries`` ``(n, slots)``.
+        """What the matcher makes of ``inputs`` ``(n, slots)``.
 
         One that is a training item is answered as in training, but for the rate of wrong labels.
         """
-        found = [np.zeros((2, 0, self.num_answers))]
-        for begin in range(0, len(queries), _QUERIES):
-            part = queries[begin : begin + _QUERIES]
-            support, scores = np.zeros((2, len(part), self.num_answers))
-            for voters, equality in zip(self.voters, self.equalities, strict=True):
-                for votes in voters.of(part):
-                    support += votes.total(votes.agreeing, *support.shape)
-                    weights = equality.weight(votes.agreeing, votes.shared)
-                    scores += votes.total(weights, *scores.shape)
+        found = [np.zeros((2, 0, self._num_answers))]
+        for begin in range(0, len(inputs), _QUERIES):
+            part = inputs[begin : begin + _QUERIES]
+            asked = {own: voters.queries(part) for own, voters in self._voters.items()}
+            support, scores = self._scores(asked, len(part))
             probability = self._remember(part, self._probability(scores, self.sharpness))
             found.append(np.stack([support, probability]))
-            progress((begin + len(part)) / len(queries))
+            progress((begin + len(part)) / len(inputs))
         return Matched(*np.concatenate(found, axis=1))
 
-    def _remember(self, queries: np.ndarray, probability: np.ndarray) -> np.ndarray:
-        """Weigh in what training says of queries that are training items (Bayes' rule)."""
-        if self._codes is None:
-            self._codes = {row.tobytes(): i for i, row in enumerate(self._inputs.astype(np.int32))}
-        rows = [self._codes.get(row.tobytes(), -1) for row in queries.astype(np.int32)]
-        known = np.flatnonzero(np.array(rows, dtype=np.int64) >= 0)
-        seen = self._answers[[rows[i] for i in known]]
-        likelihood = np.full((len(known), self.num_answers), max(self.noise, 1e-9))
-        likelihood /= max(self.num_answers - 1, 1)
-        likelihood[np.arange(len(known)), seen] = 1 - self.noise
+    def _remember(self, inputs: np.ndarray, probability: np.ndarray) -> np.ndarray:
+        """Weigh in what training says of inputs that are training items (Bayes' rule)."""
+        codes = encode_rows(inputs, self._sizes)
+        place = np.searchsorted(self._codes, codes, sorter=self._order)
+        place[place == len(self._codes)] = 0
+        item = self._order[place]
+        known = np.flatnonzero(self._codes[item] == codes)
+        likelihood = np.full((len(known), self._num_answers), max(self.noise, 1e-9))
+        likelihood /= max(self._num_answers - 1, 1)
+        likelihood[np.arange(len(known)), self._answers[item[known]]] = 1 - self.noise
         posterior = probability[known] * likelihood
         probability[known] = posterior / posterior.sum(axis=1, keepdims=True)
         return probability

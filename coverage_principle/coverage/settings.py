@@ -112,6 +112,24 @@ class CoverageSettings(Settings):
 EVERYTHING = CoverageSettings()
 
 
+@dataclass(frozen=True)
+class LearnerSettings(Settings):
+    """The learner's kernel (``learner.py``); chosen on other worlds than it is reported on."""
+
+    overlap: float = setting(
+        1.0, "h: how alike equal tokens make two fragments that never met", at_least=0
+    )
+    background: float = setting(0.5, "g: how alike all fragments are", at_least=0)
+    shrinkage: float = setting(
+        8.0,
+        "s: contexts it takes to half believe what fragments show",
+        at_least=1e-3,
+    )
+    ridge: float = setting(
+        1.0, "how much is smoothed: small ones fit every training item", at_least=1e-3
+    )
+
+
 def _integers(default: tuple[int, ...], about: str, least: int, most: int | None = None):
     bounds = {"at_least": least, "at_most": most}
     return setting(default, about, **bounds, parse=integers(least), metavar="LIST")

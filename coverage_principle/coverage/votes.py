@@ -1,13 +1,15 @@
-"""Which training items speak for an answer: those in a query's context whose fragments act alike.
+"""Which training items speak for an answer: those that become the query by swapping fragments.
 
 At a slot set, a query splits into a fragment a and a context c. Every training item (a', c) whose
-fragment agrees with a in some other context votes for its own answer, and how often a and a' agree,
-in how many shared contexts, is what the vote weighs.
+fragment agrees with a in some other context votes for its own answer (``Voters``). Where both parts
+of a cut of the slots can be substituted, so does (a', c') if c' agrees with c as well: one
+substitution at each part (``votes_of_cut``). How often fragments agree, in how many shared
+contexts, is what a vote weighs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,22 +22,32 @@ _MOST_CELLS = 1 << 26
 
 
 @dataclass(frozen=True)
-class Votes:
-    """Votes of training items: four ``(m,)`` arrays.
+class Pairs:
+    """Queries' fragments beside others that agree with them: ``(m,)`` arrays.
 
-    ``query`` numbers the queries, ``answer`` is a value; ``agreeing`` and ``shared`` count contexts
-    of the two fragments.
+    ``query`` numbers the queries, ``other`` is a fragment; ``agreeing`` and ``shared`` count the
+    contexts of the two.
     """
 
     query: np.ndarray
-    answer: np.ndarray
+    other: np.ndarray
     agreeing: np.ndarray
     shared: np.ndarray
 
-    def total(self, weights: np.ndarray, queries: int, answers: int) -> np.ndarray:
-        """The sum of ``weights`` ``(m,)`` for each query and answer: ``(queries, answers)``."""
-        cells = self.query.astype(np.int64) * answers + self.answer
-        return np.bincount(cells, weights, queries * answers).reshape(queries, answers)
+    def only(self, kept: np.ndarray) -> Pairs:
+        return Pairs(self.query[kept], self.other[kept], self.agreeing[kept], self.shared[kept])
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Compositions as one slot set sees them: fragments and contexts ``(n,)``; -1: not in training.
+
+    ``own`` ``(n,)`` are the answers of training items that are left out, None for other queries.
+    """
+
+    fragment: np.ndarray
+    context: np.ndarray
+    own: np.ndarray | None = None
 
 
 class Voters:
@@ -44,7 +56,7 @@ class Voters:
     def __init__(
         self, observations: Observations, answers: np.ndarray, sizes: tuple[int, ...]
     ) -> None:
-        self.observations, self._answers = observations, answers
+        self.observations, self.answers = observations, answers
         inside = observations.positions
         self._outside = [slot for slot in range(len(sizes)) if slot not in inside]
         self._sizes = sizes_at(sizes, inside), sizes_at(sizes, self._outside)
@@ -59,37 +71,38 @@ class Voters:
         self._order = np.argsort(cells, kind="stable")
         self._cells = cells[self._order]
 
-    def of(self, queries: np.ndarray) -> Iterator[Votes]:
-        """The votes for ``queries`` ``(q, slots)``, in blocks; an item never votes for itself."""
-        yield from self._votes(self._find(queries, 0), self._find(queries, 1))
+    def queries(self, inputs: np.ndarray) -> Queries:
+        """``inputs`` ``(n, slots)`` as this slot set sees them."""
+        seen = self.observations
+        fragment = _find(seen.codes, inputs[:, list(seen.positions)], self._sizes[0])
+        return Queries(
+            fragment, _find(seen.context_codes, inputs[:, self._outside], self._sizes[1])
+        )
 
-    def of_left_out(self, items: np.ndarray) -> Iterator[Votes]:
-        """The votes for training items (their numbers), each as if it were not there.
+    def left_out(self, items: np.ndarray) -> Queries:
+        """Training items (their numbers), each to be asked for as if it were not there."""
+        seen = self.observations
+        return Queries(seen.fragment_of[items], seen.context_of[items], self.answers[items])
 
-        What it says of its own fragment is taken back: it is one shared context less with every
-        voter, and one agreement less with those of its answer.
+    def items(self, fragment: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """Numbers of the training items with these fragments and contexts; -1: there is none."""
+        cells = fragment.astype(np.int64) * self.observations.num_contexts + context
+        if self._table is not None:
+            return np.where(context >= 0, self._table[cells], -1)
+        place = np.searchsorted(self._cells, cells)
+        place[place == len(self._cells)] = 0
+        found = (self._cells[place] == cells) & (context >= 0)
+        return np.where(found, self._order[place], -1)
+
+    def pairs(self, queries: Queries, *, in_context: bool) -> Iterator[Pairs]:
+        """Other fragments that agree with the queries' own, in blocks.
+
+        ``in_context``: only those that training items have in the query's context. What an item
+        that is left out says of its own fragment is taken back: one shared context less with the
+        fragments that were seen in its context, and one agreement less with those of its answer.
         """
-        seen = self.observations
-        for votes in self._votes(seen.fragment_of[items], seen.context_of[items]):
-            own = self._answers[items][votes.query] == votes.answer
-            agreeing = votes.agreeing - own
-            kept = agreeing > 0
-            yield Votes(
-                votes.query[kept], votes.answer[kept], agreeing[kept], votes.shared[kept] - 1
-            )
-
-    def _find(self, queries: np.ndarray, part: int) -> np.ndarray:
-        """Numbers of the queries' fragments (``part`` 0) or contexts (1); -1: not in training."""
-        seen = self.observations
-        slots = (list(seen.positions), self._outside)[part]
-        known = (seen.codes, seen.context_codes)[part]
-        codes = encode_rows(queries[:, slots], self._sizes[part])
-        found = np.searchsorted(known, codes)
-        found[found == len(known)] = 0
-        return np.where(known[found] == codes, found, -1) if len(known) else found - 1
-
-    def _votes(self, fragment: np.ndarray, context: np.ndarray) -> Iterator[Votes]:
-        asked = np.flatnonzero((fragment >= 0) & (context >= 0))
+        fragment = queries.fragment
+        asked = np.flatnonzero(fragment >= 0)
         asked = asked[np.argsort(fragment[asked], kind="stable")]
         chosen, begins = np.unique(fragment[asked], return_index=True)
         ends = np.append(begins[1:], len(asked))
@@ -98,24 +111,74 @@ class Voters:
             row = np.searchsorted(chosen, first)
             repeats = ends[row] - begins[row]
             pair = np.repeat(np.arange(len(first)), repeats)
-            within = np.arange(len(pair)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-            query = asked[begins[row][pair] + within]
-            item = self._item(second[pair], context[query])
-            kept = (item >= 0) & (first[pair] != second[pair])
-            query, pair, item = query[kept], pair[kept], item[kept]
-            if len(pair):
-                shared = self._shared(first, second, pair)
-                yield Votes(query, self._answers[item], agreeing[pair], shared)
+            query = asked[begins[row][pair] + _within(repeats)]
+            kept = first[pair] != second[pair]
+            query, pair = query[kept], pair[kept]
+            item = self.items(second[pair], queries.context[query])
+            if in_context:
+                query, pair, item = (array[item >= 0] for array in (query, pair, item))
+            used, place = np.unique(pair, return_inverse=True)
+            shared = self._bits.shared(first[used], second[used])[place]
+            found = Pairs(query, second[pair], agreeing[pair], shared)
+            if queries.own is not None:
+                alike = (item >= 0) & (self.answers[item] == queries.own[query])
+                agreeing_still = found.agreeing - alike
+                found = Pairs(query, found.other, agreeing_still, shared - (item >= 0))
+            yield found.only(found.agreeing > 0)
 
-    def _shared(self, first: np.ndarray, second: np.ndarray, pair: np.ndarray) -> np.ndarray:
-        used, place = np.unique(pair, return_inverse=True)
-        return self._bits.shared(first[used], second[used])[place]
+    def of_fragments(self, fragments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every training item of each of ``fragments``: places in ``fragments``, item numbers."""
+        begins = np.searchsorted(self._cells, fragments * np.int64(self.observations.num_contexts))
+        after = (fragments + 1) * np.int64(self.observations.num_contexts)
+        repeats = np.searchsorted(self._cells, after) - begins
+        place = np.repeat(np.arange(len(fragments)), repeats)
+        return place, self._order[begins[place] + _within(repeats)]
 
-    def _item(self, fragment: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """Numbers of the training items with these fragments and contexts; -1: there is none."""
-        cells = fragment.astype(np.int64) * self.observations.num_contexts + context
-        if self._table is not None:
-            return self._table[cells]
-        place = np.searchsorted(self._cells, cells)
-        place[place == len(self._cells)] = 0
-        return np.where(self._cells[place] == cells, self._order[place], -1)
+
+def votes_of_cut(
+    voters: tuple[Voters, Voters],
+    queries: tuple[Queries, Queries],
+    posterior: tuple[Callable[[Pairs], np.ndarray], Callable[[Pairs], np.ndarray]],
+    least: float,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Votes of training items that differ from a query at both parts of a cut of the slots.
+
+    ``voters`` and ``queries`` are those of the two parts; ``posterior`` tells for pairs how likely
+    they are equal; pairs below ``least`` are left out. Blocks ``(query, item, probability)``, the
+    probability that both parts are equal.
+    """
+    width = voters[1].observations.num_fragments
+    codes, chances = [np.empty(0, np.int64)], [np.empty(0)]
+    for pairs in voters[1].pairs(queries[1], in_context=False):
+        chance = posterior[1](pairs)
+        codes.append((pairs.query.astype(np.int64) * width + pairs.other)[chance >= least])
+        chances.append(chance[chance >= least])
+    codes, chances = np.concatenate(codes), np.concatenate(chances)
+    order = np.argsort(codes)
+    codes, chances = codes[order], chances[order]
+    if len(codes) == 0:
+        return
+    for pairs in voters[0].pairs(queries[0], in_context=False):
+        chance = posterior[0](pairs)
+        pairs, chance = pairs.only(chance >= least), chance[chance >= least]
+        place, item = voters[0].of_fragments(pairs.other)
+        wanted = pairs.query[place].astype(np.int64) * width
+        wanted += voters[1].observations.fragment_of[item]
+        found = np.searchsorted(codes, wanted)
+        found[found == len(codes)] = 0
+        kept = codes[found] == wanted
+        place, item, found = place[kept], item[kept], found[kept]
+        yield pairs.query[place], item, chance[place] * chances[found]
+
+
+def _find(known: np.ndarray, values: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """Places of rows of values among ``known`` codes; -1: not there."""
+    codes = encode_rows(values, sizes)
+    found = np.searchsorted(known, codes)
+    found[found == len(known)] = 0
+    return np.where(known[found] == codes, found, -1) if len(known) else np.full(len(codes), -1)
+
+
+def _within(repeats: np.ndarray) -> np.ndarray:
+    """0, 1, ... for each group of so many: ``[2, 3]`` gives 0 1 0 1 2."""
+    return np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
