@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 
@@ -192,33 +192,45 @@ def agreement(
 ) -> dict:
     """Whether other answers ``(items,)`` are those of the models, and on errors of both too.
 
-    For each of ``others``, and ``another_seed`` for the mean over the other files: ``same``, the
-    share of all items, and ``same_wrong``, that of the ``both_wrong`` items (a number for each
-    file) to which both give some wrong answer. ``chance`` of the latter is 1 of ``count`` - 1.
+    For each of ``others``, and for ``another_seed``, all other files: ``same``, the share of all
+    items, ``same_wrong``, that of the items to which both give some wrong answer, and
+    ``both_wrong``, the number of these. Means and numbers are over files, or ordered pairs of them.
+    ``chance`` of the same wrong answer is 1 of ``count`` - 1.
+
+    >>> outputs, answers = np.array([[1, 2, 3, -1]]), np.array([1, 1, 1, 1])
+    >>> found = agreement(outputs, answers, {"matcher": np.array([1, 2, 4, 2])}, 5)["matcher"]
+    >>> found["same"]["mean"], found["same_wrong"]["mean"], found["both_wrong"]
+    (0.5, 0.5, [2])
     """
-
-    def beside(i: int, other: np.ndarray) -> tuple[int, int, int]:
-        own = outputs[i]
-        same = (own == other) & (own >= 0)
-        wrong = (own >= 0) & (own != answers) & (other >= 0) & (other != answers)
-        return int(same.sum()), int((same & wrong).sum()), int(wrong.sum())
-
-    files, n = range(len(outputs)), len(answers)
-    found = {name: [beside(i, other) for i in files] for name, other in others.items()}
+    pairs = {name: [(own, other) for own in outputs] for name, other in others.items()}
     if len(outputs) > 1:
-        # Counts over all other files: the pairs of one file are as one comparison.
-        pairs = [[beside(i, outputs[j]) for j in files if j != i] for i in files]
-        found["another_seed"] = [tuple(map(sum, zip(*own, strict=True))) for own in pairs]
+        pairs["another_seed"] = list(permutations(outputs, 2))
     result = {"chance": 1 / (count - 1) if count > 1 else None}
-    for name, rows in found.items():
-        same, same_wrong, both = zip(*rows, strict=True)
-        times = len(outputs) - 1 if name == "another_seed" else 1
+    for name, compared in pairs.items():
+        first, second = (np.array(each) for each in zip(*compared, strict=True))
+        same = (first == second) & (first >= 0)
+        wrong = (first >= 0) & (first != answers) & (second >= 0) & (second != answers)
         result[name] = {
-            "same": share(same, [n * times] * len(same)),
-            "same_wrong": share(same_wrong, both),
-            "both_wrong": list(both),
+            "same": _share_over_items(same, np.ones_like(same)),
+            "same_wrong": _share_over_items(same & wrong, wrong),
+            "both_wrong": wrong.sum(axis=1).tolist(),
         }
     return result
+
+
+def _share_over_items(successes: np.ndarray, counted: np.ndarray) -> dict | None:
+    """The mean over comparisons of their shares of counted items, both ``(comparisons, items)``.
+
+    Of one comparison with Wilson's interval. Several have their items in common: the interval is
+    from the mean of an item's pulls on their shares, as for AUCs.
+    """
+    good, totals = successes.sum(axis=1), counted.sum(axis=1)
+    there = totals > 0
+    if there.sum() <= 1:
+        return share(good.tolist(), totals.tolist())
+    shares, totals = (good[there] / totals[there])[:, None], totals[there][:, None]
+    pulls = (successes[there] - shares * counted[there]) / totals
+    return _interval(float(shares.mean()), pulls.mean(axis=0), 0, 1)
 
 
 # ---------------------------------------------------------------------------------- what is known

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coverage_principle.data import write_text
 from coverage_principle.reporting import html
-from coverage_principle.reporting.plots import look
+from coverage_principle.reporting.plots import BELOW, look
 from coverage_principle.reporting.style import new_figure, save_figure
 
 #: Predictors and answerers as a person reads them.
@@ -74,7 +74,8 @@ def prediction_notes(found: Mapping) -> list[str]:
     """What a reader has to know beside the tables, a sentence each."""
     several, notes = len(found["files"]) > 1, []
     own = "Student's over the files" if several else "Wilson's over the items"
-    notes.append(f"Intervals are of 95 %: of shares {own}, of AUCs DeLong's over the items.")
+    items = "DeLong's and, of agreement, alike over the items"
+    notes.append(f"Intervals are of 95 %: of accuracies {own}, of AUCs {items}.")
     if any(one["missing"] or one["unparsable"] or one["contradicting"] for one in found["files"]):
         notes.append("What is no answer counts as wrong, except under 'of those answered'.")
     for name, group in found["groups"].items():
@@ -142,8 +143,8 @@ def draw_predictions(found: Mapping, stem: Path) -> list[Path]:
         panels.append(lambda axis: _auc_panel(axis, groups))
     if any(_answerers(group) for group in groups.values()):
         panels.append(lambda axis: _agreement_panel(axis, groups))
-    columns = min(_COLUMNS, len(panels))
-    rows = math.ceil(len(panels) / columns)
+    rows = math.ceil(len(panels) / _COLUMNS)
+    columns = math.ceil(len(panels) / rows)
     figure, axes = new_figure(4.2 * columns, 3.3 * rows, rows, columns, squeeze=False)
     for axis, panel in zip(axes.flat, panels, strict=False):
         panel(axis)
@@ -185,10 +186,11 @@ def _auc_panel(axis, groups: Mapping[str, Mapping]) -> None:
         if places:
             _points(axis, places, list(group["auc"].values()), x=False, **own)
     axis.axvline(0.5, color="grey", linewidth=1, linestyle=":")
-    axis.set_yticks(range(len(names)), [NAMES[name] for name in names], fontsize=8)
+    shown = {**NAMES, "neighbours": "items one\nslot away"}
+    axis.set_yticks(range(len(names)), [shown[name] for name in names], fontsize=8)
     axis.set(title="which items are answered", xlabel="AUC (0.5: none)")
     axis.invert_yaxis()
-    axis.legend(fontsize=7)
+    axis.legend(**{**BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
 
 
 def _agreement_panel(axis, groups: Mapping[str, Mapping]) -> None:
