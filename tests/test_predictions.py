@@ -281,7 +281,7 @@ def test_answers_to_exported_prompts_are_read_by_their_names(dataset, exported, 
     texts += [
         f"The answer is {names[4]}",
         f"{names[5]}\n\nThe child of",
-        line_completion(prompts[6]),
+        prompts[6]["completion"],
     ]
     told = [{"id": p["id"], "text": text} for p, text in zip(prompts, texts, strict=False)]
     read = read_predictions(dataset, [lines(tmp_path / "answers.jsonl", told)], path)
