@@ -44,7 +44,9 @@ def main(arguments: argparse.Namespace) -> None:
     dataset = load_dataset(find_folder(arguments.data_dir, "data_dir", also_in="data"))
     folder = arguments.output_dir or repository_root() / "results" / "predictions" / dataset.name
     stem = Path(folder) / "evaluation"
-    check_place(Path(f"{stem}.json"), file=True)
+    png, pdf, page, numbers = (Path(f"{stem}.{kind}") for kind in ("png", "pdf", "html", "json"))
+    for place in (png, pdf, page, numbers):
+        check_place(place, file=True)
     read = read_predictions(dataset, arguments.predictions, arguments.prompts)
     found = evaluate_predictions(dataset, read, test_records(dataset))
     notes = prediction_notes(found)
@@ -52,12 +54,12 @@ def main(arguments: argparse.Namespace) -> None:
         command = "python determine_coverage.py --k_sweep --graded --data_dir"
         fields = ", ".join(found["absent"])
         notes.append(f"Without {fields}: {command} {relative_to_root(dataset.path)} writes them.")
-    png, pdf = draw_predictions(found, Path(f"{stem}.png"))
-    page = write_prediction_page(found, png, Path(f"{stem}.html"), notes)
-    write_json(f"{stem}.json", found)
+    draw_predictions(found, png)
+    write_prediction_page(found, png, page, notes)
+    write_json(numbers, found)
     report(found, notes)
-    files = [page, png, pdf, Path(f"{stem}.json")]
-    print("\nwritten: " + "\n         ".join(map(relative_to_root, files)))
+    files = map(relative_to_root, (page, png, pdf, numbers))
+    print("\nwritten: " + "\n         ".join(files))
 
 
 def report(found: dict, notes: list[str]) -> None:

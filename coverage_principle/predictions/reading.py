@@ -101,6 +101,8 @@ class _Places:
     def rows(self, record: Mapping) -> Sequence[int]:
         """None for an item that the test set lacks; ``ValueError`` if the record names no item."""
         text, number, kind = (record.get(key) for key in ("input_text", "id", "type"))
+        if not (kind is None or isinstance(kind, str)):
+            raise ValueError(f"has the type {kind!r}, which is no text")
         if isinstance(text, str):
             by_type = self._by_text.get(text, {})
             # Without a type it is about the input, whatever types that is listed under.
@@ -284,4 +286,6 @@ def _names_of_prompts(dataset: Dataset, prompts: Path) -> tuple[dict[str, str], 
             raise InputError(f"`prompts` {prompts} are of {settings['split']}.json, not test.json")
         template = Template.parse(settings["template"], dataset.graph, cot=settings["cot"])
         names = {token: names[token] for token in _own_names(dataset)}
+        if not all(isinstance(name, str) for name in names.values()):
+            raise TypeError("a name is no text")
     return names, list(template.completion)

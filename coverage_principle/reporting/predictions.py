@@ -211,8 +211,8 @@ def _agreement_panel(axis, groups: Mapping[str, Mapping]) -> None:
     axis.legend(fontsize=7)
 
 
-def write_prediction_page(found: Mapping, png: Path, page: Path, notes: Sequence[str]) -> Path:
-    """A self-contained page with the figure at ``png`` and every table; its path."""
+def write_prediction_page(found: Mapping, png: Path, page: Path, notes: Sequence[str]) -> None:
+    """Write a self-contained page with the figure at ``png`` and every table."""
     count = len(found["files"])
     what = f"{count} files of predictions" if count > 1 else "One file of predictions"
     blocks = [html.bullets(notes), html.figure(png, ["Dotted lines are chance."])]
@@ -220,4 +220,3 @@ def write_prediction_page(found: Mapping, png: Path, page: Path, notes: Sequence
         blocks += [html.heading(title), html.table(header, rows)]
     title, lead = f"Predictions of {found['data_set']}", f"{what} for its test items."
     write_text(page, html.page(title, lead, blocks))
-    return page
