@@ -62,7 +62,12 @@ def prediction_tables(found: Mapping) -> list[Table]:
         own = _answerers(group)
         if own:
             lines = [
-                [NAMES[key], _shown(one["same"]), _shown(one["same_wrong"]), _numbers(one)]
+                [
+                    NAMES[key],
+                    _shown(one["same"]),
+                    _shown(one["same_wrong"]),
+                    _span(one["both_wrong"]),
+                ]
                 for key, one in own.items()
             ]
             title = f"Whose answers the models give: {_GROUPS[name]}"
@@ -100,7 +105,7 @@ def _accuracies(by: str, first: str, groups: Mapping[str, Mapping]) -> Table:
     for name, one in groups.items():
         row = [name, f"{one['items']:,}", _shown(one["accuracy"])]
         if both:
-            row += [_shown(one["of_answered"]), ", ".join(f"{n:,}" for n in one["answered"])]
+            row += [_shown(one["of_answered"]), _span(one["answered"])]
         rows.append(row)
     return f"Accuracy by {by}", header, rows
 
@@ -109,8 +114,9 @@ def _answerers(group: Mapping) -> dict[str, Mapping]:
     return {name: one for name, one in group["agreement"].items() if name != "chance"}
 
 
-def _numbers(one: Mapping) -> str:
-    return ", ".join(f"{n:,}" for n in one["both_wrong"])
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _difference(name: str) -> str:
