@@ -61,13 +61,9 @@ def prediction_tables(found: Mapping) -> list[Table]:
     for name, group in groups.items():
         own = _answerers(group)
         if own:
+            shares = ("same", "same_wrong")
             lines = [
-                [
-                    NAMES[key],
-                    _shown(one["same"]),
-                    _shown(one["same_wrong"]),
-                    _span(one["both_wrong"]),
-                ]
+                [NAMES[key], *(_shown(one[share]) for share in shares), _span(one["both_wrong"])]
                 for key, one in own.items()
             ]
             title = f"Whose answers the models give: {_GROUPS[name]}"
