@@ -322,6 +322,7 @@ def test_records_of_answers_are_read_back(dataset, tmp_path):
         ("[1]", ["record 1 is no JSON object"]),
         ('{"model_output": "<t_1>"}', ["line 1 has neither input_text", "nor id"]),
         ('{"id": true, "model_output": "<t_1>"}', ["line 1 has neither"]),
+        ('{"input_text": "<t_1>", "type": [1], "output": ""}', ["has the type [1]", "no text"]),
         ('{"id": 1, "completion": "<t_1>"}', ["line 1 lacks", "model_output, prediction, output"]),
         ('{"id": 1, "model_output": 5}', ["line 1 holds 5 under model_output"]),
         ('{"id": 100000, "model_output": "<t_1>"}', ["none of its 1 records"]),
@@ -348,6 +349,7 @@ def test_prompts_of_other_items_are_refused(dataset, exported, tmp_path):
         ("sha256", {"test.json": "0"}, "of other items"),
         ("settings", {**content["settings"], "split": "train"}, "of train.json, not test.json"),
         ("names", {}, "is not what prompts were made from"),
+        ("names", dict.fromkeys(content["names"], 5), "a name is no text"),
     ):
         about.write_text(json.dumps({**content, key: value}))
         with pytest.raises(InputError, match=words):
