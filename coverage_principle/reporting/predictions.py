@@ -73,10 +73,11 @@ def prediction_tables(found: Mapping) -> list[Table]:
 
 def prediction_notes(found: Mapping) -> list[str]:
     """What a reader has to know beside the tables, a sentence each."""
-    several, notes = len(found["files"]) > 1, []
-    own = "Student's over the files" if several else "Wilson's over the items"
-    items = "DeLong's and, of agreement, alike over the items"
-    notes.append(f"Intervals are of 95 %: of accuracies {own}, of AUCs {items}.")
+    own = "of shares Wilson's, of AUCs DeLong's, over the items"
+    if len(found["files"]) > 1:
+        own = "of accuracies Student's over the files, of AUCs DeLong's over the items"
+        own += ", of agreement alike"
+    notes = [f"Intervals are of 95 %: {own}."]
     if any(one["missing"] or one["unparsable"] or one["contradicting"] for one in found["files"]):
         notes.append("What is no answer counts as wrong, except under 'of those answered'.")
     for name, group in found["groups"].items():
