@@ -211,7 +211,7 @@ def _agreement_panel(axis, groups: Mapping[str, Mapping]) -> None:
     axis.set_xticks(range(len(own)), [NAMES[name] for name in own], fontsize=8)
     title = f"agreement, {_GROUPS['type_0'] if 'type_0' in groups else _GROUPS['unseen']}"
     axis.set(ylim=(-0.02, 1.05), xlim=(-0.6, len(own) - 0.4), title=title)
-    axis.legend(fontsize=7)
+    axis.legend(**BELOW, ncols=3)
 
 
 def write_prediction_page(found: Mapping, png: Path, page: Path, notes: Sequence[str]) -> None:
