@@ -7,6 +7,7 @@ Reads a data set and writes DATA_DIR/test_annotated.json: every test record plus
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from coverage_principle.cli import add_settings, command_parser, progress_bar, run, settings_from
@@ -20,6 +21,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--data_dir", required=True, help="the data set's folder, or the name of one in data/"
     )
     add_settings(parser, CoverageSettings)
+    parser.add_argument(
+        "--target_indices",
+        type=int,
+        nargs="+",
+        metavar="SLOT",
+        help="another spelling of --fragments for one slot set, counted from 0: 0 1 is x1,x2",
+    )
     return parser
 
 
@@ -29,7 +37,12 @@ def main(arguments: argparse.Namespace) -> None:
     from coverage_principle.paths import find_folder, repository_root
 
     settings = settings_from(CoverageSettings, arguments)
+    if arguments.target_indices and settings.fragments is not None:
+        raise InputError("`target_indices` is another spelling of `fragments`; give one of them")
     dataset = load_dataset(find_folder(arguments.data_dir, "data_dir", also_in="data"))
+    if arguments.target_indices:
+        named = wing.fragments_of(arguments.target_indices, dataset.graph.inputs)
+        settings = replace(settings, fragments=named)
     folder = Path(settings.output_dir or repository_root() / "k_sweep_results")
     for place in filter(None, (folder, settings.export_graph)):
         check_place(place)

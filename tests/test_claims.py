@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from coverage_principle.coverage import smallest_amount
+from coverage_principle.coverage import neighbours, smallest_amount
 from coverage_principle.data import load_dataset
 from coverage_principle.experiments import ClaimSettings
 from coverage_principle.experiments.claims import (
@@ -29,9 +29,8 @@ from coverage_principle.experiments.claims import (
     register,
     scaling,
 )
-from coverage_principle.experiments.claims.accuracy_by_k_cutoff import neighbours
 from coverage_principle.experiments.claims.mechanisms import item_groups
-from coverage_principle.reporting.statistics import auc, mean_of, power_law_through, rate_of
+from coverage_principle.statistics import auc, mean_of, power_law_through, rate_of
 from simpletransformers.settings import fields_of
 from tests.conftest import ROOT
 

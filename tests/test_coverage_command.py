@@ -256,3 +256,28 @@ def test_a_large_graph_is_cut_at_whole_components(small_dataset, tmp_path):
     assert (page.name, picture.name) == ("g.k.html", "g.k.png")
     shown = re.search(r"\(([\d,]+) of 260 items\)", page.read_text())
     assert 50 <= int(shown[1]) <= 100
+
+
+def test_target_indices_are_a_spelling_of_fragments(folder, run_command, tmp_path):
+    written = []
+    for flag in (("--fragments", "x1,x2"), ("--target_indices", 0, 1)):
+        finished = run_command(COMMAND, "--data_dir", folder, *flag, "--output_dir", tmp_path)
+        assert finished.returncode == 0, finished.stderr
+        written.append((finished.stdout, sorted(path.name for path in folder.iterdir())))
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((0, 3), ["--target_indices 0 3", "the 3 slots (x1, x2, x3) are 0 to 2"]),
+        ((-1,), ["--target_indices -1", "are 0 to 2"]),
+        ((1, 1), ["--target_indices 1 1", "each once"]),
+        ((0, 1, 2), ["--target_indices 0 1 2", "but not all"]),
+        ((0, 1, "--fragments", "1,2"), ["--target_indices", "--fragments", "give one of them"]),
+    ],
+)
+def test_target_indices_that_name_no_slot_set_are_refused(
+    flags, words, small_dataset, run_command, refused
+):
+    refused(run_command(COMMAND, "--data_dir", small_dataset, "--target_indices", *flags), *words)

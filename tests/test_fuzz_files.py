@@ -122,6 +122,11 @@ READERS = {
         "predictions/all_items.json --prediction_dir predicted --device cpu",
         "predictions/all_items.json",
     ),
+    "evaluate predictions": Reader(
+        "script/evaluate_predictions.py",
+        f"--data_dir {DATA} --predictions predictions/all_items.json --output_dir evaluated",
+        f"{ITEMS} {NOTED} predictions/all_items.json",
+    ),
     "resume": Reader(
         "main.py",
         f"--data_dir {DATA} --model_name_or_path gpt2 --init_weights --output_dir run --resume "

@@ -80,6 +80,7 @@ WORKING = {
         "set --template {x1}{x2}{x3}={b},{t} --cot --output out/p.jsonl",
         "set --template {x1}{x2}{x3}={t} --output out/p.jsonl --shots 5 --inside 1",
     ],
+    "script/evaluate_predictions.py": ["--data_dir set --predictions p.jsonl --output_dir out"],
     "script/make_report.py": ["run"],
     "script/validate_dataset.py": ["set"],
     "script/coverage_by_phi.py": [_ENTITIES],
@@ -103,7 +104,14 @@ PATHS = ["no/such", "file", "file/x", "folder", "loop", "loop/x", "/dev/null", "
 PATHS += ["task.json", "spec.json", "v.npz", "set/train.json", "run/final_checkpoint"]
 #: Places that a command would write to if it took no notice of its flag for them, and what it
 #: would call its results there; other tests may write there meanwhile.
-DEFAULTS = ("data", "results", "k_sweep_results", "circuit_analysis", "CKPT_DIR")
+DEFAULTS = (
+    "data",
+    "results",
+    "results/predictions",
+    "k_sweep_results",
+    "circuit_analysis",
+    "CKPT_DIR",
+)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +138,7 @@ def world(tmp_path_factory, run_command):
     train = {"max_steps": 2, "n_layer": 1, "n_head": 1, "n_embd": 8, "device": "cpu"}
     spec = {"base": {"task": "twohop", "data": data, "train": train}}
     (folder / "spec.json").write_text(json.dumps(spec))
+    (folder / "p.jsonl").write_text(json.dumps({"id": 1, "model_output": "<t_3>"}))
     (folder / "file").touch()
     (folder / "folder").mkdir()
     (folder / "loop").symlink_to("loop")

@@ -20,9 +20,11 @@ WINGS = [
     "paths",
     "presets",
     "cli",
+    "statistics",
     "data",
     "coverage",
     "circuits",
+    "predictions",
     "reporting",
     "experiments",
 ]

@@ -9,8 +9,8 @@ from scipy import stats
 
 from coverage_principle.experiments import report
 from coverage_principle.reporting import findings, html, training_figures
-from coverage_principle.reporting.statistics import trend_z, wilson_interval
 from coverage_principle.reporting.style import new_figure, save_figure
+from coverage_principle.statistics import trend_z, wilson_interval
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from coverage_principle.coverage import (
 from coverage_principle.coverage.required import Counts, GrowingWorld, RequiredData, search_name
 from coverage_principle.data import WorldSettings, draw_tables, load_dataset
 from coverage_principle.errors import InputError
-from coverage_principle.reporting.statistics import fit_power_law
+from coverage_principle.statistics import fit_power_law
 from coverage_principle.tasks import TASKS, Function, TaskGraph
 from tests.oracles import coverage_bruteforce as oracle
 from tests.oracles.task_bruteforce import all_items, answer_of, calls_of, type_of, used_calls

@@ -43,6 +43,8 @@ script/coverage_by_phi.py --num_entities 9 --num_relations 5 --out_degree 3 --ph
 main.py --data_dir sets/twohop.6.60.diff-f12.inf --init_weights --n_layer 1 --n_head 1 --n_embd 16
   --device cpu --max_steps 20 --warmup_steps 0 --learning_rate 0.01 --do_train --output_dir run
   --evaluate_during_training --eval_steps 10 --save_step 10 --do_predict
+script/evaluate_predictions.py --data_dir sets/twohop.6.60.diff-f12.inf
+  --predictions run/all_items.json --output_dir evaluated
 circuit_analysis/trace.py --model_dir run --save_dir trace --device cpu
 circuit_analysis/lens.py --model_dir run --save_dir lens --device cpu
 circuit_analysis/interchange.py --model_dir run --save_dir interchange --device cpu

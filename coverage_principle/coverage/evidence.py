@@ -70,6 +70,25 @@ def parse_slot_sets(text: str | None, inputs: Sequence[str]) -> list[tuple[int, 
     return list(dict.fromkeys(found))
 
 
+def fragments_of(indices: Sequence[int], inputs: Sequence[str]) -> str:
+    """The setting ``fragments`` for one slot set whose slots are counted from 0.
+
+    That is how the newest published script names it (``target_indices``). ``InputError`` unless
+    they are some of the slots, each once, but not all.
+
+    >>> fragments_of([0, 1], ["x1", "x2", "x3"])
+    'x1,x2'
+    """
+    count, told = len(inputs), " ".join(map(str, indices))
+    if not all(0 <= index < count for index in indices):
+        named = f"the {count} slots ({', '.join(inputs)}) are 0 to {count - 1}"
+        raise InputError(f"`target_indices` {told}: {named}")
+    if len(set(indices)) < len(indices) or len(indices) == count:
+        few = f"it must name some of the {count} slots, each once, but not all"
+        raise InputError(f"`target_indices` {told}: {few}")
+    return ",".join(inputs[index] for index in indices)
+
+
 @dataclass(frozen=True)
 class Observations:
     """A training set as one slot set sees it: a fragment, in a context, with a label.

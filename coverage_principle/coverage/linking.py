@@ -1,4 +1,4 @@
-"""Linking rows: connected components, and the edges that join all rows of equal keys."""
+"""Linking rows: connected components, edges that join all rows of equal keys, neighbours."""
 
 from __future__ import annotations
 
@@ -37,6 +37,22 @@ def cliques(*keys: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray] | Non
         found.append(np.stack([order[:-gap][same], order[gap:][same]]))
     first, second = np.concatenate(found, axis=1)
     return first, second
+
+
+def neighbours(items: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """How many training items are one slot away from each item ``(n, slots)`` outside of ``train``.
+
+    >>> neighbours(np.array([[0, 0], [5, 5]]), np.array([[0, 1], [0, 2], [3, 0]])).tolist()
+    [3, 0]
+    """
+    count = np.zeros(len(items), dtype=np.int64)
+    for slot in range(items.shape[1]):
+        both = np.delete(np.concatenate([train, items]), slot, axis=1)
+        rows, inverse = np.unique(both, axis=0, return_inverse=True)
+        inverse = inverse.reshape(-1)
+        in_train = np.bincount(inverse[: len(train)], minlength=len(rows))
+        count += in_train[inverse[len(train) :]]
+    return count
 
 
 def _groups(keys: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from coverage_principle.reporting.statistics import trend_z, wilson_interval
+from coverage_principle.statistics import trend_z, wilson_interval
 
 #: A trend is claimed beyond this |z|: p < 0.001 two-sided, since several runs are looked at.
 _CLEAR_Z = 3.3

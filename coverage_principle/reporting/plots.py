@@ -9,8 +9,8 @@ import matplotlib
 import numpy as np
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from coverage_principle.reporting.statistics import rate_of
 from coverage_principle.reporting.style import MARKERS, PALETTE, SEQUENTIAL
+from coverage_principle.statistics import rate_of
 
 #: A legend below the axis, where no corner is free of points and lines for every set of series.
 BELOW = {"fontsize": 7, "loc": "upper center", "bbox_to_anchor": (0.5, -0.15)}

@@ -9,8 +9,8 @@ import numpy as np
 
 from coverage_principle.coverage.required import RequiredData, asymptotic_exponent
 from coverage_principle.reporting.plots import power_law, tokens_axis
-from coverage_principle.reporting.statistics import power_law_through
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
+from coverage_principle.statistics import power_law_through
 
 
 def summarise(found: RequiredData) -> dict:

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from coverage_principle.reporting.plots import label_only, legend_beside, line, shades
-from coverage_principle.reporting.statistics import wilson_interval
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
+from coverage_principle.statistics import wilson_interval
 
 _K_GROUP = re.compile(r"type_0/k_cutoff=(\d+)$")
 

@@ -12,7 +12,7 @@ from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
-from coverage_principle.reporting.statistics import rate_of
+from coverage_principle.statistics import rate_of
 
 TITLE = "Accuracy against training data and training time (2-hop)"
 PUBLISHED = (

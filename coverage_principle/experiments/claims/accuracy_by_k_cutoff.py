@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from coverage_principle.coverage import neighbours
 from coverage_principle.data import Dataset
 from coverage_principle.experiments.claims import accuracy_by_data, base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
-from coverage_principle.reporting.statistics import auc, mean_difference, rate_of
 from coverage_principle.reporting.training_figures import accuracy_by_k
+from coverage_principle.statistics import auc, mean_difference, rate_of
 
 TITLE = "Accuracy by k-cutoff over training (2-hop)"
 PUBLISHED = (
@@ -63,18 +64,6 @@ def item_aucs(dataset: Dataset, items: list[dict], correct: np.ndarray) -> dict[
         which: {name: auc(score[rows], correct[rows]) for name, score in scores.items()}
         for which, rows in chosen.items()
     }
-
-
-def neighbours(items: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """For each item ``(n, slots)`` outside of ``train``, the training items one slot away."""
-    count = np.zeros(len(items), dtype=np.int64)
-    for slot in range(items.shape[1]):
-        both = np.delete(np.concatenate([train, items]), slot, axis=1)
-        rows, inverse = np.unique(both, axis=0, return_inverse=True)
-        inverse = inverse.reshape(-1)
-        in_train = np.bincount(inverse[: len(train)], minlength=len(rows))
-        count += in_train[inverse[len(train) :]]
-    return count
 
 
 def find(numbers: Mapping) -> list[str]:

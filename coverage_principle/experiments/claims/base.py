@@ -27,7 +27,7 @@ from coverage_principle.experiments.ledger import write_csv
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.presets import SCALES, TRAINING
-from coverage_principle.reporting.statistics import rate_of
+from coverage_principle.statistics import rate_of
 
 
 def by_scale(tiny: Any, cpu: Any, gpu: Any, paper: Any) -> dict[str, Any]:

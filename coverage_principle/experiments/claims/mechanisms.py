@@ -25,7 +25,7 @@ from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
-from coverage_principle.reporting.statistics import Mean, mean_difference, rate_of
+from coverage_principle.statistics import Mean, mean_difference, rate_of
 
 TITLE = "Beyond coverage: property-based and shared-operator generalisation (2-hop)"
 PUBLISHED = (

@@ -11,7 +11,7 @@ from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
-from coverage_principle.reporting.statistics import mean_difference, mean_of, rate_of
+from coverage_principle.statistics import mean_difference, mean_of, rate_of
 
 TITLE = "Path ambiguity: non-tree against 2-hop at equal data"
 PUBLISHED = (

@@ -24,7 +24,7 @@ from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.required_data import summarise
-from coverage_principle.reporting.statistics import power_law_through
+from coverage_principle.statistics import power_law_through
 from coverage_principle.tasks import TASKS
 
 #: The published rule: this accuracy on type_0, within so many epochs after the training items' own.

@@ -1,0 +1,12 @@
+"""What any model answered to the test items of a data set, and what told it beforehand."""
+
+from simpletransformers.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "evaluation": "accuracy agreement evaluate_predictions prediction_of_answers",
+        "reading": "CONTRADICTING MISSING OUTPUTS UNPARSABLE Predictions prediction_records "
+        "read_predictions",
+    },
+)

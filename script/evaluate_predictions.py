@@ -1,0 +1,75 @@
+"""How right any model's predictions are, where, and whether coverage told it beforehand.
+
+    python script/evaluate_predictions.py --data_dir data/twohop.20.1600.diff-f12.inf \\
+        --predictions seed_1/all_items.json seed_2/all_items.json
+
+FILE is all_items.json of main.py --do_predict, or a JSON list or JSON lines of anything that
+answered: each record names its item by input_text (and type), or by id, its place in test.json, and
+holds what the model wrote under model_output. A file for each model or seed. Missing, double and
+unparsable predictions are counted, never guessed.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from coverage_principle.cli import command_parser, run, table
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = command_parser(__doc__)
+    about = "the data set's folder, or the name of one in data/"
+    parser.add_argument("--data_dir", required=True, help=about)
+    about = "what a model answered; one file for each model or seed"
+    parser.add_argument("--predictions", required=True, nargs="+", metavar="FILE", help=about)
+    about = "the prompts of script/export_prompts.py that were answered, for names and template"
+    parser.add_argument("--prompts", metavar="FILE.jsonl", help=about)
+    about = "for JSON, figure and page (default: results/predictions/DATASET in the repository)"
+    parser.add_argument("--output_dir", help=about)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from coverage_principle.data import check_place, load_dataset, test_records, write_json
+    from coverage_principle.paths import find_folder, relative_to_root, repository_root
+    from coverage_principle.predictions import evaluate_predictions, read_predictions
+    from coverage_principle.reporting.predictions import (
+        draw_predictions,
+        prediction_notes,
+        write_prediction_page,
+    )
+
+    dataset = load_dataset(find_folder(arguments.data_dir, "data_dir", also_in="data"))
+    folder = arguments.output_dir or repository_root() / "results" / "predictions" / dataset.name
+    stem = Path(folder) / "evaluation"
+    png, pdf, page, numbers = (Path(f"{stem}.{kind}") for kind in ("png", "pdf", "html", "json"))
+    for place in (png, pdf, page, numbers):
+        check_place(place, file=True)
+    read = read_predictions(dataset, arguments.predictions, arguments.prompts)
+    found = evaluate_predictions(dataset, read, test_records(dataset))
+    notes = prediction_notes(found)
+    if found["absent"]:
+        command = "python determine_coverage.py --k_sweep --graded --data_dir"
+        fields = ", ".join(found["absent"])
+        notes.append(f"Without {fields}: {command} {relative_to_root(dataset.path)} writes them.")
+    draw_predictions(found, png)
+    write_prediction_page(found, png, page, notes)
+    write_json(numbers, found)
+    report(found, notes)
+    files = map(relative_to_root, (page, png, pdf, numbers))
+    print("\nwritten: " + "\n         ".join(files))
+
+
+def report(found: dict, notes: list[str]) -> None:
+    """Print every table, and what has to be known beside them."""
+    from coverage_principle.reporting.predictions import prediction_tables
+
+    for title, header, rows in prediction_tables(found):
+        print(f"{title}\n{table(header, rows)}\n")
+    print("\n".join(notes))
+
+
+if __name__ == "__main__":
+    run(build_parser(), main)
