@@ -37,7 +37,9 @@ class SlotSet:
 
     ``determined`` names the intermediate values whose fragment is just these slots, and
     ``true_values`` ``(fragments,)`` tells apart what they really are: an index of their
-    combinations, None where there are no such values or the data set does not tell.
+    combinations, None where there are no such values or the data set does not tell. ``required``
+    ``(fragments,)`` tells apart those that are never equivalent, whatever their evidence; None
+    where evidence alone counts.
     """
 
     slots: tuple[str, ...]
@@ -45,6 +47,7 @@ class SlotSet:
     equivalence: Equivalence
     determined: tuple[str, ...]
     true_values: np.ndarray | None
+    required: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -270,27 +273,35 @@ def _weigh(
     sizes = dataset.slot_sizes
     slots = tuple(graph.inputs[i] for i in positions)
     determined = tuple(name for name in values if graph.fragment(name) == slots)
-    labels, combination = train.answers, None
-    if determined:
-        columns = np.column_stack([values[name] for name in determined])
-        _, combination = np.unique(columns, axis=0, return_inverse=True)
-        combination = combination.reshape(-1)
-    for name in equal:
+    labels, required = train.answers, _combinations(values, equal)
+    if required is not None:
         # As part of the label, a different true value contradicts wherever contexts meet. With
         # noise a contradiction is only a cost, but such a pair disagrees in every context: without
         # an agreement there is no evidence.
-        labels = labels.astype(np.int64) * dataset.sizes([name])[0] + values[name]
-        _, labels = np.unique(labels, return_inverse=True)
+        labels = labels.astype(np.int64) * (int(required.max(initial=0)) + 1) + required
     observations = observe(train.inputs, labels, positions, sizes)
-    true_values = None
-    if combination is not None:
-        true_values = np.empty(observations.num_fragments, dtype=np.int32)
-        true_values[observations.fragment_of] = combination
+
+    def by_fragment(of_items: np.ndarray | None) -> np.ndarray | None:
+        if of_items is None:
+            return None
+        found = np.empty(observations.num_fragments, dtype=np.int32)
+        found[observations.fragment_of] = of_items
+        return found
+
+    true_values = by_fragment(_combinations(values, determined))
     progress = steps.part(f"evidence at ({', '.join(slots)})") if steps else lambda _: None
     equivalence = functional_equivalence(
         observations, sizes, true_values=true_values, noise=noise, progress=progress
     )
-    return SlotSet(slots, observations, equivalence, determined, true_values)
+    return SlotSet(slots, observations, equivalence, determined, true_values, by_fragment(required))
+
+
+def _combinations(values: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray | None:
+    """An index of the combination of these values of each training item; None without names."""
+    if not names:
+        return None
+    columns = np.column_stack([values[name] for name in names])
+    return np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _intermediate_values(dataset: Dataset, *, required: bool) -> dict[str, np.ndarray]:

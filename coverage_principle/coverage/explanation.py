@@ -174,9 +174,14 @@ def _pair(coverage: Coverage, slot_set: SlotSet, a: int, b: int, *, most: int = 
     true = slot_set.true_values
     by_chance = true is not None and bool(true[a] != true[b])
     counts = len(agreeing), len(shared) - len(agreeing)
-    barred = by_chance and coverage.settings.ground_truth
-    balance = None if barred else coverage.noise.balance(*counts)
+    balance = None if _barred(slot_set, a, b) else coverage.noise.balance(*counts)
     return Pair(first, second, *counts, listed, balance, by_chance)
+
+
+def _barred(slot_set: SlotSet, a: int, b: int) -> bool:
+    """Whether true values are to be equal, and those of the two fragments are not."""
+    required = slot_set.required
+    return required is not None and bool(required[a] != required[b])
 
 
 def _lacking(coverage: Coverage, item: Item, answer: int | None, k: int) -> list[Lacking]:
@@ -268,14 +273,13 @@ def _lacking_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
             where = f"{pair.agreeing} of " if pair.disagreeing else ""
             where += _counted(together, "shared context")
             state = f"agree in {where}, {k - pair.balance} more needed"
-        elif coverage.settings.ground_truth and pair.by_chance:
-            names = " and ".join(near.slot_set.determined)
-            state = f"have different true {names}: never equivalent"
-        else:
+        elif pair.disagreeing and not coverage.noise.rate:
             state = (
                 f"contradict each other in {pair.disagreeing} of {together} shared contexts: never "
                 "equivalent"
             )
+        else:  # `ground_truth`
+            state = f"have different true {dataset.graph.functions[0].output}: never equivalent"
         lines.append(
             f"   {_values(slots)}: {first} by {second} would reach the training "
             f"item {dataset.text(near.trained)}; they {state}"

@@ -59,14 +59,16 @@ class PairNoise:
         """The probability that equal fragments show different answers in a shared context."""
         if self.rate == 0:
             return 0.0
-        return 1 - (1 - self.rate) ** 2 - self.rate**2 / (self.answers - 1)
+        # The formula above, multiplied out: a tiny rate does not vanish beside the 1.
+        return self.rate * (2 - self.rate * self.answers / (self.answers - 1))
 
     @property
     def penalty(self) -> float:
         """How many agreements one disagreement outweighs."""
         if self.rate == 0:
             return inf
-        return log((1 - 1 / self.answers) / self.differ) / log((1 - self.differ) * self.answers)
+        against = log(1 - 1 / self.answers) - log(self.differ)
+        return against / log((1 - self.differ) * self.answers)
 
     def balance(self, agreeing: int, disagreeing: int) -> int | None:
         """What speaks for one pair, in agreements, rounded down; below 0 where more is against it.
