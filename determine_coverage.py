@@ -92,6 +92,7 @@ def write_and_report(coverage, folder: Path) -> None:
     print(
         f"{name}: {len(coverage.dataset.train):,} training items, "
         f"{diagnostics['type_0_items']:,} type_0 items"
+        + (f", noise {coverage.noise.rate:.3g}" if settings.noise else "")
     )
     if settings.k_sweep:
         print("\nk-sweep\n  " + "\n  ".join(wing.sweep_lines(coverage, diagnostics)))

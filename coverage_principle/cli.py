@@ -15,6 +15,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from math import nan
 from typing import Any, NoReturn, TypeVar
 
 from coverage_principle.errors import InputError
@@ -177,6 +178,28 @@ def numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         wanted = "a list of numbers, such as 3.6,7.2"
         raise argparse.ArgumentTypeError(f"{text} is not {wanted}") from None
+
+
+def share_or(word: str, *, below: float) -> Callable[[str], float | str]:
+    """For ``type=``: a number from 0 to less than ``below``, or a word in its place."""
+
+    def parse(text: str) -> float | str:
+        if text == word:
+            return word
+        try:
+            value = float(text)
+        except ValueError:
+            value = nan
+        if not 0 <= value < below:
+            raise argparse.ArgumentTypeError(not_a_share(text, word, below))
+        return abs(value)  # -0 is 0
+
+    return parse
+
+
+def not_a_share(value: object, word: str, below: float) -> str:
+    """What is said of a value that ``share_or`` refuses."""
+    return f"{value} is neither {word} nor a number from 0 to less than {below:g}"
 
 
 def run(

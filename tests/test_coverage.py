@@ -67,8 +67,11 @@ def random_task(rng, slots, partial):
             return graph
 
 
-def random_world(seed, *, graph=None, share=None):
-    """A small random task with training and test items: dictionaries, and the data set."""
+def random_world(seed, *, graph=None, share=None, wrong=0.0):
+    """A small random task with training and test items: dictionaries, and the data set.
+
+    ``wrong`` is the share of the training items that get another answer.
+    """
     rng = np.random.default_rng(seed)
     graph = graph or random_task(rng, slots=2 + seed % 3, partial=seed % 4 > 0)
     num_tokens = int(rng.integers(3, {2: 9, 3: 6, 4: 5}[len(graph.inputs)]))
@@ -83,6 +86,8 @@ def random_world(seed, *, graph=None, share=None):
     cut = max(1, int(len(items) * (share or rng.uniform(0.2, 0.9))))
     answers = {item: answer_of(graph, tables, item) for item in items}
     train = {item: answers[item] for item in items[:cut]}
+    for item in items[: int(cut * wrong)]:
+        train[item] = (train[item] + int(rng.integers(1, num_tokens))) % num_tokens
     test = {item: answers[item] for item in items[cut:]}
     ordered = [tables[f.name].astype(np.int32) for f in graph.functions]
     return graph, tables, train, test, make_dataset(graph, num_tokens, train, test, ordered)

@@ -171,12 +171,31 @@ def test_ground_truth_has_files_of_its_own(folder, tmp_path, run_command):
 
 
 def test_the_same_input_gives_the_same_files(swept, tmp_path, run_command):
+    """Also where labels are said, needlessly, to be never wrong."""
     _, folder, out = swept
-    run_command(
-        COMMAND, "--data_dir", folder, "--k_sweep", "--min_evidence", 2, "--output_dir", tmp_path
-    )
+    place = ("--data_dir", folder, "--output_dir", tmp_path)
+    annotated = (folder / "test_annotated.json").read_bytes()
+    finished = run_command(COMMAND, *place, "--k_sweep", "--min_evidence", 2, "--noise", 0)
+    assert finished.returncode == 0, finished.stderr
+    assert len(list(tmp_path.iterdir())) == 6
     for file in tmp_path.iterdir():
         assert file.read_bytes() == (out / file.name).read_bytes(), file.name
+    assert (folder / "test_annotated.json").read_bytes() == annotated
+
+
+def test_wrong_labels_have_files_of_their_own(folder, tmp_path, run_command):
+    """The rate is in their names, in the diagnostics and in what is printed."""
+    arguments = ("--data_dir", folder, "--noise", 0.1, "--k_sweep", "--output_dir", tmp_path)
+    finished = run_command(COMMAND, *arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert ", noise 0.1\n" in finished.stdout
+    coverage = dataset_coverage(load_dataset(folder), CoverageSettings(noise=0.1, k_sweep=True))
+    annotated = json.loads((folder / "test_annotated_noise-0.1.json").read_text())
+    assert annotated == coverage.annotated()
+    assert not (folder / "test_annotated.json").exists()
+    name = f"{folder.name}_noise-0.1"
+    assert json.loads((tmp_path / f"{name}.json").read_text()) == coverage.sweep()
+    assert json.loads((tmp_path / f"{name}_diagnostics.json").read_text())["noise"] == 0.1
 
 
 # ------------------------------------------------------------------------------------ refusals
@@ -230,6 +249,13 @@ def test_ground_truth_without_tables_is_refused(folder, run_command, refused):
 def test_numbers_below_one_are_a_usage_error(run_command, refused, flag, value):
     finished = run_command(COMMAND, "--data_dir", "x", f"{flag}={value}")
     refused(finished, flag, value, "integer of at least 1", status=2)
+
+
+@pytest.mark.parametrize("value", ["0.5", "-0.1", "nan", "some"])
+def test_a_share_of_wrong_labels_that_is_none_is_a_usage_error(run_command, refused, value):
+    finished = run_command(COMMAND, "--data_dir", "x", f"--noise={value}")
+    words = f"{value} is neither auto nor a number from 0 to less than 0.5"
+    refused(finished, "--noise", words, status=2)
 
 
 # ------------------------------------------------------------------------------------- figures

@@ -15,6 +15,7 @@ from coverage_principle.coverage import (
     CoverageSettings,
     dataset_coverage,
     equivalence,
+    noise,
     scopes,
     selection,
 )
@@ -25,7 +26,7 @@ from tests.oracles import coverage_bruteforce as oracle
 from tests.test_coverage import make_dataset, random_world
 
 
-@pytest.mark.parametrize("module", [equivalence, selection])
+@pytest.mark.parametrize("module", [equivalence, noise, selection])
 def test_worked_examples(module):
     failed, tried = doctest.testmod(module)
     assert tried > 0

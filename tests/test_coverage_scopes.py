@@ -31,9 +31,9 @@ from tests.test_coverage import make_dataset, random_world, true_fragment_values
 DOMAIN = CoverageSettings(scope="domain")
 
 
-def small_world(seed):
+def small_world(seed, wrong=0.0):
     """A random world of at most 256 inputs, with every other input as a test item."""
-    graph, tables, train, _, dataset = random_world(seed, share=0.4)
+    graph, tables, train, _, dataset = random_world(seed, share=0.4, wrong=wrong)
     return graph, tables, train, dataset
 
 
@@ -99,10 +99,13 @@ def test_the_domain_covers_at_least_what_the_data_set_does(seed):
     assert (wide.cutoffs[wide.type_0] >= narrow.cutoffs).all()
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_what_is_owed_to_chance_is_what_true_values_take_away(seed):
-    graph, tables, train, dataset = small_world(seed)
-    coverage = dataset_coverage(dataset)
+@pytest.mark.parametrize(
+    ("seed", "rate"), [*((s, 0) for s in range(30)), *((s, 0.2) for s in range(0, 30, 3))]
+)
+def test_what_is_owed_to_chance_is_what_true_values_take_away(seed, rate):
+    graph, tables, train, dataset = small_world(seed, wrong=rate)
+    noise = (rate, dataset.sizes([graph.answer])[0]) if rate else None
+    coverage = dataset_coverage(dataset, CoverageSettings(noise=rate))
     if coverage.true_cutoffs is None:
         return
     test = {
@@ -123,7 +126,7 @@ def test_what_is_owed_to_chance_is_what_true_values_take_away(seed):
                     slot_set.equivalence.fragments().tolist(), slot_set.true_values, strict=True
                 )
             }
-            classes = oracle.class_partition(train, positions, k, true)
+            classes = oracle.class_partition(train, positions, k, true, noise)
             of = {fragment: c for c in classes for fragment in c}
             everything = {**train, **test}
             for x in everything:
@@ -326,6 +329,7 @@ def test_names_of_restricted_results(folder):
             ("--suggest", "3", "--scope", "domain", "--explain", "x"),
             "omit --scope, --explain",
         ),
+        (("--suggest", "3", "--noise", "0.1"), "omit --noise"),
         (("--max_k", "3"), "give --k_sweep"),
         (("--export_graph", "g.gexf"), "--export_graph g.gexf must end in .graphml"),
         (("--export_graph", "g.graphml", "--scope", "domain"), "omit --scope"),

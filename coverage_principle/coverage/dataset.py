@@ -13,8 +13,9 @@ import numpy as np
 from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
 from coverage_principle.coverage.evidence import Observations, observe, parse_slot_sets, slot_sets
 from coverage_principle.coverage.linking import components
+from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
-from coverage_principle.coverage.settings import EVERYTHING, CoverageSettings
+from coverage_principle.coverage.settings import AUTO, EVERYTHING, CoverageSettings
 from coverage_principle.data import TRAIN_INFERRED, Dataset, evaluate
 from coverage_principle.errors import InputError
 
@@ -36,7 +37,9 @@ class SlotSet:
 
     ``determined`` names the intermediate values whose fragment is just these slots, and
     ``true_values`` ``(fragments,)`` tells apart what they really are: an index of their
-    combinations, None where there are no such values or the data set does not tell.
+    combinations, None where there are no such values or the data set does not tell. ``required``
+    ``(fragments,)`` tells apart those that are never equivalent, whatever their evidence; None
+    where evidence alone counts.
     """
 
     slots: tuple[str, ...]
@@ -44,6 +47,7 @@ class SlotSet:
     equivalence: Equivalence
     determined: tuple[str, ...]
     true_values: np.ndarray | None
+    required: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Coverage:
     ``node_cutoffs`` are the k-cutoffs of the scope's nodes (0: not covered at any such k;
     ``EVERY_K``: a training item). ``true_cutoffs`` are those of the items at ``test_rows`` that
     would be left if only fragments of intermediate values counted, and only pairs with equal true
-    values; None if the tables do not tell.
+    values; None if the tables do not tell. ``noise`` has the rate of wrong labels that was assumed,
+    and what a disagreement costs.
     """
 
     dataset: Dataset
@@ -62,6 +67,7 @@ class Coverage:
     slot_sets: list[SlotSet]
     node_cutoffs: np.ndarray
     true_cutoffs: np.ndarray | None
+    noise: PairNoise = NO_NOISE
 
     @property
     def test_rows(self) -> np.ndarray:
@@ -189,7 +195,8 @@ def dataset_coverage(
     different true values of it are never equivalent; evidence is still counted on the training
     items. ``InputError`` if that is asked for and the first function reads all slots, or the tables
     are missing or lack a fact that a training item uses; if ``fragments`` names no slot sets of the
-    task; or if the scope is too large.
+    task; if the scope is too large; or if there is but one answer and ``noise`` says that some are
+    wrong.
     """
     graph = dataset.graph
     if settings.ground_truth:
@@ -199,8 +206,9 @@ def dataset_coverage(
     if settings.ground_truth:
         positions, equal = _first_fragment(dataset, values), (graph.functions[0].output,)
     scope = SCOPES[settings.scope](dataset)
+    noise = _pair_noise(dataset, settings, positions)
     steps = _Steps(progress, len(positions) + 2)
-    found = [_weigh(dataset, slots, values, steps, equal=equal) for slots in positions]
+    found = [_weigh(dataset, slots, values, noise, steps, equal=equal) for slots in positions]
 
     def connect(chosen: Sequence[SlotSet], what: str) -> np.ndarray:
         return scope.k_cutoffs(
@@ -213,11 +221,26 @@ def dataset_coverage(
     known = [slot_set for slot_set in found if slot_set.true_values is not None]
     if known and not settings.ground_truth:
         known = [
-            _weigh(dataset, s.observations.positions, values, None, equal=s.determined)
+            _weigh(dataset, s.observations.positions, values, noise, equal=s.determined)
             for s in known
         ]
         true_cutoffs = connect(known, "the same with true values")[scope.test_nodes]
-    return Coverage(dataset, settings, scope, found, cutoffs, true_cutoffs)
+    return Coverage(dataset, settings, scope, found, cutoffs, true_cutoffs, noise)
+
+
+def _pair_noise(
+    dataset: Dataset, settings: CoverageSettings, positions: list[tuple[int, ...]]
+) -> PairNoise:
+    """What a disagreement costs by the setting ``noise``; ``auto`` looks at these slot sets."""
+    rate = settings.noise
+    if rate == AUTO:
+        from coverage_principle.coverage.graded import estimated_noise
+
+        rate = estimated_noise(dataset, positions)
+    if not rate:
+        return NO_NOISE
+    (answers,) = dataset.sizes([dataset.graph.answer])
+    return PairNoise(float(rate), answers)
 
 
 class _Steps:
@@ -237,34 +260,48 @@ def _weigh(
     dataset: Dataset,
     positions: tuple[int, ...],
     values: Mapping[str, np.ndarray],
-    steps: _Steps | None,
+    noise: PairNoise,
+    steps: _Steps | None = None,
     *,
     equal: Sequence[str] = (),
 ) -> SlotSet:
-    """Observe one slot set and weigh its pairs; ``equal`` names values in which they must agree."""
+    """Observe one slot set and weigh its pairs.
+
+    ``equal`` names values in which equivalent fragments must agree. The slots must determine them.
+    """
     graph, train = dataset.graph, dataset.train
     sizes = dataset.slot_sizes
     slots = tuple(graph.inputs[i] for i in positions)
     determined = tuple(name for name in values if graph.fragment(name) == slots)
-    labels, combination = train.answers, None
-    if determined:
-        columns = np.column_stack([values[name] for name in determined])
-        _, combination = np.unique(columns, axis=0, return_inverse=True)
-        combination = combination.reshape(-1)
-    for name in equal:
-        # As part of the label, a different true value contradicts wherever contexts meet.
-        labels = labels.astype(np.int64) * dataset.sizes([name])[0] + values[name]
-        _, labels = np.unique(labels, return_inverse=True)
+    labels, required = train.answers, _combinations(values, equal)
+    if required is not None:
+        # As part of the label, a different true value contradicts wherever contexts meet. With
+        # noise a contradiction is only a cost, but such a pair disagrees in every context: without
+        # an agreement there is no evidence.
+        labels = labels.astype(np.int64) * (int(required.max(initial=0)) + 1) + required
     observations = observe(train.inputs, labels, positions, sizes)
-    true_values = None
-    if combination is not None:
-        true_values = np.empty(observations.num_fragments, dtype=np.int32)
-        true_values[observations.fragment_of] = combination
+
+    def by_fragment(of_items: np.ndarray | None) -> np.ndarray | None:
+        if of_items is None:
+            return None
+        found = np.empty(observations.num_fragments, dtype=np.int32)
+        found[observations.fragment_of] = of_items
+        return found
+
+    true_values = by_fragment(_combinations(values, determined))
     progress = steps.part(f"evidence at ({', '.join(slots)})") if steps else lambda _: None
     equivalence = functional_equivalence(
-        observations, sizes, true_values=true_values, progress=progress
+        observations, sizes, true_values=true_values, noise=noise, progress=progress
     )
-    return SlotSet(slots, observations, equivalence, determined, true_values)
+    return SlotSet(slots, observations, equivalence, determined, true_values, by_fragment(required))
+
+
+def _combinations(values: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray | None:
+    """An index of the combination of these values of each training item; None without names."""
+    if not names:
+        return None
+    columns = np.column_stack([values[name] for name in names])
+    return np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _intermediate_values(dataset: Dataset, *, required: bool) -> dict[str, np.ndarray]:

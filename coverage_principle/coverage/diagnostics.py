@@ -19,12 +19,14 @@ _MOST_WORK = 10**7
 
 def diagnose(coverage: Coverage) -> dict:
     """JSON-ready counts for each slot set and k; ``docs/coverage.md`` says what each means."""
+    noise = {"noise": coverage.noise.rate} if coverage.settings.noise else {}
     return {
         "dataset": coverage.dataset.name,
         "path": relative_to_root(coverage.dataset.path),
         "sha256": coverage.dataset.digests,
         "scope": coverage.scope.name,
         "ground_truth": coverage.settings.ground_truth,
+        **noise,
         "training_items": len(coverage.dataset.train),
         "type_0_items": int(coverage.type_0.sum()),
         "by_chance": _by_chance(coverage),

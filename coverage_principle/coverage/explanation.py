@@ -27,8 +27,9 @@ _MOST_VISITED = 2_000_000
 class Pair:
     """Two fragments of a slot set: in how many contexts they agree and disagree in training.
 
-    ``shared`` are some of the contexts in which they agree, each with the answer. ``by_chance``:
-    their true values are known, and differ.
+    ``shared`` are some of the contexts in which they agree, each with the answer. ``balance`` is
+    what speaks for the pair (``PairNoise.balance``): its evidence, if positive; None if the two are
+    not equivalent whatever else is seen. ``by_chance``: their true values are known, and differ.
     """
 
     first: Item
@@ -36,6 +37,7 @@ class Pair:
     agreeing: int
     disagreeing: int
     shared: list[tuple[Item, int]]
+    balance: int | None
     by_chance: bool = False
 
 
@@ -171,13 +173,21 @@ def _pair(coverage: Coverage, slot_set: SlotSet, a: int, b: int, *, most: int = 
     first, second = (tuple(values[fragment].tolist()) for fragment in (a, b))
     true = slot_set.true_values
     by_chance = true is not None and bool(true[a] != true[b])
-    return Pair(first, second, len(agreeing), len(shared) - len(agreeing), listed, by_chance)
+    counts = len(agreeing), len(shared) - len(agreeing)
+    balance = None if _barred(slot_set, a, b) else coverage.noise.balance(*counts)
+    return Pair(first, second, *counts, listed, balance, by_chance)
+
+
+def _barred(slot_set: SlotSet, a: int, b: int) -> bool:
+    """Whether true values are to be equal, and those of the two fragments are not."""
+    required = slot_set.required
+    return required is not None and bool(required[a] != required[b])
 
 
 def _lacking(coverage: Coverage, item: Item, answer: int | None, k: int) -> list[Lacking]:
     """Single substitutions that would reach a training item at ``k``, the nearest first.
 
-    A contradicted pair comes after all others: no evidence can mend it.
+    A pair that no evidence can mend comes after all others.
     """
     train, found = coverage.dataset.train, []
     for slot_set in coverage.slot_sets:
@@ -196,7 +206,12 @@ def _lacking(coverage: Coverage, item: Item, answer: int | None, k: int) -> list
             if classes[other] != classes[own]:
                 pair = _pair(coverage, slot_set, own, other)
                 found.append(Lacking(slot_set, tuple(train.inputs[row].tolist()), pair))
-    return sorted(found, key=lambda near: (near.pair.disagreeing, -near.pair.agreeing))
+    return sorted(found, key=lambda near: _distance(near.pair))
+
+
+def _distance(pair: Pair) -> tuple[bool, int, int, int]:
+    """Sorts pairs by what they lack."""
+    return pair.balance is None, -(pair.balance or 0), pair.disagreeing, -pair.agreeing
 
 
 def explanation_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
@@ -239,8 +254,9 @@ def _step_lines(coverage: Coverage, step: Step, number: int, explanation: Explan
         ]
         lines.append(
             f"     {_values(dataset.short(pair.first, inside))} ~ "
-            f"{_values(dataset.short(pair.second, inside))}: equal answers in all "
-            f"{_counted(pair.agreeing, 'context')} that they share ({', '.join(shared)})"
+            f"{_values(dataset.short(pair.second, inside))}: equal answers in "
+            f"{_share_of_contexts(pair)} that they share ({', '.join(shared)})"
+            + (f", evidence {pair.balance}" if pair.disagreeing else "")
             + (chance if pair.by_chance else "")
         )
     return lines
@@ -252,26 +268,38 @@ def _lacking_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
     for near in explanation.lacking:
         pair, slots = near.pair, near.slot_set.slots
         first, second = (_values(dataset.short(part, slots)) for part in (pair.first, pair.second))
-        if pair.disagreeing:
+        together = pair.agreeing + pair.disagreeing
+        if pair.balance is not None:
+            where = f"{pair.agreeing} of " if pair.disagreeing else ""
+            where += _counted(together, "shared context")
+            state = f"agree in {where}, {k - pair.balance} more needed"
+        elif pair.disagreeing and not coverage.noise.rate:
             state = (
-                f"contradict each other in {pair.disagreeing} of "
-                f"{pair.agreeing + pair.disagreeing} shared contexts: never equivalent"
+                f"contradict each other in {pair.disagreeing} of {together} shared contexts: never "
+                "equivalent"
             )
-        else:
-            state = (
-                f"agree in {_counted(pair.agreeing, 'shared context')}, {k - pair.agreeing} more "
-                "needed"
-            )
+        else:  # `ground_truth`
+            state = f"have different true {dataset.graph.functions[0].output}: never equivalent"
         lines.append(
             f"   {_values(slots)}: {first} by {second} would reach the training "
             f"item {dataset.text(near.trained)}; they {state}"
         )
     if not explanation.lacking:
         lines.append("   no single substitution would reach a training item, whatever its evidence")
+    if coverage.noise.rate:
+        lines.append(
+            f"   wrong labels: {coverage.noise.rate:.1%} of the training answers; a disagreement "
+            f"outweighs {coverage.noise.penalty:.2f} agreements"
+        )
     unseen = [_values(s.slots) for s, count in explanation.seen_fragments if count == 0]
     if unseen:
         lines.append(f"   never seen in training: its fragments at {', '.join(unseen)}")
     return lines
+
+
+def _share_of_contexts(pair: Pair) -> str:
+    together = _counted(pair.agreeing + pair.disagreeing, "context")
+    return f"{pair.agreeing} of {together}" if pair.disagreeing else f"all {together}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -20,11 +20,14 @@ probability that a training answer is not the most frequent one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, log
+from math import floor, inf, log
 
 import numpy as np
 
 from coverage_principle.errors import InputError
+
+#: Sums that are whole numbers but for the rounding of floats stay whole.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,33 @@ class PairNoise:
         """The probability that equal fragments show different answers in a shared context."""
         if self.rate == 0:
             return 0.0
-        return 1 - (1 - self.rate) ** 2 - self.rate**2 / (self.answers - 1)
+        # The formula above, multiplied out: a tiny rate does not vanish beside the 1.
+        return self.rate * (2 - self.rate * self.answers / (self.answers - 1))
 
     @property
     def penalty(self) -> float:
         """How many agreements one disagreement outweighs."""
         if self.rate == 0:
             return inf
-        return log((1 - 1 / self.answers) / self.differ) / log((1 - self.differ) * self.answers)
+        against = log(1 - 1 / self.answers) - log(self.differ)
+        return against / log((1 - self.differ) * self.answers)
+
+    def balance(self, agreeing: int, disagreeing: int) -> int | None:
+        """What speaks for one pair, in agreements, rounded down; below 0 where more is against it.
+
+        Its evidence is this, if it is positive. None where no further agreement could help.
+        """
+        if not disagreeing:
+            return agreeing
+        if self.rate == 0:
+            return None
+        return floor(agreeing - self.penalty * disagreeing + _ROUNDING)
 
     def evidence(self, agreeing: np.ndarray, shared: np.ndarray) -> np.ndarray:
         """The evidence of pairs, ``(n,)`` int32; 0 where there is none."""
         if self.rate == 0:
             return np.where(agreeing == shared, agreeing, 0).astype(np.int32)
-        found = np.floor(agreeing - self.penalty * (shared - agreeing) + 1e-9)
+        found = np.floor(agreeing - self.penalty * (shared - agreeing) + _ROUNDING)
         return np.maximum(found, 0).astype(np.int32)
 
 

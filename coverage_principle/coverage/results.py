@@ -91,6 +91,8 @@ def _suffix(coverage: Coverage) -> str:
     suffix = coverage.scope.suffix
     if coverage.settings.ground_truth:
         suffix += "_ground-truth"
+    if noise := coverage.settings.noise:
+        suffix += f"_noise-{noise}"
     if coverage.restricted:
         names = "+".join("".join(slot_set.slots) for slot_set in coverage.slot_sets)
         if len(names) > _MOST_LETTERS:

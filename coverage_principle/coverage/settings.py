@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from coverage_principle.cli import integers, numbers
+from coverage_principle.cli import integers, not_a_share, numbers, share_or
 from coverage_principle.data.settings import EntityWorldSettings
 from coverage_principle.errors import InputError
 from simpletransformers.settings import MOST_SEED, Settings, setting
@@ -15,7 +15,7 @@ _ALONE = (
     (
         "suggest",
         "chooses training items, counted as by `ground_truth`",
-        ("scope", "k_sweep", "max_k", "visualise", "export_graph", "explain", "fragments"),
+        ("scope", "noise", "k_sweep", "max_k", "visualise", "export_graph", "explain", "fragments"),
     ),
     (
         "explain",
@@ -27,6 +27,11 @@ _ALONE = (
     ("export_graph", "writes the graph of the dataset scope", ("scope",)),
 )
 
+
+#: What ``noise`` may be beside a share below ``_MOST_NOISE``.
+AUTO = "auto"
+#: Where half of the labels are wrong, two answers would say nothing.
+_MOST_NOISE = 0.5
 
 _SCOPES = (
     "dataset: training and type_0 items, with their answers, as published; domain: every input, no "
@@ -73,6 +78,13 @@ class CoverageSettings(Settings):
         "(default: all)",
         metavar="SETS",
     )
+    noise: float | str = setting(
+        0.0,
+        "share of the training answers that may be wrong: a disagreement then outweighs some "
+        "agreements, not all of them; auto: estimated from the data",
+        parse=share_or(AUTO, below=_MOST_NOISE),
+        metavar="E",
+    )
     explain: str | None = setting(
         None,
         'say why "<t_3><t_9><t_1>" is covered or what is missing; writes nothing',
@@ -102,6 +114,9 @@ class CoverageSettings(Settings):
             given = [f"`{n}`" for n in ignored if getattr(self, n) != defaults[n]]
             if getattr(self, name) != defaults[name] and given:
                 raise InputError(f"`{name}` {does}; omit {', '.join(given)}")
+        is_number = isinstance(self.noise, (int, float)) and not isinstance(self.noise, bool)
+        if self.noise != AUTO and not (is_number and 0 <= self.noise < _MOST_NOISE):
+            raise InputError(f"`noise` {not_a_share(repr(self.noise), AUTO, _MOST_NOISE)}")
         if self.max_k is not None and not self.k_sweep:
             raise InputError("`max_k` is the last k of a sweep; give `k_sweep` with it")
         if self.export_graph is not None and not self.export_graph.endswith(".graphml"):

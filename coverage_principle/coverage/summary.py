@@ -10,6 +10,10 @@ from coverage_principle.coverage.dataset import Coverage
 from coverage_principle.coverage.scopes import EVERY_K
 from coverage_principle.data import FACT_TYPES, TRAIN_INFERRED, Dataset
 
+_CONTRADICTION = (
+    "some classes of {} hold fragments that contradict each other in the training set, joined "
+    "through others"
+)
 #: What may be wrong with the classes of a slot set, by its counts at some k.
 _REASONS = {
     "all fragments of {} fall into one class: they substitute for each other whatever they do, so "
@@ -17,8 +21,7 @@ _REASONS = {
     "some classes of {} mix fragments with different true values, joined by chance agreement": (
         lambda _, at_k: at_k["mixed_classes"]
     ),
-    "some classes of {} hold fragments that contradict each other in the training set, joined "
-    "through others": lambda s, at_k: not s["determines"] and at_k["contradictory_classes"],
+    _CONTRADICTION: lambda s, at_k: not s["determines"] and at_k["contradictory_classes"],
 }
 
 
@@ -105,6 +108,8 @@ def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:
     """A sentence for each reason to read the counts with care."""
     found = []
     for sentence, holds in _REASONS.items():
+        if sentence == _CONTRADICTION and coverage.noise.rate:
+            continue  # a wrong label makes equal fragments contradict each other
         last = {
             _slots(s): max(
                 (int(k) for k, counts in s["by_k"].items() if holds(s, counts)), default=0

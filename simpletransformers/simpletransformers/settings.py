@@ -93,7 +93,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Kind:
-    """A field's type: ``type`` of one value, whether there are ``many``, whether None is one."""
+    """A field's type: ``type`` of one value, whether there are ``many``, whether None is one.
+
+    ``type`` is ``object`` where values may be of several: the class checks these itself.
+    """
 
     type: type
     many: bool
@@ -116,7 +119,8 @@ def _kind(hint: object) -> Kind:
     own = [part for part in parts if part is not type(None)]
     many = typing.get_origin(own[0]) is tuple
     inner = typing.get_args(own[0])[0] if many else own[0]
-    return Kind(inner if isinstance(inner, type) else object, many, len(own) < len(parts))
+    one_type = len(own) == 1 and isinstance(inner, type)
+    return Kind(inner if one_type else object, many, len(own) < len(parts))
 
 
 def fault_of(value: object, wanted: type, spec: Spec) -> str | None:
