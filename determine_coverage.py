@@ -1,7 +1,8 @@
 """Which unseen test items a training set covers, and how firmly.
 
 Reads a data set and writes DATA_DIR/test_annotated.json: every test record plus "coverage" (at
---min_evidence) and, with --k_sweep, "k_cutoff", the largest k at which the item is covered.
+--min_evidence) and, with --k_sweep, "k_cutoff", the largest k at which the item is covered. With
+--graded also how much speaks for its answer, and what a pattern matcher and a learner answer.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from coverage_principle.cli import add_settings, command_parser, progress_bar, run, settings_from
+from coverage_principle.cli import (
+    add_settings,
+    command_parser,
+    progress_bar,
+    run,
+    settings_from,
+    table,
+)
 from coverage_principle.coverage import CoverageSettings
 from coverage_principle.errors import InputError
 
@@ -51,11 +59,16 @@ def main(arguments: argparse.Namespace) -> None:
         return
     with progress_bar() as progress:
         coverage = wing.dataset_coverage(dataset, settings, progress)
+        graded = None
+        if settings.graded:
+            slot_sets = wing.parse_slot_sets(settings.fragments, dataset.graph.inputs)
+            noise = coverage.noise.rate
+            graded = wing.graded_coverage(dataset, slot_sets, noise=noise, progress=progress)
     if settings.explain is not None:
         item = explained_item(dataset, settings.explain)
         print("\n".join(wing.explanation_lines(coverage, wing.explain(coverage, item))))
     else:
-        write_and_report(coverage, folder)
+        write_and_report(coverage, graded, folder)
 
 
 def explained_item(dataset, text: str):
@@ -66,7 +79,7 @@ def explained_item(dataset, text: str):
         raise InputError(f"`explain`: {error}") from error
 
 
-def write_and_report(coverage, folder: Path) -> None:
+def write_and_report(coverage, graded, folder: Path) -> None:
     """Write annotations, counts and figures; print what a person wants to know of them."""
     from coverage_principle import coverage as wing
     from coverage_principle.data import check_place
@@ -77,11 +90,16 @@ def write_and_report(coverage, folder: Path) -> None:
     # What may be refused comes first.
     check_place(wing.annotated_file(coverage), file=True)
     sweep = wing.write_sweep(coverage, diagnostics, folder) if settings.k_sweep else ()
-    written = [wing.write_annotated(coverage), *sweep]
+    own = [wing.write_graded(coverage, graded, folder)] if graded else []
+    written = [wing.write_annotated(coverage, graded), *sweep, *own]
     if settings.k_sweep:
         from coverage_principle.reporting.coverage_figures import draw_sweep
 
         written += draw_sweep(coverage, folder / name)
+    if graded:
+        from coverage_principle.reporting.coverage_figures import draw_calibration
+
+        written += draw_calibration(graded.summary(), folder / f"{name}_calibration")
     if settings.visualise:
         from coverage_principle.reporting.coverage_graph import draw_coverage_graph
 
@@ -97,6 +115,11 @@ def write_and_report(coverage, folder: Path) -> None:
     if settings.k_sweep:
         print("\nk-sweep\n  " + "\n  ".join(wing.sweep_lines(coverage, diagnostics)))
     print(f"\ncovered at k = {k}\n  " + "\n  ".join(wing.type_lines(coverage, k)))
+    if graded:
+        header, *rows = wing.graded_rows(graded.summary())
+        print(f"\ngraded coverage\n{table(header, rows)}")
+        header, *rows = wing.calibration_rows(graded.summary())
+        print(f"\nhow sure the answers to type_0 items are, and right\n{table(header, rows)}")
     for sentence in wing.warnings(coverage, diagnostics):
         print(f"\nwarning: {sentence}")
     print("\nwritten: " + "\n         ".join(map(relative_to_root, written)))

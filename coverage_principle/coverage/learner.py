@@ -31,6 +31,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sparse
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from coverage_principle.coverage.equality import SHOWN, count_pairs, fit_equality
 from coverage_principle.coverage.evidence import Observations, observe, slot_sets
@@ -43,6 +45,8 @@ _MOST_ENTRIES = 1 << 26
 #: Numbers of one block of feature sums (features x answers that are solved together).
 _MOST_NUMBERS = 1 << 27
 _ROUNDS, _RESIDUAL = 200, 3e-3
+#: Training items that say how sure the learner may be.
+_HELD_OUT = 2000
 #: What was chosen by worlds that results are not reported on.
 DEFAULT = LearnerSettings()
 
@@ -78,11 +82,14 @@ class _Side:
     """One slot set: its base features (equal tokens, anything), and its fragments' behaviours."""
 
     def __init__(
-        self, observations: Observations, sizes: tuple[int, ...], settings: LearnerSettings
+        self,
+        observations: Observations,
+        sizes: tuple[int, ...],
+        settings: LearnerSettings,
+        nats: float,
     ) -> None:
         self.observations, self._sizes = observations, sizes
-        self._settings = settings
-        self.nats = 0.0
+        self._settings, self.nats = settings, nats
         seen = observations
         self._contexts = seen.num_contexts
         self.behaviour = seen.incidence(seen.with_label(seen.context_of)).astype(np.float32)
@@ -199,10 +206,17 @@ class _Features:
 
 @dataclass(frozen=True)
 class Learned:
-    """What the learner makes of queries: ``scores`` and ``probability``, both ``(n, answers)``."""
+    """What the learner makes of queries: ``scores`` and ``probability``, both ``(n, answers)``.
+
+    The probabilities are a softmax of ``sharpness`` times the scores.
+    """
 
     scores: np.ndarray
-    probability: np.ndarray
+    sharpness: float
+
+    @property
+    def probability(self) -> np.ndarray:
+        return softmax(self.sharpness * self.scores, axis=1)
 
     @property
     def answer(self) -> np.ndarray:
@@ -213,9 +227,9 @@ class Learned:
 class Learner:
     """The learner, trained on ``inputs`` ``(n, slots)``, distinct, with ``answers`` ``(n,)``.
 
-    ``num_answers`` is how many there can be, ``sizes`` those of the slots' alphabets. ``noise`` is
-    the rate of wrong labels, for the weights of slot sets alone: the ridge takes wrong labels in
-    its stride.
+    ``num_answers`` is how many there can be, ``sizes`` those of the slots' alphabets, ``positions``
+    the slot sets whose fragments may be alike (None: all). ``noise`` is the rate of wrong labels,
+    for the weights of the cuts alone: the ridge takes wrong labels in its stride.
     """
 
     def __init__(
@@ -225,16 +239,19 @@ class Learner:
         *,
         num_answers: int,
         sizes: Sequence[int],
+        positions: Sequence[tuple[int, ...]] | None = None,
         noise: float = 0.0,
         settings: LearnerSettings = DEFAULT,
         progress: Callable[[float], None] = lambda _: None,
     ) -> None:
         sizes = tuple(sizes)
         sides: dict[tuple[int, ...], _Side] = {}
-        for positions in slot_sets(len(sizes)):
-            seen = observe(inputs, answers, positions, sizes)
-            side = sides[positions] = _Side(seen, sizes, settings)
-            side.nats = fit_equality(count_pairs(seen), PairNoise(noise, num_answers)).nats
+        for own in slot_sets(len(sizes)):
+            seen = observe(inputs, answers, own, sizes)
+            nats = 0.0
+            if positions is None or own in positions:
+                nats = fit_equality(count_pairs(seen), PairNoise(noise, num_answers)).nats
+            sides[own] = _Side(seen, sizes, settings, nats)
         self._features = _Features(_cuts(sides, settings), inputs)
         own = self._features.own
         targets = np.zeros((len(inputs), num_answers), dtype=np.float32)
@@ -244,6 +261,48 @@ class Learner:
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """The scores of every answer: ``(n, answers)``."""
         return self._features.of(queries) @ self._sums
+
+
+def learn(
+    inputs: np.ndarray,
+    answers: np.ndarray,
+    queries: np.ndarray,
+    *,
+    progress: Callable[[float], None] = lambda _: None,
+    **options: object,
+) -> Learned:
+    """What a learner trained on ``inputs`` makes of ``queries`` ``(n, slots)``.
+
+    ``options`` are those of ``Learner``. Its probabilities are as sharp as is likeliest for every
+    tenth training item (at most 2,000), which a first learner is trained without. Where these are
+    less than 1 % of the items, the first learner is the only one.
+    """
+    count = min(_HELD_OUT, len(inputs) // 10)
+    if count == 0:
+        return Learned(Learner(inputs, answers, progress=progress, **options).scores(queries), 1.0)
+    held = np.zeros(len(inputs), dtype=bool)
+    held[np.linspace(0, len(inputs) - 1, count).astype(np.int64)] = True
+    again = count > len(inputs) / 100
+    first = Learner(
+        *(inputs[~held], answers[~held]),
+        progress=lambda share: progress(share / (2 if again else 1)),
+        **options,
+    )
+    sharpness = _sharpness(first.scores(inputs[held]), answers[held])
+    if again:
+        halfway = {"progress": lambda share: progress((1 + share) / 2)}
+        first = Learner(inputs, answers, **halfway, **options)
+    return Learned(first.scores(queries), sharpness)
+
+
+def _sharpness(scores: np.ndarray, answers: np.ndarray) -> float:
+    """The factor of scores under whose softmax the answers are likeliest."""
+    rows = np.arange(len(answers))
+
+    def loss(log_factor: float) -> float:
+        return -log_softmax(np.exp(log_factor) * scores, axis=1)[rows, answers].sum()
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-2, 6), method="bounded").x))
 
 
 def _cuts(

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from coverage_principle.coverage.dataset import Coverage
+from coverage_principle.coverage.graded import FIELDS, Graded
 from coverage_principle.data import (
     annotated_records,
     dump_json,
     read_json,
     write_annotations,
+    write_json,
     write_text,
     write_together,
 )
@@ -34,17 +36,23 @@ def annotated_file(coverage: Coverage) -> Path:
     return coverage.dataset.path / f"test_annotated{_suffix(coverage)}.json"
 
 
-def write_annotated(coverage: Coverage) -> Path:
+def write_annotated(coverage: Coverage, graded: Graded | None = None) -> Path:
     """Write the annotated test records beside ``test.json`` (``Coverage.annotated``).
 
-    Without a k-sweep, k-cutoffs that an earlier sweep wrote for these test items are kept.
+    What earlier runs wrote for these test items and this one does not tell is kept: k-cutoffs
+    without a k-sweep, graded coverage without ``graded``.
     """
-    name = annotated_file(coverage).name
+    name, kept = annotated_file(coverage).name, set()
     records = coverage.annotated()
+    if graded is not None:
+        records = [record | own for record, own in zip(records, graded.fields(), strict=True)]
+    else:
+        kept.update(FIELDS)
     if not coverage.settings.k_sweep:
+        kept.add("k_cutoff")
+    if kept:
         for record, before in zip(records, _annotated_before(coverage, name), strict=False):
-            if "k_cutoff" in before:
-                record["k_cutoff"] = before["k_cutoff"]
+            record |= {key: before[key] for key in before if key in kept}
     return write_annotations(coverage.dataset, name, records)
 
 
@@ -55,8 +63,29 @@ def _annotated_before(coverage: Coverage, name: str) -> list[dict]:
     try:
         return annotated_records(coverage.dataset, name)
     except InputError as error:
-        logger.warning("warning: k-cutoffs of earlier are not kept: %s", error)
+        logger.warning("warning: what was found before is not kept: %s", error)
         return []
+
+
+def write_graded(coverage: Coverage, graded: Graded, folder: Path) -> Path:
+    """Write what graded coverage found in all (``Graded.summary``) into ``folder``.
+
+    ``InputError`` rather than replacing that of another data set of the same name.
+    """
+    file, summary = folder / f"{result_name(coverage)}_graded.json", graded.summary()
+    _refuse_another(file, summary)
+    write_json(file, summary)
+    return file
+
+
+def _refuse_another(file: Path, result: Mapping) -> None:
+    """Refuse to replace a file that is about another data set of the same name."""
+    before = read_json(file, dict) if file.exists() else {}
+    if all(key in before and before[key] != result[key] for key in ("path", "sha256")):
+        raise InputError(
+            f"{file} is about another data set of this name, {before['path']}; give another "
+            "`output_dir`"
+        )
 
 
 def write_sweep(coverage: Coverage, diagnostics: Mapping, folder: Path) -> tuple[Path, Path]:
@@ -66,13 +95,7 @@ def write_sweep(coverage: Coverage, diagnostics: Mapping, folder: Path) -> tuple
     """
     sweep = folder / f"{result_name(coverage)}.json"
     notes = folder / f"{result_name(coverage)}_diagnostics.json"
-    if notes.exists():
-        before = read_json(notes, dict)
-        if all(key in before and before[key] != diagnostics[key] for key in ("path", "sha256")):
-            raise InputError(
-                f"{sweep} is about another data set of this name, {before['path']}; give another "
-                "`output_dir`"
-            )
+    _refuse_another(notes, diagnostics)
     write_together({notes: dump_json(diagnostics), sweep: dump_json(coverage.sweep())})
     return sweep, notes
 

@@ -15,14 +15,24 @@ _ALONE = (
     (
         "suggest",
         "chooses training items, counted as by `ground_truth`",
-        ("scope", "noise", "k_sweep", "max_k", "visualise", "export_graph", "explain", "fragments"),
+        (
+            "scope",
+            "noise",
+            "k_sweep",
+            "max_k",
+            "visualise",
+            "export_graph",
+            "explain",
+            "fragments",
+            "graded",
+        ),
     ),
     (
         "explain",
         "writes nothing and looks at every k",
-        ("k_sweep", "max_k", "visualise", "export_graph", "min_evidence"),
+        ("k_sweep", "max_k", "visualise", "export_graph", "min_evidence", "graded"),
     ),
-    ("ground_truth", "looks at one fragment only", ("fragments",)),
+    ("ground_truth", "looks at one fragment only", ("fragments", "graded")),
     ("visualise", "draws the dataset scope", ("scope",)),
     ("export_graph", "writes the graph of the dataset scope", ("scope",)),
 )
@@ -84,6 +94,11 @@ class CoverageSettings(Settings):
         "agreements, not all of them; auto: estimated from the data",
         parse=share_or(AUTO, below=_MOST_NOISE),
         metavar="E",
+    )
+    graded: bool = setting(
+        False,
+        "also how much speaks for each answer: support, and the answers and probabilities of the "
+        "pattern matcher and of the learner",
     )
     explain: str | None = setting(
         None,

@@ -127,6 +127,34 @@ def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:
     return found
 
 
+def graded_rows(summary: Mapping) -> list[list[str]]:
+    """What graded coverage says of each type (``Graded.summary``): a header and rows of cells.
+
+    Beside how many answers of matcher and learner are right stands how many they expect to be.
+    """
+    header = ["", "items", "median support", "matcher right", "expected"]
+    rows = [[*header, "learner right", "expected"]]
+    for label, own in summary["by_type"].items():
+        cells = [label, f"{own['items']:,}", f"{own['median_support']:,.0f}"]
+        for name in ("matcher", "learner"):
+            cells.append(f"{own[name]['right'] / own['items']:.1%}")
+            cells.append(f"{own[name]['probability']:.1%}")
+        rows.append(cells)
+    return rows
+
+
+def calibration_rows(summary: Mapping) -> list[list[str]]:
+    """The calibration of matcher and learner on ``type_0`` items: a header and rows of cells."""
+    rows = [["probability", "matcher: items", "right", "learner: items", "right"]]
+    for groups in zip(*summary["calibration"].values(), strict=True):
+        cells = [f"{groups[0]['low']:g} to {groups[0]['high']:g}"]
+        for group in groups:
+            share = f"{group['right'] / group['items']:.1%}" if group["items"] else "-"
+            cells += [f"{group['items']:,}", share]
+        rows.append(cells)
+    return rows
+
+
 def classes_at(slot_set: Mapping, k: int) -> Mapping:
     """The counts of one slot set of ``diagnose`` at any k: those of the next k that is listed."""
     listed = [level for level in map(int, slot_set["by_k"]) if level >= k]

@@ -1,4 +1,4 @@
-"""Figures of a k-sweep: how many items stay covered as k grows, and their k-cutoffs."""
+"""Figures of coverage: items covered against k, their k-cutoffs, calibration of what is graded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from coverage_principle.coverage import Coverage
 from coverage_principle.reporting.plots import look
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
+from coverage_principle.statistics import wilson_interval
 
 
 def draw_sweep(coverage: Coverage, stem: Path) -> list[Path]:
@@ -59,3 +60,23 @@ def k_cutoff_histogram(cutoffs: Sequence[int], path: str | Path, *, title: str =
     axis.grid(axis="x", visible=False)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     return save_figure(figure, path)
+
+
+def draw_calibration(summary: Mapping, stem: Path) -> list[Path]:
+    """How often answers of some probability are right, by ``Graded.summary``; PNG and PDF."""
+    figure, axis = new_figure(4.2, 3.8)
+    axis.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
+    for i, (name, groups) in enumerate(summary["calibration"].items()):
+        found = [group for group in groups if group["items"]]
+        if not found:
+            continue
+        right = np.array([group["right"] / group["items"] for group in found])
+        ends = [wilson_interval(group["right"], group["items"]) for group in found]
+        error = np.abs(np.transpose(ends) - right)
+        style = {"markersize": 4, "capsize": 2, "label": name, **look(i)}
+        axis.errorbar([group["probability"] for group in found], right, error, **style)
+    axis.set(xlabel="probability of the answer, mean of a group", ylabel="share that is right")
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=f"{summary['dataset']}, type_0 items")
+    if axis.get_legend_handles_labels()[1]:
+        axis.legend(frameon=False, loc="upper left")
+    return save_figure(figure, f"{stem}.png")

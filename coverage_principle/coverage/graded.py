@@ -1,0 +1,183 @@
+"""Graded coverage: how much a training set says for each test item's answer, and what it answers.
+
+Three readings of the same evidence: the *support* of the true answer and the pattern *matcher*,
+both in ``matcher.py``, and the *learner* (``learner.py``). None of them looks at a model or at
+the answer of a test item; support and the learner's score are those of the true answer, which
+only chooses what is written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+
+from coverage_principle.coverage.learner import DEFAULT, Learned, learn
+from coverage_principle.coverage.matcher import Matched, Matcher
+from coverage_principle.coverage.settings import AUTO, LearnerSettings
+from coverage_principle.data import Dataset
+
+#: What annotated test items hold of it, in this order.
+FIELDS = (
+    *("support", "matcher_answer", "matcher_probability", "matcher_margin"),
+    *("learner_answer", "learner_score", "learner_probability"),
+)
+#: Bounds of the groups of a calibration table.
+_BOUNDS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class Graded:
+    """What is made of the test compositions of ``dataset``, in their order."""
+
+    dataset: Dataset
+    matcher: Matcher
+    matched: Matched
+    settings: LearnerSettings
+    learned: Learned
+
+    @cached_property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The ``FIELDS`` as arrays ``(n,)``; answers are values."""
+        rows, true = np.arange(len(self.dataset.test)), self.dataset.test.answers
+        matched, learned = self.matched, self.learned
+        found = (
+            *(matched.support[rows, true], matched.answer, matched.probability.max(axis=1)),
+            *(matched.margin, learned.answer, learned.scores[rows, true]),
+            learned.probability[rows, learned.answer],
+        )
+        return dict(zip(FIELDS, found, strict=True))
+
+    def fields(self) -> list[dict]:
+        """The ``FIELDS`` of every test record; those of single facts, which come last, are null."""
+        answers, columns = [self.dataset.graph.answer], {}
+        for name, column in self.columns.items():
+            if name.endswith("_answer"):
+                texts = {a: self.dataset.text([a], answers) for a in np.unique(column).tolist()}
+                columns[name] = [texts[a] for a in column.tolist()]
+            else:
+                columns[name] = [float(f"{value:.6g}") for value in column.tolist()]
+        rows = [dict(zip(FIELDS, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return rows + [dict.fromkeys(FIELDS)] * len(self.dataset.test.facts.records)
+
+    def summary(self) -> dict:
+        """What the graded file of a result holds; docs/graded.md has it field by field."""
+        slots, test = self.dataset.graph.inputs, self.dataset.test
+        by_type = {}
+        for label in dict.fromkeys(test.types.tolist()):
+            rows = test.types == label
+            own = {name: column[rows] for name, column in self.columns.items()}
+            by_type[label] = {
+                "items": int(rows.sum()),
+                "median_support": float(np.median(own["support"])),
+                **{
+                    name: {
+                        "right": int((own[f"{name}_answer"] == test.answers[rows]).sum()),
+                        "probability": float(own[f"{name}_probability"].mean()),
+                    }
+                    for name in ("matcher", "learner")
+                },
+            }
+        return {
+            "dataset": self.dataset.name,
+            "path": str(self.dataset.path),
+            "sha256": self.dataset.digests,
+            "noise": self.matcher.noise,
+            "matcher_sharpness": self.matcher.sharpness,
+            "learner_sharpness": self.learned.sharpness,
+            "learner": asdict(self.settings),
+            "slot_sets": [
+                {
+                    "slots": [slots[i] for i in positions],
+                    "prior": one.prior,
+                    "chance": one.chance,
+                    "nats": one.nats,
+                }
+                for positions, one in self.matcher.equalities.items()
+            ],
+            "by_type": by_type,
+            "calibration": {name: self._calibration(name) for name in ("matcher", "learner")},
+        }
+
+    def _calibration(self, name: str) -> list[dict]:
+        """Of ``type_0`` items: how often answers of some probability are right."""
+        rows = self.dataset.test.types == "type_0"
+        right = (self.columns[f"{name}_answer"] == self.dataset.test.answers)[rows]
+        return calibration(self.columns[f"{name}_probability"][rows], right)
+
+
+def calibration(
+    probability: np.ndarray, right: np.ndarray, bounds: Sequence[float] = _BOUNDS
+) -> list[dict]:
+    """Answers by their probability: ``low``, ``high``, ``items``, mean ``probability``, ``right``.
+
+    A group holds what is above ``low`` and at most ``high``; the first one ``low`` too.
+    """
+    group = np.searchsorted(bounds[1:-1], probability, side="left")
+    found = []
+    for number, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        own = group == number
+        mean = float(probability[own].mean()) if own.any() else None
+        one = {"low": low, "high": high, "items": int(own.sum()), "probability": mean}
+        found.append({**one, "right": int(right[own].sum())})
+    return found
+
+
+def graded_coverage(
+    dataset: Dataset,
+    positions: Sequence[tuple[int, ...]],
+    *,
+    noise: float | str = 0.0,
+    settings: LearnerSettings = DEFAULT,
+    progress: Callable[[float, str], None] = lambda *_: None,
+) -> Graded:
+    """Grade every test composition by the evidence at the slot sets ``positions``.
+
+    ``noise`` is the rate of wrong labels, or "auto". ``InputError`` if it is too high.
+    """
+    parts = ("evidence", "pattern matcher", "learner")
+
+    def part(number: int) -> Callable[[float], None]:
+        return lambda share: progress((number + share) / len(parts), parts[number])
+
+    train, test = dataset.train, dataset.test
+    about = _about(dataset)
+    matcher = dataset_matcher(dataset, positions, noise=noise, progress=part(0))
+    matched = matcher.match(test.inputs, part(1))
+    learned = learn(
+        *(train.inputs, train.answers, test.inputs),
+        **{**about, "positions": positions, "noise": matcher.noise},
+        settings=settings,
+        progress=part(2),
+    )
+    return Graded(dataset, matcher, matched, settings, learned)
+
+
+def dataset_matcher(
+    dataset: Dataset,
+    positions: Sequence[tuple[int, ...]],
+    *,
+    noise: float | str = 0.0,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Matcher:
+    """The pattern matcher of a data set's training items; ``noise`` as for ``graded_coverage``."""
+    train = dataset.train
+    return Matcher(
+        *(train.inputs, train.answers),
+        **_about(dataset),
+        positions=positions,
+        noise=None if noise == AUTO else noise,
+        progress=progress,
+    )
+
+
+def estimated_noise(dataset: Dataset, positions: Sequence[tuple[int, ...]]) -> float:
+    """The rate of wrong labels under which the training items are likeliest (``matcher.py``)."""
+    return dataset_matcher(dataset, positions, noise=AUTO).noise
+
+
+def _about(dataset: Dataset) -> Mapping[str, object]:
+    (answers,) = dataset.sizes([dataset.graph.answer])
+    return {"num_answers": answers, "sizes": dataset.slot_sizes}
