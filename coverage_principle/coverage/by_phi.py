@@ -8,7 +8,7 @@ compositions are counted, by the fragment ``(h, r1)`` and its true values
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -41,10 +41,10 @@ class CoverageByPhi:
         ``InputError`` if there are fewer compositions than a phi asks for.
         """
 
-        def measure(phi: float) -> Counts:
+        def measure(phi: float, ks: Sequence[int]) -> Counts:
             told(phi)
             world = draw_entities(self.settings.world(num_entities, phi, seed))
-            return in_domain_coverage(world.graph, world.values, world.train(seed), self.ks)
+            return in_domain_coverage(world.graph, world.values, world.train(seed), ks)
 
         for phi in sorted(self.settings.phi, reverse=True):  # what is refused is refused at once
             place = f"{num_entities}/{seed}", f"{phi:g}"

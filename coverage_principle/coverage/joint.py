@@ -1,0 +1,159 @@
+"""Coverage by the fragments of several intermediate values at once, the true values being known.
+
+The substitution graph is that of the formal definition: every input is a node, and two inputs are
+joined if they differ by a k-equivalent fragment of one of the values. A path from an unseen item to
+a training item may so lead through inputs that make unseen or undefined calls; of one value's
+fragments the components are the same without these, of several they are not. Equivalent are two
+fragments that share k contexts in the training set, agree in all of them, and have the same true
+value: what agrees by chance never counts.
+
+In iterated coverage an item that is covered counts as evidence in the next round, with its true
+answer, until a round covers nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from coverage_principle.coverage.canonical import connected
+from coverage_principle.coverage.known_values import value_fragments
+from coverage_principle.coverage.measured import Counts
+from coverage_principle.data import CompositionSpace, evaluate
+from coverage_principle.data.space import encode_rows, is_member
+from coverage_principle.data.tables import call_arguments, node_sizes
+from coverage_principle.errors import InputError
+from coverage_principle.tasks import TaskGraph
+
+#: In-domain items that iterated coverage holds at most.
+MOST_HELD = 1 << 23
+
+
+def joint_coverage(
+    graph: TaskGraph,
+    tables: Sequence[np.ndarray],
+    train: np.ndarray,
+    ks: Sequence[int],
+    *,
+    values: Sequence[str] | None = None,
+    sample: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> Counts:
+    """Count unseen in-domain items, and those that the fragments of ``values`` cover at each k.
+
+    ``train`` is ``(n, slots)``, distinct; ``values`` are by default all that ``bridges_inside``
+    gives. If there are more than ``sample`` unseen in-domain items, so many are drawn by ``rng``,
+    uniform and without replacement, and looked at in their place. ``InputError`` if no fragment can
+    be substituted, or their slots overlap too widely (``canonical.connected``).
+    """
+    evidence = _Evidence(graph, tables, train, values)
+    space, count = evidence.space, evidence.space.size - len(train)
+    if sample is not None and count > sample:
+        items = space.sample_outside(sample, train, rng or np.random.default_rng())
+    else:
+        items, sample = evidence.unseen(), None
+    covered = {k: int(mask.sum()) for k, mask in evidence.covered(items, ks).items()}
+    return Counts(count, covered, sample)
+
+
+def iterated_coverage(
+    graph: TaskGraph,
+    tables: Sequence[np.ndarray],
+    train: np.ndarray,
+    ks: Sequence[int],
+    *,
+    values: Sequence[str] | None = None,
+) -> Counts:
+    """The same when items that are covered are evidence in the next round, to the fixed point.
+
+    ``InputError`` as in ``joint_coverage``, and if there are more than ``MOST_HELD`` in-domain
+    items: all are held.
+    """
+    evidence = _Evidence(graph, tables, train, values)
+    if evidence.space.size > MOST_HELD:
+        raise InputError(
+            f"`iterate` holds every in-domain item, and there are {evidence.space.size:,}; "
+            f"{MOST_HELD:,} is the limit. Lower `num_tokens`, or omit `iterate`"
+        )
+    unseen, covered = evidence.unseen(), {}
+    for k in ks:
+        known, left = evidence, unseen
+        while len(left):
+            new = known.covered(left, (k,))[k]
+            if not new.any():
+                break
+            items = np.concatenate([known.train, left[new]])
+            known, left = _Evidence(graph, tables, items, values), left[~new]
+        covered[k] = len(unseen) - len(left)
+    return Counts(len(unseen), covered)
+
+
+def bridges_inside(graph: TaskGraph) -> tuple[str, ...]:
+    """The intermediate values whose fragment leaves a context; ``InputError`` if there is none."""
+    found = [v for v in graph.bridges if len(graph.fragment(v)) < len(graph.inputs)]
+    if not found:
+        raise InputError(
+            f"task {graph.name} has no intermediate value whose fragment leaves a context, so "
+            f"nothing can be substituted: all that is known of it is {graph.equations}"
+        )
+    return tuple(found)
+
+
+def read_only_for(graph: TaskGraph, value: str) -> bool:
+    """Whether everything that ``value`` is computed from reaches the answer only through it.
+
+    Then fragments of equal value give equal answers, and make equal further calls, in any context.
+    """
+    inside, queue = set(graph.fragment(value)), [value]
+    while queue:
+        for source in graph.function_of(queue.pop()).sources:
+            if source not in graph.inputs:
+                queue.append(source)
+            inside.add(source)
+    return all(
+        function.output == value
+        or function.output in inside
+        or not inside.intersection(function.sources)
+        for function in graph.functions
+    )
+
+
+class _Evidence:
+    """A training set as the fragments of its values show it; ``space`` are in-domain items."""
+
+    def __init__(
+        self,
+        graph: TaskGraph,
+        tables: Sequence[np.ndarray],
+        train: np.ndarray,
+        values: Sequence[str] | None,
+    ) -> None:
+        nodes = node_sizes(graph, tables)
+        self.train, self._sizes = train, [nodes[slot] for slot in graph.inputs]
+        evaluated = evaluate(graph, tables, train)
+        seen = [np.zeros(table.shape, dtype=bool) for table in tables]
+        for function, mask in zip(graph.functions, seen, strict=True):
+            mask[call_arguments(function, evaluated)] = True
+        self.space = CompositionSpace(graph, tables, seen)
+        self._fragments = [
+            value_fragments(graph, value, evaluated, nodes, alike=read_only_for(graph, value))
+            for value in values or bridges_inside(graph)
+        ]
+
+    def unseen(self) -> np.ndarray:
+        """All in-domain items outside of the training set."""
+        banned = np.sort(encode_rows(self.train, self._sizes))
+        left = [
+            rows[~is_member(encode_rows(rows, self._sizes), banned)]
+            for rows in self.space.batches()
+        ]
+        return np.concatenate([np.empty((0, len(self._sizes)), dtype=np.int32), *left])
+
+    def covered(self, items: np.ndarray, ks: Sequence[int]) -> dict[int, np.ndarray]:
+        """Which of ``items`` are covered at each k."""
+        classes = [fragments.classes(ks) for fragments in self._fragments]
+        return {
+            k: connected(self.train, items, self._sizes, self._fragments, [c[k] for c in classes])
+            for k in ks
+        }
