@@ -138,7 +138,9 @@ def test_measured_amounts_narrow_a_search():
 
 def test_searches_are_checked_and_named():
     graph = TASKS["threehop"]
-    assert search_name(graph, SearchSettings()) == "threehop_b1_seen-0.7"
+    assert search_name(graph, SearchSettings(value="b1")) == "threehop_b1_seen-0.7"
+    assert search_name(graph, SearchSettings()) == "threehop_b1+b2_seen-0.7"
+    assert search_name(TASKS["twohop"], SearchSettings(iterate=True)).endswith("0.7_iterated")
     other = SearchSettings(value="b2", default_seen_ratio=0.5, function_family="modular")
     assert search_name(graph, other) == "threehop_b2_seen-0.5_modular"
     for wrong, words in (

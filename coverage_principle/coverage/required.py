@@ -44,6 +44,8 @@ _BATCH = 1 << 20
 _OF_WORLDS = ("default_seen_ratio", "function_family", "alphabets")
 #: Settings of a search that say how its items are counted.
 _JOINT = ("sample", "iterate")
+#: How N grows with |X| in trained models: "The Coverage Principle", arXiv 2505.20278, figure 5.
+TRAINED_EXPONENTS = {"twohop": 2.26, "parallel2hop": 2.43, "threehop": 2.58}
 #: The random stream of samples; ``data.worlds`` names the others.
 _SAMPLE = 7
 
@@ -74,8 +76,9 @@ class GrowingWorld:
             fresh = [self._rng.integers(0, self.trainable, size=_DRAWN) for _ in range(times)]
             drawn = np.concatenate([self._order, *fresh])
             _, first = np.unique(drawn, return_index=True)
-            self._order, before = drawn[np.sort(first)], len(self._order)
-            fresh = self._space.unrank(self._order[before:])
+            self._order = drawn[np.sort(first)]
+        if count > len(self._rows):
+            fresh = self._space.unrank(self._order[len(self._rows) : count])
             self._rows = np.concatenate([self._rows, fresh])
         return self._rows[:count]
 
