@@ -78,6 +78,18 @@ def blocks(slot_sets: Sequence[Sequence[int]]) -> list[Block]:
     ]
 
 
+def check_blocks(slot_sets: Sequence[Sequence[int]], sizes: Sequence[int]) -> None:
+    """Refuse slot sets of which a block of overlapping ones has more inputs than can be held."""
+    for block in blocks(slot_sets):
+        count = prod(sizes[slot] for slot in block.slots)
+        if block.overlap and count > MOST_OF_BLOCK:
+            raise InputError(
+                "fragments of several values overlap without one holding the other, and together "
+                f"they have {count:,} inputs, which are all held; {MOST_OF_BLOCK:,} is the limit. "
+                "Lower `num_tokens`, or give one `value`"
+            )
+
+
 def _cross(one: frozenset[int], other: frozenset[int]) -> bool:
     return bool(one & other) and not (one <= other or other <= one)
 
@@ -96,8 +108,10 @@ def connected(
     fragments (``ValueFragments.classes`` at one k). ``InputError`` if a block of overlapping slot
     sets has more than ``MOST_OF_BLOCK`` inputs.
     """
+    slot_sets = [one.positions for one in seen]
+    check_blocks(slot_sets, sizes)
     both = _Forms(train, sizes), _Forms(queries, sizes)
-    for block in blocks([one.positions for one in seen]):
+    for block in blocks(slot_sets):
         members = [(seen[i], classes[i]) for i in block.members]
         of_train, of_queries = (forms.take(block.slots) for forms in both)
         count = prod(sizes[slot] for slot in block.slots)
@@ -199,14 +213,7 @@ def _overlapping(
     members: Sequence[tuple[ValueFragments, np.ndarray]],
 ) -> np.ndarray:
     """The component of every input of a block: ``(inputs,)`` int32."""
-    count = prod(sizes)
-    if count > MOST_OF_BLOCK:
-        raise InputError(
-            f"fragments of several values overlap without one holding the other, and together "
-            f"they have {count:,} inputs, which are all held; {MOST_OF_BLOCK:,} is the limit. "
-            "Lower `num_tokens`, or give one `value`"
-        )
-    component = np.arange(count, dtype=np.int32)
+    component = np.arange(prod(sizes), dtype=np.int32)
     steps = strides(sizes)
     for fragments, classes in members:
         inside = [slots.index(slot) for slot in fragments.positions]

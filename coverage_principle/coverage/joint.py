@@ -71,11 +71,7 @@ def iterated_coverage(
     items: all are held.
     """
     evidence = _Evidence(graph, tables, train, values)
-    if evidence.space.size > MOST_HELD:
-        raise InputError(
-            f"`iterate` holds every in-domain item, and there are {evidence.space.size:,}; "
-            f"{MOST_HELD:,} is the limit. Lower `num_tokens`, or omit `iterate`"
-        )
+    check_held(evidence.space.size)
     unseen, covered = evidence.unseen(), {}
     for k in ks:
         known, left = evidence, unseen
@@ -87,6 +83,15 @@ def iterated_coverage(
             known, left = _Evidence(graph, tables, items, values), left[~new]
         covered[k] = len(unseen) - len(left)
     return Counts(len(unseen), covered)
+
+
+def check_held(items: int) -> None:
+    """Refuse so many in-domain items as iterated coverage would have to hold."""
+    if items > MOST_HELD:
+        raise InputError(
+            f"`iterate` holds every in-domain item, and there are {items:,}; {MOST_HELD:,} is the "
+            "limit. Lower `num_tokens`, or omit `iterate`"
+        )
 
 
 def bridges_inside(graph: TaskGraph) -> tuple[str, ...]:

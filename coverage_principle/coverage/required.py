@@ -16,10 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from coverage_principle.coverage.canonical import check_blocks
 from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
 from coverage_principle.coverage.evidence import observe
 from coverage_principle.coverage.joint import (
     bridges_inside,
+    check_held,
     iterated_coverage,
     joint_coverage,
     read_only_for,
@@ -269,7 +271,7 @@ class RequiredData:
     def __init__(self, graph: TaskGraph, settings: SearchSettings, file: Path) -> None:
         self.graph, self.settings = graph, settings
         self.values = searched_values(graph, settings)
-        self._world(2, 0).check_task(graph)
+        self._check_largest()
         #: ``{|X|: {seed: {k: N or None}}}``
         self.amounts: dict[int, dict[int, dict[int, int | None]]] = {}
         #: The standard error of each N that is due to the sample, in items; None: not known.
@@ -282,6 +284,19 @@ class RequiredData:
         self._measured = Measured(
             file, {"task": graph.to_dict(), "value": "+".join(self.values), **about}
         )
+
+    def _check_largest(self) -> None:
+        """Refuse what the largest worlds cannot be asked for, before anything is measured."""
+        size = max(self.settings.num_tokens)
+        world = self._world(size, 0)
+        world.check_task(self.graph)
+        if not (self.exact and not self.settings.iterate):
+            alphabets = world.sizes(self.graph)
+            sizes = [alphabets[name] for name in self.graph.alphabets_of(self.graph.inputs)]
+            check_blocks([self.graph.fragment_positions(value) for value in self.values], sizes)
+        if self.settings.iterate:
+            for seed in self.settings.seeds:
+                check_held(GrowingWorld(self.graph, self._world(size, seed)).trainable)
 
     @property
     def exact(self) -> bool:

@@ -156,6 +156,9 @@ class SearchSettings(Settings):
         for name in ("share", "tolerance"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"`{name}` {getattr(self, name)} is not between 0 and 1")
+        for name in ("value", "iterate"):
+            if getattr(self, name) and self.sample != SearchSettings.sample:
+                raise InputError(f"with `{name}` all items are counted; omit `sample`")
 
 
 #: Settings of a search that its worlds of entities have too.
