@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
 import pytest
 
-from coverage_principle.coverage import canonical, joint
+from coverage_principle.coverage import SearchSettings, canonical, joint
 from coverage_principle.coverage.canonical import blocks
 from coverage_principle.coverage.joint import bridges_inside, iterated_coverage, joint_coverage
 from coverage_principle.coverage.known_values import ValueFragments
 from coverage_principle.coverage.required import (
     Counts,
     GrowingWorld,
+    RequiredData,
     in_domain_coverage,
     sampling_error,
     smallest_step,
@@ -197,6 +199,8 @@ def test_too_wide_a_block_and_too_many_items_are_refused(monkeypatch):
     monkeypatch.setattr(canonical, "MOST_OF_BLOCK", 124)
     with pytest.raises(InputError, match="overlap .* 125 inputs.*`value`"):
         joint_coverage(*about)
+    with pytest.raises(InputError, match="overlap .* 216 inputs"):  # before anything is measured
+        RequiredData(graph, SearchSettings(num_tokens=(4, 6)), Path("none.json"))
     monkeypatch.setattr(joint, "MOST_HELD", 9)
     with pytest.raises(InputError, match="`iterate` holds every in-domain item"):
         iterated_coverage(*about)

@@ -32,12 +32,15 @@ class Counts:
         return self.covered[k] / self.looked_at if self.looked_at else 0.0
 
     def standard_error(self, k: int) -> float:
-        """That of ``share``: of a sample without replacement; 0 where all items were looked at."""
-        if self.sample is None or self.sample < 2:
-            return 0.0 if self.sample is None else 0.5
-        share = self.share(k)
+        """That of ``share``: of a sample without replacement; 0 where all items were looked at.
+
+        An item more of either kind is assumed, so that a sample of equal ones is not free of error.
+        """
+        if self.sample is None:
+            return 0.0
+        share = (self.covered[k] + 1) / (self.sample + 2)
         left_out = 1 - self.sample / self.unseen
-        return math.sqrt(share * (1 - share) * left_out / (self.sample - 1))
+        return math.sqrt(share * (1 - share) * left_out / self.sample)
 
 
 class Measured:
@@ -54,7 +57,10 @@ class Measured:
             return
         before = read_json(file)
         if not isinstance(before, dict) or before.get("about") != self._about:
-            raise InputError(f"{file} is of another task or other worlds; move it away")
+            raise InputError(
+                f"{file} is of another task or other worlds, or samples of another size; move it "
+                "away"
+            )
         with looking_into(file, "what was measured"):
             self._counts = before["measured"]
             for one in (one for by_amount in self._counts.values() for one in by_amount.values()):

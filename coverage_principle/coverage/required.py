@@ -44,10 +44,10 @@ _DRAWN = 1 << 16
 _BATCH = 1 << 20
 #: Settings of a search that its worlds have too.
 _OF_WORLDS = ("default_seen_ratio", "function_family", "alphabets")
-#: Settings of a search that say how its items are counted.
-_JOINT = ("sample", "iterate")
 #: How N grows with |X| in trained models: "The Coverage Principle", arXiv 2505.20278, figure 5.
 TRAINED_EXPONENTS = {"twohop": 2.26, "parallel2hop": 2.43, "threehop": 2.58}
+#: Steps below a found amount at which its sample's error is measured.
+_LOWER = 16
 #: The random stream of samples; ``data.worlds`` names the others.
 _SAMPLE = 7
 
@@ -276,14 +276,13 @@ class RequiredData:
         self.amounts: dict[int, dict[int, dict[int, int | None]]] = {}
         #: The standard error of each N that is due to the sample, in items; None: not known.
         self.errors: dict[int, dict[int, dict[int, float | None]]] = {}
-        own = {name: getattr(settings, name) for name in (*_OF_WORLDS, *_JOINT)}
-        defaults = {"alphabets": (), "iterate": False}
-        about = {name: own[name] for name in own if own[name] != defaults.get(name, ...)}
-        if self.exact:
-            del about["sample"]
-        self._measured = Measured(
-            file, {"task": graph.to_dict(), "value": "+".join(self.values), **about}
-        )
+        about = {"task": graph.to_dict(), "value": "+".join(self.values)}
+        about |= {name: getattr(settings, name) for name in _OF_WORLDS if name != "alphabets"}
+        if settings.alphabets:
+            about["alphabets"] = list(settings.alphabets)
+        about |= {"iterate": True} if settings.iterate else {}
+        about |= {} if self.exact else {"sample": settings.sample}
+        self._measured = Measured(file, about)
 
     def _check_largest(self) -> None:
         """Refuse what the largest worlds cannot be asked for, before anything is measured."""
@@ -335,7 +334,7 @@ class RequiredData:
             found = {}
             for k in sorted(settings.k):
                 guess = self._guess(num_tokens, k, found)
-                found[k] = self._on_grid(count, world.trainable, k, *guess)
+                found[k] = self._on_grid(count, counted, world.trainable, k, *guess)
         self.amounts.setdefault(num_tokens, {})[seed] = found
         self.errors.setdefault(num_tokens, {})[seed] = {
             k: amount and sampling_error(counted, amount, k) for k, amount in found.items()
@@ -353,12 +352,19 @@ class RequiredData:
         return joint_coverage(*about, values=self.values, sample=settings.sample, rng=rng)
 
     def _on_grid(
-        self, count: Callable, trainable: int, k: int, guess: float, stride: int
+        self,
+        count: Callable[[int, Sequence[int]], Counts],
+        counted: Mapping[int, Counts],
+        trainable: int,
+        k: int,
+        guess: float,
+        stride: int,
     ) -> int | None:
         """The smallest N that is enough, of those that grow by ``tolerance`` from 1 on.
 
         On this grid the result does not depend on the guess, and measurements of other k and other
-        searches are met again.
+        searches are met again. Where the sample's error cannot be told from what was counted,
+        smaller amounts are counted too.
         """
         base, most = math.log1p(self.settings.tolerance), trainable - 1
         if most < 1:
@@ -371,8 +377,14 @@ class RequiredData:
             return count(amount(step), (k,)).share(k) >= self.settings.share
 
         last = math.ceil(math.log(most) / base)
-        step = smallest_step(reached, min(last, round(math.log(guess) / base)), last, stride)
-        return None if step is None else amount(step)
+        found = smallest_step(reached, min(last, round(math.log(guess) / base)), last, stride)
+        if found is None:
+            return None
+        lower = found - _LOWER
+        while lower >= 0 and sampling_error(counted, amount(found), k) is None:
+            count(amount(lower), (k,))
+            lower -= _LOWER
+        return amount(found)
 
     def _guess(self, num_tokens: int, k: int, found: Mapping[int, int | None]) -> tuple[float, int]:
         """Where a search begins, and its first stride on the grid: from what was found so far."""
