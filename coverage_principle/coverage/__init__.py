@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = exports(
         "equivalence": "Equivalence functional_equivalence",
         "evidence": "Observations consistent_pairs observe parse_slot_sets slot_sets",
         "explanation": "Explanation explain explanation_lines",
+        "joint": "iterated_coverage joint_coverage",
         "prompts": "Prompts about_file make_prompts write_prompts",
         "required": "in_domain_coverage required_amounts smallest_amount",
         "results": "result_name annotated_file write_annotated write_graph write_sweep",
