@@ -101,7 +101,7 @@ def all_inputs(graph, tables, train, ks):
     import numpy as np
 
     from coverage_principle.coverage import functional_equivalence, observe
-    from coverage_principle.coverage.joint import bridges_inside
+    from coverage_principle.coverage.counting import bridges_inside
     from coverage_principle.coverage.linking import components
     from coverage_principle.coverage.measured import Counts
     from coverage_principle.data import CompositionSpace, evaluate

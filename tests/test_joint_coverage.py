@@ -10,9 +10,9 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from coverage_principle.coverage import SearchSettings, canonical, joint
+from coverage_principle.coverage import SearchSettings, canonical, counting
 from coverage_principle.coverage.canonical import blocks
-from coverage_principle.coverage.joint import bridges_inside, iterated_coverage, joint_coverage
+from coverage_principle.coverage.counting import bridges_inside, iterated_coverage, joint_coverage
 from coverage_principle.coverage.known_values import ValueFragments
 from coverage_principle.coverage.required import (
     Counts,
@@ -201,7 +201,7 @@ def test_too_wide_a_block_and_too_many_items_are_refused(monkeypatch):
         joint_coverage(*about)
     with pytest.raises(InputError, match="overlap .* 216 inputs"):  # before anything is measured
         RequiredData(graph, SearchSettings(num_tokens=(4, 6)), Path("none.json"))
-    monkeypatch.setattr(joint, "MOST_HELD", 9)
+    monkeypatch.setattr(counting, "MOST_HELD", 9)
     with pytest.raises(InputError, match="`iterate` holds every in-domain item"):
         iterated_coverage(*about)
     with pytest.raises(InputError, match="nothing can be substituted"):

@@ -3,7 +3,7 @@
 phi is the number of training compositions for each in-domain fact. The training sets are those that
 ``dataset_generation/grokked.py`` writes for the same settings, and *all* held-out in-domain
 compositions are counted, by the fragment ``(h, r1)`` and its true values
-(``required.in_domain_coverage``).
+(``counting.in_domain_coverage``).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from coverage_principle.coverage.counting import in_domain_coverage
 from coverage_principle.coverage.measured import Counts, Measured
-from coverage_principle.coverage.required import in_domain_coverage
 from coverage_principle.coverage.settings import OF_ENTITIES, PhiSettings
 from coverage_principle.data import draw_entities
 

@@ -1,30 +1,27 @@
 """How much training data covers a task, found on worlds alone, before any training.
 
 For one world the training compositions are put into one random order, and its prefixes are the
-training sets. Coverage is the ground-truth mode: the fragment of one intermediate value, by default
-of the task's first function, whose true values tell which fragments may be equivalent. With one
-slot set a component of the substitution graph is a class of fragments in one context, so *all*
-unseen in-domain items can be counted: those outside the prefix whose every call it makes.
+training sets. ``counting.py`` says what is counted of each; here the smallest that is enough is
+searched for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from coverage_principle.coverage.canonical import check_blocks
-from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
-from coverage_principle.coverage.evidence import observe
-from coverage_principle.coverage.joint import (
+from coverage_principle.coverage.counting import (
     bridges_inside,
     check_held,
+    fragment_of_value,
+    in_domain_coverage,
     iterated_coverage,
     joint_coverage,
-    read_only_for,
 )
 from coverage_principle.coverage.measured import Counts, Measured
 from coverage_principle.coverage.settings import SearchSettings
@@ -32,19 +29,14 @@ from coverage_principle.data import (
     CompositionSpace,
     WorldSettings,
     draw_tables,
-    evaluate,
 )
-from coverage_principle.data.tables import call_arguments, node_sizes, seen_calls
-from coverage_principle.errors import InputError
 from coverage_principle.tasks import TaskGraph
 
 #: Ranks drawn at once for the random order; fixed, so that a longer prefix begins with a shorter.
 _DRAWN = 1 << 16
-#: Items that are looked at together where each must be evaluated.
-_BATCH = 1 << 20
 #: Settings of a search that its worlds have too.
 _OF_WORLDS = ("default_seen_ratio", "function_family", "alphabets")
-#: How N grows with |X| in trained models: "The Coverage Principle", arXiv 2505.20278, figure 5.
+#: How N grows with |X| in trained models: "The Coverage Principle", arXiv 2505.20278.
 TRAINED_EXPONENTS = {"twohop": 2.26, "parallel2hop": 2.43, "threehop": 2.58}
 #: Steps below a found amount at which its sample's error is measured.
 _LOWER = 16
@@ -83,109 +75,6 @@ class GrowingWorld:
             fresh = self._space.unrank(self._order[len(self._rows) : count])
             self._rows = np.concatenate([self._rows, fresh])
         return self._rows[:count]
-
-
-def in_domain_coverage(
-    graph: TaskGraph,
-    tables: Sequence[np.ndarray],
-    train: np.ndarray,
-    ks: Sequence[int],
-    *,
-    value: str | None = None,
-) -> Counts:
-    """Count all unseen in-domain items, and those that the fragments of ``value`` cover.
-
-    ``train`` is ``(n, slots)``, distinct. ``value`` is the intermediate value whose fragment is
-    substituted, that of the first function by default; ``InputError`` if there is none such, or if
-    its fragment is the whole input.
-    """
-    positions, value = fragment_of_value(graph, value)
-    nodes = node_sizes(graph, tables)
-    sizes = [nodes[slot] for slot in graph.inputs]
-    values = evaluate(graph, tables, train)
-    labels = values[graph.answer].astype(np.int64) * nodes[value] + values[value]
-    observations = observe(train, labels, positions, sizes)
-    equivalence = functional_equivalence(observations, sizes)
-    seen = seen_calls(graph, tables, train)
-    in_domain = CompositionSpace(graph, tables, seen).size
-    # Where nothing but the value itself reads these slots, equivalent fragments make the same
-    # further calls: if one of them is in the domain, all are.
-    alike = read_only_for(graph, value)
-    covered = {}
-    for k in ks:
-        classes = equivalence.classes(k)
-        class_of = classes[observations.fragment_of].astype(np.int64)
-        cell_of = class_of * observations.num_contexts + observations.context_of
-        # An item of each cell (class, context) that the training set reaches.
-        cells = np.unique(cell_of, return_index=True)[1]
-        class_of = class_of[cells]
-        if alike:
-            count = int(np.bincount(classes)[class_of].sum())
-        else:
-            count = sum(
-                int(_made(graph, tables, seen, items).sum())
-                for items in _members(train[cells], class_of, classes, equivalence, positions)
-            )
-        covered[int(k)] = count - len(train)
-    return Counts(in_domain - len(train), covered)
-
-
-def fragment_of_value(graph: TaskGraph, value: str | None) -> tuple[tuple[int, ...], str]:
-    """Slots of an intermediate value's fragment, and its name: by default the first function's.
-
-    ``InputError`` if there is no such value, or its fragment is the whole input.
-    """
-    value = value or graph.functions[0].output
-    if value not in graph.bridges:
-        raise InputError(
-            f"`value` {value} is no intermediate value of task {graph.name}; it has "
-            f"{', '.join(graph.bridges) or 'none'}"
-        )
-    positions = graph.fragment_positions(value)
-    if len(positions) == len(graph.inputs):
-        raise InputError(
-            f"`value` {value} of task {graph.name} depends on all {len(positions)} slots, which "
-            "leaves no context to compare its fragments in"
-        )
-    return positions, value
-
-
-def _members(
-    items: np.ndarray,
-    class_of: np.ndarray,
-    classes: np.ndarray,
-    equivalence: Equivalence,
-    positions: tuple[int, ...],
-) -> Iterator[np.ndarray]:
-    """Every input whose fragment is in its item's class and whose context is its item's."""
-    fragments = equivalence.fragments()
-    order = np.argsort(classes, kind="stable")
-    sizes = np.bincount(classes)
-    starts = np.cumsum(sizes) - sizes
-    counts = sizes[class_of]
-    ends = np.cumsum(counts)
-    begin = 0
-    while begin < len(items):
-        before = int(ends[begin - 1]) if begin else 0
-        end = max(begin + 1, int(np.searchsorted(ends, before + _BATCH, side="right")))
-        part, repeats = slice(begin, end), counts[begin:end]
-        within = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-        members = order[np.repeat(starts[class_of[part]], repeats) + within]
-        found = np.repeat(items[part], repeats, axis=0)
-        found[:, list(positions)] = fragments[members]
-        yield found
-        begin = end
-
-
-def _made(
-    graph: TaskGraph, tables: Sequence[np.ndarray], seen: Sequence[np.ndarray], items: np.ndarray
-) -> np.ndarray:
-    """Which items make only calls that are marked in ``seen``: ``(n,)`` bool."""
-    values = evaluate(graph, tables, items)
-    made = np.ones(len(items), dtype=bool)
-    for function, mask in zip(graph.functions, seen, strict=True):
-        made &= mask[call_arguments(function, values)]
-    return made
 
 
 def smallest_amount(
