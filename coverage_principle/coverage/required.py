@@ -25,11 +25,7 @@ from coverage_principle.coverage.counting import (
 )
 from coverage_principle.coverage.measured import Counts, Measured
 from coverage_principle.coverage.settings import SearchSettings
-from coverage_principle.data import (
-    CompositionSpace,
-    WorldSettings,
-    draw_tables,
-)
+from coverage_principle.data import CompositionSpace, WorldSettings, draw_tables
 from coverage_principle.tasks import TaskGraph
 
 #: Ranks drawn at once for the random order; fixed, so that a longer prefix begins with a shorter.
@@ -178,7 +174,7 @@ class RequiredData:
         size = max(self.settings.num_tokens)
         world = self._world(size, 0)
         world.check_task(self.graph)
-        if not (self.exact and not self.settings.iterate):
+        if not self._by_class:
             alphabets = world.sizes(self.graph)
             sizes = [alphabets[name] for name in self.graph.alphabets_of(self.graph.inputs)]
             check_blocks([self.graph.fragment_positions(value) for value in self.values], sizes)
@@ -189,7 +185,12 @@ class RequiredData:
     @property
     def exact(self) -> bool:
         """Whether all unseen in-domain items are counted, however many there are."""
-        return self.settings.iterate or len(self.values) == 1
+        return self.settings.iterate or self._by_class
+
+    @property
+    def _by_class(self) -> bool:
+        """Whether items are counted without being held (``in_domain_coverage``)."""
+        return len(self.values) == 1 and not self.settings.iterate
 
     def _world(self, num_tokens: int, seed: int) -> WorldSettings:
         """The world of one |X| and seed; N is not settled there but searched for."""
@@ -212,7 +213,7 @@ class RequiredData:
             counted[amount] = self._measured.counts(*place, ks, measure)
             return counted[amount]
 
-        if self.exact and not settings.iterate:
+        if self._by_class:
             options = {"share": settings.share, "tolerance": settings.tolerance}
             everything = partial(count, ks=settings.k)
             start = num_tokens**2
@@ -235,7 +236,7 @@ class RequiredData:
         about = self.graph, world.tables, train, ks
         if settings.iterate:
             return iterated_coverage(*about, values=self.values)
-        if self.exact:
+        if self._by_class:
             return in_domain_coverage(*about, value=self.values[0])
         rng = np.random.default_rng([world.seed, _SAMPLE, amount])
         return joint_coverage(*about, values=self.values, sample=settings.sample, rng=rng)
@@ -266,7 +267,8 @@ class RequiredData:
             return count(amount(step), (k,)).share(k) >= self.settings.share
 
         last = math.ceil(math.log(most) / base)
-        found = smallest_step(reached, min(last, round(math.log(guess) / base)), last, stride)
+        start = min(last, round(math.log(max(1, guess)) / base))
+        found = smallest_step(reached, start, last, stride)
         if found is None:
             return None
         lower = found - _LOWER
