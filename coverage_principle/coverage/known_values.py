@@ -29,6 +29,9 @@ from coverage_principle.coverage.linking import components, stars
 from coverage_principle.data.space import MOST_CODES, encode_rows, numbered
 from coverage_principle.tasks import TaskGraph
 
+#: Lists that fragments are put in at most: each takes about 40 bytes.
+_MOST_LISTED = 1 << 25
+
 
 @dataclass(frozen=True)
 class ValueFragments:
@@ -70,7 +73,7 @@ class ValueFragments:
         often = np.bincount(np.bincount(self.fragment_of))
         by_subsets = sum(comb(n, k) * int(times) for n, times in enumerate(often) for k in ks)
         fits = contexts ** max(ks) * self.num_values < MOST_CODES
-        if max(ks) == 1 or (fits and by_subsets < by_pairs):
+        if max(ks) == 1 or (fits and by_subsets < min(by_pairs, _MOST_LISTED)):
             return {k: self._by_subsets(k, group_of) for k in ks}
         return self._by_pairs(ks, group_of)
 
