@@ -11,6 +11,7 @@ import pytest
 from coverage_principle.coverage import (
     SearchSettings,
     in_domain_coverage,
+    joint_coverage,
     required_amounts,
     select,
     smallest_amount,
@@ -200,6 +201,24 @@ def test_known_amounts_at_50_tokens():
             )
             amounts.append((low, high))
         assert np.mean([low for low, _ in amounts]) < 0.99 < np.mean([h for _, h in amounts])
+
+
+@pytest.mark.parametrize(
+    ("task", "k", "known"),
+    [("parallel2hop", 1, 26_705), ("parallel2hop", 2, 56_096), ("threehop", 1, 24_370)],
+)
+def test_known_amounts_with_every_bridge(task, k, known):
+    """At 50 tokens, of one world, measured apart from this code with samples of 10,000 items."""
+    world = GrowingWorld(TASKS[task], WorldSettings(50, 1, seed=42))
+    low, high = (
+        joint_coverage(
+            *(world.graph, world.tables, world.train(round(known * factor)), (k,)),
+            sample=20_000,
+            rng=np.random.default_rng(1),
+        ).share(k)
+        for factor in (0.9, 1.1)
+    )
+    assert low < 0.99 < high
 
 
 def test_power_law_recovers_an_exponent():
