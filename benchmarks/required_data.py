@@ -83,7 +83,7 @@ def searched(task: str) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         words = ("script/required_data.py", "--task", task, *SEARCH, "--output_dir", folder)
         seconds, memory = measure(*words)
-    return {"search": task, "seconds": f"{seconds:.0f}", "MiB": f"{memory:,.0f}"}
+    return {"search": task, "seconds": f"{seconds:,.0f}", "MiB": f"{memory:,.0f}"}
 
 
 def training_set(task: str, tokens: int, amount: int) -> tuple:
