@@ -92,4 +92,4 @@ def _draw_exponents(axis, summary: dict) -> None:
     if trained is not None:
         axis.axhline(trained, color="black", linewidth=1, linestyle=":", label="trained, published")
     axis.set(xticks=ks, xlim=(ks[0] - 0.5, ks[-1] + 0.5), xlabel="k", ylabel="exponent of |X|")
-    axis.legend(fontsize=8, loc="lower right")
+    axis.legend(fontsize=8, loc="best")
