@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from dataclasses import dataclass
 
@@ -207,6 +208,44 @@ class SearchSettings(Settings):
         for name in ("value", "iterate"):
             if getattr(self, name) and self.sample != SearchSettings.sample:
                 raise InputError(f"with `{name}` all items are counted; omit `sample`")
+
+
+#: What can be asked how much data it needs.
+PREDICTORS = ("matcher", "learner")
+
+
+def _predictors(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not set(names) <= set(PREDICTORS):
+        raise argparse.ArgumentTypeError(f"{text} is not of {', '.join(PREDICTORS)}")
+    return names
+
+
+@dataclass(frozen=True)
+class PredictedSettings(Settings):
+    """Worlds, and what share of their unseen in-domain items must be answered rightly."""
+
+    num_tokens: tuple[int, ...] = _integers((16, 20, 28), "|X|, several separated by commas", 2)
+    by: tuple[str, ...] = setting(
+        PREDICTORS, "matcher, learner, or both", parse=_predictors, metavar="LIST"
+    )
+    seeds: tuple[int, ...] = _integers((42, 43, 44), "a world for each", 0, MOST_SEED)
+    accuracy: float = setting(0.99, "share of the unseen in-domain items that must be right")
+    sample: int = setting(2000, "unseen in-domain items that are looked at", at_least=2)
+    default_seen_ratio: float = setting(
+        0.7, "share of each function's facts that training may use", at_least=0, at_most=1
+    )
+    function_family: str = setting("random", "as for the generators")
+    alphabets: tuple[str, ...] = alphabets_setting()
+    tolerance: float = setting(0.03, "relative width at which the bisection stops")
+
+    def check(self) -> None:
+        super().check()
+        if not set(self.by) <= set(PREDICTORS):
+            raise InputError(f"`by` {self.by} is not of {', '.join(PREDICTORS)}")
+        for name in ("accuracy", "tolerance"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"`{name}` {getattr(self, name)} is not between 0 and 1")
 
 
 #: Settings of a search that its worlds of entities have too.
