@@ -8,7 +8,7 @@ Reads a data set and writes DATA_DIR/test_annotated.json: every test record plus
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from coverage_principle.cli import (
@@ -19,7 +19,7 @@ from coverage_principle.cli import (
     settings_from,
     table,
 )
-from coverage_principle.coverage import CoverageSettings
+from coverage_principle.coverage import CoverageSettings, LearnerSettings
 from coverage_principle.errors import InputError
 
 
@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--data_dir", required=True, help="the data set's folder, or the name of one in data/"
     )
     add_settings(parser, CoverageSettings)
+    add_settings(parser.add_argument_group("the learner's numbers, for --graded"), LearnerSettings)
     parser.add_argument(
         "--target_indices",
         type=int,
@@ -47,6 +48,9 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(CoverageSettings, arguments)
     if arguments.target_indices and settings.fragments is not None:
         raise InputError("`target_indices` is another spelling of `fragments`; give one of them")
+    learner = settings_from(LearnerSettings, arguments)
+    if learner != LearnerSettings() and not settings.graded:
+        raise InputError("the learner's numbers are used by `graded` alone; give it with them")
     dataset = load_dataset(find_folder(arguments.data_dir, "data_dir", also_in="data"))
     if arguments.target_indices:
         named = wing.fragments_of(arguments.target_indices, dataset.graph.inputs)
@@ -62,13 +66,15 @@ def main(arguments: argparse.Namespace) -> None:
         graded = None
         if settings.graded:
             slot_sets = wing.parse_slot_sets(settings.fragments, dataset.graph.inputs)
-            noise = coverage.noise.rate
-            graded = wing.graded_coverage(dataset, slot_sets, noise=noise, progress=progress)
+            how = {"noise": coverage.noise.rate, "settings": learner, "progress": progress}
+            graded = wing.graded_coverage(dataset, slot_sets, **how)
     if settings.explain is not None:
         item = explained_item(dataset, settings.explain)
         print("\n".join(wing.explanation_lines(coverage, wing.explain(coverage, item))))
     else:
         write_and_report(coverage, graded, folder)
+    if settings.fit is not None:
+        fit(coverage, folder)
 
 
 def explained_item(dataset, text: str):
@@ -123,6 +129,37 @@ def write_and_report(coverage, graded, folder: Path) -> None:
     for sentence in wing.warnings(coverage, diagnostics):
         print(f"\nwarning: {sentence}")
     print("\nwritten: " + "\n         ".join(map(relative_to_root, written)))
+
+
+def fit(coverage, folder: Path) -> None:
+    """Fit the learner to a model's answers; write and print what it is worth on other items."""
+    from coverage_principle import coverage as wing
+    from coverage_principle.paths import relative_to_root
+    from coverage_principle.predictions import read_predictions
+
+    dataset, settings = coverage.dataset, coverage.settings
+    read = read_predictions(dataset, [settings.fit])
+    outputs = read.outputs[0, : len(dataset.test)]
+    known = outputs >= 0
+    outputs[known] = dataset.codec.values(
+        outputs[known, None], [dataset.graph.alphabet(dataset.graph.answer)]
+    )[:, 0]
+    slot_sets = wing.parse_slot_sets(settings.fragments, dataset.graph.inputs)
+    with progress_bar() as progress:
+        found = wing.fit_dataset(
+            *(dataset, slot_sets, outputs),
+            noise=coverage.noise.rate,
+            progress=lambda tried, _: progress(tried / (tried + 10), "fitting the learner"),
+        )
+    file = wing.write_fit(coverage, found, read.files[0], folder)
+    header, *rows = wing.fit_rows(found)
+    chosen, others = found.items
+    print(
+        f"\nthe learner's numbers, fitted to {settings.fit}: chosen by {chosen:,} type_0 items, "
+        f"tested on {others:,} others\n{table(header, rows)}"
+    )
+    flags = (f"--{name} {value:g}" for name, value in asdict(found.settings).items())
+    print(f"\nas flags: {' '.join(flags)}\nwritten: {relative_to_root(file)}")
 
 
 def suggest(dataset, settings: CoverageSettings, folder: Path) -> None:

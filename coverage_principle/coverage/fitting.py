@@ -7,13 +7,14 @@ likeliest). What that is worth shows on the other half, which has no part in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from coverage_principle.coverage.learner import DEFAULT, Learner, likeliest_sharpness
 from coverage_principle.coverage.settings import LearnerSettings
+from coverage_principle.data import Dataset
 from coverage_principle.errors import InputError
 from coverage_principle.statistics import auc
 
@@ -109,6 +110,33 @@ def fit_learner(
         *({"fitted": own[half], "default": default[half]} for half in (0, 1)),
         items=(len(halves[0]), len(halves[1])),
         tried=len(known),
+    )
+
+
+def fit_dataset(
+    dataset: Dataset,
+    positions: Sequence[tuple[int, ...]],
+    outputs: np.ndarray,
+    *,
+    noise: float = 0.0,
+    progress: Callable[[int, LearnerSettings], None] = lambda *_: None,
+) -> Fit:
+    """Fit the learner of a data set to a model's ``outputs`` for its test compositions.
+
+    ``outputs`` ``(n,)`` are values of the answer, negative where there is none. ``type_0`` items that
+    have one take part.
+    """
+    train, test = dataset.train, dataset.test
+    rows = (test.types == "type_0") & (outputs >= 0)
+    (answers,) = dataset.sizes([dataset.graph.answer])
+    return fit_learner(
+        (train.inputs, train.answers),
+        *(test.inputs[rows], test.answers[rows], outputs[rows]),
+        num_answers=answers,
+        sizes=dataset.slot_sizes,
+        positions=positions,
+        noise=noise,
+        progress=progress,
     )
 
 

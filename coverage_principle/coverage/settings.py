@@ -101,6 +101,12 @@ class CoverageSettings(Settings):
         "also how much speaks for each answer: support, and the answers and probabilities of the "
         "pattern matcher and of the learner",
     )
+    fit: str | None = setting(
+        None,
+        "with `graded`: fit the learner's numbers to the answers of a model (predictions as for "
+        "script/evaluate_predictions.py) on half of the type_0 items, and test them on the others",
+        metavar="PREDICTIONS",
+    )
     explain: str | None = setting(
         None,
         'say why "<t_3><t_9><t_1>" is covered or what is missing; writes nothing',
@@ -133,6 +139,8 @@ class CoverageSettings(Settings):
         is_number = isinstance(self.noise, (int, float)) and not isinstance(self.noise, bool)
         if self.noise != AUTO and not (is_number and 0 <= self.noise < _MOST_NOISE):
             raise InputError(f"`noise` {not_a_share(repr(self.noise), AUTO, _MOST_NOISE)}")
+        if self.fit is not None and not self.graded:
+            raise InputError("`fit` is about the learner; give `graded` with it")
         if self.max_k is not None and not self.k_sweep:
             raise InputError("`max_k` is the last k of a sweep; give `k_sweep` with it")
         if self.export_graph is not None and not self.export_graph.endswith(".graphml"):
