@@ -123,8 +123,8 @@ def fit_dataset(
 ) -> Fit:
     """Fit the learner of a data set to a model's ``outputs`` for its test compositions.
 
-    ``outputs`` ``(n,)`` are values of the answer, negative where there is none. ``type_0`` items that
-    have one take part.
+    ``outputs`` ``(n,)`` are values of the answer, negative where there is none. Those ``type_0``
+    items take part that have one.
     """
     train, test = dataset.train, dataset.test
     rows = (test.types == "type_0") & (outputs >= 0)
