@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "by_phi": "CoverageByPhi median_cutoff phi_name",
-        "cuts": "Control Cut cut_lines find_cut matched_control without",
+        "cuts": "Control Cut covered_without cut_lines find_cut matched_control without",
         "dataset": "Coverage SlotSet dataset_coverage",
         "diagnostics": "diagnose",
         "equivalence": "Equivalence functional_equivalence",

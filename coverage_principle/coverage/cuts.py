@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sparse
@@ -38,8 +39,6 @@ from coverage_principle.errors import InputError
 
 #: Programs that are solved at most, and branches of each.
 _ROUNDS, _NODES = 60, 2000
-#: Chains that are looked for to complete one solution of a program.
-_COMPLETIONS = 200
 #: Inputs that a search visits before it gives up.
 _MOST_VISITED = 500_000
 #: Items that are tried in the place of one item of a cut.
@@ -74,8 +73,8 @@ class Cut:
 class Control:
     """As many training items as cuts have, without which the items stay covered.
 
-    ``rows`` as for ``Cut``. ``matched`` counts those that hold a fragment of the item of the cut
-    that they stand for, at a slot set by which the cut's item is joined; the others are any.
+    ``rows`` as for ``Cut``. ``matched`` counts those that hold the same fragment as the item of a
+    cut that they stand for, at a slot set by which the cut's item is joined.
     """
 
     rows: tuple[int, ...]
@@ -106,14 +105,17 @@ def find_cut(coverage: Coverage, item: Sequence[int]) -> Cut:
         if search.chain(chosen) is None:
             best = chosen
             break
-        for weaken in (False, True):
-            for chain in search.complete(chosen, weaken=weaken):
+        for weaken in (True, False):
+            most = None if best is None else len(best)
+            chains, whole = search.complete(chosen, most, weaken=weaken)
+            for chain in chains:
                 program.add(chain, search.views)
-            best = _smaller(best, search.reduced(search.completed))
+            if whole is not None:
+                best = _smaller(best, search.reduced(whole))
         if bound >= len(best):
             break
     rows = tuple(sorted(best))
-    if covered(coverage, rows, [item])[0]:
+    if covered_without(coverage, rows, [item])[0]:
         raise AssertionError(f"the cut of {text} does not uncover it")
     return Cut(item, k, rows, min(bound, len(rows)), joined)
 
@@ -134,65 +136,57 @@ def without(dataset: Dataset, rows: Collection[int]) -> Dataset:
     return replace(dataset, train=replace(train, **arrays, records=records))
 
 
-def covered(coverage: Coverage, rows: Collection[int], items: Iterable[Item]) -> list[bool]:
+def covered_without(coverage: Coverage, rows: Collection[int], items: Iterable[Item]) -> list[bool]:
     """Whether each of ``items`` is covered without some training items, by all of coverage anew."""
-    settings = replace(coverage.settings, cut=None, cut_file=None, cut_seed=0)
+    settings = coverage.settings
     anew = dataset_coverage(without(coverage.dataset, rows), settings)
-    k = settings.min_evidence
-    return [bool(anew.node_cutoffs[anew.scope.node(item)] >= k) for item in items]
+    nodes = [anew.scope.node(item) for item in items]
+    return (anew.node_cutoffs[nodes] >= settings.min_evidence).tolist()
 
 
 def matched_control(coverage: Coverage, cuts: Sequence[Cut], seed: int) -> Control:
     """Random training items to remove in the place of those of ``cuts``, for comparison.
 
     For each item of a cut, one that holds the same fragment at a slot set by which the cut's item
-    is joined, uniform among those without which all the cuts' items stay covered; any training item
-    if there is none. An item that several cuts remove is replaced once. ``InputError`` if so many
-    cannot be removed without uncovering an item.
+    is joined; failing that, one that is equal to it in as many slots as possible. Uniform among
+    those without which all the cuts' items stay covered. An item that several cuts remove is
+    replaced once. ``InputError`` if so many cannot be removed without uncovering an item.
     """
     rng, removed, matched = np.random.default_rng(seed), set(), 0
-    taken = {row for cut in cuts for row in cut.rows}
+    replaced = {row: cut for cut in cuts for row in cut.rows}
     searches = [_Search(coverage, cut.item) for cut in cuts]
-    everything = np.arange(len(coverage.dataset.train))
-    replaced: set[int] = set()
-    for cut in cuts:
-        for row in cut.rows:
-            if row in replaced:
-                continue
-            replaced.add(row)
-            like = _alike(cut, row)
-            for candidates in (like, everything):
-                free = [r for r in candidates.tolist() if r not in taken and r not in removed]
-                order = rng.permutation(len(free))[:_TRIES].tolist()
-                found = (free[i] for i in order if _stay(searches, removed | {free[i]}))
-                if (other := next(found, None)) is not None:
-                    break
-            else:
-                raise InputError(
-                    f"`cut_file`: no {len(taken)} other items can be removed that leave the item "
-                    "covered; there is no control"
-                )
-            removed.add(other)
-            matched += candidates is like
+
+    def stays(row: int) -> bool:
+        return all(search.chain(removed | {row}) is not None for search in searches)
+
+    for row, cut in replaced.items():
+        for level, candidates in enumerate(_alike(coverage, cut, row)):
+            free = [other for other in candidates if other not in removed | replaced.keys()]
+            order = rng.permutation(len(free))[:_TRIES].tolist()
+            found = next((free[i] for i in order if stays(free[i])), None)
+            if found is not None:
+                removed.add(found)
+                matched += level == 0
+                break
+        else:
+            raise InputError(
+                f"there are no {len(replaced):,} other training items that can be removed and "
+                "leave the item covered: no control; omit `cut_file`"
+            )
     rows = tuple(sorted(removed))
-    if not all(covered(coverage, rows, [cut.item for cut in cuts])):
+    if not all(covered_without(coverage, rows, [cut.item for cut in cuts])):
         raise AssertionError("the control uncovers an item")
     return Control(rows, matched)
 
 
-def _alike(cut: Cut, row: int) -> np.ndarray:
-    """The training items that hold a fragment of ``row`` at a slot set that joins the item."""
-    found = [np.flatnonzero(_same(slot_set, row)) for slot_set in cut.joined]
-    return np.unique(np.concatenate(found))
-
-
-def _same(slot_set: SlotSet, row: int) -> np.ndarray:
-    fragment_of = slot_set.observations.fragment_of
-    return fragment_of == fragment_of[row]
-
-
-def _stay(searches: Sequence[_Search], removed: set[int]) -> bool:
-    return all(search.chain(removed) is not None for search in searches)
+def _alike(coverage: Coverage, cut: Cut, row: int) -> Iterator[list[int]]:
+    """Training items like ``row``: those of a fragment that matters, then by equal slots."""
+    fragments = (slot_set.observations.fragment_of for slot_set in cut.joined)
+    yield np.flatnonzero(np.any([of == of[row] for of in fragments], axis=0)).tolist()
+    inputs = coverage.dataset.train.inputs
+    equal = (inputs == inputs[row]).sum(axis=1)
+    for count in range(inputs.shape[1] - 1, -1, -1):
+        yield np.flatnonzero(equal == count).tolist()
 
 
 @dataclass(frozen=True)
@@ -261,6 +255,33 @@ def _groups(of: np.ndarray, count: int) -> list[list[int]]:
     return [part.tolist() for part in np.split(order, bounds)]
 
 
+class _Class:
+    """The fragments in the class of one, the nearest first, found as far as they are asked for.
+
+    ``before`` has for each the one before it on the way there, and itself for the first.
+    """
+
+    def __init__(self, own: int, equivalent: Callable[[int], list[int]]) -> None:
+        self.before, self._members, self._begun = {own: own}, [own], 0
+        self._equivalent = equivalent
+
+    def __iter__(self) -> Iterator[int]:
+        given = 0
+        while True:
+            if given < len(self._members):
+                yield self._members[given]
+                given += 1
+            elif self._begun < len(self._members):
+                here = self._members[self._begun]
+                self._begun += 1
+                for fragment in self._equivalent(here):
+                    if fragment not in self.before:
+                        self.before[fragment] = here
+                        self._members.append(fragment)
+            else:
+                return
+
+
 class _Search:
     """Chains of substitutions from one item, without some of the training items."""
 
@@ -277,7 +298,6 @@ class _Search:
             self._tested = set(map(tuple, inputs[answers == answer].tolist()))
         inputs = map(tuple, train.inputs[joinable].tolist())
         self._row_of = dict(zip(inputs, joinable.tolist(), strict=True))
-        self.completed: set[int] = set()
 
     def joined(self) -> list[int]:
         """The numbers of the slot sets at which the item can be exchanged for another node."""
@@ -286,7 +306,7 @@ class _Search:
     def chain(self, removed: Collection[int]) -> _Chain | None:
         """A chain with the fewest substitutions; None if the item is not covered."""
         came: dict[Item, tuple[Item, int, int] | None] = {self.item: None}
-        classes: dict[tuple[int, int], dict[int, int]] = {}
+        classes: dict[tuple[int, int], _Class] = {}
         queue = deque([self.item])
         while queue:
             here = queue.popleft()
@@ -306,26 +326,28 @@ class _Search:
                 )
         return None
 
-    def complete(self, chosen: Collection[int], *, weaken: bool) -> Iterable[_Chain]:
+    def complete(
+        self, chosen: Collection[int], most: int | None, *, weaken: bool
+    ) -> tuple[list[_Chain], set[int] | None]:
         """Chains that are left without ``chosen``, each broken before the next is looked for.
 
         Broken by removing its end or, with ``weaken``, an item of the item's own fragment that the
-        first pair rests on. ``completed`` is then a cut that holds ``chosen``.
+        first pair rests on. Also the cut that this leads to; None if it would have more than
+        ``most`` items.
         """
-        self.completed = set(chosen)
-        for done in range(len(self._row_of) + len(self.views[0].fragment_of)):
-            chain = self.chain(self.completed)
-            if chain is None:
-                return
+        removed, chains = set(chosen), []
+        while (chain := self.chain(removed)) is not None:
+            chains.append(chain)
             row = chain.end
             if weaken:
                 number, *ends = chain.pairs[0]
                 agreeing, _ = self.views[number].shared(*ends)
                 side = ends.index(self.views[number].fragment(self.item))
-                row = next(pair[side] for pair in agreeing if self.completed.isdisjoint(pair))
-            self.completed.add(row)
-            if done < _COMPLETIONS:
-                yield chain
+                row = next(pair[side] for pair in agreeing if removed.isdisjoint(pair))
+            if len(removed) == most:
+                return chains, None
+            removed.add(row)
+        return chains, removed
 
     def reduced(self, cut: Collection[int]) -> set[int]:
         """A part of a cut that is a cut and of which no single item can be left out."""
@@ -344,7 +366,8 @@ class _Search:
         if own is None:
             return
         if (number, own) not in classes:
-            classes[number, own] = self._class(number, own, removed)
+            equivalent = partial(view.equivalent, removed=removed, k=self._k)
+            classes[number, own] = _Class(own, equivalent)
         for fragment in classes[number, own]:
             there = view.exchanged(here, fragment)
             row = self._row_of.get(there)
@@ -352,22 +375,11 @@ class _Search:
             if there != here and (self._everywhere or trained or there in self._tested):
                 yield there, fragment
 
-    def _class(self, number: int, own: int, removed: Collection[int]) -> dict[int, int]:
-        """The fragments in the class of one, each with the one before it on the way there."""
-        before, queue = {own: own}, deque([own])
-        while queue:
-            here = queue.popleft()
-            for fragment in self.views[number].equivalent(here, removed, self._k):
-                if fragment not in before:
-                    before[fragment] = here
-                    queue.append(fragment)
-        return before
-
     def _unwound(self, last: Item, row: int, came: dict, classes: dict) -> _Chain:
         pairs: list[Pair] = []
         while came[last] is not None:
             last, number, fragment = came[last]
-            before = classes[number, self.views[number].fragment(last)]
+            before = classes[number, self.views[number].fragment(last)].before
             while before[fragment] != fragment:
                 ends = sorted((fragment, before[fragment]))
                 pairs.append((number, *ends))
