@@ -46,15 +46,16 @@ PUBLISHED = (
 #: Training items, groups and items of each, and the k at which items are uncovered.
 SIZES = base.by_scale(150, 2500, 15000, 15000)
 GROUPS = base.by_scale((1, 2), (5, 6), (5, 6), (5, 6))
-KS = base.by_scale((1,), (2, 3), (2, 3), (2, 3))
+KS = base.by_scale((1,), (2, 4), (2, 4), (2, 4))
 #: One world for all models, which differ in the seed of their training.
 WORLD_SEED = 42
 ARMS = {"cut": "without the cut", "control": "without the control"}
-#: Items whose results are told apart, in the words of the page.
+#: Items whose results are told apart. A cut may leave no training item that makes some call of the
+#: item, or few that hold its fragment, and either may be why it is lost; the last have neither.
 SUBSETS = {
     "all": "all items",
-    "calls seen": "every call still made without the cut",
-    "as rare": "its (x1, x2) at least as rare without the control",
+    "calls": "without the cut, training still makes each of its calls",
+    "alike": "and its (x1, x2) is at least as rare without the control",
 }
 
 
@@ -245,9 +246,9 @@ def _items(numbers: Mapping, k: str, subset: str, what: str) -> Iterator[dict[st
     """The items of a subset: ``{arm: values of the seeds}``."""
     for group in numbers["at"][k]:
         for place in range(len(group["items"])):
+            calls = group["seen"]["cut"][place]
             rare = group["fragment"]["control"][place] <= group["fragment"]["cut"][place]
-            inside = {"all": True, "calls seen": group["seen"]["cut"][place], "as rare": rare}
-            if inside[subset]:
+            if {"all": True, "calls": calls, "alike": calls and rare}[subset]:
                 yield {
                     arm: [run[what][place] for run in runs.values()]
                     for arm, runs in group["runs"].items()
@@ -308,13 +309,13 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
         f"and {others[1].mean:.1%} without the controls ({_full_others(numbers):.1%} with "
         f"everything). {matched} of {removed} items of the controls hold the same fragment."
     )
-    for subset in ("calls seen", "as rare"):
+    for subset, words in (
+        ("calls", "of which training still makes each call without the cut"),
+        ("alike", "of which, besides, (x1, x2) is at least as rare without the control"),
+    ):
         if (gap := _gap(numbers, k, subset)) is not None:
             count = len(differences(numbers, k, subset))
-            found.append(
-                f"Among the {count} items at k = {k} with {SUBSETS[subset]}, the difference is "
-                f"{gap}."
-            )
+            found.append(f"For the {count} items at k = {k} {words}, the difference is {gap}.")
     return found
 
 
