@@ -482,7 +482,9 @@ def cut_lines(coverage: Coverage, cut: Cut) -> list[str]:
     least = "no smaller set does" if cut.smallest else f"at least {cut.lower_bound:,} are needed"
     lines = [f"{text} is not covered at k = {cut.k} without {count}; {least}:", ""]
     for row in cut.rows:
-        lines.append(f"  {dataset.train.records[row]['target_text']}  {_role(coverage, cut, row)}")
+        given, answer = dataset.train.inputs[row], dataset.train.answers[row : row + 1]
+        answer = dataset.text(answer, [dataset.graph.answer])
+        lines.append(f"  {dataset.text(given)} -> {answer}: {_role(coverage, cut, row)}")
     return lines
 
 

@@ -127,6 +127,8 @@ class CoverageSettings(Settings):
             raise InputError(f"`export_graph` {self.export_graph} must end in .graphml")
         if self.cut_file is not None and self.cut is None:
             raise InputError("`cut_file` holds what a cut leaves; give `cut` with it")
+        if self.cut_seed and self.cut_file is None:
+            raise InputError("`cut_seed` draws the control; give `cut_file` with it")
         if self.cut_file is not None and not self.cut_file.endswith(".json"):
             raise InputError(f"`cut_file` {self.cut_file} must end in .json")
 
