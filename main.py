@@ -210,7 +210,8 @@ def stop_records(dataset, job: JobSettings) -> list[dict] | None:
 def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | None) -> None:
     """Train with a live line, then print how the run ended.
 
-    ``records`` are those that are trained on, and those of the test set. ``tracked`` are the settings that trackers show; None on all processes but the first.
+    ``records`` are those that are trained on, and those of the test set; ``tracked`` the settings
+    that trackers show, None on all processes but the first.
     """
     from coverage_principle.data import sha256
     from coverage_principle.reporting.run_card import write_run_card
