@@ -166,9 +166,8 @@ def test_a_control_holds_the_same_fragments_and_leaves_the_item_covered():
     assert len(seen) > 2
     left = without(dataset, cut.rows).train
     assert len(left) == len(train) - 1 == len(left.records) == len(left.numbers)
-    small = make_dataset(
-        TASKS["twohop"], 3, {(0, 0, 1): 1, (1, 1, 0): 0, (1, 1, 1): 1}, {(0, 0, 0): 0}
-    )
+    few = {(0, 0, 1): 1, (1, 1, 0): 0, (1, 1, 1): 1}
+    small = make_dataset(TASKS["twohop"], 3, few, {(0, 0, 0): 0})
     coverage = dataset_coverage(small)
     with pytest.raises(InputError, match="no control"):
         matched_control(coverage, [find_cut(coverage, (0, 0, 0))], 0)
@@ -256,30 +255,18 @@ def test_main_trains_on_what_a_cut_leaves(folder, tmp_path, run_command, refused
     shutil.copytree(folder, other)
     for path in (file, other / "train.json"):
         path.write_text(json.dumps(records))
-    small = [
-        "--init_weights",
-        "--n_layer",
-        "1",
-        "--n_head",
-        "2",
-        "--n_embd",
-        "16",
-        "--max_steps",
-        "3",
-        "--device",
-        "cpu",
-    ]
+    small = "--do_train --init_weights --n_layer 1 --n_head 2 --n_embd 16 --max_steps 3"
+    small = [*small.split(" "), "--device", "cpu"]
     losses = []
-    for number, data in enumerate(
-        (("--data_dir", folder, "--custom_train", file), ("--data_dir", other))
-    ):
+    given = (("--data_dir", folder, "--custom_train", file), ("--data_dir", other))
+    for number, data in enumerate(given):
         run = tmp_path / f"run{number}"
-        finished = run_command("main.py", *data, *small, "--do_train", "--output_dir", run)
+        finished = run_command("main.py", *data, *small, "--output_dir", run)
         assert finished.returncode == 0, finished.stderr
         events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         losses.append([event["train_loss"] for event in events])
         about = json.loads((run / "run_config.json").read_text())["dataset"]
         assert about.get("custom_train", {}).get("path") == (None if number else str(file))
     assert losses[0] == losses[1] and losses[0]
-    finished = run_command("main.py", *data, *small, "--do_eval", "--custom_train", file)
+    finished = run_command("main.py", *data, *small[1:], "--do_eval", "--custom_train", file)
     refused(finished, "--custom_train", "give --do_train")
