@@ -45,7 +45,7 @@ PUBLISHED = (
 
 #: Training items, groups and items of each, and the k at which items are uncovered.
 SIZES = base.by_scale(150, 2500, 15000, 15000)
-GROUPS = base.by_scale((1, 2), (5, 6), (5, 6), (5, 6))
+GROUPS = base.by_scale((1, 2), (3, 10), (3, 10), (3, 10))
 KS = base.by_scale((1,), (2, 4), (2, 4), (2, 4))
 #: One world for all models, which differ in the seed of their training.
 WORLD_SEED = 42
@@ -380,7 +380,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     right.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
     right.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title="probability of the true answer")
     right.set(xlabel="without the control", ylabel="without the cut")
-    right.legend(**plots.BELOW, ncols=2)
+    right.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
     return style.save_figure(figure, stem)
 
 
