@@ -191,10 +191,12 @@ class ChainSearch:
 
     def reduced(self, cut: Collection[int]) -> set[int]:
         """A part of a cut that is a cut and of which no single item can be left out."""
-        kept = set(cut)
-        for row in sorted(cut):
-            if self.chain(kept - {row}) is None:
-                kept.discard(row)
+        kept, before = set(cut), None
+        while kept != before:  # what was needed need not be once contradictions are back
+            before = set(kept)
+            for row in sorted(before):
+                if self.chain(kept - {row}) is None:
+                    kept.discard(row)
         return kept
 
     def _next(

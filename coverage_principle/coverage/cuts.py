@@ -108,7 +108,7 @@ def find_cut(coverage: Coverage, item: Sequence[int]) -> Cut:
             break
     rows = tuple(sorted(best))
     if covered_without(coverage, rows, [item])[0]:
-        raise AssertionError(f"the cut of {text} does not uncover it")
+        raise RuntimeError(f"the cut of {text} does not uncover it")
     return Cut(item, k, rows, min(bound, len(rows)), joined)
 
 
@@ -168,7 +168,7 @@ def matched_control(coverage: Coverage, cuts: Sequence[Cut], seed: int) -> Contr
             )
     rows = tuple(sorted(removed))
     if not all(covered_without(coverage, rows, [cut.item for cut in cuts])):
-        raise AssertionError("the control uncovers an item")
+        raise RuntimeError("the control uncovers an item")
     return Control(rows, matched)
 
 
