@@ -21,6 +21,7 @@ from coverage_principle.coverage import (
 )
 from coverage_principle.data import load_dataset
 from coverage_principle.errors import InputError
+from coverage_principle.experiments.claims import cuts as claim
 from coverage_principle.tasks import TASKS
 from tests.oracles import coverage_bruteforce as oracle
 from tests.test_coverage import make_dataset
@@ -171,6 +172,35 @@ def test_a_control_holds_the_same_fragments_and_leaves_the_item_covered():
     coverage = dataset_coverage(small)
     with pytest.raises(InputError, match="no control"):
         matched_control(coverage, [find_cut(coverage, (0, 0, 0))], 0)
+
+
+def test_the_items_of_a_group_are_uncovered_together_and_covered_with_its_control(small_dataset):
+    dataset = load_dataset(small_dataset)
+    coverages = [dataset_coverage(dataset, CoverageSettings(min_evidence=k)) for k in (1, 2)]
+    eligible = claim.eligible_items(coverages[1], np.arange(len(dataset.test)) % 2 == 0)
+    inside = [row for row in eligible.tolist() if dataset.test.types[row] == "type_0"]
+    assert inside == eligible.tolist() and not any(row % 2 for row in inside)
+    groups = claim.choose(coverages, eligible, 2, 2)
+    rows = [row for group in groups for row, _ in group]
+    assert [len(group) for group in groups] == [2, 2] and len({*rows}) == 4 and {*rows} <= {*inside}
+    items = [tuple(dataset.test.inputs[row].tolist()) for row, _ in groups[0]]
+    train = list(map(tuple, dataset.train.inputs.tolist()))
+    f1, f2 = dataset.tables()
+    for place, coverage in enumerate(coverages):
+        cuts_of = [own[place] for _, own in groups[0]]
+        gone = {row for cut in cuts_of for row in cut.rows}
+        control = matched_control(coverage, cuts_of, 0)
+        assert len(control.rows) == len(gone) and gone.isdisjoint(control.rows)
+        assert not any(covered_without(coverage, gone, items))
+        assert all(covered_without(coverage, control.rows, items))
+        left = [x for row, x in enumerate(train) if row not in gone]
+        firsts, seconds = {x[:2] for x in left}, {(int(f1[x[:2]]), x[2]) for x in left}
+        assert claim.still_seen(dataset, groups[0], gone) == [
+            x[:2] in firsts and (int(f1[x[:2]]), x[2]) in seconds for x in items
+        ]
+        assert claim.holding(dataset, groups[0], gone) == [
+            sum(x[:2] == y[:2] for y in left) for x in items
+        ]
 
 
 # ------------------------------------------------------------------------------------- the command

@@ -67,8 +67,8 @@ def collect(sweep: Sweep, scale: str) -> dict:
     dataset = next(iter(tests.values()))[0]
     answered = np.all([right for *_, right in tests.values()], axis=0)
     coverages = [dataset_coverage(dataset, CoverageSettings(min_evidence=k)) for k in KS[scale]]
-    eligible = _eligible(coverages[-1], answered)
-    groups = _choose(coverages, eligible, *GROUPS[scale])
+    eligible = eligible_items(coverages[-1], answered)
+    groups = choose(coverages, eligible, *GROUPS[scale])
     rows = [row for group in groups for row, _ in group]
     measure = _measure(sweep, dataset, rows)
     arms = {}
@@ -84,8 +84,8 @@ def collect(sweep: Sweep, scale: str) -> dict:
             "smallest": [cut.smallest for cut in cuts],
             "sizes": [len(cut.rows) for cut in cuts],
             "removed": {arm: len(own) for arm, own in removed.items()},
-            "seen": {arm: _still_seen(dataset, group, own) for arm, own in removed.items()},
-            "fragment": {arm: _holding(dataset, group, own) for arm, own in removed.items()},
+            "seen": {arm: still_seen(dataset, group, own) for arm, own in removed.items()},
+            "fragment": {arm: holding(dataset, group, own) for arm, own in removed.items()},
             "runs": _retrained(sweep, scale, dataset, removed),
         }
     for one in arms.values():
@@ -106,7 +106,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
         "eligible": len(eligible),
         "items": [dataset.test.records[row]["input_text"] for row in rows],
         "k_cutoffs": [tests[next(iter(tests))][1][row].get("k_cutoff") for row in rows],
-        "fragment": _holding(dataset, [(row, ()) for row in rows], ()),
+        "fragment": holding(dataset, [(row, ()) for row in rows], ()),
         "full": {seed: measure(run, everywhere) for seed, run in full.items()},
         "at": at,
     }
@@ -123,14 +123,14 @@ def _finish(sweep: Sweep, runs: Mapping[str, RunSettings]) -> None:
         base.finished(future, run.label)
 
 
-def _eligible(coverage: Coverage, answered: np.ndarray) -> np.ndarray:
+def eligible_items(coverage: Coverage, answered: np.ndarray) -> np.ndarray:
     """The test items (places in ``test.json``) that may be chosen."""
     unseen = coverage.type_0 & coverage.covered(coverage.settings.min_evidence)
     rows = coverage.test_rows[unseen]
     return rows[answered[rows]]
 
 
-def _choose(
+def choose(
     coverages: Sequence[Coverage], eligible: np.ndarray, count: int, size: int
 ) -> list[list[tuple[int, list[Cut]]]]:
     """Groups of test items, each with its cut for each of ``coverages``."""
@@ -155,7 +155,7 @@ def _uncovers(coverage: Coverage, cuts: Sequence[Cut]) -> bool:
     return not any(covered_without(coverage, removed, [cut.item for cut in cuts]))
 
 
-def _still_seen(dataset: Dataset, group: Iterable, removed: Iterable[int]) -> list[bool]:
+def still_seen(dataset: Dataset, group: Iterable, removed: Iterable[int]) -> list[bool]:
     """Whether each item's calls are still made by training items."""
     graph, tables = dataset.graph, dataset.tables()
     seen = seen_calls(graph, tables, without(dataset, set(removed)).train.inputs)
@@ -165,7 +165,7 @@ def _still_seen(dataset: Dataset, group: Iterable, removed: Iterable[int]) -> li
     return np.all(made, axis=0).tolist()
 
 
-def _holding(dataset: Dataset, group: Iterable, removed: Iterable[int]) -> list[int]:
+def holding(dataset: Dataset, group: Iterable, removed: Iterable[int]) -> list[int]:
     """How many training items hold each item's fragment of the first function."""
     graph = dataset.graph
     at = list(graph.fragment_positions(graph.functions[0].output))
