@@ -43,10 +43,11 @@ PUBLISHED = (
     "behind it."
 )
 
-#: Training items, groups and items of each, and the k at which items are uncovered.
+#: Training items; groups, and items of each; the k at which items are uncovered, with how many of
+#: the seeds.
 SIZES = base.by_scale(150, 2500, 15000, 15000)
 GROUPS = base.by_scale((1, 2), (3, 10), (3, 10), (3, 10))
-KS = base.by_scale((1,), (2, 4), (2, 4), (2, 4))
+KS = base.by_scale({1: 2}, {2: 3, 4: 1}, {2: 3, 4: 3}, {2: 3, 4: 3})
 #: One world for all models, which differ in the seed of their training.
 WORLD_SEED = 42
 ARMS = {"cut": "without the cut", "control": "without the control"}
@@ -86,7 +87,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
             "removed": {arm: len(own) for arm, own in removed.items()},
             "seen": {arm: still_seen(dataset, group, own) for arm, own in removed.items()},
             "fragment": {arm: holding(dataset, group, own) for arm, own in removed.items()},
-            "runs": _retrained(sweep, scale, dataset, removed),
+            "runs": _retrained(sweep, scale, dataset, removed, [*KS[scale].values()][place]),
         }
     for one in arms.values():
         for runs in one["runs"].values():
@@ -175,9 +176,9 @@ def holding(dataset: Dataset, group: Iterable, removed: Iterable[int]) -> list[i
 
 
 def _retrained(
-    sweep: Sweep, scale: str, dataset: Dataset, removed: Mapping[str, set[int]]
+    sweep: Sweep, scale: str, dataset: Dataset, removed: Mapping[str, set[int]], seeds: int
 ) -> dict[str, dict[str, RunSettings]]:
-    """Start the runs without some training items: ``{arm: {seed: run}}``."""
+    """Start the runs without some training items, for so many seeds: ``{arm: {seed: run}}``."""
     runs: dict[str, dict[str, RunSettings]] = {}
     for arm, rows in removed.items():
         text = dump_json(without(dataset, rows).train.all_records, one_per_line=True)
@@ -186,7 +187,8 @@ def _retrained(
         write_text(file, text)
         given = relative_to_root(file)
         runs[arm] = {
-            str(seed): _run(scale, seed, arm, custom_train=given) for seed in base.SEEDS[scale]
+            str(seed): _run(scale, seed, arm, custom_train=given)
+            for seed in base.SEEDS[scale][:seeds]
         }
         sweep.submit_all(list(runs[arm].values()))
     return runs
@@ -290,6 +292,7 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
         for of in (lambda group: group["removed"]["control"], lambda group: group["matched"])
     )
     cut, control = (_lost(numbers, k, "all", arm) for arm in ARMS)
+    seeds = len(groups[0]["runs"]["cut"])
     gap = mean_of(differences(numbers, k, "all"))
     more = sum(d > 0 for d in differences(numbers, k, "all"))
     fewer = sum(d < 0 for d in differences(numbers, k, "all"))
@@ -297,9 +300,9 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
     found = [
         f"Uncovered at k = {k} by cuts of {min(sizes)} to {max(sizes)} items (mean "
         f"{np.mean(sizes):.1f}; {proven} of {len(sizes)} proven smallest), an item is lost in "
-        f"{np.mean(cut):.0%} of the models, with the control in {np.mean(control):.0%}: {verdict} "
-        f"(Student's 95 % interval over items); {more} items are lost more often with the cut, "
-        f"{fewer} with the control."
+        f"{np.mean(cut):.0%} of the models ({seeds} seed{'s' * (seeds > 1)}), with the control in "
+        f"{np.mean(control):.0%}: {verdict} (Student's 95 % interval over items); {more} items are "
+        f"lost more often with the cut, {fewer} with the control."
     ]
     moved = mean_of(differences(numbers, k, "all", "probability"))
     others = [mean_of(_others(numbers, k, arm, "right")) for arm in ARMS]
