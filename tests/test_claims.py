@@ -283,6 +283,7 @@ def test_words_of_cuts_are_paired_by_item():
         in shown
     )
     assert "4 items are lost more often with the cut, 0 with the control" in shown
+    assert "(sign test p = 0.125)" in shown and "the difference is 1.00, 0.50." in shown
     assert "6 of 10 items of the controls hold the same fragment" in shown
     by_item = claim.tables(numbers)[1].rows
     assert by_item[2] == ["<t_3>", "4", "2", "2 of 2", "1 of 2"]

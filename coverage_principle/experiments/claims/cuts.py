@@ -302,7 +302,8 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
         f"{np.mean(sizes):.1f}; {proven} of {len(sizes)} proven smallest), an item is lost in "
         f"{np.mean(cut):.0%} of the models ({seeds} seed{'s' * (seeds > 1)}), with the control in "
         f"{np.mean(control):.0%}: {verdict} (Student's 95 % interval over items); {more} items are "
-        f"lost more often with the cut, {fewer} with the control."
+        f"lost more often with the cut, {fewer} with the control{_sign_test(more, fewer)}. By "
+        f"group, whose items share their models, the difference is {_by_group(numbers, k)}."
     ]
     moved = mean_of(differences(numbers, k, "all", "probability"))
     others = [mean_of(_others(numbers, k, arm, "right")) for arm in ARMS]
@@ -320,6 +321,24 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
             count = len(differences(numbers, k, subset))
             found.append(f"For the {count} items at k = {k} {words}, the difference is {gap}.")
     return found
+
+
+def _sign_test(more: int, fewer: int) -> str:
+    """The two-sided p of as many items of one sign, if both signs are as likely."""
+    if not more + fewer:
+        return ""
+    from scipy.stats import binomtest
+
+    p = float(binomtest(more, more + fewer).pvalue)
+    return f" (sign test p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})"
+
+
+def _by_group(numbers: Mapping, k: str) -> str:
+    """The mean difference of each group."""
+    gaps, found = iter(differences(numbers, k, "all")), []
+    for group in numbers["at"][k]:
+        found.append(f"{np.mean(list(itertools.islice(gaps, len(group['items'])))):.2f}")
+    return ", ".join(found)
 
 
 def _gap(numbers: Mapping, k: str, subset: str) -> Mean | None:
