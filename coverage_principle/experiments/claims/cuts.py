@@ -223,12 +223,14 @@ def _measure(
 
 def _probabilities(checkpoint: Path, dataset: Dataset) -> np.ndarray:
     """The probability that a model gives the true answer of each test item: ``(n,)``."""
+    import torch
+
     from coverage_principle.circuits.models import open_checkpoint
 
     model = open_checkpoint(checkpoint, dataset.codec)
     place = "residual", model.num_layers
     states = model.run(dataset.ids(dataset.test.inputs, dataset.graph.inputs), [place])[place]
-    tokens = model.encode(dataset.test.targets[:, -1:])
+    tokens = torch.as_tensor(dataset.test.targets[:, -1:], dtype=torch.int64)
     return model.read(states[:, -1], tokens, ["prob"])["prob"][:, 0]
 
 
