@@ -58,6 +58,9 @@ def main(arguments: argparse.Namespace) -> None:
     folder = Path(settings.output_dir or repository_root() / "k_sweep_results")
     for place in filter(None, (folder, settings.export_graph)):
         check_place(place)
+    left = cut_files(dataset, settings.cut_file)
+    for place in left:
+        check_place(place, file=True)
     if settings.suggest:
         suggest(dataset, settings, folder)
         return
@@ -69,20 +72,52 @@ def main(arguments: argparse.Namespace) -> None:
             how = {"noise": coverage.noise.rate, "settings": learner, "progress": progress}
             graded = wing.graded_coverage(dataset, slot_sets, **how)
     if settings.explain is not None:
-        item = explained_item(dataset, settings.explain)
+        item = given_item(dataset, settings.explain, "explain")
         print("\n".join(wing.explanation_lines(coverage, wing.explain(coverage, item))))
+    elif settings.cut is not None:
+        cut(coverage, given_item(dataset, settings.cut, "cut"), left)
     else:
         write_and_report(coverage, graded, folder)
     if settings.fit is not None:
         fit(coverage, folder)
 
 
-def explained_item(dataset, text: str):
-    """The values of the item that is to be explained."""
+def given_item(dataset, text: str, setting: str):
+    """The values of the item that a setting names."""
     try:
         return dataset.parse(text)
     except InputError as error:
-        raise InputError(f"`explain`: {error}") from error
+        raise InputError(f"`{setting}`: {error}") from error
+
+
+def cut_files(dataset, given: str | None) -> list[Path]:
+    """Where the training records go that a cut leaves, and those that its control leaves."""
+    if given is None:
+        return []
+    if Path(given).resolve().parent == dataset.path:
+        raise InputError(f"`cut_file` {given} lies in the data set's own folder; give another")
+    return [Path(given), Path(given).with_name(f"{Path(given).stem}_control.json")]
+
+
+def cut(coverage, item, files: list[Path]) -> None:
+    """Print a cut of an item; write what it and its control leave of the training records."""
+    from coverage_principle import coverage as wing
+    from coverage_principle.data import dump_json, write_together
+    from coverage_principle.paths import relative_to_root
+
+    found = wing.find_cut(coverage, item)
+    control = wing.matched_control(coverage, [found], coverage.settings.cut_seed) if files else None
+    print("\n".join(wing.cut_lines(coverage, found)))
+    if control is None:
+        return
+    left = [wing.without(coverage.dataset, one.rows).train.all_records for one in (found, control)]
+    texts = [dump_json(records, one_per_line=True) for records in left]
+    write_together(dict(zip(files, texts, strict=True)))
+    print(
+        f"\nwritten: {relative_to_root(files[0])}, the {len(left[0]):,} training records left\n"
+        f"         {relative_to_root(files[1])}, without {len(control.rows):,} others, "
+        f"{control.matched:,} of the same fragments: still covered"
+    )
 
 
 def write_and_report(coverage, graded, folder: Path) -> None:

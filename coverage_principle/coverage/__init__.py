@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "by_phi": "CoverageByPhi median_cutoff phi_name",
         "counting": "in_domain_coverage iterated_coverage joint_coverage",
+        "cuts": "Control Cut covered_without cut_lines find_cut matched_control without",
         "dataset": "Coverage SlotSet dataset_coverage",
         "diagnostics": "diagnose",
         "equivalence": "Equivalence functional_equivalence",

@@ -33,6 +33,11 @@ _ALONE = (
         "writes nothing and looks at every k",
         ("k_sweep", "max_k", "visualise", "export_graph", "min_evidence", "graded"),
     ),
+    (
+        "cut",
+        "looks for training items to remove",
+        ("noise", "k_sweep", "max_k", "visualise", "export_graph", "explain", "suggest", "graded"),
+    ),
     ("ground_truth", "looks at one fragment only", ("fragments", "graded")),
     ("visualise", "draws the dataset scope", ("scope",)),
     ("export_graph", "writes the graph of the dataset scope", ("scope",)),
@@ -119,6 +124,20 @@ class CoverageSettings(Settings):
         at_least=1,
         metavar="M",
     )
+    cut: str | None = setting(
+        None,
+        "find a small set of training items without which ITEM is not covered at `min_evidence`",
+        metavar="ITEM",
+    )
+    cut_file: str | None = setting(
+        None,
+        "write the training records that the `cut` leaves to FILE.json, and to FILE_control.json "
+        "those without as many others, which leave it covered",
+        metavar="FILE.json",
+    )
+    cut_seed: int = setting(
+        0, "of the random items of the control", at_least=0, at_most=MOST_SEED, metavar="SEED"
+    )
     output_dir: str | None = setting(
         None, "for results and figures (default: k_sweep_results in the repository)"
     )
@@ -145,6 +164,12 @@ class CoverageSettings(Settings):
             raise InputError("`max_k` is the last k of a sweep; give `k_sweep` with it")
         if self.export_graph is not None and not self.export_graph.endswith(".graphml"):
             raise InputError(f"`export_graph` {self.export_graph} must end in .graphml")
+        if self.cut_file is not None and self.cut is None:
+            raise InputError("`cut_file` holds what a cut leaves; give `cut` with it")
+        if self.cut_seed and self.cut_file is None:
+            raise InputError("`cut_seed` draws the control; give `cut_file` with it")
+        if self.cut_file is not None and not self.cut_file.endswith(".json"):
+            raise InputError(f"`cut_file` {self.cut_file} must end in .json")
 
 
 #: The defaults: the dataset scope at every k, all fragments.
