@@ -35,7 +35,7 @@ from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.paths import relative_to_root
 from coverage_principle.reporting import plots, style
-from coverage_principle.reporting.statistics import Mean, mean_of
+from coverage_principle.statistics import Mean, mean_of
 
 TITLE = "Cuts: without the training items that cover it, is an item lost? (2-hop)"
 PUBLISHED = (
