@@ -95,7 +95,11 @@ def report(summary: dict) -> None:
     )
     names = summary["by"]
     compared = summary["needed"] is not None
-    header = ["|X|", *names, *(["model", *(f"model / {name}" for name in names)] * compared)]
+    header = ["|X|", *names]
+    if compared:
+        header.append("model")
+        for name in names:
+            header += [f"/ {name}", f"expected by {name}"]
     rows = []
     for size, by_predictor in summary["predicted"].items():
         cells = [size]
@@ -106,14 +110,22 @@ def report(summary: dict) -> None:
         if compared:
             cells.append(f"{summary['needed'][size]:,}")
             for name in names:
-                ratio = by_predictor[name]["model_needs_times"]
-                cells.append("-" if ratio is None else f"{ratio:.2f}")
+                times, expected = (
+                    by_predictor[name][key] for key in ("model_needs_times", "expected")
+                )
+                cells.append("-" if times is None else f"{times:.2f}")
+                cells.append("-" if expected is None else f"{expected:,.0f}")
         rows.append(cells)
     if summary["fits"]:
         fits = [summary["fits"].get(name) for name in names]
         cells = [f"{fit['exponent']:.2f}" if fit else "" for fit in fits]
         rows.append(["exponent", *cells, *[""] * (len(header) - 1 - len(names))])
     print(table(header, rows), end="\n\n")
+    if compared:
+        print(
+            "/ matcher: how many times the matcher's data the model needed. expected: the column of "
+            f"the predictor,\ntimes that ratio at |X| = {min(map(int, summary['predicted']))}\n"
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """The learner's four numbers, fitted to the answers that a model gave.
 
-Half of the given items choose them: a hill climb over a grid, from the defaults, to where the
-model's own answers, right or wrong, are likeliest (a softmax of the scores, as sharp as is
-likeliest). What that is worth shows on the other half, which has no part in it.
+Half of the given items choose them: those of a grid under which the model's own answers, right or
+wrong, are likeliest (a softmax of the scores, as sharp as is likeliest). Ridge and shrinkage are
+tried in all combinations, as each can stand in for the other; from the best a hill climb goes on
+over all four. What that is worth shows on the other half, which has no part in it.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -20,10 +22,10 @@ from coverage_principle.statistics import auc
 
 #: The values that are tried of each number, those that matter most first.
 GRID: dict[str, tuple[float, ...]] = {
-    "ridge": (0.1, 0.3, 1, 3, 10, 30),
-    "shrinkage": (1, 2, 4, 8, 16, 32),
-    "overlap": (0.25, 0.5, 1, 2, 4),
-    "background": (0.125, 0.25, 0.5, 1, 2),
+    "ridge": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+    "shrinkage": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+    "overlap": (0.25, 0.5, 1.0, 2.0, 4.0),
+    "background": (0.125, 0.25, 0.5, 1.0, 2.0),
 }
 #: Fewer items of a model tell nothing.
 _FEWEST = 20
@@ -93,7 +95,12 @@ def fit_learner(
             )
         return known[settings]
 
-    best, moved = DEFAULT, True
+    def nats(settings: LearnerSettings) -> float:
+        return scores(settings)[0].nats
+
+    both = itertools.product(GRID["ridge"][1:-1], GRID["shrinkage"][:-1])
+    scanned = [replace(DEFAULT, ridge=ridge, shrinkage=shrinkage) for ridge, shrinkage in both]
+    best, moved = max([DEFAULT, *scanned], key=nats), True
     while moved:
         moved = False
         for name, values in GRID.items():
@@ -101,7 +108,7 @@ def fit_learner(
             for step in (-1, 1):
                 while 0 <= place + step < len(values):
                     other = replace(best, **{name: values[place + step]})
-                    if scores(other)[0].nats <= scores(best)[0].nats:
+                    if nats(other) <= nats(best):
                         break
                     best, place, moved = other, place + step, True
     own, default = scores(best), scores(DEFAULT)

@@ -17,7 +17,8 @@ def summarise_predicted(found: PredictedData, needed: Mapping[int, int]) -> dict
     """What was found, as JSON; docs/graded.md has it field by field.
 
     ``needed`` are amounts that a model needed by |X|, or empty. A mean is None where a seed did not
-    reach the accuracy.
+    reach the accuracy. ``expected`` is what the model then should need: the mean, times what the
+    model needed over the mean at the smallest |X|.
     """
     settings = found.settings
     predicted: dict[str, dict[str, dict]] = {str(size): {} for size in found.amounts}
@@ -30,9 +31,13 @@ def summarise_predicted(found: PredictedData, needed: Mapping[int, int]) -> dict
             points += [(size, amount) for amount in reached]
             mean = statistics.mean(reached) if len(reached) == len(amounts) else None
             sd = statistics.stdev(reached) if mean is not None and len(reached) > 1 else None
-            times = needed[size] / mean if mean and size in needed else None
-            one = {"by_seed": amounts, "mean": mean, "sd": sd, "model_needs_times": times}
+            one = {"by_seed": amounts, "mean": mean, "sd": sd}
+            one["model_needs_times"] = needed[size] / mean if mean and size in needed else None
             predicted[str(size)][name] = one
+        times = predicted[str(min(found.amounts))][name]["model_needs_times"]
+        for by_predictor in predicted.values():
+            own = by_predictor[name]
+            own["expected"] = own["mean"] * times if own["mean"] and times else None
         if fit := power_law_through(points):
             fits[name] = fit
     names = ("accuracy", "sample", "tolerance", "default_seen_ratio", "function_family")
