@@ -123,8 +123,8 @@ def report(summary: dict) -> None:
     print(table(header, rows), end="\n\n")
     if compared:
         print(
-            "/ matcher: how many times the matcher's data the model needed. expected: the column of "
-            f"the predictor,\ntimes that ratio at |X| = {min(map(int, summary['predicted']))}\n"
+            "/ matcher: how many times the matcher's data the model needed. expected: what the "
+            "predictor\nneeds, times that ratio at the smallest |X|\n"
         )
 
 
