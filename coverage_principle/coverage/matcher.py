@@ -28,7 +28,7 @@ from coverage_principle.coverage.equality import (
 )
 from coverage_principle.coverage.evidence import observe
 from coverage_principle.coverage.noise import PairNoise
-from coverage_principle.coverage.votes import Pairs, Queries, Voters, votes_of_cut
+from coverage_principle.coverage.votes import Pairs, Queries, Voters, joint_votes
 from coverage_principle.data.space import encode_rows
 
 #: Training items that are left out in turn, evenly spaced.
@@ -169,19 +169,19 @@ class Matcher:
             for pairs in self._voters[own].pairs(queries, in_context=True):
                 self._vote(support, own, queries, pairs)
                 self._vote(scores, own, queries, pairs, self.equalities[own])
-        for cut in self._cuts(asked):
-            equal = tuple(self.equalities[part] for part in cut)
+        for parts in self._bipartitions(asked):
+            equal = tuple(self.equalities[part] for part in parts)
             posterior = tuple(
                 lambda pairs, one=one: one.posterior(pairs.agreeing, pairs.shared) for one in equal
             )
-            voters = tuple(self._voters[part] for part in cut)
-            queries = tuple(asked[part] for part in cut)
-            for query, item, both in votes_of_cut(voters, queries, posterior, _LIKELY):
+            voters = tuple(self._voters[part] for part in parts)
+            queries = tuple(asked[part] for part in parts)
+            for query, item, both in joint_votes(voters, queries, posterior, _LIKELY):
                 self._add(scores, query, item, vote_weight(both, equal[0].noise))
         return found
 
-    def _cuts(self, asked: Mapping[Slots, Queries]) -> list[tuple[Slots, Slots]]:
-        """The cuts of the slots in two at both parts of which there are equal fragments."""
+    def _bipartitions(self, asked: Mapping[Slots, Queries]) -> list[tuple[Slots, Slots]]:
+        """Ways to part the slots in two that both show equal fragments."""
         found = []
         for own in asked:
             rest = tuple(slot for slot in range(self._slots) if slot not in own)
