@@ -20,8 +20,9 @@ Every factor is a product of sparse feature vectors, so K = F F' with an explici
 items and features, K is positive semi-definite by construction, and (K + ridge) alpha = Y (one-hot
 answers) is solved by conjugate gradients without any matrix of items by items.
 
-An example: with two slots there is one bipartition. If fragments 0 and 1 of the first slot gave the same
-answer in the one context that both were seen in, of two, R between them is 1 / (2^2 / 2 + s).
+An example: with two slots there is one bipartition. If two fragments of the first slot were seen in
+one context each, of two in all, the same one and with the same answer, then R between them is
+1 / (1^2 / 2 + s).
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 At a slot set, a query splits into a fragment a and a context c. Every training item (a', c) whose
 fragment agrees with a in some other context votes for its own answer (``Voters``). Where both parts
-of the item can be substituted, so does (a', c') if c' agrees with c as well: one substitution at
-each part of a bipartition of the slots (``joint_votes``). How often fragments agree, in how many shared
-contexts, is what a vote weighs.
+of a query can be substituted, so does (a', c') if c' agrees with c as well: one substitution at
+each part of a bipartition of the slots (``joint_votes``). How often fragments agree, in how many
+shared contexts, is what a vote weighs.
 """
 
 from __future__ import annotations
