@@ -76,19 +76,19 @@ class Case:
 # ------------------------------------------------------------------- pairs and how likely they are
 
 
-@pytest.mark.parametrize("seed", WORLDS)
+@pytest.mark.parametrize("seed", WORLDS[::2])
 def test_pairs_and_the_estimate_from_them(seed, monkeypatch):
     """Counts of all pairs; one step of expectation maximisation; what the result is worth."""
     case = Case(seed)
     for positions in case.sets:
         counts = count_pairs(case.observe(positions))
         pairs = oracle.pair_counts(case.train, positions)
-        expected = [pairs[p] for p in oracle.unordered(case.train, positions) if pairs[p][0]]
+        expected = [pair for pair in pairs if pair[0]]
         columns = (c.tolist() for c in (counts.agreeing, counts.shared, counts.pairs))
         found = zip(*columns, strict=True)
         assert {(a, s): n for a, s, n in found} == {p: expected.count(p) for p in expected}
         sums = counts.agreements, counts.meetings, counts.sharing
-        assert sums == pytest.approx(oracle.sums(case.train, positions))
+        assert sums == pytest.approx(oracle.sums(pairs))
 
         noise = PairNoise(*case.noise)
         monkeypatch.setattr(equality, "_ROUNDS", 0)
@@ -99,12 +99,12 @@ def test_pairs_and_the_estimate_from_them(seed, monkeypatch):
         if not sums[0]:
             assert start == after == fit_equality(counts, noise)
             continue
-        step = oracle.em_step(case.train, positions, start.prior, start.chance, case.noise)
+        step = oracle.em_step(pairs, start.prior, start.chance, case.noise)
         assert (after.prior, after.chance) == pytest.approx(np.clip(step, 1e-9, 0.999))
         fitted = fit_equality(counts, noise)
         own = fitted.prior, fitted.chance, case.noise
-        assert fitted.nats == pytest.approx(oracle.nats(case.train, positions, *own))
-        again = oracle.em_step(case.train, positions, *own)
+        assert fitted.nats == pytest.approx(oracle.nats(pairs, *own))
+        again = oracle.em_step(pairs, *own)
         assert own[:2] == pytest.approx(np.clip(again, 1e-9, 0.999), abs=0.02)
 
 
@@ -156,7 +156,7 @@ def found_votes(voters, queries, count):
     return found
 
 
-@pytest.mark.parametrize("seed", WORLDS)
+@pytest.mark.parametrize("seed", WORLDS[1::2])
 def test_votes_are_those_of_the_definition(seed, monkeypatch):
     """Of queries, and of training items that are left out: as if they had never been there."""
     case = Case(seed)
@@ -180,7 +180,7 @@ def test_votes_are_those_of_the_definition(seed, monkeypatch):
             assert {i: [*c] for i, c in own.items()} == expected(reduced, items[number])
 
 
-@pytest.mark.parametrize("seed", WORLDS[::2])
+@pytest.mark.parametrize("seed", WORLDS[::4])
 def test_joint_votes_are_those_of_the_definition(seed):
     """One substitution at each part of a bipartition, for queries and for items left out."""
     case = Case(seed)
@@ -213,7 +213,7 @@ def test_joint_votes_are_those_of_the_definition(seed):
                 assert mine == pytest.approx({items.index(x): p for x, p in expected})
 
 
-@pytest.mark.parametrize("seed", WORLDS)
+@pytest.mark.parametrize("seed", WORLDS[1::3])
 def test_support_answers_and_probabilities_of_the_matcher(seed):
     case = Case(seed)
     found = case.matcher()
@@ -232,7 +232,7 @@ def test_support_answers_and_probabilities_of_the_matcher(seed):
         assert own.margin[row] == pytest.approx(best[0] - best[1] if best[1:] else 1, abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", WORLDS[::8])
+@pytest.mark.parametrize("seed", WORLDS[::20])
 def test_the_sharpness_is_that_under_which_left_out_items_are_likeliest(seed):
     """True leave-one-out: an item's votes are those of a training set without it."""
     case = Case(seed)
@@ -264,10 +264,10 @@ def test_the_sharpness_is_that_under_which_left_out_items_are_likeliest(seed):
 # ---------------------------------------------------------------------------------------- learner
 
 
-@pytest.mark.parametrize("seed", WORLDS[::2])
+@pytest.mark.parametrize("seed", WORLDS[::5])
 def test_the_kernel_and_the_scores_of_the_learner(seed, monkeypatch):
     """K by its definition, positive semi-definite, and the dense system's solution."""
-    case = Case(seed, most=30)
+    case = Case(seed, most=20)
     if len(case.sizes) == 1:
         return  # nothing to part
     monkeypatch.setattr(learner, "_RESIDUAL", 1e-6)
@@ -322,7 +322,7 @@ def test_thinned_contexts_leave_the_expected_kernel(monkeypatch):
     assert 0.2 < learner._Features._share(*sides, len(inputs)) < 0.9
     masks = [side._some_contexts(0.5)[:4].tolist() for side in sides]
     assert masks[0] != masks[1][:4]  # the two parts of an item are thinned independently
-    mean, error = thinned(kernel, monkeypatch, 60)
+    mean, error = thinned(kernel, monkeypatch, 40)
     assert np.abs(mean - whole).max() > 0
     assert (np.abs(mean - whole) <= 5 * error + 1e-4).all()
     assert mean.sum() == pytest.approx(whole.sum(), rel=0.05)
@@ -362,7 +362,7 @@ def test_calibration_groups_by_hand():
     }
 
 
-@pytest.mark.parametrize("seed", WORLDS[::9])
+@pytest.mark.parametrize("seed", WORLDS[::20])
 def test_every_world_is_graded(seed, tmp_path):
     """No bridges, alphabets of one token, one training item, facts beside compositions."""
     plain = draw_world(seed)

@@ -7,20 +7,19 @@ agree in a shared context.
 
 from __future__ import annotations
 
-from itertools import combinations, permutations
+from itertools import combinations
 from math import exp, inf, log, sqrt
 
 from tests.oracles.coverage_bruteforce import behaviours, part, rest
 
 
 def pair_counts(train, positions):
-    """``{(a, b): (agreeing, shared)}`` of all ordered pairs of different fragments."""
-    behaviour = behaviours(train, positions)
-    found = {}
-    for a, b in permutations(behaviour, 2):
+    """``(agreeing, shared)`` of every pair of different fragments."""
+    behaviour, found = behaviours(train, positions), []
+    for a, b in combinations(behaviour, 2):
         shared = behaviour[a].keys() & behaviour[b].keys()
         agreeing = sum(behaviour[a][context] == behaviour[b][context] for context in shared)
-        found[a, b] = agreeing, len(shared)
+        found.append((agreeing, len(shared)))
     return found
 
 
@@ -52,46 +51,36 @@ def log_odds(agreeing, shared, prior, chance, noise):
     return log(equal / apart) if equal else -inf
 
 
-def sums(train, positions):
-    """Of all unordered pairs: agreements, shared contexts, and pairs that would share one.
+def sums(counts):
+    """Of all pairs: agreements, shared contexts, and how many pairs would share one.
 
     The last as if shared contexts were dealt to pairs at random.
     """
-    found = pair_counts(train, positions)
-    counts = [found[pair] for pair in unordered(train, positions)]
     meetings = sum(shared for _, shared in counts)
-    return (
-        sum(agreeing for agreeing, _ in counts),
-        meetings,
-        len(counts) * (1 - exp(-meetings / len(counts))) if counts else 0.0,
-    )
+    sharing = len(counts) * (1 - exp(-meetings / len(counts))) if counts else 0.0
+    return sum(agreeing for agreeing, _ in counts), meetings, sharing
 
 
-def unordered(train, positions):
-    return [*combinations(sorted(behaviours(train, positions)), 2)]
-
-
-def em_step(train, positions, prior, chance, noise):
+def em_step(counts, prior, chance, noise):
     """One round of expectation maximisation; pairs that agree nowhere are unequal."""
-    counts = pair_counts(train, positions)
-    agreements, meetings, sharing = sums(train, positions)
+    agreements, meetings, sharing = sums(counts)
     equal = equal_agreeing = equal_shared = 0.0
-    for pair in unordered(train, positions):
-        if counts[pair][0]:
-            p = posterior(*counts[pair], prior, chance, noise)
+    for agreeing, shared in counts:
+        if agreeing:
+            p = posterior(agreeing, shared, prior, chance, noise)
             equal += p
-            equal_agreeing += p * counts[pair][0]
-            equal_shared += p * counts[pair][1]
+            equal_agreeing += p * agreeing
+            equal_shared += p * shared
     return equal / sharing, (agreements - equal_agreeing) / max(meetings - equal_shared, 1e-9)
 
 
-def nats(train, positions, prior, chance, noise):
+def nats(counts, prior, chance, noise):
     """The expected log-odds in favour of equality, over all pairs that agree somewhere."""
-    counts, found = pair_counts(train, positions), 0.0
-    for pair in unordered(train, positions):
-        odds = log_odds(*counts[pair], prior, chance, noise)
-        if counts[pair][0] and odds > 0:
-            found += odds * posterior(*counts[pair], prior, chance, noise)
+    found = 0.0
+    for pair in counts:
+        odds = log_odds(*pair, prior, chance, noise)
+        if pair[0] and odds > 0:
+            found += odds * posterior(*pair, prior, chance, noise)
     return found
 
 
