@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 from dataclasses import replace
 from math import log
@@ -17,6 +18,7 @@ from coverage_principle.coverage import (
     graded_coverage,
     learn,
     learner,
+    matcher,
     observe,
     slot_sets,
     votes,
@@ -259,6 +261,10 @@ def test_the_sharpness_is_that_under_which_left_out_items_are_likeliest(seed):
     for factor in (0.7, 0.9, 1.1, 1.4):
         if np.exp(-7) < found.sharpness * factor < np.exp(3):
             assert best <= loss(found.sharpness * factor) + 1e-3
+
+
+def test_the_examples_in_docstrings_hold():
+    assert doctest.testmod(matcher)[0] == doctest.testmod(equality)[0] == 0
 
 
 # ---------------------------------------------------------------------------------------- learner

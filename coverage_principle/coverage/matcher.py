@@ -75,6 +75,14 @@ class Matcher:
 
     ``num_answers`` is how many there can be, ``sizes`` those of the slots' alphabets, ``positions``
     the slot sets. ``noise`` is the rate of wrong labels, None to estimate it.
+
+    Two fragments that agree in the contexts 0 and 1, of which one was seen in context 2 as well:
+
+    >>> inputs = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [0, 2]])
+    >>> about = {"num_answers": 3, "sizes": (2, 3), "positions": [(0,)]}
+    >>> found = Matcher(inputs, np.array([0, 0, 1, 1, 2]), **about).match(np.array([[1, 2]]))
+    >>> found.support.tolist(), found.answer.tolist()
+    ([[0.0, 0.0, 2.0]], [2])
     """
 
     def __init__(
