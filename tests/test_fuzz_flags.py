@@ -81,6 +81,10 @@ WORKING = {
         "set --template {x1}{x2}{x3}={t} --output out/p.jsonl --shots 5 --inside 1",
     ],
     "script/evaluate_predictions.py": ["--data_dir set --predictions p.jsonl --output_dir out"],
+    "script/pattern_matcher.py": [
+        "--data_dir set --output out/a.json",
+        "--data_dir set --learner --noise auto --output out/a.json",
+    ],
     "script/make_report.py": ["run"],
     "script/validate_dataset.py": ["set"],
     "script/coverage_by_phi.py": [_ENTITIES],

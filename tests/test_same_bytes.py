@@ -32,6 +32,10 @@ determine_coverage.py --data_dir sets/twohop.6.60.diff-f12.inf --k_sweep --visua
 determine_coverage.py --data_dir sets/twohop.6.60.diff-f12.inf --scope domain --output_dir cover
 determine_coverage.py --data_dir sets/twohop.6.60.diff-f12.inf --suggest 5 --output_dir cover
 determine_coverage.py --data_dir sets/twohop.6.60.diff-f12.inf --explain <t_0><t_1><t_2>
+determine_coverage.py --data_dir sets/twohop.6.60.diff-f12.inf --graded --noise auto
+  --output_dir cover
+script/pattern_matcher.py --data_dir sets/twohop.6.60.diff-f12.inf --learner
+  --output matcher/all_items.json
 script/validate_dataset.py sets/twohop.6.60.diff-f12.inf
 script/export_prompts.py sets/twohop.6.60.diff-f12.inf --template {x1}{x2}{x3}={t} --shots 5
   --inside 1

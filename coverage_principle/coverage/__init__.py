@@ -13,7 +13,8 @@ __getattr__, __dir__, __all__ = exports(
         "equivalence": "Equivalence functional_equivalence",
         "evidence": "Observations consistent_pairs fragments_of observe parse_slot_sets slot_sets",
         "explanation": "Explanation explain explanation_lines",
-        "graded": "FIELDS Graded calibration dataset_matcher estimated_noise graded_coverage",
+        "graded": "FIELDS Graded calibration dataset_learned dataset_matcher estimated_noise "
+        "graded_coverage",
         "learner": "Learned Learner learn",
         "matcher": "Matched Matcher",
         "linking": "neighbours",

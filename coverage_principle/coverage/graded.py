@@ -17,13 +17,10 @@ import numpy as np
 from coverage_principle.coverage.learner import DEFAULT, Learned, learn
 from coverage_principle.coverage.matcher import Matched, Matcher
 from coverage_principle.coverage.settings import AUTO, LearnerSettings
-from coverage_principle.data import Dataset
+from coverage_principle.data import GRADED_FIELDS, Dataset
 
 #: What annotated test items hold of it, in this order.
-FIELDS = (
-    *("support", "matcher_answer", "matcher_probability", "matcher_margin"),
-    *("learner_answer", "learner_score", "learner_probability"),
-)
+FIELDS = tuple(GRADED_FIELDS)
 #: Bounds of the groups of a calibration table.
 _BOUNDS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.0)
 
@@ -142,15 +139,10 @@ def graded_coverage(
     def part(number: int) -> Callable[[float], None]:
         return lambda share: progress((number + share) / len(parts), parts[number])
 
-    train, test = dataset.train, dataset.test
-    about = _about(dataset)
     matcher = dataset_matcher(dataset, positions, noise=noise, progress=part(0))
-    matched = matcher.match(test.inputs, part(1))
-    learned = learn(
-        *(train.inputs, train.answers, test.inputs),
-        **{**about, "positions": positions, "noise": matcher.noise},
-        settings=settings,
-        progress=part(2),
+    matched = matcher.match(dataset.test.inputs, part(1))
+    learned = dataset_learned(
+        dataset, positions, noise=matcher.noise, settings=settings, progress=part(2)
     )
     return Graded(dataset, matcher, matched, settings, learned)
 
@@ -169,6 +161,26 @@ def dataset_matcher(
         **_about(dataset),
         positions=positions,
         noise=None if noise == AUTO else noise,
+        progress=progress,
+    )
+
+
+def dataset_learned(
+    dataset: Dataset,
+    positions: Sequence[tuple[int, ...]],
+    *,
+    noise: float = 0.0,
+    settings: LearnerSettings = DEFAULT,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Learned:
+    """What the learner makes of a data set's test compositions; ``noise`` is a rate."""
+    train = dataset.train
+    return learn(
+        *(train.inputs, train.answers, dataset.test.inputs),
+        **_about(dataset),
+        positions=positions,
+        noise=noise,
+        settings=settings,
         progress=progress,
     )
 

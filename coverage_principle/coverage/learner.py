@@ -3,8 +3,8 @@
 Nothing is known of any model; trained on the items alone, it makes many of the mistakes that a
 Transformer makes, because it also has a Transformer's weakness: items that merely look alike.
 
-The kernel. The slots are cut in two in every possible way, I and J, and two items are as alike as
-both of their parts are, summed over the cuts with weights w:
+The kernel. The slots are parted in two in every possible way, I and J, and two items are as alike
+as both of their parts are, summed over these bipartitions with weights w:
 
     K(x, x') = sum over {I, J} of  w(I, J) S_I(x_I, x'_I) S_J(x_J, x'_J) / (h + g)^2
     S_I(a, a') = R_I(a, a') + h * share of equal tokens(a, a') + g
@@ -14,14 +14,15 @@ Here n(a) is in how many of the slot set's C contexts a fragment was seen, so th
 how many contexts two of them may be expected to share, and R_I is about the rate at which they
 agree, shrunk towards 0 by s further contexts. R_I is left out where the training set shows no equal
 fragments (``Equality.nats`` below 1). The weights w go with the square root of what it does show at
-I and J together; cuts where that is nothing have none, unless all are such.
+I and J together; bipartitions where that is nothing have none, unless all are such.
 
 Every factor is a product of sparse feature vectors, so K = F F' with an explicit sparse matrix F of
 items and features, K is positive semi-definite by construction, and (K + ridge) alpha = Y (one-hot
 answers) is solved by conjugate gradients without any matrix of items by items.
 
-An example: with two slots there is one cut. If fragments 0 and 1 of the first slot gave the same
-answer in the one context that both were seen in, of two, R between them is 1 / (2^2 / 2 + s).
+An example: with two slots there is one bipartition. If two fragments of the first slot were seen in
+one context each, of two in all, the same one and with the same answer, then R between them is
+1 / (1^2 / 2 + s).
 """
 
 from __future__ import annotations
@@ -127,9 +128,9 @@ class _Side:
         values = behaviour.data * np.repeat(self._scale, np.diff(behaviour.indptr))
         behaviour = sparse.csr_array((values, behaviour.indices, behaviour.indptr), behaviour.shape)
         if share < 1:
-            every = np.random.default_rng(0).random(max(self._contexts, 1)) < share
-            kept = sparse.diags_array(every[self.behaviour_context].astype(np.float32))
-            behaviour = (behaviour @ kept).tocsr() * np.float32(1 / np.sqrt(share))
+            kept = self._some_contexts(share)[self.behaviour_context].astype(np.float32)
+            behaviour = (behaviour @ sparse.diags_array(kept)).tocsr()
+            behaviour = behaviour * np.float32(1 / np.sqrt(share))
             behaviour.eliminate_zeros()
         positions = list(seen.positions)
         codes = encode_rows(inputs[:, positions], sizes_at(self._sizes, positions))
@@ -145,6 +146,10 @@ class _Side:
             behaviour.shape[1],
         )
 
+    def _some_contexts(self, share: float) -> np.ndarray:
+        """A mask of about a share of the contexts, independent of that of another slot set."""
+        return np.random.default_rng(self.observations.positions).random(self._contexts) < share
+
     @property
     def entries(self) -> float:
         """Behaviour features of a training item, on average."""
@@ -155,9 +160,9 @@ class _Side:
 class _Features:
     """Items as sparse vectors: those of the items that it was made with, and those of others."""
 
-    def __init__(self, cuts: Sequence[tuple[float, _Side, _Side]], inputs: np.ndarray) -> None:
-        self._cuts = cuts
-        self._thin = [self._share(first, second, len(inputs)) for _, first, second in cuts]
+    def __init__(self, parted: Sequence[tuple[float, _Side, _Side]], inputs: np.ndarray) -> None:
+        self._parted = parted
+        self._thin = [self._share(first, second, len(inputs)) for _, first, second in parted]
         self._known: list[np.ndarray] = []
         self.own = self._matrix(inputs)
 
@@ -172,7 +177,7 @@ class _Features:
 
     def _matrix(self, inputs: np.ndarray) -> sparse.csr_array:
         blocks, number, fresh = [], 0, not self._known
-        for (weight, first, second), share in zip(self._cuts, self._thin, strict=True):
+        for (weight, first, second), share in zip(self._parted, self._thin, strict=True):
             for rows in self._products(first, second, share, inputs):
                 if fresh:
                     known, column = np.unique(rows.code, return_inverse=True)
@@ -188,6 +193,8 @@ class _Features:
                 entries = (values, (rows.row[kept], column[kept]))
                 blocks.append(sparse.csr_array(entries, shape=shape))
                 number += 1
+        if not blocks:  # a single slot cannot be parted: all items are alike
+            return sparse.csr_array(np.ones((len(inputs), 1), dtype=np.float32))
         return sparse.hstack(blocks, format="csr")
 
     @staticmethod
@@ -229,7 +236,7 @@ class Learner:
 
     ``num_answers`` is how many there can be, ``sizes`` those of the slots' alphabets, ``positions``
     the slot sets whose fragments may be alike (None: all). ``noise`` is the rate of wrong labels,
-    for the weights of the cuts alone: the ridge takes wrong labels in its stride.
+    for the weights of bipartitions alone: the ridge takes wrong labels in its stride.
     """
 
     def __init__(
@@ -252,7 +259,7 @@ class Learner:
             if positions is None or own in positions:
                 nats = fit_equality(count_pairs(seen), PairNoise(noise, num_answers)).nats
             sides[own] = _Side(seen, sizes, settings, nats)
-        self._features = _Features(_cuts(sides, settings), inputs)
+        self._features = _Features(_bipartitions(sides, settings), inputs)
         own = self._features.own
         targets = np.zeros((len(inputs), num_answers), dtype=np.float32)
         targets[np.arange(len(inputs)), answers] = 1
@@ -305,11 +312,11 @@ def likeliest_sharpness(scores: np.ndarray, answers: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-2, 6), method="bounded").x))
 
 
-def _cuts(
+def _bipartitions(
     sides: dict[tuple[int, ...], _Side], settings: LearnerSettings
 ) -> list[tuple[float, _Side, _Side]]:
-    """The cuts of the slots in two that have a weight: ``(weight, one part, the other)``."""
-    slots = range(max(map(len, sides)) + 1)
+    """The bipartitions of the slots that have a weight: ``(weight, one part, the other)``."""
+    slots = range(max(map(len, sides), default=0) + 1)
     found = []
     for positions, side in sides.items():
         if 0 in positions:

@@ -28,7 +28,7 @@ from coverage_principle.coverage.equality import (
 )
 from coverage_principle.coverage.evidence import observe
 from coverage_principle.coverage.noise import PairNoise
-from coverage_principle.coverage.votes import Pairs, Queries, Voters, votes_of_cut
+from coverage_principle.coverage.votes import Pairs, Queries, Voters, joint_votes
 from coverage_principle.data.space import encode_rows
 
 #: Training items that are left out in turn, evenly spaced.
@@ -75,6 +75,14 @@ class Matcher:
 
     ``num_answers`` is how many there can be, ``sizes`` those of the slots' alphabets, ``positions``
     the slot sets. ``noise`` is the rate of wrong labels, None to estimate it.
+
+    Two fragments that agree in the contexts 0 and 1, of which one was seen in context 2 as well:
+
+    >>> inputs = np.array([[0, 0], [1, 0], [0, 1], [1, 1], [0, 2]])
+    >>> about = {"num_answers": 3, "sizes": (2, 3), "positions": [(0,)]}
+    >>> found = Matcher(inputs, np.array([0, 0, 1, 1, 2]), **about).match(np.array([[1, 2]]))
+    >>> found.support.tolist(), found.answer.tolist()
+    ([[0.0, 0.0, 2.0]], [2])
     """
 
     def __init__(
@@ -169,19 +177,19 @@ class Matcher:
             for pairs in self._voters[own].pairs(queries, in_context=True):
                 self._vote(support, own, queries, pairs)
                 self._vote(scores, own, queries, pairs, self.equalities[own])
-        for cut in self._cuts(asked):
-            equal = tuple(self.equalities[part] for part in cut)
+        for parts in self._bipartitions(asked):
+            equal = tuple(self.equalities[part] for part in parts)
             posterior = tuple(
                 lambda pairs, one=one: one.posterior(pairs.agreeing, pairs.shared) for one in equal
             )
-            voters = tuple(self._voters[part] for part in cut)
-            queries = tuple(asked[part] for part in cut)
-            for query, item, both in votes_of_cut(voters, queries, posterior, _LIKELY):
+            voters = tuple(self._voters[part] for part in parts)
+            queries = tuple(asked[part] for part in parts)
+            for query, item, both in joint_votes(voters, queries, posterior, _LIKELY):
                 self._add(scores, query, item, vote_weight(both, equal[0].noise))
         return found
 
-    def _cuts(self, asked: Mapping[Slots, Queries]) -> list[tuple[Slots, Slots]]:
-        """The cuts of the slots in two at both parts of which there are equal fragments."""
+    def _bipartitions(self, asked: Mapping[Slots, Queries]) -> list[tuple[Slots, Slots]]:
+        """Ways to part the slots in two that both show equal fragments."""
         found = []
         for own in asked:
             rest = tuple(slot for slot in range(self._slots) if slot not in own)

@@ -2,9 +2,9 @@
 
 At a slot set, a query splits into a fragment a and a context c. Every training item (a', c) whose
 fragment agrees with a in some other context votes for its own answer (``Voters``). Where both parts
-of a cut of the slots can be substituted, so does (a', c') if c' agrees with c as well: one
-substitution at each part (``votes_of_cut``). How often fragments agree, in how many shared
-contexts, is what a vote weighs.
+of a query can be substituted, so does (a', c') if c' agrees with c as well: one substitution at
+each part of a bipartition of the slots (``joint_votes``). How often fragments agree, in how many
+shared contexts, is what a vote weighs.
 """
 
 from __future__ import annotations
@@ -135,13 +135,13 @@ class Voters:
         return place, self._order[begins[place] + _within(repeats)]
 
 
-def votes_of_cut(
+def joint_votes(
     voters: tuple[Voters, Voters],
     queries: tuple[Queries, Queries],
     posterior: tuple[Callable[[Pairs], np.ndarray], Callable[[Pairs], np.ndarray]],
     least: float,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Votes of training items that differ from a query at both parts of a cut of the slots.
+    """Votes of training items that differ from a query at both parts of a bipartition.
 
     ``voters`` and ``queries`` are those of the two parts; ``posterior`` tells for pairs how likely
     they are equal; pairs below ``least`` are left out. Blocks ``(query, item, probability)``, the

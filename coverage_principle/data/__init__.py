@@ -5,8 +5,8 @@ from simpletransformers.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "annotations": "ANNOTATED annotated_records answered test_records text_records "
-        "write_annotations",
+        "annotations": "ANNOTATED GRADED_FIELDS annotated_records answered test_records "
+        "text_records write_annotations",
         "checks": "Problem Split",
         "files": "check_place digests dump_json looking_into one_writer read_arrays read_json "
         "read_lines replacing sha256 write_arrays write_dataset write_json write_text "

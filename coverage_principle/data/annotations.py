@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from coverage_principle.errors import InputError
 logger = logging.getLogger(__name__)
 
 ANNOTATED = "test_annotated.json"
+#: What graded coverage says of test items, in this order: numbers, and texts of tokens.
+GRADED_FIELDS = {
+    **{"support": float, "matcher_answer": str, "matcher_probability": float},
+    **{"matcher_margin": float, "learner_answer": str},
+    **{"learner_score": float, "learner_probability": float},
+}
 
 
 def write_annotations(dataset: Dataset, name: str, records: Sequence[dict]) -> Path:
@@ -39,8 +46,8 @@ def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
     Compositions come first, single facts after them.
 
     ``InputError`` if the file is missing, was made from other data, was changed since, or holds
-    something else under ``coverage`` and ``k_cutoff`` than what is written there. A file that does
-    not say what it was made from (a published one) gives a warning.
+    something else under ``coverage``, ``k_cutoff`` and ``GRADED_FIELDS`` than what is written
+    there. A file that does not say what it was made from (a published one) gives a warning.
     """
     file = dataset.path / name
     command = f"with: python determine_coverage.py --data_dir {dataset.path} --k_sweep"
@@ -73,7 +80,21 @@ def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
                 f"{file} record {number}: k_cutoff must be a whole number or null, and coverage "
                 f"true or false; make it anew {command}"
             )
+        for name, kind in GRADED_FIELDS.items():
+            if not (record.get(name) is None or _is_a(kind, record[name])):
+                wanted = "a text" if kind is str else "a number"
+                raise InputError(
+                    f"{file} record {number}: {name} must be {wanted} or null; make it anew "
+                    f"{command} --graded"
+                )
     return records
+
+
+def _is_a(kind: type, value: object) -> bool:
+    if kind is str:
+        return isinstance(value, str)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
 
 
 def answered(items: Sequence[Mapping]) -> list[bool]:

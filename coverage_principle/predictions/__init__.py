@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "evaluation": "accuracy agreement evaluate_predictions prediction_of_answers",
+        "ideal": "IdealPredictions ideal_predictions",
         "reading": "CONTRADICTING MISSING OUTPUTS UNPARSABLE Predictions prediction_records "
         "read_predictions",
     },

@@ -76,11 +76,12 @@ def read_predictions(
 def prediction_records(dataset: Dataset, answers: Sequence[str | None]) -> list[dict]:
     """Records like those of ``main.py --do_predict`` for ``answers``, a token's text or None each.
 
-    One for each composition of the test set, in order. None becomes a ``model_output`` of null.
+    One for each test item, compositions before single facts. None becomes a ``model_output`` of
+    null.
     """
     return [
         {**record, "model_output": answer and f"{record['input_text']}{answer}{END}"}
-        for record, answer in zip(dataset.test.records, answers, strict=True)
+        for record, answer in zip(dataset.test.all_records, answers, strict=True)
     ]
 
 

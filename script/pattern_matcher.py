@@ -1,0 +1,67 @@
+"""What an ideal pattern matcher answers to every test item, in the format of main.py --do_predict.
+
+    python script/pattern_matcher.py --data_dir data/twohop.20.1600.diff-f12.inf
+
+So it is a row beside any model in script/evaluate_predictions.py. It substitutes fragments that act
+alike in the training set, and knows nothing else (docs/graded.md). With --learner the answers are
+those of the learner, which makes many of a Transformer's mistakes as well. Single facts are
+answered if they are training facts; the others get no answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from coverage_principle.cli import add_settings, command_parser, progress_bar, run, settings_from
+from coverage_principle.coverage import CoverageSettings
+from coverage_principle.errors import InputError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = command_parser(__doc__)
+    about = "the data set's folder, or the name of one in data/"
+    parser.add_argument("--data_dir", required=True, help=about)
+    add_settings(parser, CoverageSettings, only=("noise", "fragments"))
+    about = "the learner's answers in place of the pattern matcher's"
+    parser.add_argument("--learner", action="store_true", help=about)
+    about = (
+        "default: results/pattern_matcher/DATASET/all_items.json in the repository, or "
+        "results/learner/DATASET/all_items.json"
+    )
+    parser.add_argument("--output", metavar="FILE.json", help=about)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from coverage_principle.data import check_place, load_dataset, write_json
+    from coverage_principle.paths import find_folder, relative_to_root, repository_root
+    from coverage_principle.predictions import ideal_predictions
+
+    settings = settings_from(CoverageSettings, arguments)
+    dataset = load_dataset(find_folder(arguments.data_dir, "data_dir", also_in="data"))
+    name = "learner" if arguments.learner else "pattern_matcher"
+    default = repository_root() / "results" / name / dataset.name / "all_items.json"
+    file = check_place(Path(arguments.output or default), file=True)
+    if file.suffix != ".json" or file.resolve().parent == dataset.path:
+        raise InputError(
+            f"`output` {file} must end in .json and lie outside the data set's folder, "
+            f"{dataset.path}"
+        )
+    with progress_bar() as progress:
+        found = ideal_predictions(
+            dataset,
+            settings,
+            learner=arguments.learner,
+            progress=lambda share: progress(share, name.replace("_", " ")),
+        )
+    write_json(file, found.records, one_per_line=True)
+    noise = f", noise {found.noise:.3g}" if settings.noise else ""
+    shares = [f"{label} {n / of:.1%}" for label, (n, of) in found.right_by_type().items()]
+    print(f"{dataset.name}: {name.replace('_', ' ')}{noise}, right: {', '.join(shares)}")
+    print(f"written: {relative_to_root(file)}")
+
+
+if __name__ == "__main__":
+    run(build_parser(), main)
