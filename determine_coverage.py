@@ -64,22 +64,27 @@ def main(arguments: argparse.Namespace) -> None:
     if settings.suggest:
         suggest(dataset, settings, folder)
         return
+    model = model_answers(dataset, settings.fit)
     with progress_bar() as progress:
         coverage = wing.dataset_coverage(dataset, settings, progress)
-        graded = None
+        graded = fitted = None
         if settings.graded:
             slot_sets = wing.parse_slot_sets(settings.fragments, dataset.graph.inputs)
-            how = {"noise": coverage.noise.rate, "settings": learner, "progress": progress}
-            graded = wing.graded_coverage(dataset, slot_sets, **how)
+            how = {"noise": coverage.noise.rate, "progress": progress}
+            graded = wing.graded_coverage(dataset, slot_sets, settings=learner, **how)
+            if model:
+                how["progress"] = lambda share: progress(share, "fitting the learner")
+                fitted = wing.fit_dataset(dataset, slot_sets, model[0], **how)
     if settings.explain is not None:
         item = given_item(dataset, settings.explain, "explain")
         print("\n".join(wing.explanation_lines(coverage, wing.explain(coverage, item))))
     elif settings.cut is not None:
         cut(coverage, given_item(dataset, settings.cut, "cut"), left)
     else:
+        file = wing.write_fit(coverage, fitted, model[1], folder) if fitted else None
         write_and_report(coverage, graded, folder)
-    if settings.fit is not None:
-        fit(coverage, folder)
+        if fitted:
+            report_fit(fitted, settings.fit, file)
 
 
 def given_item(dataset, text: str, setting: str):
@@ -166,31 +171,30 @@ def write_and_report(coverage, graded, folder: Path) -> None:
     print("\nwritten: " + "\n         ".join(map(relative_to_root, written)))
 
 
-def fit(coverage, folder: Path) -> None:
-    """Fit the learner to a model's answers; write and print what it is worth on other items."""
-    from coverage_principle import coverage as wing
-    from coverage_principle.paths import relative_to_root
+def model_answers(dataset, file: str | None) -> tuple | None:
+    """A model's answers to the test compositions, as values, and what was counted in its file."""
     from coverage_principle.predictions import read_predictions
 
-    dataset, settings = coverage.dataset, coverage.settings
-    read = read_predictions(dataset, [settings.fit])
+    if file is None:
+        return None
+    read = read_predictions(dataset, [file])
     outputs = read.outputs[0, : len(dataset.test)]
     known = outputs >= 0
     outputs[known] = dataset.codec.values(
         outputs[known, None], [dataset.graph.alphabet(dataset.graph.answer)]
     )[:, 0]
-    slot_sets = wing.parse_slot_sets(settings.fragments, dataset.graph.inputs)
-    with progress_bar() as progress:
-        found = wing.fit_dataset(
-            *(dataset, slot_sets, outputs),
-            noise=coverage.noise.rate,
-            progress=lambda tried, _: progress(tried / (tried + 10), "fitting the learner"),
-        )
-    file = wing.write_fit(coverage, found, read.files[0], folder)
+    return outputs, read.files[0]
+
+
+def report_fit(found, model: str, file: Path) -> None:
+    """Print the numbers fitted to a model's answers, and what they are worth on other items."""
+    from coverage_principle import coverage as wing
+    from coverage_principle.paths import relative_to_root
+
     header, *rows = wing.fit_rows(found)
     chosen, others = found.items
     print(
-        f"\nthe learner's numbers, fitted to {settings.fit}: chosen by {chosen:,} type_0 items, "
+        f"\nthe learner's numbers, fitted to {model}: chosen by {chosen:,} type_0 items, "
         f"tested on {others:,} others\n{table(header, rows)}"
     )
     flags = (f"--{name} {value:g}" for name, value in asdict(found.settings).items())

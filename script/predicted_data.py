@@ -82,15 +82,15 @@ def main(arguments: argparse.Namespace) -> None:
     summary = summarise_predicted(found, needed)
     write_json(written, summary)
     report(summary)
-    files = [written, kept, *draw_predicted(summary, stem)]
+    files = [written, *([kept] if kept.exists() else []), *draw_predicted(summary, stem)]
     print("written: " + "\n         ".join(map(relative_to_root, files)))
 
 
 def report(summary: dict) -> None:
     """Print the amounts by predictor, and how they compare with what a model needed."""
     print(
-        f"\n{summary['task']}: training items from which {summary['accuracy']:.0%} of the unseen "
-        f"in-domain items are answered rightly\n(mean of {len(summary['seeds'])} worlds, standard "
+        f"\n{summary['task']}: training items from which {100 * summary['accuracy']:g} % of the "
+        f"unseen in-domain items are answered rightly\n(mean of {len(summary['seeds'])} worlds, standard "
         f"deviation; samples of {summary['sample']:,} items)\n"
     )
     names = summary["by"]

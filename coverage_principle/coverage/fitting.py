@@ -67,13 +67,14 @@ def fit_learner(
     outputs: np.ndarray,
     *,
     seed: int = 0,
-    progress: Callable[[int, LearnerSettings], None] = lambda *_: None,
+    progress: Callable[[float], None] = lambda _: None,
     **options: object,
 ) -> Fit:
     """Fit the learner of ``train`` (inputs and answers) to a model's ``outputs`` for ``inputs``.
 
     ``true`` and ``outputs`` are ``(n,)`` values of answers; ``options`` are those of ``Learner``.
-    ``progress`` is called with the number of settings tried, and those that are tried next.
+    ``progress`` is called with the share that is done, as if ten settings were still to come where
+    the hill climb's end is not known.
     ``InputError`` if there are too few items.
     """
     if len(inputs) < 2 * _FEWEST:
@@ -84,10 +85,12 @@ def fit_learner(
     order = np.random.default_rng(seed).permutation(len(inputs))
     halves = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
     known: dict[LearnerSettings, tuple[Score, Score]] = {}
+    both = itertools.product(GRID["ridge"][1:-1], GRID["shrinkage"][:-1])
+    scanned = [replace(DEFAULT, ridge=ridge, shrinkage=shrinkage) for ridge, shrinkage in both]
 
     def scores(settings: LearnerSettings) -> tuple[Score, Score]:
         if settings not in known:
-            progress(len(known), settings)
+            progress(len(known) / (max(len(known), len(scanned)) + 10))
             found = Learner(*train, settings=settings, **options).scores(inputs)
             sharpness = likeliest_sharpness(found[halves[0]], outputs[halves[0]])
             known[settings] = tuple(
@@ -98,8 +101,6 @@ def fit_learner(
     def nats(settings: LearnerSettings) -> float:
         return scores(settings)[0].nats
 
-    both = itertools.product(GRID["ridge"][1:-1], GRID["shrinkage"][:-1])
-    scanned = [replace(DEFAULT, ridge=ridge, shrinkage=shrinkage) for ridge, shrinkage in both]
     best, moved = max([DEFAULT, *scanned], key=nats), True
     while moved:
         moved = False
@@ -126,7 +127,7 @@ def fit_dataset(
     outputs: np.ndarray,
     *,
     noise: float = 0.0,
-    progress: Callable[[int, LearnerSettings], None] = lambda *_: None,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Fit:
     """Fit the learner of a data set to a model's ``outputs`` for its test compositions.
 

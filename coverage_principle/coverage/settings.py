@@ -172,6 +172,9 @@ class CoverageSettings(Settings):
             raise InputError(f"`cut_file` {self.cut_file} must end in .json")
 
 
+#: The learner computes with 32 bits: sums of larger numbers would lose what is small.
+_MOST_NUMBER = 1e4
+
 #: The defaults: the dataset scope at every k, all fragments.
 EVERYTHING = CoverageSettings()
 
@@ -181,16 +184,25 @@ class LearnerSettings(Settings):
     """The learner's kernel (``learner.py``); chosen on other worlds than it is reported on."""
 
     overlap: float = setting(
-        1.0, "h: how alike equal tokens make two fragments that never met", at_least=0
+        1.0,
+        "h: how alike equal tokens make two fragments that never met",
+        at_least=0,
+        at_most=_MOST_NUMBER,
     )
-    background: float = setting(0.5, "g: how alike all fragments are", at_least=0)
+    background: float = setting(
+        0.5, "g: how alike all fragments are", at_least=1e-3, at_most=_MOST_NUMBER
+    )
     shrinkage: float = setting(
         8.0,
         "s: contexts it takes to half believe what fragments show",
         at_least=1e-3,
+        at_most=_MOST_NUMBER,
     )
     ridge: float = setting(
-        1.0, "how much is smoothed: small ones fit every training item", at_least=1e-3
+        1.0,
+        "how much is smoothed: small ones fit every training item",
+        at_least=1e-3,
+        at_most=_MOST_NUMBER,
     )
 
 

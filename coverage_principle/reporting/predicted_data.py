@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
 from coverage_principle.coverage.predicted import PredictedData
-from coverage_principle.reporting.plots import power_law, shades, tokens_axis
+from coverage_principle.reporting.plots import label_only, look, power_law, shades, tokens_axis
 from coverage_principle.reporting.style import new_figure, save_figure
 from coverage_principle.statistics import power_law_through
 
 
 def summarise_predicted(found: PredictedData, needed: Mapping[int, int]) -> dict:
-    """What was found, as JSON; docs/graded.md has it field by field.
+    """What was found, as JSON; docs/predicted_data.md has it field by field.
 
     ``needed`` are amounts that a model needed by |X|, or empty. A mean is None where a seed did not
     reach the accuracy. ``expected`` is what the model then should need: the mean, times what the
@@ -57,7 +60,7 @@ def summarise_predicted(found: PredictedData, needed: Mapping[int, int]) -> dict
 
 def draw_predicted(summary: dict, stem: Path) -> list[Path]:
     """N against |X| on logarithmic axes, and accuracy against N; PNG and PDF."""
-    figure, (left, right) = new_figure(9.0, 3.8, 1, 2)
+    figure, (left, right) = new_figure(9.6, 3.8, 1, 2)
     sizes = list(map(int, summary["predicted"]))
     for number, name in enumerate(summary["by"]):
         by_size = {int(size): by[name]["by_seed"] for size, by in summary["predicted"].items()}
@@ -67,28 +70,35 @@ def draw_predicted(summary: dict, stem: Path) -> list[Path]:
     if summary["needed"]:
         own = {"color": "black", "markersize": 8, "label": "model"}
         left.plot(sizes, [summary["needed"][str(size)] for size in sizes], "x", **own)
-    title = f"{summary['task']}: N for {summary['accuracy']:.0%} of unseen items"
+    title = f"{summary['task']}: N for {100 * summary['accuracy']:g} % of unseen items"
     tokens_axis(left, sizes, title, "training items N")
-    left.legend(fontsize=8)
+    if left.get_legend_handles_labels()[0]:
+        left.legend(fontsize=8)
     _draw_accuracies(right, summary)
     return save_figure(figure, f"{stem}.png")
 
 
 def _draw_accuracies(axis, summary: dict) -> None:
-    """Every measured accuracy against N, a colour for each |X|, a line for each predictor."""
-    colours = dict(zip(summary["predicted"], shades(len(summary["predicted"])), strict=True))
-    lines = dict(zip(summary["by"], ("-", "--"), strict=False))
-    for size, colour in colours.items():
-        for seed in map(str, summary["seeds"]):
-            for name, line in lines.items():
-                by_amount = summary["measured"][size][seed][name]
-                points = sorted(
-                    (int(n), right / max(of, 1)) for n, (right, of) in by_amount.items()
-                )
-                first = seed == str(summary["seeds"][0])
-                label = f"{name}, |X| = {size}" if first else None
-                style = {"marker": ".", "linewidth": 1, "alpha": 0.8, "label": label}
-                axis.plot(*zip(*points, strict=True), line, color=colour, **style)
-    axis.axhline(summary["accuracy"], color="grey", linewidth=1, linestyle=":")
+    """Every measured accuracy against N, a colour for each |X|, a marker for each predictor."""
     axis.set(xscale="log", xlabel="training items N", ylabel="unseen in-domain items right")
-    axis.legend(fontsize=7, frameon=False)
+    axis.set(ylim=(-0.02, 1.05))
+    colours = dict(zip(summary["predicted"], shades(len(summary["predicted"])), strict=True))
+    form = {"markersize": 3.5, "linewidth": 1, "alpha": 0.8}
+    looks = {
+        name: {"marker": look(number)["marker"], "linestyle": line, **form}
+        for number, (name, line) in enumerate(zip(summary["by"], ("-", "--"), strict=False))
+    }
+    for size, colour in colours.items():
+        for seed, (name, style) in itertools.product(map(str, summary["seeds"]), looks.items()):
+            measured = summary["measured"][size][seed][name].items()
+            points = sorted((int(n), right / of) for n, (right, of) in measured if of)
+            if points:
+                axis.plot(*zip(*points, strict=True), color=colour, **style)
+        label_only(axis, f"|X| = {size}", color=colour, linewidth=3)
+    for name, style in looks.items():
+        label_only(axis, name, color="grey", **style)
+    axis.axhline(summary["accuracy"], color="grey", linewidth=1, linestyle=":")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
