@@ -45,7 +45,7 @@ from coverage_principle.data.space import encode_rows, sizes_at
 _MOST_ENTRIES = 1 << 26
 #: Numbers of one block of feature sums (features x answers that are solved together).
 _MOST_NUMBERS = 1 << 27
-_ROUNDS, _RESIDUAL = 200, 3e-3
+_ROUNDS, _RESIDUAL = 200, 5e-3
 #: Training items that say how sure the learner may be.
 _HELD_OUT = 2000
 #: What was chosen by worlds that results are not reported on.
@@ -202,8 +202,10 @@ class _Features:
         count = len(inputs)
         base = first.base(inputs), second.base(inputs)
         yield base[0].times(base[1], count)
+        # Codes begin with the base: items of one context lie together (``_nearby``), and so do
+        # their features, which is what the solver's speed hangs on.
         if first.shows:
-            yield first.behaviours(inputs).times(base[1], count)
+            yield base[1].times(first.behaviours(inputs), count)
         if second.shows:
             yield base[0].times(second.behaviours(inputs), count)
         if first.shows and second.shows:
@@ -259,15 +261,18 @@ class Learner:
             if positions is None or own in positions:
                 nats = fit_equality(count_pairs(seen), PairNoise(noise, num_answers)).nats
             sides[own] = _Side(seen, sizes, settings, nats)
-        self._features = _Features(_bipartitions(sides, settings), inputs)
-        own = self._features.own
+        bipartitions = _bipartitions(sides, settings)
+        order = _nearby(bipartitions, inputs)
+        self._features = _Features(bipartitions, inputs[order])
         targets = np.zeros((len(inputs), num_answers), dtype=np.float32)
-        targets[np.arange(len(inputs)), answers] = 1
-        self._sums = _solve(own, targets, settings.ridge, progress)
+        targets[np.arange(len(inputs)), answers[order]] = 1
+        self._alpha = _solve(self._features.own, targets, settings.ridge, progress)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """The scores of every answer: ``(n, answers)``."""
-        return self._features.of(queries) @ self._sums
+        asked = self._features.of(queries)
+        used = np.unique(asked.indices)  # sums of all features may not fit into memory
+        return asked[:, used] @ (self._features.own[:, used].T @ self._alpha)
 
 
 def learn(
@@ -330,20 +335,32 @@ def _bipartitions(
     return [(weight / norm, side, rest) for weight, side, rest in found if weight > 0]
 
 
+def _nearby(bipartitions: Sequence[tuple[float, _Side, _Side]], inputs: np.ndarray) -> np.ndarray:
+    """An order of items in which those with most in common are near each other.
+
+    By their context in the bipartition of the largest weight.
+    """
+    if not bipartitions:
+        return np.arange(len(inputs))
+    _, *sides = max(bipartitions, key=lambda one: one[0])
+    context = min(sides, key=lambda side: side.nats)
+    return np.argsort(context.observations.fragment_of, kind="stable")
+
+
 def _solve(
     features: sparse.csr_array,
     targets: np.ndarray,
     ridge: float,
     progress: Callable[[float], None],
 ) -> np.ndarray:
-    """F' alpha, ``(features, answers)``, for (F F' + ridge) alpha = targets.
+    """``(items, answers)`` alpha with (F F' + ridge) alpha = targets.
 
     By conjugate gradients, a block of answers at a time, each answer with its own step.
     """
     turned = features.T.tocsr()
     answers = targets.shape[1]
     block = max(1, min(answers, _MOST_NUMBERS // max(features.shape[1], 1)))
-    sums = np.zeros((features.shape[1], answers), dtype=np.float32)
+    found = np.zeros_like(targets)
     for begin in range(0, answers, block):
         part = targets[:, begin : begin + block]
         alpha, residual = np.zeros_like(part), part.copy()
@@ -358,6 +375,6 @@ def _solve(
             residual -= step * image
             before, size = size, (residual**2).sum(axis=0)
             direction = residual + size / np.maximum(before, 1e-30) * direction
-        sums[:, begin : begin + block] = turned @ alpha
+        found[:, begin : begin + block] = alpha
         progress((begin + part.shape[1]) / answers)
-    return sums
+    return found
