@@ -320,13 +320,24 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
         f"and {others[1].mean:.1%} without the controls ({_full_others(numbers):.1%} with "
         f"everything). {matched} of {removed} items of the controls hold the same fragment."
     )
-    for subset, words in (
-        ("calls", "of which training still makes each call without the cut"),
-        ("alike", "of which, besides, (x1, x2) is at least as rare without the control"),
-    ):
+    calls = "of which training still makes each call without the cut"
+    alike = "of which, besides, (x1, x2) is at least as rare without the control"
+    for subset, words in (("calls", calls), ("alike", alike)):
         if (gap := _gap(numbers, k, subset)) is not None:
             count = len(differences(numbers, k, subset))
             found.append(f"For the {count} items at k = {k} {words}, the difference is {gap}.")
+    left = {arm: np.mean([n for group in groups for n in group["fragment"][arm]]) for arm in ARMS}
+    sentence = (
+        f"An item's (x1, x2) stands in {left['cut']:.1f} training items without the cuts and in "
+        f"{left['control']:.1f} without the controls ({np.mean(numbers['fragment']):.1f} with "
+        f"everything) at k = {k}"
+    )
+    if _gap(numbers, k, "alike") is None:
+        sentence += (
+            ": of no item whose calls are all still made is it as rare without the control, so "
+            "what uncovering does is not told apart here from what a rare fragment does"
+        )
+    found.append(f"{sentence}.")
     return found
 
 
@@ -373,8 +384,7 @@ def tables(numbers: Mapping) -> list[base.Table]:
         + [cell for k in numbers["at"] for cell in _cells(numbers, k, place)]
         for place in range(len(numbers["items"]))
     ]
-    columns = [f"k = {k}: {what}" for k in numbers["at"] for what in ("cut", *ARMS)]
-    columns = [name.replace(": cut", ": items cut", 1) for name in columns]
+    columns = [f"k = {k}, {what}" for k in numbers["at"] for what in ("size", *ARMS.values())]
     other = "Each item: size of its cut, models that lose it without the cut and the control"
     return [
         base.Table(title, header, rows),
