@@ -284,7 +284,9 @@ def cut_numbers(cut, control):
         }
 
     return {
-        **{"num_tokens": 10, "chance": 0.1, "size": 50, "eligible": 9, "k_cutoffs": [3, 3, 4, 5]},
+        **{"num_tokens": 10, "chance": 0.1, "size": 50, "eligible": 9, "least_cutoff": 3},
+        "k_cutoffs": [3, 3, 4, 5],
+        "fragment": [4, 5, 4, 5],
         "items": ["<t_1>", "<t_2>", "<t_3>", "<t_4>"],
         "full": {seed: run([True] * 4) for seed in "12"},
         "at": {"2": [group(0), group(2)]},

@@ -5,7 +5,7 @@ item is no longer covered at k (the cut), or as many others such that it still i
 the models are trained anew. The cuts of the items of one group are taken away together.
 
 The items are chosen by a rule: uniform at random among the unseen ``type_0`` items that the models
-of all seeds, trained on everything, answer and that are covered at the largest k. An item is passed
+of all seeds, trained on everything, answer and that have some k-cutoff at least. An item is passed
 over only if it would be covered again once the cuts of its group are joined.
 """
 
@@ -47,7 +47,9 @@ PUBLISHED = (
 #: the seeds.
 SIZES = base.by_scale(150, 2500, 15000, 15000)
 GROUPS = base.by_scale((1, 2), (3, 10), (3, 10), (3, 10))
-KS = base.by_scale({1: 2}, {2: 3, 4: 1}, {2: 3, 4: 3}, {2: 3, 4: 3})
+KS = base.by_scale({1: 2}, {2: 3}, {2: 3, 4: 3}, {2: 3, 4: 3})
+#: The least k-cutoff of the items that may be chosen.
+LEAST_CUTOFF = base.by_scale(1, 4, 4, 4)
 #: One world for all models, which differ in the seed of their training.
 WORLD_SEED = 42
 ARMS = {"cut": "without the cut", "control": "without the control"}
@@ -68,7 +70,8 @@ def collect(sweep: Sweep, scale: str) -> dict:
     dataset = next(iter(tests.values()))[0]
     answered = np.all([right for *_, right in tests.values()], axis=0)
     coverages = [dataset_coverage(dataset, CoverageSettings(min_evidence=k)) for k in KS[scale]]
-    eligible = eligible_items(coverages[-1], answered)
+    firmly = dataset_coverage(dataset, CoverageSettings(min_evidence=LEAST_CUTOFF[scale]))
+    eligible = eligible_items(firmly, answered)
     groups = choose(coverages, eligible, *GROUPS[scale])
     rows = [row for group in groups for row, _ in group]
     measure = _measure(sweep, dataset, rows)
@@ -104,6 +107,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
     return {
         **base.world(scale),
         "size": SIZES[scale],
+        "least_cutoff": LEAST_CUTOFF[scale],
         "eligible": len(eligible),
         "items": [dataset.test.records[row]["input_text"] for row in rows],
         "k_cutoffs": [tests[next(iter(tests))][1][row].get("k_cutoff") for row in rows],
@@ -275,10 +279,11 @@ def find(numbers: Mapping) -> list[str]:
         return ["No item is answered by the models of all seeds, so there was nothing to cut."]
     seeds, groups = len(numbers["full"]), next(iter(numbers["at"].values()))
     sentences = [
-        f"{len(numbers['items'])} of the {numbers['eligible']:,} unseen type_0 items that all "
-        f"{seeds} models trained on {numbers['size']:,} items answer were chosen at random, in "
-        f"{len(groups)} groups. Every model was trained anew without the cuts of a group, and "
-        "without as many other items of the same fragments where there were such."
+        f"{len(numbers['items'])} of the {numbers['eligible']:,} unseen type_0 items of k-cutoff "
+        f"{numbers['least_cutoff']} or more that all {seeds} models trained on "
+        f"{numbers['size']:,} items answer were chosen at random, in {len(groups)} groups. Every "
+        "model was trained anew without the cuts of a group, and without as many other items, of "
+        "the same fragments where there were such."
     ]
     for k in numbers["at"]:
         sentences += _sentences(numbers, k)
@@ -315,13 +320,24 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
         f"and {others[1].mean:.1%} without the controls ({_full_others(numbers):.1%} with "
         f"everything). {matched} of {removed} items of the controls hold the same fragment."
     )
-    for subset, words in (
-        ("calls", "of which training still makes each call without the cut"),
-        ("alike", "of which, besides, (x1, x2) is at least as rare without the control"),
-    ):
+    calls = "of which training still makes each call without the cut"
+    alike = "of which, besides, (x1, x2) is at least as rare without the control"
+    for subset, words in (("calls", calls), ("alike", alike)):
         if (gap := _gap(numbers, k, subset)) is not None:
             count = len(differences(numbers, k, subset))
             found.append(f"For the {count} items at k = {k} {words}, the difference is {gap}.")
+    left = {arm: np.mean([n for group in groups for n in group["fragment"][arm]]) for arm in ARMS}
+    sentence = (
+        f"An item's (x1, x2) stands in {left['cut']:.1f} training items without the cuts and in "
+        f"{left['control']:.1f} without the controls ({np.mean(numbers['fragment']):.1f} with "
+        f"everything) at k = {k}"
+    )
+    if _gap(numbers, k, "alike") is None:
+        sentence += (
+            ": of no item whose calls are all still made is it as rare without the control, so "
+            "what uncovering does is not told apart here from what a rare fragment does"
+        )
+    found.append(f"{sentence}.")
     return found
 
 
@@ -368,8 +384,7 @@ def tables(numbers: Mapping) -> list[base.Table]:
         + [cell for k in numbers["at"] for cell in _cells(numbers, k, place)]
         for place in range(len(numbers["items"]))
     ]
-    columns = [f"k = {k}: {what}" for k in numbers["at"] for what in ("cut", *ARMS)]
-    columns = [name.replace(": cut", ": items cut", 1) for name in columns]
+    columns = [f"k = {k}, {what}" for k in numbers["at"] for what in ("size", *ARMS.values())]
     other = "Each item: size of its cut, models that lose it without the cut and the control"
     return [
         base.Table(title, header, rows),
