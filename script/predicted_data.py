@@ -90,8 +90,8 @@ def report(summary: dict) -> None:
     """Print the amounts by predictor, and how they compare with what a model needed."""
     print(
         f"\n{summary['task']}: training items from which {100 * summary['accuracy']:g} % of the "
-        f"unseen in-domain items are answered rightly\n(mean of {len(summary['seeds'])} worlds, standard "
-        f"deviation; samples of {summary['sample']:,} items)\n"
+        f"unseen in-domain items are answered rightly\n(mean of {len(summary['seeds'])} worlds, "
+        f"standard deviation; samples of {summary['sample']:,} items)\n"
     )
     names = summary["by"]
     compared = summary["needed"] is not None
