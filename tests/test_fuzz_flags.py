@@ -89,6 +89,7 @@ WORKING = {
     "script/validate_dataset.py": ["set"],
     "script/coverage_by_phi.py": [_ENTITIES],
     "script/required_data.py": ["--num_tokens 4 --k 1 --seeds 0 --output_dir out"],
+    "script/predicted_data.py": ["--num_tokens 4 --seeds 0 --accuracy 0.6 --output_dir out"],
     "script/run_sweep.py": ["spec.json --launcher print --output_dir out"],
     "script/quickstart.py": ["--preset tiny --output_dir file/x"],
     **{
@@ -165,7 +166,7 @@ def defaults() -> set[str]:
         str(path)
         for place in DEFAULTS
         for path in (ROOT / place).glob("*")
-        if re.match(r"(set|run)(_|$)|\w+\.[35]\.30\.|required_\w+", path.name)
+        if re.match(r"(set|run)(_|$)|\w+\.[35]\.30\.|(required|predicted)_\w+", path.name)
     }
 
 
