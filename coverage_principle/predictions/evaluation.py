@@ -139,14 +139,18 @@ def _by_support(
 # ------------------------------------------------------------------------- which items are answered
 
 
-def prediction_of_answers(correct: np.ndarray, scores: Mapping[str, np.ndarray]) -> dict:
+def prediction_of_answers(
+    correct: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    compared: Sequence[tuple[str, str]] = COMPARED,
+) -> dict:
     """How well scores ``(items,)`` tell which items are answered: AUCs and their differences.
 
     ``correct`` is ``(files, items)`` bool. Beside ``scores`` stand ``another_seed``, whether one
     other file answers the item, and ``others``, the share of all other files that do: the mean over
     ordered pairs, and over files. ``auc`` maps each to ``{"mean", "low", "high", "per_file"}``, a
-    mean over the files that have right and wrong answers; ``differences`` those of ``COMPARED``
-    that are there to ``{"mean", "low", "high"}``.
+    mean over the files that have right and wrong answers; ``differences`` the ``compared``
+    pairs that are there to ``{"mean", "low", "high"}``.
 
     Intervals are DeLong's (``auc_influence``), the models being what they are: an item's influences
     are averaged over files before they are squared, since the files share their items.
@@ -173,7 +177,7 @@ def prediction_of_answers(correct: np.ndarray, scores: Mapping[str, np.ndarray])
             found[name] = {**_interval(*pulls[name], 0, 1), "per_file": per_file}
     differences = {
         f"{a} - {b}": _interval(pulls[a][0] - pulls[b][0], pulls[a][1] - pulls[b][1], -1, 1)
-        for a, b in COMPARED
+        for a, b in compared
         if a in pulls and b in pulls
     }
     return {"auc": found, "differences": differences}

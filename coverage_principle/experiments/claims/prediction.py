@@ -1,0 +1,328 @@
+"""Claim k: which unseen in-domain items does a model answer, told from the data alone?
+
+Several models that differ in their seed are trained on each of several worlds, none of which was
+used to choose a definition of graded coverage. What is made of the training items alone is
+compared with what the other models tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from coverage_principle.coverage import graded_coverage, neighbours, slot_sets
+from coverage_principle.data import load_dataset, test_records
+from coverage_principle.experiments.claims import base
+from coverage_principle.experiments.claims.scaling import TITLES
+from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.sweep import Sweep
+from coverage_principle.predictions import agreement, prediction_of_answers, read_predictions
+from coverage_principle.reporting import plots, style
+from coverage_principle.reporting.predictions import points, shown
+from coverage_principle.statistics import Mean, mean_of
+
+TITLE = "Which unseen in-domain items are answered, told from the data alone"
+PUBLISHED = "coverage tells which items can be answered; no AUC is published."
+
+#: |X| and training items of the worlds of a task: models answer some type_0 items and not others.
+WORLDS = base.by_scale(
+    {"twohop": {8: 100}, "parallel2hop": {5: 120}},
+    {
+        "twohop": {20: 1600, 28: 3200},
+        "threehop": {9: 1100, 11: 1700},
+        "parallel2hop": {9: 470, 12: 800},
+        "nontree": {14: 950, 16: 1400},
+    },
+    *2
+    * [
+        {
+            "twohop": {50: 10_000, 70: 21_000},
+            "threehop": {20: 7_000, 30: 22_000},
+            "parallel2hop": {20: 5_500, 30: 16_000},
+            "nontree": {20: 2_700, 30: 8_700},
+        }
+    ],
+)
+#: The worlds' seed, which no world had on which definitions or defaults were chosen.
+DATA_SEED = 99
+SEEDS = base.by_scale((1, 2), (1, 2, 3), (1, 2, 3), (1, 2, 3))
+TEST_SIZE = base.by_scale(100, 2000, 2000, 2000)
+_TRAIN = base.by_scale({}, {"eval_steps": 250}, {}, {})
+_DEEP = base.by_scale({}, {"n_layer": 3}, {}, {})  # a layer for each hop
+_NAMES = {**TITLES, "nontree": "non-tree"}
+
+PREDICTORS = {
+    "k_cutoff": "k-cutoff",
+    "neighbours": "items one slot away",
+    "support": "support",
+    "matcher": "matcher",
+    "learner": "learner",
+    "another_seed": "another seed",
+    "others": "mean of the others",
+}
+ANSWERERS = {name: PREDICTORS[name] for name in ("matcher", "learner", "another_seed")}
+COMPARED = (
+    ("support", "k_cutoff"),
+    ("learner", "support"),
+    ("learner", "another_seed"),
+    ("learner", "others"),
+)
+_ALL = "all"
+
+
+def collect(sweep: Sweep, scale: str) -> dict:
+    """For each world, what its models answer and how well it was told."""
+    runs = {
+        (task, size): [_run(scale, task, size, number, seed) for seed in SEEDS[scale]]
+        for task, worlds in WORLDS[scale].items()
+        for size, number in worlds.items()
+    }
+    flat = [run for own in runs.values() for run in own]
+    for run, future in zip(flat, sweep.submit_all(flat), strict=True):
+        base.finished(future, run.label)
+    worlds = {
+        f"{_NAMES[task]}, {size} tokens": {"task": _NAMES[task], **measure(sweep, own)}
+        for (task, size), own in runs.items()
+    }
+    numbers = {"data_seed": DATA_SEED, "seeds": len(SEEDS[scale]), "worlds": worlds}
+    return {**numbers, "over_worlds": over_worlds(worlds)}
+
+
+def _run(scale: str, task: str, size: int, number: int, seed: int) -> RunSettings:
+    data = {"num_tokens": size, "seed": DATA_SEED, "test_size_for_type": TEST_SIZE[scale]}
+    train = {**_TRAIN[scale], **(_DEEP[scale] if task == "threehop" else {})}
+    label = f"{_NAMES[task]} |X|={size} N={number}"
+    return base.one_run(
+        *(scale, seed, number, label), task=task, data=data, train=train, **base.TESTED
+    )
+
+
+def measure(sweep: Sweep, runs: Sequence[RunSettings]) -> dict:
+    """What is told of the type_0 items of a world, and what its models, the ``runs``, answer.
+
+    ``runs`` and ``accuracy`` hold shares that are right; the rest is what ``prediction_of_answers``
+    and ``agreement`` return. The matcher's and the learner's scores are those of the true answer.
+    """
+    dataset = load_dataset(sweep.dataset(runs[0]))
+    train, test = dataset.train, dataset.test
+    graded = graded_coverage(dataset, slot_sets(len(dataset.graph.inputs)))
+    rows = (test.types == "type_0").nonzero()[0]
+    answers, true = test.targets[rows, -1], test.answers[rows]
+    files = [sweep.folder(run) / "all_items.json" for run in runs]
+    outputs = read_predictions(dataset, files).outputs[:, rows]
+    records = test_records(dataset)
+    matched, learned = graded.matched, graded.learned
+    scores = {
+        "k_cutoff": [records[row]["k_cutoff"] for row in rows],
+        "neighbours": neighbours(test.inputs[rows], train.inputs),
+        "support": matched.support[rows, true],
+        "matcher": matched.probability[rows, true],
+        "learner": learned.scores[rows, true],
+    }
+    correct = outputs == answers
+    told = {"matcher": matched.answer[rows], "learner": learned.answer[rows]}
+    node = [dataset.graph.answer]
+    given = {name: dataset.ids(values[:, None], node)[:, 0] for name, values in told.items()}
+    (count,) = dataset.sizes(node)
+    return {
+        "training_items": len(train.inputs),
+        "items": len(rows),
+        "runs": [
+            {"run": run.id, "accuracy": float(own.mean())}
+            for run, own in zip(runs, correct, strict=True)
+        ],
+        "accuracy": {name: float((own == true).mean()) for name, own in told.items()},
+        **prediction_of_answers(correct, scores, COMPARED),
+        "agreement": agreement(outputs, answers, given, count),
+    }
+
+
+def over_worlds(worlds: Mapping[str, Mapping]) -> dict[str, dict[str, dict]]:
+    """Mean differences of AUCs over the worlds of each task, and over all: ``{task: {pair: ..}}``.
+
+    ``items`` has DeLong's interval, of these very worlds and models; ``worlds`` Student's, whose
+    units are worlds, where there are several.
+    """
+    groups: dict[str, list[Mapping]] = {}
+    for world in worlds.values():
+        groups.setdefault(world["task"], []).append(world)
+    groups[_ALL] = list(worlds.values())
+    found: dict[str, dict[str, dict]] = {}
+    for task, own in groups.items():
+        pairs = dict.fromkeys(pair for world in own for pair in world["differences"])
+        found[task] = {}
+        for pair in pairs:
+            known = [world["differences"][pair] for world in own if pair in world["differences"]]
+            student = mean_of([one["mean"] for one in known])
+            found[task][pair] = {"items": mean_of_independent(known), "worlds": vars(student)}
+    return found
+
+
+def mean_of_independent(intervals: Sequence[Mapping]) -> dict:
+    """The mean of means whose errors are independent and normal, with its interval of like level.
+
+    Half its width is the root of the sum of the squared halves, over their number.
+
+    >>> first, second = {"mean": 5, "low": 2, "high": 8}, {"mean": 0, "low": -4, "high": 4}
+    >>> mean_of_independent([first, second])
+    {'mean': 2.5, 'low': 0.0, 'high': 5.0}
+    """
+    n = len(intervals)
+    mean = sum(one["mean"] for one in intervals) / n
+    half = math.hypot(*((one["high"] - one["low"]) / 2 for one in intervals)) / n
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+# ------------------------------------------------------------------------------------------- words
+
+
+def find(numbers: Mapping) -> list[str]:
+    worlds, over = numbers["worlds"], numbers["over_worlds"]
+    models = [run["accuracy"] for world in worlds.values() for run in world["runs"]]
+    right = {"the models": models}
+    right |= {
+        f"the {name}": [world["accuracy"][name] for world in worlds.values()]
+        for name in ("matcher", "learner")
+    }
+    shares = [f"{name} {_span(values)}" for name, values in right.items()]
+    sentences = [
+        f"In {len(worlds)} worlds (data seed {numbers['data_seed']}, {numbers['seeds']} models "
+        f"each) the share of type_0 items that are answered rightly is: {', '.join(shares)}."
+    ]
+    aucs = {name: _column(worlds.values(), "auc", name) for name in PREDICTORS}
+    spans = [f"{PREDICTORS[name]} {_span(values)}" for name, values in aucs.items() if values]
+    sentences.append(
+        f"The AUC of predicting which of them a model answers is, by world: {', '.join(spans)}."
+    )
+    for a, b in COMPARED:
+        pair = f"{a} - {b}"
+        if pair in over[_ALL]:
+            sentences.append(_comparison(a, b, worlds, over[_ALL][pair]))
+    pair = "learner - another_seed"
+    by_task = {task: own[pair]["items"] for task, own in over.items() if pair in own}
+    by_task.pop(_ALL, None)
+    if by_task:
+        parts = [f"{task} {shown(one)}" for task, one in by_task.items()]
+        sentences.append(
+            f"By task, the learner's AUC less that of another seed is: {', '.join(parts)}."
+        )
+    name, first = next(iter(worlds.items()))
+    own = [f"{PREDICTORS[key]} {shown(one)}" for key, one in first["auc"].items()]
+    if own:
+        sentences.append(f"{name}, N = {first['training_items']:,}: {', '.join(own)}.")
+    wrong = {
+        words: _column((world["agreement"] for world in worlds.values()), name, "same_wrong")
+        for name, words in ANSWERERS.items()
+    }
+    chances = [world["agreement"]["chance"] for world in worlds.values()]
+    parts = [f"{words} {_span(values)}" for words, values in wrong.items() if values]
+    if parts:
+        sentences.append(
+            "Where both are wrong, the share of items with the very answer of the model is, by "
+            f"world: {', '.join(parts)} (by chance {_span(chances)})."
+        )
+    return sentences
+
+
+def _comparison(a: str, b: str, worlds: Mapping[str, Mapping], over: Mapping) -> str:
+    """In how many worlds one predictor is clearly above another, and by how much on average."""
+    known = _column(worlds.values(), "differences", f"{a} - {b}", whole=True)
+    above, below = sum(one["low"] > 0 for one in known), sum(one["high"] < 0 for one in known)
+    text = (
+        f"{_the(a).capitalize()} predicts clearly better than {_the(b)} in {above} of "
+        f"{len(known)} worlds, clearly worse in {below}; the mean difference of AUCs is "
+        f"{shown(over['items'])}"
+    )
+    if over["worlds"]["low"] is not None:
+        text += f", with the worlds as units {shown(over['worlds'])}"
+    return f"{text}."
+
+
+def _the(name: str) -> str:
+    words = PREDICTORS[name]
+    return words if name in ("support", "another_seed") else f"the {words}"
+
+
+def _column(found: Iterable[Mapping], *path: str, whole: bool = False) -> list:
+    """The means at a path, or all that is there, of those that have it."""
+    values = []
+    for one in found:
+        for key in path:
+            one = (one or {}).get(key)
+        if one is not None:
+            values.append(one if whole else one["mean"])
+    return values
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = (f"{end(values):.3f}" for end in (min, max))
+    return low if low == high else f"{low} to {high}"
+
+
+def tables(numbers: Mapping) -> list[base.Table]:
+    worlds = numbers["worlds"]
+    aucs = [
+        [name, f"{world['items']:,}", *(shown(world["auc"].get(key)) for key in PREDICTORS)]
+        for name, world in worlds.items()
+    ]
+    pairs = {f"{a} - {b}": f"{PREDICTORS[a]} \N{MINUS SIGN} {PREDICTORS[b]}" for a, b in COMPARED}
+    differences = [
+        [name, *(shown(world["differences"].get(pair)) for pair in pairs)]
+        for name, world in worlds.items()
+    ]
+    for task, own in numbers["over_worlds"].items():
+        means = [shown(own.get(pair, {}).get("items")) for pair in pairs]
+        differences.append([f"mean, {task}", *means])
+    students = [numbers["over_worlds"][_ALL].get(pair, {}).get("worlds") for pair in pairs]
+    differences.append(["mean, worlds as units", *(s and str(Mean(**s)) or "-" for s in students)])
+    shares = [
+        [
+            name,
+            _span([run["accuracy"] for run in world["runs"]]),
+            *(f"{world['accuracy'][key]:.3f}" for key in ("matcher", "learner")),
+            *(shown(world["agreement"].get(key, {}).get("same")) for key in ANSWERERS),
+            *(shown(world["agreement"].get(key, {}).get("same_wrong")) for key in ANSWERERS),
+            f"{world['agreement']['chance']:.3f}",
+        ]
+        for name, world in worlds.items()
+    ]
+    header = ["world", "models right", "matcher right", "learner right"]
+    header += [f"same answer: {words}" for words in ANSWERERS.values()]
+    header += [f"same wrong answer: {words}" for words in ANSWERERS.values()] + ["by chance"]
+    title = "AUC of predicting which type_0 items are answered (95 %, DeLong's over items)"
+    return [
+        base.Table(title, ["world", "items", *PREDICTORS.values()], aucs),
+        base.Table(
+            "Differences of AUCs (95 %, DeLong's over items; last row Student's over worlds)",
+            ["world", *pairs.values()],
+            differences,
+        ),
+        base.Table("Right answers, and answers that are the models'", header, shares),
+    ]
+
+
+def draw(numbers: Mapping, stem: Path) -> list[Path]:
+    """A panel for each task: the AUC of each predictor in each of its worlds."""
+    by_task: dict[str, dict] = {}
+    for name, world in numbers["worlds"].items():
+        by_task.setdefault(world["task"], {})[name] = world
+    width, names = 2.7 * len(by_task) + 1.3, list(PREDICTORS)
+    figure, axes = style.new_figure(width, 3.6, 1, len(by_task), sharey=True, squeeze=False)
+    for axis, (task, worlds) in zip(axes[0], by_task.items(), strict=True):
+        for number, (name, world) in enumerate(worlds.items()):
+            aside = 0.26 * (number - (len(worlds) - 1) / 2)
+            places = [names.index(key) + aside for key in world["auc"]]
+            if places:
+                label = name.removeprefix(f"{task}, ")
+                found = list(world["auc"].values())
+                points(axis, places, found, x=False, label=label, **plots.look(number))
+        axis.axvline(0.5, color="grey", linewidth=1, linestyle=":")
+        axis.set(title=task, xlabel="AUC (0.5: none)")
+        axis.legend(**plots.BELOW, ncols=2)
+    axes[0][0].set_yticks(range(len(names)), list(PREDICTORS.values()))
+    axes[0][0].invert_yaxis()
+    return style.save_figure(figure, stem)
+
+
+CLAIM = base.Claim("k", "prediction", TITLE, PUBLISHED, collect, find, tables, draw)
