@@ -20,7 +20,7 @@ from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.predictions import agreement, prediction_of_answers, read_predictions
 from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.predictions import points, shown
-from coverage_principle.statistics import Mean, mean_of
+from coverage_principle.statistics import mean_of
 
 TITLE = "Which unseen in-domain items are answered, told from the data alone"
 PUBLISHED = "coverage tells which items can be answered; no AUC is published."
@@ -275,7 +275,8 @@ def tables(numbers: Mapping) -> list[base.Table]:
         means = [shown(own.get(pair, {}).get("items")) for pair in pairs]
         differences.append([f"mean, {task}", *means])
     students = [numbers["over_worlds"][_ALL].get(pair, {}).get("worlds") for pair in pairs]
-    differences.append(["mean, worlds as units", *(s and str(Mean(**s)) or "-" for s in students)])
+    means = [shown(one if one and one["low"] is not None else None) for one in students]
+    differences.append(["mean, worlds as units", *means])
     shares = [
         [
             name,
@@ -308,7 +309,8 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     for name, world in numbers["worlds"].items():
         by_task.setdefault(world["task"], {})[name] = world
     width, names = 2.7 * len(by_task) + 1.3, list(PREDICTORS)
-    figure, axes = style.new_figure(width, 3.6, 1, len(by_task), sharey=True, squeeze=False)
+    shared = {"sharex": True, "sharey": True, "squeeze": False}
+    figure, axes = style.new_figure(width, 3.6, 1, len(by_task), **shared)
     for axis, (task, worlds) in zip(axes[0], by_task.items(), strict=True):
         for number, (name, world) in enumerate(worlds.items()):
             aside = 0.26 * (number - (len(worlds) - 1) / 2)
