@@ -3,6 +3,7 @@ the commands from runs to page."""
 
 from __future__ import annotations
 
+import doctest
 import itertools
 import json
 import math
@@ -271,6 +272,7 @@ def test_predictors_are_called_better_only_where_the_interval_says_so():
         "3-hop, 9 tokens": predicted("3-hop", 0.66, -0.06, chance=0.2),
     }
     over = prediction.over_worlds(worlds)
+    assert doctest.testmod(prediction) == (0, 2)
     assert list(over) == ["2-hop", "3-hop", "all"]
     mean = over["2-hop"]["learner - another_seed"]["items"]
     assert mean["mean"] == pytest.approx(0.03)
@@ -288,7 +290,7 @@ def test_predictors_are_called_better_only_where_the_interval_says_so():
         "AUCs is 0.000 (-0.017 to 0.017), with the worlds as units 0.000 (-0.138 to 0.138)",
         "2-hop 0.030 (0.009 to 0.051), 3-hop -0.060 (-0.090 to -0.030)",
         "2-hop, 20 tokens, N = 1,600: k-cutoff 0.620 (0.600 to 0.640)",
-        "matcher 0.250, learner 0.250 (by chance 0.100 to 0.200)",
+        "matcher 0.250, learner 0.250, by chance 0.100 to 0.200",
     ):
         assert part in text, part
     assert "mean of the others" not in text

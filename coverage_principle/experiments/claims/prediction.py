@@ -179,63 +179,53 @@ def mean_of_independent(intervals: Sequence[Mapping]) -> dict:
 
 def find(numbers: Mapping) -> list[str]:
     worlds, over = numbers["worlds"], numbers["over_worlds"]
-    models = [run["accuracy"] for world in worlds.values() for run in world["runs"]]
-    right = {"the models": models}
-    right |= {
-        f"the {name}": [world["accuracy"][name] for world in worlds.values()]
-        for name in ("matcher", "learner")
-    }
-    shares = [f"{name} {_span(values)}" for name, values in right.items()]
+    own = list(worlds.values())
+    right = {"the models": [run["accuracy"] for world in own for run in world["runs"]]}
+    for name in ("matcher", "learner"):
+        right[f"the {name}"] = [world["accuracy"][name] for world in own]
+    aucs = {name: _known(own, "auc", name) for name in PREDICTORS}
     sentences = [
         f"In {len(worlds)} worlds (data seed {numbers['data_seed']}, {numbers['seeds']} models "
-        f"each) the share of type_0 items that are answered rightly is: {', '.join(shares)}."
+        f"each) the share of type_0 items that are answered rightly is: {_spans(right)}.",
+        "The AUC of predicting which of them a model answers is, by world: "
+        f"{_spans({PREDICTORS[name]: _means(found) for name, found in aucs.items()})}.",
     ]
-    aucs = {name: _column(worlds.values(), "auc", name) for name in PREDICTORS}
-    spans = [f"{PREDICTORS[name]} {_span(values)}" for name, values in aucs.items() if values]
-    sentences.append(
-        f"The AUC of predicting which of them a model answers is, by world: {', '.join(spans)}."
-    )
     for a, b in COMPARED:
-        pair = f"{a} - {b}"
-        if pair in over[_ALL]:
-            sentences.append(_comparison(a, b, worlds, over[_ALL][pair]))
-    pair = "learner - another_seed"
-    by_task = {task: own[pair]["items"] for task, own in over.items() if pair in own}
-    by_task.pop(_ALL, None)
-    if by_task:
-        parts = [f"{task} {shown(one)}" for task, one in by_task.items()]
-        sentences.append(
-            f"By task, the learner's AUC less that of another seed is: {', '.join(parts)}."
-        )
-    name, first = next(iter(worlds.items()))
-    own = [f"{PREDICTORS[key]} {shown(one)}" for key, one in first["auc"].items()]
-    if own:
-        sentences.append(f"{name}, N = {first['training_items']:,}: {', '.join(own)}.")
-    wrong = {
-        words: _column((world["agreement"] for world in worlds.values()), name, "same_wrong")
-        for name, words in ANSWERERS.items()
-    }
-    chances = [world["agreement"]["chance"] for world in worlds.values()]
-    parts = [f"{words} {_span(values)}" for words, values in wrong.items() if values]
+        if mean := over[_ALL].get(f"{a} - {b}"):
+            sentences.append(_comparison(a, b, _known(own, "differences", f"{a} - {b}"), mean))
+    ceiling = "learner - another_seed"
+    by_task = {task: found[ceiling] for task, found in over.items() if ceiling in found}
+    parts = [f"{task} {shown(one['items'])}" for task, one in by_task.items() if task != _ALL]
     if parts:
+        words = "By task, the learner's AUC less that of another seed is"
+        sentences.append(f"{words}: {', '.join(parts)}.")
+    name, first = next(iter(worlds.items()))
+    parts = [f"{PREDICTORS[key]} {shown(one)}" for key, one in first["auc"].items()]
+    if parts:
+        sentences.append(f"{name}, N = {first['training_items']:,}: {', '.join(parts)}.")
+    agreements = [world["agreement"] for world in own]
+    wrong = {
+        words: _means(_known(agreements, key, "same_wrong")) for key, words in ANSWERERS.items()
+    }
+    if any(wrong.values()):
+        chance = {"by chance": [one["chance"] for one in agreements]}
         sentences.append(
             "Where both are wrong, the share of items with the very answer of the model is, by "
-            f"world: {', '.join(parts)} (by chance {_span(chances)})."
+            f"world: {_spans({**wrong, **chance})}."
         )
     return sentences
 
 
-def _comparison(a: str, b: str, worlds: Mapping[str, Mapping], over: Mapping) -> str:
+def _comparison(a: str, b: str, known: Sequence[Mapping], mean: Mapping) -> str:
     """In how many worlds one predictor is clearly above another, and by how much on average."""
-    known = _column(worlds.values(), "differences", f"{a} - {b}", whole=True)
     above, below = sum(one["low"] > 0 for one in known), sum(one["high"] < 0 for one in known)
     text = (
         f"{_the(a).capitalize()} predicts clearly better than {_the(b)} in {above} of "
         f"{len(known)} worlds, clearly worse in {below}; the mean difference of AUCs is "
-        f"{shown(over['items'])}"
+        f"{shown(mean['items'])}"
     )
-    if over["worlds"]["low"] is not None:
-        text += f", with the worlds as units {shown(over['worlds'])}"
+    if mean["worlds"]["low"] is not None:
+        text += f", with the worlds as units {shown(mean['worlds'])}"
     return f"{text}."
 
 
@@ -244,15 +234,19 @@ def _the(name: str) -> str:
     return words if name in ("support", "another_seed") else f"the {words}"
 
 
-def _column(found: Iterable[Mapping], *path: str, whole: bool = False) -> list:
-    """The means at a path, or all that is there, of those that have it."""
-    values = []
-    for one in found:
-        for key in path:
-            one = (one or {}).get(key)
-        if one is not None:
-            values.append(one if whole else one["mean"])
-    return values
+def _known(found: Iterable[Mapping], group: str, name: str) -> list[Mapping]:
+    """``one[group][name]`` of those that have it."""
+    values = [one.get(group, {}).get(name) for one in found]
+    return [value for value in values if value is not None]
+
+
+def _means(intervals: Iterable[Mapping]) -> list[float]:
+    return [one["mean"] for one in intervals]
+
+
+def _spans(named: Mapping[str, Sequence[float]]) -> str:
+    """The least and the largest of the values of each name that has some, in words."""
+    return ", ".join(f"{name} {_span(values)}" for name, values in named.items() if values)
 
 
 def _span(values: Sequence[float]) -> str:
@@ -266,41 +260,41 @@ def tables(numbers: Mapping) -> list[base.Table]:
         [name, f"{world['items']:,}", *(shown(world["auc"].get(key)) for key in PREDICTORS)]
         for name, world in worlds.items()
     ]
-    pairs = {f"{a} - {b}": f"{PREDICTORS[a]} \N{MINUS SIGN} {PREDICTORS[b]}" for a, b in COMPARED}
-    differences = [
-        [name, *(shown(world["differences"].get(pair)) for pair in pairs)]
-        for name, world in worlds.items()
-    ]
-    for task, own in numbers["over_worlds"].items():
-        means = [shown(own.get(pair, {}).get("items")) for pair in pairs]
-        differences.append([f"mean, {task}", *means])
-    students = [numbers["over_worlds"][_ALL].get(pair, {}).get("worlds") for pair in pairs]
-    means = [shown(one if one and one["low"] is not None else None) for one in students]
-    differences.append(["mean, worlds as units", *means])
-    shares = [
-        [
-            name,
-            _span([run["accuracy"] for run in world["runs"]]),
-            *(f"{world['accuracy'][key]:.3f}" for key in ("matcher", "learner")),
-            *(shown(world["agreement"].get(key, {}).get("same")) for key in ANSWERERS),
-            *(shown(world["agreement"].get(key, {}).get("same_wrong")) for key in ANSWERERS),
-            f"{world['agreement']['chance']:.3f}",
-        ]
-        for name, world in worlds.items()
-    ]
-    header = ["world", "models right", "matcher right", "learner right"]
-    header += [f"same answer: {words}" for words in ANSWERERS.values()]
-    header += [f"same wrong answer: {words}" for words in ANSWERERS.values()] + ["by chance"]
     title = "AUC of predicting which type_0 items are answered (95 %, DeLong's over items)"
-    return [
-        base.Table(title, ["world", "items", *PREDICTORS.values()], aucs),
-        base.Table(
-            "Differences of AUCs (95 %, DeLong's over items; last row Student's over worlds)",
-            ["world", *pairs.values()],
-            differences,
-        ),
-        base.Table("Right answers, and answers that are the models'", header, shares),
+    first = base.Table(title, ["world", "items", *PREDICTORS.values()], aucs)
+    return [first, _differences(numbers), _agreements(worlds)]
+
+
+def _differences(numbers: Mapping) -> base.Table:
+    pairs = {f"{a} - {b}": f"{PREDICTORS[a]} \N{MINUS SIGN} {PREDICTORS[b]}" for a, b in COMPARED}
+    rows = [
+        [name, *(shown(world["differences"].get(pair)) for pair in pairs)]
+        for name, world in numbers["worlds"].items()
     ]
+    for task, means in numbers["over_worlds"].items():
+        own = [shown(means[pair]["items"] if pair in means else None) for pair in pairs]
+        rows.append([f"mean, {task}", *own])
+    known = [numbers["over_worlds"][_ALL].get(pair, {}).get("worlds") for pair in pairs]
+    own = [shown(one if one and one["low"] is not None else None) for one in known]
+    rows.append(["mean, worlds as units", *own])
+    title = "Differences of AUCs (95 %, DeLong's over items; last row Student's over worlds)"
+    return base.Table(title, ["world", *pairs.values()], rows)
+
+
+def _agreements(worlds: Mapping[str, Mapping]) -> base.Table:
+    header = ["world", "models right", "matcher right", "learner right"]
+    for kind in ("same answer", "same wrong answer"):
+        header += [f"{kind}: {words}" for words in ANSWERERS.values()]
+    rows = []
+    for name, world in worlds.items():
+        found = world["agreement"]
+        row = [name, _span([run["accuracy"] for run in world["runs"]])]
+        row += [f"{world['accuracy'][key]:.3f}" for key in ("matcher", "learner")]
+        for kind in ("same", "same_wrong"):
+            row += [shown(found[key][kind] if key in found else None) for key in ANSWERERS]
+        rows.append([*row, f"{found['chance']:.3f}"])
+    title = "Right answers, and answers that are the models'"
+    return base.Table(title, [*header, "by chance"], rows)
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
