@@ -1,9 +1,10 @@
 """How much training data k-covers a task, before any training.
 
 For each |X| and seed: a world's trainable compositions in one random order, and the smallest prefix
-that covers --share of ALL unseen in-domain items at k, found by doubling and bisection. Only the
-fragment of one intermediate value counts (ground truth). Every measurement is kept in the result
-file, so that an interrupted run goes on where it stopped.
+that covers --share of the unseen in-domain items at k. The fragments of all intermediate values may
+be substituted, true values being known (--value: those of one). Of more than --sample unseen items
+a uniform sample is looked at; with the fragments of one value, or with --iterate, all are counted.
+Every measurement is kept in the result file, so that an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -66,9 +67,13 @@ def main(arguments: argparse.Namespace) -> None:
 def report(summary: dict) -> None:
     """Print the amounts, the spread over seeds, and the fitted power laws."""
     ks, fits = [str(k) for k in summary["k"]], summary["fits"]
+    values, sample = summary["values"], summary["sample"]
+    notes = [f"fragment{'s' if len(values) > 1 else ''} of {' and '.join(values)}"]
+    notes += ["iterated"] if summary["iterate"] else []
+    notes += [f"samples of {sample:,} items"] if sample else []
     print(
         f"\n{summary['task']}: training items that cover {summary['share']:.0%} of all unseen "
-        f"in-domain items\n(fragment of {summary['value']}; mean over seeds, standard deviation)\n"
+        f"in-domain items\n({'; '.join(notes)}; mean over seeds, standard deviation)\n"
     )
 
     def amount(one: dict) -> str:
@@ -85,7 +90,24 @@ def report(summary: dict) -> None:
         rows.append(row("  95 %", "{low:.2f} to {high:.2f}", fits))
     if limits := summary["asymptotic_exponents"]:
         rows.append(["in the limit", *(f"{limits[k]:.2f}" for k in ks)])
+    if fits and (trained := summary["trained_exponent"]):
+        rows.append(["published", *(f"{trained:.2f}" for _ in ks)])
+    if sample:
+        rows.append(["sample's error", *(worst_error(summary["required"], k) for k in ks)])
     print(table(["|X|", *(f"k = {k}" for k in ks)], rows), end="\n\n")
+
+
+def worst_error(required: dict, k: str) -> str:
+    """The largest standard error that a sample gives an amount, in percent of it."""
+    every = [
+        (amount, one["standard_errors"][seed])
+        for one in (by_k[k] for by_k in required.values())
+        for seed, amount in one["by_seed"].items()
+        if amount is not None
+    ]
+    if not every or any(error is None for _, error in every):
+        return "-"
+    return f"{max(error / amount for amount, error in every):.2%}"
 
 
 if __name__ == "__main__":

@@ -301,6 +301,31 @@ def test_predictors_are_called_better_only_where_the_interval_says_so():
     ]
 
 
+def test_amounts_are_compared_with_what_coverage_asks_for():
+    def searches(*amounts):
+        return {str(seed): {"required": amount} for seed, amount in enumerate(amounts)}
+
+    def covered(**by_k):
+        return {k[1:]: {"required": required} for k, required in by_k.items()}
+
+    numbers = {
+        "series": {
+            "2-hop": {"coverage": "2-hop", "at": {"10": searches(90, 110), "20": searches(400)}},
+            "3-hop": {"coverage": "3-hop", "at": {"10": searches(60), "20": searches(9, None)}},
+            "3-hop, CoT": {"coverage": None, "at": {"10": searches(7)}},
+        },
+        "coverage": {
+            "2-hop": {"k": covered(k1={"10": 50, "20": 80}, k2={"10": 125, "20": 320})},
+            "3-hop": {"k": covered(k1={"10": 60}, k2={"10": 50.0, "20": 1})},
+        },
+    }
+    # k = 1: 2, 5 and 1 times as many; k = 2: 0.8, 1.25 and 1.2. One 3-hop search found nothing.
+    (sentence,) = scaling.against_coverage(numbers)
+    assert "needed 0.80 to 1.25 times the N that coverage asks for at k = 2" in sentence
+    assert "k = 1, 2 the nearest to all 3 means over seeds (2-hop, 3-hop)" in sentence
+    assert scaling.against_coverage({**numbers, "coverage": {}}) == []
+
+
 # -------------------------------------------------------------------------- claims and their files
 
 

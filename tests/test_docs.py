@@ -169,3 +169,17 @@ def test_required_data_agrees_with_an_independent_measurement():
         assert means == pytest.approx(known, rel=tolerance)
     (row,) = [line for line in ten if line.startswith("exponent")]
     assert list(map(float, row.split()[1:])) == pytest.approx((2.02, 2.17, 2.22, 2.26), abs=0.021)
+
+
+def test_required_data_of_every_task_is_what_was_measured():
+    """The page's row of each task and k: means over seeds, exponent and interval."""
+    page = (ROOT / "docs" / "required_data.md").read_text(encoding="utf-8")
+    titles = {"twohop": "2-hop", "parallel2hop": "parallel 2-hop", "threehop": "3-hop"}
+    files = list((ROOT / "docs" / "results" / "required_data").glob("*.json"))
+    assert len(files) == len(titles)
+    for found in (json.loads(file.read_text(encoding="utf-8")) for file in files):
+        for k, fit in found["fits"].items():
+            means = [f"{one[k]['mean']:,.0f}" for one in found["required"].values()]
+            exponent = "{exponent:.2f} ({low:.2f} to {high:.2f})".format(**fit)
+            row = [titles[found["task"]], k, *means, exponent, str(found["trained_exponent"])]
+            assert f"| {' | '.join(row)} |" in page

@@ -11,6 +11,7 @@ import pytest
 from coverage_principle.coverage import (
     SearchSettings,
     in_domain_coverage,
+    joint_coverage,
     required_amounts,
     select,
     smallest_amount,
@@ -138,7 +139,9 @@ def test_measured_amounts_narrow_a_search():
 
 def test_searches_are_checked_and_named():
     graph = TASKS["threehop"]
-    assert search_name(graph, SearchSettings()) == "threehop_b1_seen-0.7"
+    assert search_name(graph, SearchSettings(value="b1")) == "threehop_b1_seen-0.7"
+    assert search_name(graph, SearchSettings()) == "threehop_b1+b2_seen-0.7"
+    assert search_name(TASKS["twohop"], SearchSettings(iterate=True)).endswith("0.7_iterated")
     other = SearchSettings(value="b2", default_seen_ratio=0.5, function_family="modular")
     assert search_name(graph, other) == "threehop_b2_seen-0.5_modular"
     for wrong, words in (
@@ -198,6 +201,24 @@ def test_known_amounts_at_50_tokens():
             )
             amounts.append((low, high))
         assert np.mean([low for low, _ in amounts]) < 0.99 < np.mean([h for _, h in amounts])
+
+
+@pytest.mark.parametrize(
+    ("task", "k", "known"),
+    [("parallel2hop", 1, 26_705), ("parallel2hop", 2, 56_096), ("threehop", 1, 24_370)],
+)
+def test_known_amounts_with_every_bridge(task, k, known):
+    """At 50 tokens, of one world, measured apart from this code with samples of 10,000 items."""
+    world = GrowingWorld(TASKS[task], WorldSettings(50, 1, seed=42))
+    low, high = (
+        joint_coverage(
+            *(world.graph, world.tables, world.train(round(known * factor)), (k,)),
+            sample=20_000,
+            rng=np.random.default_rng(1),
+        ).share(k)
+        for factor in (0.9, 1.1)
+    )
+    assert low < 0.99 < high
 
 
 def test_power_law_recovers_an_exponent():
@@ -260,6 +281,52 @@ def test_required_data_command(run_command, refused, tmp_path):
     refused(command("--task", "threehop", "--value", "x1"), "--value x1", "b1, b2")
     refused(command("--k", "0"), "at least 1", status=2)
     refused(command("--default_seen_ratio", "2"), "--default_seen_ratio: 2.0", status=2)
+    assert not (tmp_path / "no").exists()
+
+
+def test_required_data_with_every_bridge(run_command, refused, tmp_path):
+    """A graph of one's own, with alphabets of two sizes."""
+    task = {
+        "name": "mine",
+        "inputs": ["h", "r", "x", "y"],
+        "functions": [
+            {"name": "f1", "output": "b", "sources": ["h", "r"]},
+            {"name": "f2", "output": "c", "sources": ["x", "y"]},
+            {"name": "f3", "output": "t", "sources": ["b", "c"]},
+        ],
+        "alphabets": {"r": "relation"},
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(task))
+
+    def command(*more, out="out"):
+        words = ("--task", tmp_path / "mine.json", "--alphabets", "relation=3", "--k", "1,2")
+        words += ("--num_tokens", "9,12", "--seeds", "0", "--output_dir", tmp_path / out)
+        return run_command("script/required_data.py", *words, *more)
+
+    finished = command("--sample", 150)
+    assert finished.returncode == 0, finished.stderr
+    assert "fragments of b and c; samples of 150 items" in finished.stdout
+    assert "sample's error" in finished.stdout
+    stem = "required_mine_b+c_seen-0.7_relation-3"
+    first = (tmp_path / "out" / f"{stem}.json").read_bytes()
+    summary = json.loads(first)
+    one = summary["required"]["12"]["1"]
+    assert summary["values"] == ["b", "c"] and one["standard_errors"]["0"] > 0
+    measured = json.loads((tmp_path / "out" / f"{stem}_measured.json").read_text())["measured"]
+    at = measured["12/0"][str(one["by_seed"]["0"])]
+    assert at["sample"] == 150 < at["unseen"] and at["covered"]["1"] >= 0.99 * 150
+    # Gone on with, nothing changes; with other samples, or a bridge alone, it is another search.
+    assert command("--sample", 150).returncode == 0
+    assert (tmp_path / "out" / f"{stem}.json").read_bytes() == first
+    refused(command("--sample", 151), "move it away")
+    alone = command("--value", "c", "--k", "1")
+    assert "(fragment of c; mean" in alone.stdout
+    iterated = command("--iterate", "--k", "1")
+    assert "fragments of b and c; iterated" in iterated.stdout
+    again = json.loads((tmp_path / "out" / f"{stem}_iterated.json").read_text())
+    assert again["required"]["12"]["1"]["mean"] <= 1.1 * one["mean"]  # more evidence, fewer items
+    refused(command("--iterate", "--sample", 9, out="no"), "--iterate", "omit --sample")
+    refused(command("--iterate", "--num_tokens", 400, out="no"), "--iterate holds", "8,388,608")
     assert not (tmp_path / "no").exists()
 
 

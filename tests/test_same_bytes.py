@@ -36,6 +36,8 @@ script/validate_dataset.py sets/twohop.6.60.diff-f12.inf
 script/export_prompts.py sets/twohop.6.60.diff-f12.inf --template {x1}{x2}{x3}={t} --shots 5
   --inside 1
 script/required_data.py --num_tokens 4,6 --k 1,2 --seeds 0,1 --output_dir required
+script/required_data.py --task threehop --num_tokens 4,5 --k 1,2 --seeds 0 --sample 20
+  --output_dir required
 dataset_generation/grokked.py --num_entities 9 --num_relations 5 --out_degree 3 --phi 2
   --output_dir sets
 script/coverage_by_phi.py --num_entities 9 --num_relations 5 --out_degree 3 --phi 1,2

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "by_phi": "CoverageByPhi median_cutoff phi_name",
+        "counting": "in_domain_coverage iterated_coverage joint_coverage",
         "dataset": "Coverage SlotSet dataset_coverage",
         "diagnostics": "diagnose",
         "equivalence": "Equivalence functional_equivalence",
@@ -16,7 +17,7 @@ __getattr__, __dir__, __all__ = exports(
         "matcher": "Matched Matcher",
         "linking": "neighbours",
         "prompts": "Prompts about_file make_prompts write_prompts",
-        "required": "in_domain_coverage required_amounts smallest_amount",
+        "required": "required_amounts smallest_amount",
         "results": "result_name annotated_file write_annotated write_graded write_graph "
         "write_sweep",
         "scopes": "EVERY_K SCOPES DatasetScope DomainScope Scope",

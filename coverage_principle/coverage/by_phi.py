@@ -3,17 +3,17 @@
 phi is the number of training compositions for each in-domain fact. The training sets are those that
 ``dataset_generation/grokked.py`` writes for the same settings, and *all* held-out in-domain
 compositions are counted, by the fragment ``(h, r1)`` and its true values
-(``required.in_domain_coverage``).
+(``counting.in_domain_coverage``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from coverage_principle.coverage.counting import in_domain_coverage
 from coverage_principle.coverage.measured import Counts, Measured
-from coverage_principle.coverage.required import in_domain_coverage
 from coverage_principle.coverage.settings import OF_ENTITIES, PhiSettings
 from coverage_principle.data import draw_entities
 
@@ -41,10 +41,10 @@ class CoverageByPhi:
         ``InputError`` if there are fewer compositions than a phi asks for.
         """
 
-        def measure(phi: float) -> Counts:
+        def measure(phi: float, ks: Sequence[int]) -> Counts:
             told(phi)
             world = draw_entities(self.settings.world(num_entities, phi, seed))
-            return in_domain_coverage(world.graph, world.values, world.train(seed), self.ks)
+            return in_domain_coverage(world.graph, world.values, world.train(seed), ks)
 
         for phi in sorted(self.settings.phi, reverse=True):  # what is refused is refused at once
             place = f"{num_entities}/{seed}", f"{phi:g}"

@@ -288,14 +288,14 @@ def learn(
         progress=lambda share: progress(share / (2 if again else 1)),
         **options,
     )
-    sharpness = _sharpness(first.scores(inputs[held]), answers[held])
+    sharpness = likeliest_sharpness(first.scores(inputs[held]), answers[held])
     if again:
         halfway = {"progress": lambda share: progress((1 + share) / 2)}
         first = Learner(inputs, answers, **halfway, **options)
     return Learned(first.scores(queries), sharpness)
 
 
-def _sharpness(scores: np.ndarray, answers: np.ndarray) -> float:
+def likeliest_sharpness(scores: np.ndarray, answers: np.ndarray) -> float:
     """The factor of scores under whose softmax the answers are likeliest."""
     rows = np.arange(len(answers))
 

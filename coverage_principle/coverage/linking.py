@@ -14,6 +14,22 @@ def components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
+def merge(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
+    """Join components ``first[i]`` and ``second[i]``, in place; only those touched are renamed."""
+    if len(first) == 0:
+        return
+    marks = np.zeros(len(component), dtype=bool)
+    marks[first] = marks[second] = True
+    touched, number = np.flatnonzero(marks), np.cumsum(marks, dtype=component.dtype)
+    joined = components(len(touched), number[first] - 1, number[second] - 1)
+    del number  # as large as all components
+    representative = np.empty(int(joined.max()) + 1, dtype=component.dtype)
+    representative[joined[::-1]] = touched[::-1]  # the smallest label of each
+    renamed = np.arange(len(component), dtype=component.dtype)
+    renamed[touched] = representative[joined]
+    component[:] = renamed[component]
+
+
 def stars(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Join rows with equal keys: ``(hubs, members)``, the first row of a group beside each other.
 

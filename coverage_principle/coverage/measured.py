@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,34 @@ from coverage_principle.errors import InputError
 
 @dataclass(frozen=True)
 class Counts:
-    """Unseen in-domain items of one training set, and how many of them are covered at each k."""
+    """Unseen in-domain items of one training set, and how many of them are covered at each k.
+
+    ``sample`` is the number of them that was looked at, and ``covered`` counts among these; None if
+    all were.
+    """
 
     unseen: int
     covered: dict[int, int]
+    sample: int | None = None
+
+    @property
+    def looked_at(self) -> int:
+        return self.unseen if self.sample is None else self.sample
 
     def share(self, k: int) -> float:
         """The share that is covered at ``k``; 0 where there are no such items."""
-        return self.covered[k] / self.unseen if self.unseen else 0.0
+        return self.covered[k] / self.looked_at if self.looked_at else 0.0
+
+    def standard_error(self, k: int) -> float:
+        """That of ``share``: of a sample without replacement; 0 where all items were looked at.
+
+        An item more of either kind is assumed, so that a sample of equal ones is not free of error.
+        """
+        if self.sample is None:
+            return 0.0
+        share = (self.covered[k] + 1) / (self.sample + 2)
+        left_out = 1 - self.sample / self.unseen
+        return math.sqrt(share * (1 - share) * left_out / self.sample)
 
 
 class Measured:
@@ -36,23 +57,43 @@ class Measured:
             return
         before = read_json(file)
         if not isinstance(before, dict) or before.get("about") != self._about:
-            raise InputError(f"{file} is of another task or other worlds; move it away")
+            raise InputError(
+                f"{file} is of another task or other worlds, or samples of another size; move it "
+                "away"
+            )
         with looking_into(file, "what was measured"):
             self._counts = before["measured"]
             for one in (one for by_amount in self._counts.values() for one in by_amount.values()):
-                if not all(0 <= n <= one["unseen"] for n in one["covered"].values()):
+                if not all(0 <= n <= _counts(one).looked_at for n in one["covered"].values()):
                     raise ValueError("more items are covered than there are")
-                [int(k) for k in one["covered"]], one["unseen"] + 0
+                if not _counts(one).looked_at <= one["unseen"]:
+                    raise ValueError("more items were looked at than there are")
 
     def counts(
-        self, world: str, amount: str, ks: Sequence[int], measure: Callable[[], Counts]
+        self,
+        world: str,
+        amount: str,
+        ks: Sequence[int],
+        measure: Callable[[Sequence[int]], Counts],
     ) -> Counts:
-        """What was measured; ``measure`` is called, and its counts kept, if not all ``ks`` were."""
+        """What was measured, at ``ks`` and maybe others.
+
+        ``measure`` is called with those of ``ks`` that were not, and its counts are kept.
+        """
         of_world = self._counts.setdefault(world, {})
         known = of_world.get(amount)
-        if known is None or any(str(k) not in known["covered"] for k in ks):
-            counts = measure()
-            covered = {str(k): n for k, n in counts.covered.items()}
+        missing = [k for k in ks if known is None or str(k) not in known["covered"]]
+        if missing:
+            counts = measure(missing)
+            before = _counts(known).covered if known else {}
+            covered = {str(k): n for k, n in sorted({**before, **counts.covered}.items())}
             known = of_world[amount] = {"unseen": counts.unseen, "covered": covered}
+            if counts.sample is not None:
+                known["sample"] = counts.sample
             write_json(self._file, {"about": self._about, "measured": self._counts})
-        return Counts(known["unseen"], {int(k): n for k, n in known["covered"].items()})
+        return _counts(known)
+
+
+def _counts(kept: Mapping) -> Counts:
+    covered = {int(k): n for k, n in kept["covered"].items()}
+    return Counts(kept["unseen"] + 0, covered, kept.get("sample"))

@@ -1,41 +1,43 @@
 """How much training data covers a task, found on worlds alone, before any training.
 
 For one world the training compositions are put into one random order, and its prefixes are the
-training sets. Coverage is the ground-truth mode: the fragment of one intermediate value, by default
-of the task's first function, whose true values tell which fragments may be equivalent. With one
-slot set a component of the substitution graph is a class of fragments in one context, so *all*
-unseen in-domain items can be counted: those outside the prefix whose every call it makes.
+training sets. ``counting.py`` says what is counted of each; here the smallest that is enough is
+searched for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
-from coverage_principle.coverage.evidence import observe
+from coverage_principle.coverage.canonical import check_blocks
+from coverage_principle.coverage.counting import (
+    bridges_inside,
+    check_held,
+    fragment_of_value,
+    in_domain_coverage,
+    iterated_coverage,
+    joint_coverage,
+)
 from coverage_principle.coverage.measured import Counts, Measured
 from coverage_principle.coverage.settings import SearchSettings
-from coverage_principle.data import (
-    CompositionSpace,
-    WorldSettings,
-    draw_tables,
-    evaluate,
-)
-from coverage_principle.data.tables import call_arguments, node_sizes, seen_calls
-from coverage_principle.errors import InputError
+from coverage_principle.data import CompositionSpace, WorldSettings, draw_tables
 from coverage_principle.tasks import TaskGraph
 
 #: Ranks drawn at once for the random order; fixed, so that a longer prefix begins with a shorter.
 _DRAWN = 1 << 16
-#: Items that are looked at together where each must be evaluated.
-_BATCH = 1 << 20
 #: Settings of a search that its worlds have too.
-_OF_WORLDS = ("default_seen_ratio", "function_family")
+_OF_WORLDS = ("default_seen_ratio", "function_family", "alphabets")
+#: How N grows with |X| in trained models: "The Coverage Principle", arXiv 2505.20278.
+TRAINED_EXPONENTS = {"twohop": 2.26, "parallel2hop": 2.43, "threehop": 2.58}
+#: Steps below a found amount at which its sample's error is measured.
+_LOWER = 16
+#: The random stream of samples; ``data.worlds`` names the others.
+_SAMPLE = 7
 
 
 class GrowingWorld:
@@ -46,13 +48,14 @@ class GrowingWorld:
 
     def __init__(self, graph: TaskGraph, settings: WorldSettings) -> None:
         settings.check_task(graph)
-        self.graph, self.num_tokens = graph, settings.num_tokens
+        self.graph, self.seed = graph, settings.seed
         drawn = draw_tables(graph, settings)
         self.tables = [table.values for table in drawn]
         self._space = CompositionSpace(graph, self.tables, [t.expected_seen for t in drawn])
         self.trainable = self._space.size
         self._rng = np.random.default_rng([settings.seed, 4])  # worlds.py has the streams 0 to 3
         self._order = np.empty(0, dtype=np.int64)
+        self._rows = self._space.unrank(self._order)
 
     def train(self, count: int) -> np.ndarray:
         """The first ``count`` items of the order: ``(count, slots)`` int32."""
@@ -64,126 +67,10 @@ class GrowingWorld:
             drawn = np.concatenate([self._order, *fresh])
             _, first = np.unique(drawn, return_index=True)
             self._order = drawn[np.sort(first)]
-        return self._space.unrank(self._order[:count])
-
-
-def in_domain_coverage(
-    graph: TaskGraph,
-    tables: Sequence[np.ndarray],
-    train: np.ndarray,
-    ks: Sequence[int],
-    *,
-    value: str | None = None,
-) -> Counts:
-    """Count all unseen in-domain items, and those that the fragments of ``value`` cover.
-
-    ``train`` is ``(n, slots)``, distinct. ``value`` is the intermediate value whose fragment is
-    substituted, that of the first function by default; ``InputError`` if there is none such, or if
-    its fragment is the whole input.
-    """
-    positions, value = fragment_of_value(graph, value)
-    nodes = node_sizes(graph, tables)
-    sizes = [nodes[slot] for slot in graph.inputs]
-    values = evaluate(graph, tables, train)
-    labels = values[graph.answer].astype(np.int64) * nodes[value] + values[value]
-    observations = observe(train, labels, positions, sizes)
-    equivalence = functional_equivalence(observations, sizes)
-    seen = seen_calls(graph, tables, train)
-    in_domain = CompositionSpace(graph, tables, seen).size
-    # Where nothing but the value itself reads these slots, equivalent fragments make the same
-    # further calls: if one of them is in the domain, all are.
-    alike = _read_only_for(graph, value)
-    covered = {}
-    for k in ks:
-        classes = equivalence.classes(k)
-        class_of = classes[observations.fragment_of].astype(np.int64)
-        cell_of = class_of * observations.num_contexts + observations.context_of
-        # An item of each cell (class, context) that the training set reaches.
-        cells = np.unique(cell_of, return_index=True)[1]
-        class_of = class_of[cells]
-        if alike:
-            count = int(np.bincount(classes)[class_of].sum())
-        else:
-            count = sum(
-                int(_made(graph, tables, seen, items).sum())
-                for items in _members(train[cells], class_of, classes, equivalence, positions)
-            )
-        covered[int(k)] = count - len(train)
-    return Counts(in_domain - len(train), covered)
-
-
-def fragment_of_value(graph: TaskGraph, value: str | None) -> tuple[tuple[int, ...], str]:
-    """Slots of an intermediate value's fragment, and its name: by default the first function's.
-
-    ``InputError`` if there is no such value, or its fragment is the whole input.
-    """
-    value = value or graph.functions[0].output
-    if value not in graph.bridges:
-        raise InputError(
-            f"`value` {value} is no intermediate value of task {graph.name}; it has "
-            f"{', '.join(graph.bridges) or 'none'}"
-        )
-    positions = graph.fragment_positions(value)
-    if len(positions) == len(graph.inputs):
-        raise InputError(
-            f"`value` {value} of task {graph.name} depends on all {len(positions)} slots, which "
-            "leaves no context to compare its fragments in"
-        )
-    return positions, value
-
-
-def _read_only_for(graph: TaskGraph, value: str) -> bool:
-    """Whether everything that ``value`` is computed from reaches the answer only through it."""
-    inside, queue = set(graph.fragment(value)), [value]
-    while queue:
-        for source in graph.function_of(queue.pop()).sources:
-            if source not in graph.inputs:
-                queue.append(source)
-            inside.add(source)
-    return all(
-        function.output == value
-        or function.output in inside
-        or not inside.intersection(function.sources)
-        for function in graph.functions
-    )
-
-
-def _members(
-    items: np.ndarray,
-    class_of: np.ndarray,
-    classes: np.ndarray,
-    equivalence: Equivalence,
-    positions: tuple[int, ...],
-) -> Iterator[np.ndarray]:
-    """Every input whose fragment is in its item's class and whose context is its item's."""
-    fragments = equivalence.fragments()
-    order = np.argsort(classes, kind="stable")
-    sizes = np.bincount(classes)
-    starts = np.cumsum(sizes) - sizes
-    counts = sizes[class_of]
-    ends = np.cumsum(counts)
-    begin = 0
-    while begin < len(items):
-        before = int(ends[begin - 1]) if begin else 0
-        end = max(begin + 1, int(np.searchsorted(ends, before + _BATCH, side="right")))
-        part, repeats = slice(begin, end), counts[begin:end]
-        within = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-        members = order[np.repeat(starts[class_of[part]], repeats) + within]
-        found = np.repeat(items[part], repeats, axis=0)
-        found[:, list(positions)] = fragments[members]
-        yield found
-        begin = end
-
-
-def _made(
-    graph: TaskGraph, tables: Sequence[np.ndarray], seen: Sequence[np.ndarray], items: np.ndarray
-) -> np.ndarray:
-    """Which items make only calls that are marked in ``seen``: ``(n,)`` bool."""
-    values = evaluate(graph, tables, items)
-    made = np.ones(len(items), dtype=bool)
-    for function, mask in zip(graph.functions, seen, strict=True):
-        made &= mask[call_arguments(function, values)]
-    return made
+        if count > len(self._rows):
+            fresh = self._space.unrank(self._order[len(self._rows) : count])
+            self._rows = np.concatenate([self._rows, fresh])
+        return self._rows[:count]
 
 
 def smallest_amount(
@@ -268,12 +155,42 @@ class RequiredData:
 
     def __init__(self, graph: TaskGraph, settings: SearchSettings, file: Path) -> None:
         self.graph, self.settings = graph, settings
-        self.value = fragment_of_value(graph, settings.value)[1]
-        self._world(2, 0).check_task(graph)
+        self.values = searched_values(graph, settings)
+        self._check_largest()
         #: ``{|X|: {seed: {k: N or None}}}``
         self.amounts: dict[int, dict[int, dict[int, int | None]]] = {}
-        own = {name: getattr(settings, name) for name in _OF_WORLDS}
-        self._measured = Measured(file, {"task": graph.to_dict(), "value": self.value, **own})
+        #: The standard error of each N that is due to the sample, in items; None: not known.
+        self.errors: dict[int, dict[int, dict[int, float | None]]] = {}
+        about = {"task": graph.to_dict(), "value": "+".join(self.values)}
+        about |= {name: getattr(settings, name) for name in _OF_WORLDS if name != "alphabets"}
+        if settings.alphabets:
+            about["alphabets"] = list(settings.alphabets)
+        about |= {"iterate": True} if settings.iterate else {}
+        about |= {} if self.exact else {"sample": settings.sample}
+        self._measured = Measured(file, about)
+
+    def _check_largest(self) -> None:
+        """Refuse what the largest worlds cannot be asked for, before anything is measured."""
+        size = max(self.settings.num_tokens)
+        world = self._world(size, 0)
+        world.check_task(self.graph)
+        if not self._by_class:
+            alphabets = world.sizes(self.graph)
+            sizes = [alphabets[name] for name in self.graph.alphabets_of(self.graph.inputs)]
+            check_blocks([self.graph.fragment_positions(value) for value in self.values], sizes)
+        if self.settings.iterate:
+            for seed in self.settings.seeds:
+                check_held(GrowingWorld(self.graph, self._world(size, seed)).trainable)
+
+    @property
+    def exact(self) -> bool:
+        """Whether all unseen in-domain items are counted, however many there are."""
+        return self.settings.iterate or self._by_class
+
+    @property
+    def _by_class(self) -> bool:
+        """Whether items are counted without being held (``in_domain_coverage``)."""
+        return len(self.values) == 1 and not self.settings.iterate
 
     def _world(self, num_tokens: int, seed: int) -> WorldSettings:
         """The world of one |X| and seed; N is not settled there but searched for."""
@@ -284,34 +201,159 @@ class RequiredData:
         self, num_tokens: int, seed: int, told: Callable[[int], None] = lambda _: None
     ) -> dict[int, int | None]:
         """The amounts of one world, ``{k: N}``; ``told`` is called with each N to be measured."""
-        settings = self.settings
+        settings, counted = self.settings, {}
         world = GrowingWorld(self.graph, self._world(num_tokens, seed))
 
-        def measure(amount: int) -> Counts:
-            told(amount)
-            train = world.train(amount)
-            return in_domain_coverage(self.graph, world.tables, train, settings.k, value=self.value)
+        def count(amount: int, ks: Sequence[int]) -> Counts:
+            def measure(missing: Sequence[int]) -> Counts:
+                told(amount)
+                return self._count(world, amount, missing)
 
-        def count(amount: int) -> Counts:
             place = f"{num_tokens}/{seed}", str(amount)
-            return self._measured.counts(*place, settings.k, partial(measure, amount))
+            counted[amount] = self._measured.counts(*place, ks, measure)
+            return counted[amount]
 
-        options = {"share": settings.share, "tolerance": settings.tolerance}
-        found = required_amounts(count, world.trainable, settings.k, start=num_tokens**2, **options)
+        if self._by_class:
+            options = {"share": settings.share, "tolerance": settings.tolerance}
+            everything = partial(count, ks=settings.k)
+            start = num_tokens**2
+            found = required_amounts(
+                everything, world.trainable, settings.k, start=start, **options
+            )
+        else:
+            found = {}
+            for k in sorted(settings.k):
+                guess = self._guess(num_tokens, k, found)
+                found[k] = self._on_grid(count, counted, world.trainable, k, *guess)
         self.amounts.setdefault(num_tokens, {})[seed] = found
+        self.errors.setdefault(num_tokens, {})[seed] = {
+            k: amount and sampling_error(counted, amount, k) for k, amount in found.items()
+        }
         return found
+
+    def _count(self, world: GrowingWorld, amount: int, ks: Sequence[int]) -> Counts:
+        settings, train = self.settings, world.train(amount)
+        about = self.graph, world.tables, train, ks
+        if settings.iterate:
+            return iterated_coverage(*about, values=self.values)
+        if self._by_class:
+            return in_domain_coverage(*about, value=self.values[0])
+        rng = np.random.default_rng([world.seed, _SAMPLE, amount])
+        return joint_coverage(*about, values=self.values, sample=settings.sample, rng=rng)
+
+    def _on_grid(
+        self,
+        count: Callable[[int, Sequence[int]], Counts],
+        counted: Mapping[int, Counts],
+        trainable: int,
+        k: int,
+        guess: float,
+        stride: int,
+    ) -> int | None:
+        """The smallest N that is enough, of those that grow by ``tolerance`` from 1 on.
+
+        On this grid the result does not depend on the guess, and measurements of other k and other
+        searches are met again. Where the sample's error cannot be told from what was counted,
+        smaller amounts are counted too.
+        """
+        base, most = math.log1p(self.settings.tolerance), trainable - 1
+        if most < 1:
+            return None
+
+        def amount(step: int) -> int:
+            return min(most, math.ceil(math.exp(step * base) - 1e-9))
+
+        def reached(step: int) -> bool:
+            return count(amount(step), (k,)).share(k) >= self.settings.share
+
+        last = math.ceil(math.log(most) / base)
+        start = min(last, round(math.log(max(1, guess)) / base))
+        found = smallest_step(reached, start, last, stride)
+        if found is None:
+            return None
+        lower = found - _LOWER
+        while lower >= 0 and sampling_error(counted, amount(found), k) is None:
+            count(amount(lower), (k,))
+            lower -= _LOWER
+        return amount(found)
+
+    def _guess(self, num_tokens: int, k: int, found: Mapping[int, int | None]) -> tuple[float, int]:
+        """Where a search begins, and its first stride on the grid: from what was found so far."""
+        means = {}
+        for size, by_seed in self.amounts.items():
+            known = [by_k[k] for by_k in by_seed.values() if by_k.get(k)]
+            if known:
+                means[size] = sum(known) / len(known)
+        if not means:
+            smaller = [amount for amount in found.values() if amount]
+            return (max(smaller) if smaller else num_tokens**2), 32
+        near, *others = sorted(means, key=lambda size: abs(math.log(size / num_tokens)))
+        exponent = 2.5
+        if others:
+            exponent = math.log(means[near] / means[others[0]]) / math.log(near / others[0])
+        return means[near] * (num_tokens / near) ** exponent, 2 if near == num_tokens else 4
+
+
+def smallest_step(
+    reached: Callable[[int], bool], start: int, last: int, stride: int = 1
+) -> int | None:
+    """The smallest step of 0 to ``last`` that is enough; None if not even the last one is.
+
+    From ``start`` on it goes up or down, by ``stride`` and then by twice as much each time, until
+    two steps enclose it, and bisects. That more never hurts is taken for granted.
+    """
+    low, high, step = -1, None, start
+    while high is None or (low < 0 and high > 0):
+        if reached(step):
+            high, step = step, max(0, step - stride)
+        elif step == last:
+            return None
+        else:
+            low, step = step, min(last, step + stride)
+        if high is not None and low >= 0:
+            break
+        stride *= 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return high
+
+
+def sampling_error(counted: Mapping[int, Counts], amount: int, k: int) -> float | None:
+    """The standard error of a found N that is due to the sample, in items.
+
+    The share's, over its slope against log N from the nearest smaller amount that the sample tells
+    apart (by five standard errors). 0 where all items were looked at, None without such an amount.
+    """
+    error, share = counted[amount].standard_error(k), counted[amount].share(k)
+    if error == 0 and counted[amount].sample is None:
+        return 0.0
+    lower = {n: share - c.share(k) for n, c in counted.items() if n < amount and k in c.covered}
+    apart = [n for n, d in lower.items() if d > 5 * (error + counted[n].standard_error(k))]
+    if not apart:
+        return None
+    nearest = max(apart)
+    return amount * error * math.log(amount / nearest) / lower[nearest]
+
+
+def searched_values(graph: TaskGraph, settings: SearchSettings) -> tuple[str, ...]:
+    """The values whose fragments a search substitutes; ``InputError`` if the task has none such."""
+    if settings.value is None:
+        return bridges_inside(graph)
+    return (fragment_of_value(graph, settings.value)[1],)
 
 
 def search_name(graph: TaskGraph, settings: SearchSettings) -> str:
-    """What tells files of searches apart: task, value, seen ratio, family.
+    """What tells files of searches apart: task, values, seen ratio, and what is not as usual.
 
     ``InputError`` if the task has no such value.
     """
-    value = fragment_of_value(graph, settings.value)[1]
-    parts = [graph.name, value, f"seen-{settings.default_seen_ratio:g}"]
+    values = "+".join(searched_values(graph, settings))
+    parts = [graph.name, values, f"seen-{settings.default_seen_ratio:g}"]
     if settings.function_family != "random":
         parts.append(settings.function_family)
-    return "_".join(parts)
+    parts += [part.replace("=", "-") for part in settings.alphabets]
+    return "_".join([*parts, *(["iterated"] if settings.iterate else [])])
 
 
 def asymptotic_exponent(k: int) -> float:

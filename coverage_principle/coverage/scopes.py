@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence
-from coverage_principle.coverage.linking import cliques, components, stars
+from coverage_principle.coverage.linking import cliques, merge, stars
 from coverage_principle.data import TRAIN_INFERRED, Dataset, evaluate
 from coverage_principle.data.space import (
     MOST_CODES,
@@ -118,7 +118,7 @@ class Scope(ABC):
             for new_edges, own in zip(edges_at, levels, strict=True):
                 if k in own:
                     for first, second in new_edges(k):
-                        _merge(component, component[first], component[second])
+                        merge(component, component[first], component[second])
             holds_trained = np.zeros(self.count, dtype=bool)
             holds_trained[component[self.trained]] = True
             cutoffs[holds_trained[component] & (cutoffs == 0)] = k
@@ -331,19 +331,3 @@ class DomainScope(Scope):
 
 #: Every scope by the name that the setting ``scope`` gives it.
 SCOPES: dict[str, type[Scope]] = {scope.name: scope for scope in (DatasetScope, DomainScope)}
-
-
-def _merge(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
-    """Join components ``first[i]`` and ``second[i]``, in place; only those touched are renamed."""
-    if len(first) == 0:
-        return
-    marks = np.zeros(len(component), dtype=bool)
-    marks[first] = marks[second] = True
-    touched, number = np.flatnonzero(marks), np.cumsum(marks, dtype=component.dtype)
-    joined = components(len(touched), number[first] - 1, number[second] - 1)
-    del number  # as large as all components
-    representative = np.empty(int(joined.max()) + 1, dtype=component.dtype)
-    representative[joined[::-1]] = touched[::-1]  # the smallest label of each
-    renamed = np.arange(len(component), dtype=component.dtype)
-    renamed[touched] = representative[joined]
-    component[:] = renamed[component]

@@ -1,6 +1,6 @@
 """Which further training items raise coverage most.
 
-Coverage is counted as in ``required.py``: in ground-truth mode, for the fragment of one
+Coverage is counted as in ``counting.py``: in ground-truth mode, for the fragment of one
 intermediate value, over all in-domain items. New items are chosen among the in-domain ones, so the
 domain stays as it is, and items with different true values never meet: the search splits into one
 group a value, each a 0/1 matrix of fragments and contexts.
@@ -29,8 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coverage_principle.coverage.counting import fragment_of_value
 from coverage_principle.coverage.linking import components
-from coverage_principle.coverage.required import fragment_of_value
 from coverage_principle.data import TRAIN_INFERRED, CompositionSpace, Dataset, evaluate
 from coverage_principle.data.space import decode_rows, encode_rows, is_member, sizes_at
 from coverage_principle.data.tables import node_sizes, seen_calls

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from coverage_principle.cli import integers, not_a_share, numbers, share_or
-from coverage_principle.data.settings import EntityWorldSettings
+from coverage_principle.data.settings import EntityWorldSettings, alphabets_setting
 from coverage_principle.errors import InputError
 from simpletransformers.settings import MOST_SEED, Settings, setting
 
@@ -177,13 +177,26 @@ class SearchSettings(Settings):
     share: float = setting(0.99, "of the unseen in-domain items that must be covered")
     value: str | None = setting(
         None,
-        "intermediate value whose fragments may be substituted (default: that of the task's first "
-        "function)",
+        "the one intermediate value whose fragments may be substituted (default: all that leave a "
+        "context, at once)",
+    )
+    sample: int = setting(
+        100_000,
+        "unseen in-domain items that are looked at, drawn uniformly; all, if there are no more. "
+        "With the fragments of one value all are counted in any case",
+        at_least=2,
+        metavar="M",
+    )
+    iterate: bool = setting(
+        False,
+        "covered items are evidence in the next round, until nothing new is covered; every "
+        "in-domain item is held",
     )
     default_seen_ratio: float = setting(
         0.7, "share of each function's facts that training may use", at_least=0, at_most=1
     )
     function_family: str = setting("random", "as for the generators")
+    alphabets: tuple[str, ...] = alphabets_setting()
     tolerance: float = setting(0.005, "relative width at which the bisection stops")
 
     def check(self) -> None:
@@ -191,6 +204,9 @@ class SearchSettings(Settings):
         for name in ("share", "tolerance"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"`{name}` {getattr(self, name)} is not between 0 and 1")
+        for name in ("value", "iterate"):
+            if getattr(self, name) and self.sample != SearchSettings.sample:
+                raise InputError(f"with `{name}` all items are counted; omit `sample`")
 
 
 #: Settings of a search that its worlds of entities have too.

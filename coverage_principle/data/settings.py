@@ -67,6 +67,13 @@ def alphabet_sizes(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
+def alphabets_setting() -> tuple[str, ...]:
+    """The setting `alphabets`."""
+    about = "tokens of the task's own alphabets, such as entity=60,relation=12; those not named "
+    about += "have `num_tokens`"
+    return setting((), about, parse=alphabet_sizes, metavar="NAME=SIZE,...")
+
+
 @dataclass(frozen=True)
 class WorldSettings(Settings):
     """What a world is drawn from, beside its task.
@@ -101,13 +108,7 @@ class WorldSettings(Settings):
     )
     facts: str = facts_setting("none")
     label_noise: float = label_noise_setting()
-    alphabets: tuple[str, ...] = setting(
-        (),
-        "tokens of the task's own alphabets, such as entity=60,relation=12; those not named have "
-        "`num_tokens`",
-        parse=alphabet_sizes,
-        metavar="NAME=SIZE,...",
-    )
+    alphabets: tuple[str, ...] = alphabets_setting()
 
     def check(self) -> None:
         super().check()

@@ -36,7 +36,7 @@ FACT_TYPES = FACT_SEEN, FACT_ONLY = "fact_seen", "fact_only"
 # Independent random streams of one seed, so that a larger test or validation set leaves tables,
 # training items and each other as they are.
 _TABLES, _TRAIN, _TEST, _VALIDATION = range(4)
-_NOISE = 6  # coverage.required.GrowingWorld draws from 4, facts of entities from 5
+_NOISE = 6  # 4 and 7 are those of coverage.required, 5 is facts of entities
 
 
 class Sampling(Protocol):

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.coverage.required import RequiredData, asymptotic_exponent
+from coverage_principle.coverage.required import (
+    TRAINED_EXPONENTS,
+    RequiredData,
+    asymptotic_exponent,
+)
 from coverage_principle.reporting.plots import power_law, tokens_axis
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 from coverage_principle.statistics import power_law_through
@@ -31,16 +35,23 @@ def summarise(found: RequiredData) -> dict:
             whole = len(reached) == len(amounts)
             mean = statistics.mean(reached) if whole else None
             sd = statistics.stdev(reached) if whole and len(reached) > 1 else None
-            required[str(size)][str(k)] = {"by_seed": amounts, "mean": mean, "sd": sd}
+            one = {"by_seed": amounts, "mean": mean, "sd": sd}
+            if not found.exact:
+                errors = found.errors[size]
+                one["standard_errors"] = {str(seed): errors[seed][k] for seed in by_seed}
+            required[str(size)][str(k)] = one
         if fit := power_law_through(points):
             fits[str(k)] = fit
     # The theorem is about the 2-hop task; for others there is no such value to compare with.
     limits = {str(k): asymptotic_exponent(k) for k in settings.k} if task == "twohop" else {}
-    names = ("share", "tolerance", "default_seen_ratio", "function_family")
+    names = ("share", "tolerance", "default_seen_ratio", "function_family", "alphabets", "iterate")
     return {
-        **{"task": task, "value": found.value, **{name: getattr(settings, name) for name in names}},
+        **{"task": task, "values": list(found.values)},
+        **{name: getattr(settings, name) for name in names},
+        "sample": None if found.exact else settings.sample,
         **{"k": list(settings.k), "required": required, "fits": fits},
         "asymptotic_exponents": limits,
+        "trained_exponent": TRAINED_EXPONENTS.get(task),
     }
 
 
@@ -49,7 +60,7 @@ def draw_required(summary: dict, stem: Path) -> list[Path]:
     fits = summary["fits"]
     if fits:
         figure, (axis, right) = new_figure(8.6, 3.8, 1, 2, width_ratios=(3, 2))
-        _draw_exponents(right, fits, summary["asymptotic_exponents"])
+        _draw_exponents(right, summary)
     else:
         figure, axis = new_figure(5.0, 3.8)
     for number, k in enumerate(map(str, summary["k"])):
@@ -63,8 +74,11 @@ def draw_required(summary: dict, stem: Path) -> list[Path]:
     return save_figure(figure, f"{stem}.png")
 
 
-def _draw_exponents(axis, fits: dict, limits: dict) -> None:
-    """Each k's fitted exponent with its interval, beside the limit where there is one."""
+def _draw_exponents(axis, summary: dict) -> None:
+    """Each k's fitted exponent with its interval, beside the limit and trained models' exponent."""
+    fits, limits, trained = (
+        summary[name] for name in ("fits", "asymptotic_exponents", "trained_exponent")
+    )
     ks = [int(k) for k in fits]
     middle = np.array([fit["exponent"] for fit in fits.values()])
     low, high = (np.array([fit[end] for fit in fits.values()]) for end in ("low", "high"))
@@ -75,5 +89,7 @@ def _draw_exponents(axis, fits: dict, limits: dict) -> None:
         style = {"color": PALETTE[1], "markersize": 16, "markeredgewidth": 2}
         label = "limit, 2.5 \N{MINUS SIGN} 0.5 / k"
         axis.plot(ks, [limits[str(k)] for k in ks], "_", label=label, **style)
+    if trained is not None:
+        axis.axhline(trained, color="black", linewidth=1, linestyle=":", label="trained, published")
     axis.set(xticks=ks, xlim=(ks[0] - 0.5, ks[-1] + 0.5), xlabel="k", ylabel="exponent of |X|")
-    axis.legend(fontsize=8, loc="lower right")
+    axis.legend(fontsize=8, loc="best")

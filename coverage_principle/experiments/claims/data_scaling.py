@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coverage_principle.coverage.required import TRAINED_EXPONENTS
 from coverage_principle.experiments.claims import scaling
 
 TITLE = "Data scaling: required N against |X|"
@@ -12,10 +13,9 @@ PUBLISHED = (
 
 def series(scale: str) -> dict[str, scaling.Series]:
     """One for each task."""
-    published = {"twohop": 2.26, "parallel2hop": 2.43, "threehop": 2.58}
     return {
         scaling.TITLES[task]: scaling.one_series(task, scale, published=exponent)
-        for task, exponent in published.items()
+        for task, exponent in TRAINED_EXPONENTS.items()
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from coverage_principle.coverage import SearchSettings, smallest_amount
-from coverage_principle.coverage.required import GrowingWorld, RequiredData
+from coverage_principle.coverage.required import GrowingWorld, RequiredData, search_name
 from coverage_principle.data import WorldSettings, generate_world
 from coverage_principle.experiments.claims.base import Claim, Table, by_scale, finished, training
 from coverage_principle.experiments.settings import RunSettings
@@ -164,7 +164,8 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
     for name, one in series.items():
         at = {str(n): {str(seed): found[name, n, seed] for seed in seeds} for n in one.sizes}
         fit = power_law_through(requirements(at))
-        by_series[name] = {"published": one.published, "at": at, "fit": fit}
+        covered = None if one.cot else TITLES[one.task]  # with what its amounts are compared
+        by_series[name] = {"published": one.published, "coverage": covered, "at": at, "fit": fit}
     return {
         "rule": f"type_0 >= {ACCURACY} within {EPOCHS} epochs after train_inferred >= 0.99",
         "accuracy": ACCURACY,
@@ -181,14 +182,19 @@ def requirements(at: Mapping[str, Mapping[str, Mapping]]) -> list[tuple[int, int
 
 
 def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, ...]) -> dict:
-    """What k-coverage alone asks for at the same sizes: by task (direct answers) and k."""
+    """What k-coverage alone asks for at the same sizes: by task (direct answers) and k.
+
+    The fragments of all intermediate values count.
+    """
     found: dict[str, dict] = {}
     settings = SearchSettings(k=_KS, share=_COVERED)
     for one in series.values():
         title = TITLES[one.task]
         if one.cot or title in found:
             continue
-        data = RequiredData(TASKS[one.task], settings, root / f"required_{one.task}.json")
+        graph = TASKS[one.task]
+        file = root / f"required_{search_name(graph, settings)}.json"
+        data = RequiredData(graph, settings, file)
         for size, seed in itertools.product(one.sizes, seeds):
             data.find(size, seed)
         summary, by_k = summarise(data), {}
@@ -228,7 +234,35 @@ def find(numbers: Mapping) -> list[str]:
                 f"For the {name} task, covering {side['share']:.0%} of the unseen in-domain items "
                 f"at these sizes asks for exponents of {', '.join(parts)}."
             )
-    return sentences
+    return sentences + against_coverage(numbers)
+
+
+def against_coverage(numbers: Mapping) -> list[str]:
+    """How many times the N that coverage asks for models needed, at the k that is nearest to all.
+
+    Means over seeds are compared, at each size of each series that answers directly and at which
+    every search found an N.
+    """
+    ratios: dict[str, list[float]] = {}
+    names: dict[str, None] = {}
+    for series in numbers["series"].values():
+        title = series.get("coverage")
+        side = numbers["coverage"].get(title, {"k": {}})
+        for size, seeds in series["at"].items():
+            needed = [search["required"] for search in seeds.values()]
+            for k, entry in side["k"].items():
+                if all(needed) and size in entry["required"]:
+                    ratios.setdefault(k, []).append(np.mean(needed) / entry["required"][size])
+                    names[title] = None
+    if not ratios:
+        return []
+    nearest = min(ratios, key=lambda k: np.abs(np.log(ratios[k])).max())
+    low, high = min(ratios[nearest]), max(ratios[nearest])
+    return [
+        f"Models needed {low:.2f} to {high:.2f} times the N that coverage asks for at k = {nearest}"
+        f", of k = {', '.join(ratios)} the nearest to all {len(ratios[nearest])} means over seeds "
+        f"({', '.join(names)})."
+    ]
 
 
 def searches(series: Mapping) -> list[Mapping]:
