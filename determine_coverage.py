@@ -8,7 +8,7 @@ Reads a data set and writes DATA_DIR/test_annotated.json: every test record plus
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from coverage_principle.cli import (
@@ -19,7 +19,7 @@ from coverage_principle.cli import (
     settings_from,
     table,
 )
-from coverage_principle.coverage import CoverageSettings
+from coverage_principle.coverage import CoverageSettings, LearnerSettings
 from coverage_principle.errors import InputError
 
 
@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--data_dir", required=True, help="the data set's folder, or the name of one in data/"
     )
     add_settings(parser, CoverageSettings)
+    add_settings(parser.add_argument_group("the learner's numbers, for --graded"), LearnerSettings)
     parser.add_argument(
         "--target_indices",
         type=int,
@@ -47,6 +48,9 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from(CoverageSettings, arguments)
     if arguments.target_indices and settings.fragments is not None:
         raise InputError("`target_indices` is another spelling of `fragments`; give one of them")
+    learner = settings_from(LearnerSettings, arguments)
+    if learner != LearnerSettings() and not settings.graded:
+        raise InputError("the learner's numbers are used by `graded` alone; give it with them")
     dataset = load_dataset(find_folder(arguments.data_dir, "data_dir", also_in="data"))
     if arguments.target_indices:
         named = wing.fragments_of(arguments.target_indices, dataset.graph.inputs)
@@ -54,6 +58,9 @@ def main(arguments: argparse.Namespace) -> None:
     folder = Path(settings.output_dir or repository_root() / "k_sweep_results")
     for place in filter(None, (folder, settings.export_graph)):
         check_place(place)
+    left = cut_files(dataset, settings.cut_file)
+    for place in left:
+        check_place(place, file=True)
     if settings.suggest:
         suggest(dataset, settings, folder)
         return
@@ -62,21 +69,55 @@ def main(arguments: argparse.Namespace) -> None:
         graded = None
         if settings.graded:
             slot_sets = wing.parse_slot_sets(settings.fragments, dataset.graph.inputs)
-            noise = coverage.noise.rate
-            graded = wing.graded_coverage(dataset, slot_sets, noise=noise, progress=progress)
+            how = {"noise": coverage.noise.rate, "settings": learner, "progress": progress}
+            graded = wing.graded_coverage(dataset, slot_sets, **how)
     if settings.explain is not None:
-        item = explained_item(dataset, settings.explain)
+        item = given_item(dataset, settings.explain, "explain")
         print("\n".join(wing.explanation_lines(coverage, wing.explain(coverage, item))))
+    elif settings.cut is not None:
+        cut(coverage, given_item(dataset, settings.cut, "cut"), left)
     else:
         write_and_report(coverage, graded, folder)
+    if settings.fit is not None:
+        fit(coverage, folder)
 
 
-def explained_item(dataset, text: str):
-    """The values of the item that is to be explained."""
+def given_item(dataset, text: str, setting: str):
+    """The values of the item that a setting names."""
     try:
         return dataset.parse(text)
     except InputError as error:
-        raise InputError(f"`explain`: {error}") from error
+        raise InputError(f"`{setting}`: {error}") from error
+
+
+def cut_files(dataset, given: str | None) -> list[Path]:
+    """Where the training records go that a cut leaves, and those that its control leaves."""
+    if given is None:
+        return []
+    if Path(given).resolve().parent == dataset.path:
+        raise InputError(f"`cut_file` {given} lies in the data set's own folder; give another")
+    return [Path(given), Path(given).with_name(f"{Path(given).stem}_control.json")]
+
+
+def cut(coverage, item, files: list[Path]) -> None:
+    """Print a cut of an item; write what it and its control leave of the training records."""
+    from coverage_principle import coverage as wing
+    from coverage_principle.data import dump_json, write_together
+    from coverage_principle.paths import relative_to_root
+
+    found = wing.find_cut(coverage, item)
+    control = wing.matched_control(coverage, [found], coverage.settings.cut_seed) if files else None
+    print("\n".join(wing.cut_lines(coverage, found)))
+    if control is None:
+        return
+    left = [wing.without(coverage.dataset, one.rows).train.all_records for one in (found, control)]
+    texts = [dump_json(records, one_per_line=True) for records in left]
+    write_together(dict(zip(files, texts, strict=True)))
+    print(
+        f"\nwritten: {relative_to_root(files[0])}, the {len(left[0]):,} training records left\n"
+        f"         {relative_to_root(files[1])}, without {len(control.rows):,} others, "
+        f"{control.matched:,} of the same fragments: still covered"
+    )
 
 
 def write_and_report(coverage, graded, folder: Path) -> None:
@@ -123,6 +164,37 @@ def write_and_report(coverage, graded, folder: Path) -> None:
     for sentence in wing.warnings(coverage, diagnostics):
         print(f"\nwarning: {sentence}")
     print("\nwritten: " + "\n         ".join(map(relative_to_root, written)))
+
+
+def fit(coverage, folder: Path) -> None:
+    """Fit the learner to a model's answers; write and print what it is worth on other items."""
+    from coverage_principle import coverage as wing
+    from coverage_principle.paths import relative_to_root
+    from coverage_principle.predictions import read_predictions
+
+    dataset, settings = coverage.dataset, coverage.settings
+    read = read_predictions(dataset, [settings.fit])
+    outputs = read.outputs[0, : len(dataset.test)]
+    known = outputs >= 0
+    outputs[known] = dataset.codec.values(
+        outputs[known, None], [dataset.graph.alphabet(dataset.graph.answer)]
+    )[:, 0]
+    slot_sets = wing.parse_slot_sets(settings.fragments, dataset.graph.inputs)
+    with progress_bar() as progress:
+        found = wing.fit_dataset(
+            *(dataset, slot_sets, outputs),
+            noise=coverage.noise.rate,
+            progress=lambda tried, _: progress(tried / (tried + 10), "fitting the learner"),
+        )
+    file = wing.write_fit(coverage, found, read.files[0], folder)
+    header, *rows = wing.fit_rows(found)
+    chosen, others = found.items
+    print(
+        f"\nthe learner's numbers, fitted to {settings.fit}: chosen by {chosen:,} type_0 items, "
+        f"tested on {others:,} others\n{table(header, rows)}"
+    )
+    flags = (f"--{name} {value:g}" for name, value in asdict(found.settings).items())
+    print(f"\nas flags: {' '.join(flags)}\nwritten: {relative_to_root(file)}")
 
 
 def suggest(dataset, settings: CoverageSettings, folder: Path) -> None:

@@ -53,6 +53,9 @@ class JobSettings(Settings):
     do_train: bool = setting(False, "train, and write a run")
     do_eval: bool = setting(False, "score the test set by type and k-cutoff")
     do_predict: bool = setting(False, "write greedy outputs to all_items.json")
+    custom_train: str | None = setting(
+        None, "JSON list to train on in place of the training set, such as a cut leaves"
+    )
     custom_test: str | None = setting(None, "JSON list to use in place of the test set")
     test_types: tuple[str, ...] = setting(
         (), "score only these types of the test set; default: all", metavar="TYPE"
@@ -87,6 +90,8 @@ class JobSettings(Settings):
             raise InputError("`test_types` chooses from the test set; omit it with `custom_test`")
         if self.do_train and self.output_dir is None:
             raise InputError("`do_train` needs `output_dir`, the folder of the run")
+        if self.custom_train and not self.do_train:
+            raise InputError("`custom_train` is what is trained on; give `do_train` with it")
         if self.do_predict and not (self.prediction_dir or self.output_dir):
             raise InputError("`do_predict` needs `prediction_dir`, or `output_dir`")
         if not (self.model_name_or_path or self.init_weights):
@@ -140,6 +145,9 @@ def main(arguments: argparse.Namespace) -> None:
     records = test_records(dataset, job.test_types)
     if job.custom_test:
         records = text_records(Path(job.custom_test), "custom_test")
+    train_records = dataset.train.all_records
+    if job.custom_train:
+        train_records = text_records(Path(job.custom_train), "custom_train")
     if job.do_predict:
         check_predictions(job)
     name = job.model_name_or_path or "gpt2"
@@ -156,7 +164,7 @@ def main(arguments: argparse.Namespace) -> None:
     if job.do_train:
         stop_data = stop_records(dataset, job) if watched else None
         tracked = vars(arguments) if is_main else None
-        train(model, dataset, records, job, stop_data, tracked)
+        train(model, dataset, (train_records, records), job, stop_data, tracked)
     elif job.do_eval:
         scores = model.eval_model(records)
         if is_main:
@@ -202,8 +210,10 @@ def stop_records(dataset, job: JobSettings) -> list[dict] | None:
 def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | None) -> None:
     """Train with a live line, then print how the run ended.
 
-    ``tracked`` are the settings that trackers show; None on all processes but the first.
+    ``records`` are those that are trained on, and those of the test set; ``tracked`` the settings
+    that trackers show, None on all processes but the first.
     """
+    from coverage_principle.data import sha256
     from coverage_principle.reporting.run_card import write_run_card
     from simpletransformers.seq2seq.run_folder import RunFolder
     from simpletransformers.seq2seq.trackers import Trackers
@@ -218,15 +228,17 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
         "sha256": dataset.digests,
         "answers": dataset.sizes([dataset.graph.answer])[0],
     }
+    if job.custom_train:
+        own = Path(job.custom_train)
+        about["custom_train"] = {"path": relative_to_root(own), "sha256": sha256(own)}
 
     def report(event: dict) -> None:
         trackers.log(event)
         line.show(event)
 
     options = {"stop_data": stop_data, "report": report, "run_info": {"dataset": about}}
-    items = dataset.train.all_records
     try:
-        result = model.train_model(items, records, folder, **options)
+        result = model.train_model(*records, folder, **options)
     finally:  # a refusal has a line of its own
         line.close()
     if trackers is None:

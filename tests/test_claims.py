@@ -30,6 +30,7 @@ from coverage_principle.experiments.claims import (
     SCALES,
     card,
     chain_of_thought,
+    cuts,
     data_scaling,
     parameter_scaling,
     prediction,
@@ -326,6 +327,64 @@ def test_amounts_are_compared_with_what_coverage_asks_for():
     assert scaling.against_coverage({**numbers, "coverage": {}}) == []
 
 
+def cut_numbers(cut, control):
+    """Four items in two groups; what two seeds answer without cut and control, item by item."""
+
+    def run(right):
+        own = {"right": right, "probability": [0.25 + 0.5 * one for one in right]}
+        return {"run": "r", **own, "others": {"right": 0.9, "probability": 0.8}}
+
+    def group(first):
+        items = [first, first + 1]
+        arms = {"cut": cut, "control": control}
+        return {
+            "items": items,
+            "matched": 3,
+            "smallest": [True, False],
+            "sizes": [2, 3],
+            "removed": {"cut": 5, "control": 5},
+            "seen": {"cut": [True, first > 0], "control": [True, True]},
+            "fragment": {"cut": [4, 1], "control": [4, 3]},
+            "runs": {
+                arm: {seed: run([rates[i][n] for i in items]) for n, seed in enumerate("12")}
+                for arm, rates in arms.items()
+            },
+        }
+
+    return {
+        **{"num_tokens": 10, "chance": 0.1, "size": 50, "eligible": 9, "k_cutoffs": [3, 3, 4, 5]},
+        "items": ["<t_1>", "<t_2>", "<t_3>", "<t_4>"],
+        "full": {seed: run([True] * 4) for seed in "12"},
+        "at": {"2": [group(0), group(2)]},
+    }
+
+
+def test_words_of_cuts_are_paired_by_item():
+    yes, no, half = (True, True), (False, False), (True, False)
+    claim = CLAIMS["cuts"]
+    numbers = cut_numbers([no, no, no, half], [yes, yes, half, yes])
+    gaps = cuts.differences(numbers, "2", "all")
+    assert gaps == [1, 1, 0.5, 0.5] and mean_of(gaps).above_zero
+    assert cuts.differences(numbers, "2", "all", "probability") == [0.5, 0.5, 0.25, 0.25]
+    assert cuts.differences(numbers, "2", "calls") == [1, 0.5, 0.5]  # the second one's is not made
+    assert cuts.differences(numbers, "2", "alike") == [1, 0.5]
+    shown = " ".join(claim.findings(numbers))
+    assert "cuts of 2 to 3 items (mean 2.5; 2 of 4 proven smallest)" in shown
+    assert (
+        "lost in 88% of the models (2 seeds), with the control in 12%: clearly more often: by"
+        in shown
+    )
+    assert "4 items are lost more often with the cut, 0 with the control" in shown
+    assert "(sign test p = 0.125)" in shown and "the difference is 1.00, 0.50." in shown
+    assert "6 of 10 items of the controls hold the same fragment" in shown
+    by_item = claim.tables(numbers)[1].rows
+    assert by_item[2] == ["<t_3>", "4", "2", "2 of 2", "1 of 2"]
+    same = " ".join(claim.findings(cut_numbers([half] * 4, [half] * 4)))
+    assert "not clearly more: by 0.00 (0.00 to 0.00)" in same
+    nothing = {**numbers, "items": [], "at": {"2": []}}
+    assert "nothing to cut" in claim.findings(nothing)[0] and claim.tables(nothing) == []
+
+
 # -------------------------------------------------------------------------- claims and their files
 
 
@@ -333,7 +392,7 @@ def test_a_claim_is_a_module_and_a_command():
     modules = {path.stem for path in Path(scaling.__file__).parent.glob("*.py")}
     commands = {path.stem for path in (ROOT / "script" / "reproduce").glob("*.py")}
     assert set(CLAIMS) == commands - {"claim_command"} and set(CLAIMS) < modules
-    assert [claim.letter for claim in CLAIMS.values()] == list("abcdefgk")
+    assert [claim.letter for claim in CLAIMS.values()] == list("abcdefgjk")
     for name, claim in CLAIMS.items():
         command = (ROOT / "script" / "reproduce" / f"{name}.py").read_text()
         assert f'reproduce("{name}"' in command and f'"""Claim {claim.letter}: ' in command
@@ -379,8 +438,8 @@ class Recorder:
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_asks_for_runs_that_the_commands_take(scale):
     """Settings are checked by the commands' own parsers when they are resolved."""
-    direct = ("accuracy_by_data", "accuracy_by_k_cutoff", "path_ambiguity", "mechanisms")
-    for name in (*direct, "prediction"):
+    of_one_size = ("path_ambiguity", "mechanisms", "cuts", "prediction")
+    for name in ("accuracy_by_data", "accuracy_by_k_cutoff", *of_one_size):
         with pytest.raises(Asked) as asked:
             CLAIMS[name].collect(Recorder(), scale)
         runs = asked.value.args[0]

@@ -117,6 +117,7 @@ def test_a_grid_gives_every_combination_once(tmp_path):
         ({"data": {**DATA, "output_dir=/x": 1}}, "data holds 'output_dir=/x', which is no flag"),
         ({"coverage": {"suggest": 5}}, "coverage holds 'suggest', which is no flag"),
         ({"coverage": {"explain": "<t_1>"}}, "coverage holds 'explain', which is no flag"),
+        ({"coverage": {"cut": "<t_1>"}}, "coverage holds 'cut', which is no flag"),
     ],
 )
 def test_settings_that_no_command_would_take_are_refused_before_anything_runs(

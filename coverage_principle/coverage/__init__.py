@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "by_phi": "CoverageByPhi median_cutoff phi_name",
         "counting": "in_domain_coverage iterated_coverage joint_coverage",
+        "cuts": "Control Cut covered_without cut_lines find_cut matched_control without",
         "dataset": "Coverage SlotSet dataset_coverage",
         "diagnostics": "diagnose",
         "equivalence": "Equivalence functional_equivalence",
@@ -16,14 +17,16 @@ __getattr__, __dir__, __all__ = exports(
         "learner": "Learned Learner learn",
         "matcher": "Matched Matcher",
         "linking": "neighbours",
+        "fitting": "Fit fit_dataset fit_learner",
+        "predicted": "PredictedData predicted_name",
         "prompts": "Prompts about_file make_prompts write_prompts",
         "required": "required_amounts smallest_amount",
-        "results": "result_name annotated_file write_annotated write_graded write_graph "
+        "results": "result_name annotated_file write_annotated write_fit write_graded write_graph "
         "write_sweep",
         "scopes": "EVERY_K SCOPES DatasetScope DomainScope Scope",
         "selection": "Selection count_tested select suggest",
-        "settings": "CoverageSettings LearnerSettings PhiSettings SearchSettings",
+        "settings": "CoverageSettings LearnerSettings PhiSettings PredictedSettings SearchSettings",
         "shots": "ShotDrawer shots_cutoff",
-        "summary": "graded_rows calibration_rows sweep_lines type_lines warnings",
+        "summary": "calibration_rows fit_rows graded_rows sweep_lines type_lines warnings",
     },
 )

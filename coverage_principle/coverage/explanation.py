@@ -82,13 +82,9 @@ def explain(coverage: Coverage, item: Sequence[int], *, most: int = 3) -> Explan
     ``InputError`` if it has the wrong number of slots, a value out of range, or is no node of the
     scope that ``coverage`` was determined in.
     """
-    item = tuple(int(value) for value in item)
-    dataset, scope = coverage.dataset, coverage.scope
-    slots, sizes = dataset.graph.inputs, dataset.slot_sizes
-    if len(item) != len(slots) or not all(0 <= v < n for v, n in zip(item, sizes, strict=True)):
-        wanted = " ".join(f"{slot} < {size}" for slot, size in zip(slots, sizes, strict=True))
-        raise InputError(f"`explain` needs a value for each slot: {wanted}; found {item}")
-    cutoff, answer = int(coverage.node_cutoffs[scope.node(item)]), scope.answer(item)
+    item, scope = tuple(int(value) for value in item), coverage.scope
+    cutoff = int(coverage.node_cutoffs[item_node(coverage, item, "explain")])
+    answer = scope.answer(item)
     if cutoff == EVERY_K:
         return Explanation(item, answer, cutoff)
     steps = _chain(coverage, item, cutoff) if cutoff else []
@@ -98,6 +94,19 @@ def explain(coverage: Coverage, item: Sequence[int], *, most: int = 3) -> Explan
         for s in coverage.slot_sets
     ]
     return Explanation(item, answer, cutoff, steps, lacking, seen)
+
+
+def item_node(coverage: Coverage, item: Item, setting: str) -> int:
+    """The node of an input that ``setting`` gives; ``InputError`` as for ``explain``."""
+    dataset = coverage.dataset
+    slots, sizes = dataset.graph.inputs, dataset.slot_sizes
+    if len(item) != len(slots) or not all(0 <= v < n for v, n in zip(item, sizes, strict=True)):
+        wanted = " ".join(f"{slot} < {size}" for slot, size in zip(slots, sizes, strict=True))
+        raise InputError(f"`{setting}` needs a value for each slot: {wanted}; found {item}")
+    try:
+        return coverage.scope.node(item)
+    except InputError as error:
+        raise InputError(f"`{setting}` {dataset.text(item)}: {error}") from error
 
 
 def _chain(coverage: Coverage, item: Item, k: int) -> list[Step]:

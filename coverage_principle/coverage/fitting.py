@@ -1,28 +1,31 @@
 """The learner's four numbers, fitted to the answers that a model gave.
 
-Half of the given items choose them: a hill climb over a grid, from the defaults, to where the
-model's own answers, right or wrong, are likeliest (a softmax of the scores, as sharp as is
-likeliest). What that is worth shows on the other half, which has no part in it.
+Half of the given items choose them: those of a grid under which the model's own answers, right or
+wrong, are likeliest (a softmax of the scores, as sharp as is likeliest). Ridge and shrinkage are
+tried in all combinations, as each can stand in for the other; from the best a hill climb goes on
+over all four. What that is worth shows on the other half, which has no part in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from coverage_principle.coverage.learner import DEFAULT, Learner, likeliest_sharpness
 from coverage_principle.coverage.settings import LearnerSettings
+from coverage_principle.data import Dataset
 from coverage_principle.errors import InputError
 from coverage_principle.statistics import auc
 
 #: The values that are tried of each number, those that matter most first.
 GRID: dict[str, tuple[float, ...]] = {
-    "ridge": (0.1, 0.3, 1, 3, 10, 30),
-    "shrinkage": (1, 2, 4, 8, 16, 32),
-    "overlap": (0.25, 0.5, 1, 2, 4),
-    "background": (0.125, 0.25, 0.5, 1, 2),
+    "ridge": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+    "shrinkage": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+    "overlap": (0.25, 0.5, 1.0, 2.0, 4.0),
+    "background": (0.125, 0.25, 0.5, 1.0, 2.0),
 }
 #: Fewer items of a model tell nothing.
 _FEWEST = 20
@@ -92,7 +95,12 @@ def fit_learner(
             )
         return known[settings]
 
-    best, moved = DEFAULT, True
+    def nats(settings: LearnerSettings) -> float:
+        return scores(settings)[0].nats
+
+    both = itertools.product(GRID["ridge"][1:-1], GRID["shrinkage"][:-1])
+    scanned = [replace(DEFAULT, ridge=ridge, shrinkage=shrinkage) for ridge, shrinkage in both]
+    best, moved = max([DEFAULT, *scanned], key=nats), True
     while moved:
         moved = False
         for name, values in GRID.items():
@@ -100,7 +108,7 @@ def fit_learner(
             for step in (-1, 1):
                 while 0 <= place + step < len(values):
                     other = replace(best, **{name: values[place + step]})
-                    if scores(other)[0].nats <= scores(best)[0].nats:
+                    if nats(other) <= nats(best):
                         break
                     best, place, moved = other, place + step, True
     own, default = scores(best), scores(DEFAULT)
@@ -109,6 +117,33 @@ def fit_learner(
         *({"fitted": own[half], "default": default[half]} for half in (0, 1)),
         items=(len(halves[0]), len(halves[1])),
         tried=len(known),
+    )
+
+
+def fit_dataset(
+    dataset: Dataset,
+    positions: Sequence[tuple[int, ...]],
+    outputs: np.ndarray,
+    *,
+    noise: float = 0.0,
+    progress: Callable[[int, LearnerSettings], None] = lambda *_: None,
+) -> Fit:
+    """Fit the learner of a data set to a model's ``outputs`` for its test compositions.
+
+    ``outputs`` ``(n,)`` are values of the answer, negative where there is none. Those ``type_0``
+    items take part that have one.
+    """
+    train, test = dataset.train, dataset.test
+    rows = (test.types == "type_0") & (outputs >= 0)
+    (answers,) = dataset.sizes([dataset.graph.answer])
+    return fit_learner(
+        (train.inputs, train.answers),
+        *(test.inputs[rows], test.answers[rows], outputs[rows]),
+        num_answers=answers,
+        sizes=dataset.slot_sizes,
+        positions=positions,
+        noise=noise,
+        progress=progress,
     )
 
 

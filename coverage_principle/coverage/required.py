@@ -48,7 +48,7 @@ class GrowingWorld:
 
     def __init__(self, graph: TaskGraph, settings: WorldSettings) -> None:
         settings.check_task(graph)
-        self.graph, self.seed = graph, settings.seed
+        self.graph, self.num_tokens, self.seed = graph, settings.num_tokens, settings.seed
         drawn = draw_tables(graph, settings)
         self.tables = [table.values for table in drawn]
         self._space = CompositionSpace(graph, self.tables, [t.expected_seen for t in drawn])

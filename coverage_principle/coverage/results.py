@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from coverage_principle.coverage.dataset import Coverage
+from coverage_principle.coverage.fitting import Fit
 from coverage_principle.coverage.graded import FIELDS, Graded
 from coverage_principle.data import (
     annotated_records,
@@ -75,6 +76,20 @@ def write_graded(coverage: Coverage, graded: Graded, folder: Path) -> Path:
     file, summary = folder / f"{result_name(coverage)}_graded.json", graded.summary()
     _refuse_another(file, summary)
     write_json(file, summary)
+    return file
+
+
+def write_fit(coverage: Coverage, fit: Fit, about: Mapping, folder: Path) -> Path:
+    """Write the learner's numbers that were fitted to a model into ``folder``.
+
+    ``about`` are the files of the model's answers. ``InputError`` as for ``write_graded``.
+    """
+    dataset = coverage.dataset
+    file = folder / f"{result_name(coverage)}_fit.json"
+    found = {"dataset": dataset.name, "path": str(dataset.path), "sha256": dataset.digests}
+    found |= {"predictions": about, **fit.to_dict()}
+    _refuse_another(file, found)
+    write_json(file, found)
     return file
 
 

@@ -166,8 +166,8 @@ class DatasetScope(Scope):
         kinds = test.types[(test.inputs == item).all(axis=1)].tolist()
         what = f"is of {kinds[0]}" if kinds else "is neither in train.json nor in test.json"
         raise InputError(
-            f"`explain` {self.dataset.text(item)}: it {what}, and only training and type_0 "
-            "items are nodes of the dataset scope; use `scope` domain"
+            f"it {what}, and only training and type_0 items are nodes of the dataset scope; use "
+            "`scope` domain"
         )
 
     def items(self) -> tuple[np.ndarray, np.ndarray]:

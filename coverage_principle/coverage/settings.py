@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from dataclasses import dataclass
 
@@ -31,6 +32,11 @@ _ALONE = (
         "explain",
         "writes nothing and looks at every k",
         ("k_sweep", "max_k", "visualise", "export_graph", "min_evidence", "graded"),
+    ),
+    (
+        "cut",
+        "looks for training items to remove",
+        ("noise", "k_sweep", "max_k", "visualise", "export_graph", "explain", "suggest", "graded"),
     ),
     ("ground_truth", "looks at one fragment only", ("fragments", "graded")),
     ("visualise", "draws the dataset scope", ("scope",)),
@@ -100,6 +106,12 @@ class CoverageSettings(Settings):
         "also how much speaks for each answer: support, and the answers and probabilities of the "
         "pattern matcher and of the learner",
     )
+    fit: str | None = setting(
+        None,
+        "with `graded`: fit the learner's numbers to the answers of a model (predictions as for "
+        "script/evaluate_predictions.py) on half of the type_0 items, and test them on the others",
+        metavar="PREDICTIONS",
+    )
     explain: str | None = setting(
         None,
         'say why "<t_3><t_9><t_1>" is covered or what is missing; writes nothing',
@@ -111,6 +123,20 @@ class CoverageSettings(Settings):
         "in-domain items, counted as by `ground_truth`; goes to `output_dir`",
         at_least=1,
         metavar="M",
+    )
+    cut: str | None = setting(
+        None,
+        "find a small set of training items without which ITEM is not covered at `min_evidence`",
+        metavar="ITEM",
+    )
+    cut_file: str | None = setting(
+        None,
+        "write the training records that the `cut` leaves to FILE.json, and to FILE_control.json "
+        "those without as many others, which leave it covered",
+        metavar="FILE.json",
+    )
+    cut_seed: int = setting(
+        0, "of the random items of the control", at_least=0, at_most=MOST_SEED, metavar="SEED"
     )
     output_dir: str | None = setting(
         None, "for results and figures (default: k_sweep_results in the repository)"
@@ -132,10 +158,18 @@ class CoverageSettings(Settings):
         is_number = isinstance(self.noise, (int, float)) and not isinstance(self.noise, bool)
         if self.noise != AUTO and not (is_number and 0 <= self.noise < _MOST_NOISE):
             raise InputError(f"`noise` {not_a_share(repr(self.noise), AUTO, _MOST_NOISE)}")
+        if self.fit is not None and not self.graded:
+            raise InputError("`fit` is about the learner; give `graded` with it")
         if self.max_k is not None and not self.k_sweep:
             raise InputError("`max_k` is the last k of a sweep; give `k_sweep` with it")
         if self.export_graph is not None and not self.export_graph.endswith(".graphml"):
             raise InputError(f"`export_graph` {self.export_graph} must end in .graphml")
+        if self.cut_file is not None and self.cut is None:
+            raise InputError("`cut_file` holds what a cut leaves; give `cut` with it")
+        if self.cut_seed and self.cut_file is None:
+            raise InputError("`cut_seed` draws the control; give `cut_file` with it")
+        if self.cut_file is not None and not self.cut_file.endswith(".json"):
+            raise InputError(f"`cut_file` {self.cut_file} must end in .json")
 
 
 #: The defaults: the dataset scope at every k, all fragments.
@@ -207,6 +241,44 @@ class SearchSettings(Settings):
         for name in ("value", "iterate"):
             if getattr(self, name) and self.sample != SearchSettings.sample:
                 raise InputError(f"with `{name}` all items are counted; omit `sample`")
+
+
+#: What can be asked how much data it needs.
+PREDICTORS = ("matcher", "learner")
+
+
+def _predictors(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not set(names) <= set(PREDICTORS):
+        raise argparse.ArgumentTypeError(f"{text} is not of {', '.join(PREDICTORS)}")
+    return names
+
+
+@dataclass(frozen=True)
+class PredictedSettings(Settings):
+    """Worlds, and what share of their unseen in-domain items must be answered rightly."""
+
+    num_tokens: tuple[int, ...] = _integers((16, 20, 28), "|X|, several separated by commas", 2)
+    by: tuple[str, ...] = setting(
+        PREDICTORS, "matcher, learner, or both", parse=_predictors, metavar="LIST"
+    )
+    seeds: tuple[int, ...] = _integers((42, 43, 44), "a world for each", 0, MOST_SEED)
+    accuracy: float = setting(0.99, "share of the unseen in-domain items that must be right")
+    sample: int = setting(2000, "unseen in-domain items that are looked at", at_least=2)
+    default_seen_ratio: float = setting(
+        0.7, "share of each function's facts that training may use", at_least=0, at_most=1
+    )
+    function_family: str = setting("random", "as for the generators")
+    alphabets: tuple[str, ...] = alphabets_setting()
+    tolerance: float = setting(0.03, "relative width at which the bisection stops")
+
+    def check(self) -> None:
+        super().check()
+        if not set(self.by) <= set(PREDICTORS):
+            raise InputError(f"`by` {self.by} is not of {', '.join(PREDICTORS)}")
+        for name in ("accuracy", "tolerance"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"`{name}` {getattr(self, name)} is not between 0 and 1")
 
 
 #: Settings of a search that its worlds of entities have too.

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from coverage_principle.coverage.dataset import Coverage
+from coverage_principle.coverage.fitting import Fit
 from coverage_principle.coverage.scopes import EVERY_K
+from coverage_principle.coverage.settings import LearnerSettings
 from coverage_principle.data import FACT_TYPES, TRAIN_INFERRED, Dataset
 
 _CONTRADICTION = (
@@ -152,6 +154,18 @@ def calibration_rows(summary: Mapping) -> list[list[str]]:
             share = f"{group['right'] / group['items']:.1%}" if group["items"] else "-"
             cells += [f"{group['items']:,}", share]
         rows.append(cells)
+    return rows
+
+
+def fit_rows(fit: Fit) -> list[list[str]]:
+    """How fitted and default numbers tell a model's answers: a header and rows of cells."""
+    header = ["", "ridge", "shrinkage", "overlap", "background", "nats", "same answer", "AUC"]
+    rows = [header]
+    for name, settings in (("fitted", fit.settings), ("default", LearnerSettings())):
+        score = fit.others[name]
+        numbers = [f"{getattr(settings, key):g}" for key in header[1:5]]
+        auc = "-" if score.auc is None else f"{score.auc:.3f}"
+        rows.append([name, *numbers, f"{score.nats:.3f}", f"{score.same:.1%}", auc])
     return rows
 
 

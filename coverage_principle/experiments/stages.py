@@ -122,7 +122,7 @@ STAGES = {
             "determine_coverage.py",
             "--data_dir {data} {flags} --output_dir {shared}/k_sweep_results",
             "data/[!.]*/test_annotated*.json",
-            omit=("suggest", "explain"),
+            omit=("suggest", "explain", "cut"),
             result=_of_coverage,
         ),
         Stage(

@@ -1,0 +1,417 @@
+"""Claim j: whether models lose an item without the training items that cover it (2-hop).
+
+An intervention: of items that every model answers, some training items are taken away such that the
+item is no longer covered at k (the cut), or as many others such that it still is (the control), and
+the models are trained anew. The cuts of the items of one group are taken away together.
+
+The items are chosen by a rule: uniform at random among the unseen ``type_0`` items that the models
+of all seeds, trained on everything, answer and that are covered at the largest k. An item is passed
+over only if it would be covered again once the cuts of its group are joined.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from coverage_principle.coverage import (
+    Coverage,
+    CoverageSettings,
+    Cut,
+    covered_without,
+    dataset_coverage,
+    find_cut,
+    matched_control,
+    without,
+)
+from coverage_principle.data import Dataset, dump_json, write_text
+from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
+from coverage_principle.experiments.claims import base
+from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.sweep import Sweep
+from coverage_principle.paths import relative_to_root
+from coverage_principle.reporting import plots, style
+from coverage_principle.statistics import Mean, mean_of
+
+TITLE = "Cuts: without the training items that cover it, is an item lost? (2-hop)"
+PUBLISHED = (
+    "no such intervention; that an item outside of coverage is not reliably answered is the claim "
+    "behind it."
+)
+
+#: Training items; groups, and items of each; the k at which items are uncovered, with how many of
+#: the seeds.
+SIZES = base.by_scale(150, 2500, 15000, 15000)
+GROUPS = base.by_scale((1, 2), (3, 10), (3, 10), (3, 10))
+KS = base.by_scale({1: 2}, {2: 3, 4: 1}, {2: 3, 4: 3}, {2: 3, 4: 3})
+#: One world for all models, which differ in the seed of their training.
+WORLD_SEED = 42
+ARMS = {"cut": "without the cut", "control": "without the control"}
+#: Items whose results are told apart. A cut may leave no training item that makes some call of the
+#: item, or few that hold its fragment, and either may be why it is lost; the last have neither.
+SUBSETS = {
+    "all": "all items",
+    "calls": "without the cut, training still makes each of its calls",
+    "alike": "and its (x1, x2) is at least as rare without the control",
+}
+
+
+def collect(sweep: Sweep, scale: str) -> dict:
+    """Train on everything, choose the items, train without their cuts and controls."""
+    full = {str(seed): _run(scale, seed, "everything") for seed in base.SEEDS[scale]}
+    _finish(sweep, full)
+    tests = {seed: base.tested(sweep, run) for seed, run in full.items()}
+    dataset = next(iter(tests.values()))[0]
+    answered = np.all([right for *_, right in tests.values()], axis=0)
+    coverages = [dataset_coverage(dataset, CoverageSettings(min_evidence=k)) for k in KS[scale]]
+    eligible = eligible_items(coverages[-1], answered)
+    groups = choose(coverages, eligible, *GROUPS[scale])
+    rows = [row for group in groups for row, _ in group]
+    measure = _measure(sweep, dataset, rows)
+    arms = {}
+    for (place, coverage), (number, group) in itertools.product(
+        enumerate(coverages), enumerate(groups)
+    ):
+        cuts = [own[place] for _, own in group]
+        control = matched_control(coverage, cuts, seed=number)
+        removed = {"cut": {row for cut in cuts for row in cut.rows}, "control": {*control.rows}}
+        arms[place, number] = {
+            "items": [rows.index(row) for row, _ in group],
+            "matched": control.matched,
+            "smallest": [cut.smallest for cut in cuts],
+            "sizes": [len(cut.rows) for cut in cuts],
+            "removed": {arm: len(own) for arm, own in removed.items()},
+            "seen": {arm: still_seen(dataset, group, own) for arm, own in removed.items()},
+            "fragment": {arm: holding(dataset, group, own) for arm, own in removed.items()},
+            "runs": _retrained(sweep, scale, dataset, removed, [*KS[scale].values()][place]),
+        }
+    for one in arms.values():
+        for runs in one["runs"].values():
+            _finish(sweep, runs)
+        one["runs"] = {
+            arm: {seed: measure(run, one["items"]) for seed, run in runs.items()}
+            for arm, runs in one["runs"].items()
+        }
+    at = {
+        str(k): [arms[place, number] for number in range(len(groups))]
+        for place, k in enumerate(KS[scale])
+    }
+    everywhere = list(range(len(rows)))
+    return {
+        **base.world(scale),
+        "size": SIZES[scale],
+        "eligible": len(eligible),
+        "items": [dataset.test.records[row]["input_text"] for row in rows],
+        "k_cutoffs": [tests[next(iter(tests))][1][row].get("k_cutoff") for row in rows],
+        "fragment": holding(dataset, [(row, ()) for row in rows], ()),
+        "full": {seed: measure(run, everywhere) for seed, run in full.items()},
+        "at": at,
+    }
+
+
+def _run(scale: str, seed: int, label: str, **train: object) -> RunSettings:
+    data = {"seed": WORLD_SEED, "test_size_for_type": 2 * base.TEST_SIZE[scale]}
+    train = {"eval_steps": 250, **train}
+    return base.one_run(scale, seed, SIZES[scale], label, data=data, train=train, **base.TESTED)
+
+
+def _finish(sweep: Sweep, runs: Mapping[str, RunSettings]) -> None:
+    for run, future in zip(runs.values(), sweep.submit_all(list(runs.values())), strict=True):
+        base.finished(future, run.label)
+
+
+def eligible_items(coverage: Coverage, answered: np.ndarray) -> np.ndarray:
+    """The test items (places in ``test.json``) that may be chosen."""
+    unseen = coverage.type_0 & coverage.covered(coverage.settings.min_evidence)
+    rows = coverage.test_rows[unseen]
+    return rows[answered[rows]]
+
+
+def choose(
+    coverages: Sequence[Coverage], eligible: np.ndarray, count: int, size: int
+) -> list[list[tuple[int, list[Cut]]]]:
+    """Groups of test items, each with its cut for each of ``coverages``."""
+    order = iter(np.random.default_rng(WORLD_SEED).permutation(eligible).tolist())
+    groups = []
+    for _ in range(count):
+        group: list[tuple[int, list[Cut]]] = []
+        for row in order:
+            item = coverages[0].dataset.test.inputs[row]
+            grown = [*group, (row, [find_cut(coverage, item) for coverage in coverages])]
+            if all(_uncovers(c, [cuts[i] for _, cuts in grown]) for i, c in enumerate(coverages)):
+                group = grown
+            if len(group) == size:
+                break
+        groups.append(group)
+    return [group for group in groups if group]
+
+
+def _uncovers(coverage: Coverage, cuts: Sequence[Cut]) -> bool:
+    """Whether none of the cuts' items is covered once all the cuts are made."""
+    removed = {row for cut in cuts for row in cut.rows}
+    return not any(covered_without(coverage, removed, [cut.item for cut in cuts]))
+
+
+def still_seen(dataset: Dataset, group: Iterable, removed: Iterable[int]) -> list[bool]:
+    """Whether each item's calls are still made by training items."""
+    graph, tables = dataset.graph, dataset.tables()
+    seen = seen_calls(graph, tables, without(dataset, set(removed)).train.inputs)
+    values = evaluate(graph, tables, dataset.test.inputs[[row for row, _ in group]])
+    calls = [call_arguments(function, values) for function in graph.functions]
+    made = [mask[tuple(call)] for mask, call in zip(seen, calls, strict=True)]
+    return np.all(made, axis=0).tolist()
+
+
+def holding(dataset: Dataset, group: Iterable, removed: Iterable[int]) -> list[int]:
+    """How many training items hold each item's fragment of the first function."""
+    graph = dataset.graph
+    at = list(graph.fragment_positions(graph.functions[0].output))
+    kept = without(dataset, set(removed)).train.inputs[:, at]
+    own = dataset.test.inputs[[row for row, _ in group]][:, at]
+    return (kept[None] == own[:, None]).all(axis=2).sum(axis=1).tolist()
+
+
+def _retrained(
+    sweep: Sweep, scale: str, dataset: Dataset, removed: Mapping[str, set[int]], seeds: int
+) -> dict[str, dict[str, RunSettings]]:
+    """Start the runs without some training items, for so many seeds: ``{arm: {seed: run}}``."""
+    runs: dict[str, dict[str, RunSettings]] = {}
+    for arm, rows in removed.items():
+        text = dump_json(without(dataset, rows).train.all_records, one_per_line=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:12]
+        file = sweep.root / "reduced" / f"{name}.json"
+        write_text(file, text)
+        given = relative_to_root(file)
+        runs[arm] = {
+            str(seed): _run(scale, seed, arm, custom_train=given)
+            for seed in base.SEEDS[scale][:seeds]
+        }
+        sweep.submit_all(list(runs[arm].values()))
+    return runs
+
+
+def _measure(
+    sweep: Sweep, dataset: Dataset, rows: Sequence[int]
+) -> Callable[[RunSettings, Sequence[int]], dict]:
+    """A function of a run and some of the chosen items (places in ``rows``): what it answers.
+
+    ``others`` are the type_0 test items that were not chosen, whatever their group.
+    """
+    others = np.flatnonzero(dataset.test.types == "type_0")
+    others = others[~np.isin(others, rows)]
+
+    def measure(run: RunSettings, places: Sequence[int]) -> dict:
+        *_, right = base.tested(sweep, run)
+        probability = _probabilities(sweep.folder(run) / "model" / "final_checkpoint", dataset)
+        own = [rows[place] for place in places]
+        return {
+            "run": run.id,
+            "right": right[own].tolist(),
+            "probability": [round(float(p), 4) for p in probability[own]],
+            "others": {
+                "right": round(float(right[others].mean()), 4),
+                "probability": round(float(probability[others].mean()), 4),
+            },
+        }
+
+    return measure
+
+
+def _probabilities(checkpoint: Path, dataset: Dataset) -> np.ndarray:
+    """The probability that a model gives the true answer of each test item: ``(n,)``."""
+    import torch
+
+    from coverage_principle.circuits.models import open_checkpoint
+
+    model = open_checkpoint(checkpoint, dataset.codec)
+    place = "residual", model.num_layers
+    states = model.run(dataset.ids(dataset.test.inputs, dataset.graph.inputs), [place])[place]
+    tokens = torch.as_tensor(dataset.test.targets[:, -1:], dtype=torch.int64)
+    return model.read(states[:, -1], tokens, ["prob"])["prob"][:, 0]
+
+
+def differences(numbers: Mapping, k: str, subset: str, what: str = "right") -> list[float]:
+    """For each item, by how much more is lost with the cut than with the control.
+
+    The mean over seeds of ``right`` (0 or 1) or of the true answer's ``probability`` without the
+    control, minus that without the cut.
+    """
+    return [
+        float(np.mean(one["control"]) - np.mean(one["cut"]))
+        for one in _items(numbers, k, subset, what)
+    ]
+
+
+def _items(numbers: Mapping, k: str, subset: str, what: str) -> Iterator[dict[str, list[float]]]:
+    """The items of a subset: ``{arm: values of the seeds}``."""
+    for group in numbers["at"][k]:
+        for place in range(len(group["items"])):
+            calls = group["seen"]["cut"][place]
+            rare = group["fragment"]["control"][place] <= group["fragment"]["cut"][place]
+            if {"all": True, "calls": calls, "alike": calls and rare}[subset]:
+                yield {
+                    arm: [run[what][place] for run in runs.values()]
+                    for arm, runs in group["runs"].items()
+                }
+
+
+def _lost(numbers: Mapping, k: str, subset: str, arm: str) -> list[float]:
+    """The share of seeds in which each item is lost."""
+    return [1 - float(np.mean(one[arm])) for one in _items(numbers, k, subset, "right")]
+
+
+def _others(numbers: Mapping, k: str, arm: str, what: str) -> list[float]:
+    """The mean over other type_0 items of each run without the cuts or the controls."""
+    groups = numbers["at"][k]
+    return [run["others"][what] for group in groups for run in group["runs"][arm].values()]
+
+
+def find(numbers: Mapping) -> list[str]:
+    if not numbers["items"]:
+        return ["No item is answered by the models of all seeds, so there was nothing to cut."]
+    seeds, groups = len(numbers["full"]), next(iter(numbers["at"].values()))
+    sentences = [
+        f"{len(numbers['items'])} of the {numbers['eligible']:,} unseen type_0 items that all "
+        f"{seeds} models trained on {numbers['size']:,} items answer were chosen at random, in "
+        f"{len(groups)} groups. Every model was trained anew without the cuts of a group, and "
+        "without as many other items of the same fragments where there were such."
+    ]
+    for k in numbers["at"]:
+        sentences += _sentences(numbers, k)
+    return sentences
+
+
+def _sentences(numbers: Mapping, k: str) -> list[str]:
+    groups = numbers["at"][k]
+    sizes = [size for group in groups for size in group["sizes"]]
+    proven = sum(sum(group["smallest"]) for group in groups)
+    removed, matched = (
+        sum(of(group) for group in groups)
+        for of in (lambda group: group["removed"]["control"], lambda group: group["matched"])
+    )
+    cut, control = (_lost(numbers, k, "all", arm) for arm in ARMS)
+    seeds = len(groups[0]["runs"]["cut"])
+    gap = mean_of(differences(numbers, k, "all"))
+    more = sum(d > 0 for d in differences(numbers, k, "all"))
+    fewer = sum(d < 0 for d in differences(numbers, k, "all"))
+    verdict = f"clearly more often: by {gap}" if gap.above_zero else f"not clearly more: by {gap}"
+    found = [
+        f"Uncovered at k = {k} by cuts of {min(sizes)} to {max(sizes)} items (mean "
+        f"{np.mean(sizes):.1f}; {proven} of {len(sizes)} proven smallest), an item is lost in "
+        f"{np.mean(cut):.0%} of the models ({seeds} seed{'s' * (seeds > 1)}), with the control in "
+        f"{np.mean(control):.0%}: {verdict} (Student's 95 % interval over items); {more} items are "
+        f"lost more often with the cut, {fewer} with the control{_sign_test(more, fewer)}. By "
+        f"group, whose items share their models, the difference is {_by_group(numbers, k)}."
+    ]
+    moved = mean_of(differences(numbers, k, "all", "probability"))
+    others = [mean_of(_others(numbers, k, arm, "right")) for arm in ARMS]
+    found.append(
+        f"At k = {k} the true answer's probability is lower with the cut than with the control by "
+        f"{moved}. Of the other type_0 items, {others[0].mean:.1%} are answered without the cuts "
+        f"and {others[1].mean:.1%} without the controls ({_full_others(numbers):.1%} with "
+        f"everything). {matched} of {removed} items of the controls hold the same fragment."
+    )
+    for subset, words in (
+        ("calls", "of which training still makes each call without the cut"),
+        ("alike", "of which, besides, (x1, x2) is at least as rare without the control"),
+    ):
+        if (gap := _gap(numbers, k, subset)) is not None:
+            count = len(differences(numbers, k, subset))
+            found.append(f"For the {count} items at k = {k} {words}, the difference is {gap}.")
+    return found
+
+
+def _sign_test(more: int, fewer: int) -> str:
+    """The two-sided p of as many items of one sign, if both signs are as likely."""
+    if not more + fewer:
+        return ""
+    from scipy.stats import binomtest
+
+    p = float(binomtest(more, more + fewer).pvalue)
+    return f" (sign test p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})"
+
+
+def _by_group(numbers: Mapping, k: str) -> str:
+    """The mean difference of each group."""
+    gaps, found = iter(differences(numbers, k, "all")), []
+    for group in numbers["at"][k]:
+        found.append(f"{np.mean(list(itertools.islice(gaps, len(group['items'])))):.2f}")
+    return ", ".join(found)
+
+
+def _gap(numbers: Mapping, k: str, subset: str) -> Mean | None:
+    found = differences(numbers, k, subset)
+    return mean_of(found) if found else None
+
+
+def _full_others(numbers: Mapping) -> float:
+    return float(np.mean([run["others"]["right"] for run in numbers["full"].values()]))
+
+
+def tables(numbers: Mapping) -> list[base.Table]:
+    if not numbers["items"]:
+        return []
+    rows = []
+    for k, (subset, words) in itertools.product(numbers["at"], SUBSETS.items()):
+        lost = [_lost(numbers, k, subset, arm) for arm in ARMS]
+        gap = _gap(numbers, k, subset)
+        own = [f"{k}", words, str(len(lost[0]))]
+        rows.append([*own, *(base.mean_in_table(one) for one in lost), str(gap or "-")])
+    header = ["k", "items", "n", *(f"lost {words}" for words in ARMS.values()), "difference"]
+    title = "Share of models that lose an item, mean over items (95 % interval over items)"
+    by_item = [
+        [numbers["items"][place], str(numbers["k_cutoffs"][place])]
+        + [cell for k in numbers["at"] for cell in _cells(numbers, k, place)]
+        for place in range(len(numbers["items"]))
+    ]
+    columns = [f"k = {k}: {what}" for k in numbers["at"] for what in ("cut", *ARMS)]
+    columns = [name.replace(": cut", ": items cut", 1) for name in columns]
+    other = "Each item: size of its cut, models that lose it without the cut and the control"
+    return [
+        base.Table(title, header, rows),
+        base.Table(other, ["item", "k-cutoff", *columns], by_item),
+    ]
+
+
+def _cells(numbers: Mapping, k: str, place: int) -> list[str]:
+    for group in numbers["at"][k]:
+        if place in group["items"]:
+            at = group["items"].index(place)
+            lost = [[not run["right"][at] for run in group["runs"][a].values()] for a in ARMS]
+            return [str(group["sizes"][at]), *(f"{sum(one)} of {len(one)}" for one in lost)]
+    raise ValueError(f"item {place} is in no group")
+
+
+def draw(numbers: Mapping, stem: Path) -> list[Path]:
+    """How often items are lost by k and arm, and the true answer's probability, item by item."""
+    figure, (left, right) = style.new_figure(9, 3.8, 1, 2)
+    ks = list(numbers["at"])
+    series = {words: [_by_seed(numbers, k, arm) for k in ks] for arm, words in ARMS.items()}
+    series["other type_0 items, without the cuts"] = [
+        [1 - rate for rate in _others(numbers, k, "cut", "right")] for k in ks
+    ]
+    plots.bars_of_seeds(left, series, [f"uncovered at k = {k}" for k in ks], span=0.8)
+    left.set(ylim=(0, 1.05), ylabel="share not answered", title="items lost")
+    left.legend(**plots.BELOW)
+    for number, k in enumerate(ks):
+        both = list(_items(numbers, k, "all", "probability"))
+        x, y = ([np.mean(one[arm]) for one in both] for arm in ("control", "cut"))
+        right.plot(x, y, linestyle="", alpha=0.8, label=f"k = {k}", **plots.look(number))
+    right.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
+    right.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title="probability of the true answer")
+    right.set(xlabel="without the control", ylabel="without the cut")
+    right.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
+    return style.save_figure(figure, stem)
+
+
+def _by_seed(numbers: Mapping, k: str, arm: str) -> list[float]:
+    """The share of items that each seed's models lose."""
+    items = [one[arm] for one in _items(numbers, k, "all", "right")]
+    return (1 - np.mean(np.array(items, dtype=float).reshape(len(items), -1), axis=0)).tolist()
+
+
+CLAIM = base.Claim("j", "cuts", TITLE, PUBLISHED, collect, find, tables, draw)

@@ -1,0 +1,132 @@
+"""How much training data the pattern matcher and the learner need, before any training.
+
+For each |X| and seed: a world's trainable compositions in one random order, and the smallest prefix
+from which the pattern matcher, and the learner, answer --accuracy of the unseen in-domain items
+rightly. With the learner's numbers fitted to a model at a small size (determine_coverage.py --fit
+prints them as flags), it says how much data that model needs at larger ones; with --needed, how
+many times the data of the matcher a model needed. Every measurement is kept in the result file, so
+that an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from coverage_principle.cli import (
+    add_settings,
+    command_parser,
+    positive,
+    refresh_seconds,
+    run,
+    settings_from,
+    table,
+)
+from coverage_principle.coverage import LearnerSettings, PredictedSettings
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = command_parser(__doc__)
+    add = parser.add_argument
+    add("--task", default="twohop", help="a task by name, or FILE.json with a graph of your own")
+    add_settings(parser, PredictedSettings)
+    add(
+        "--needed",
+        type=positive,
+        nargs="+",
+        metavar="N",
+        help="training items that a model needed, one for each of --num_tokens: compared",
+    )
+    add_settings(parser.add_argument_group("the learner's numbers"), LearnerSettings)
+    add(
+        "--output_dir",
+        default="results/predicted_data",
+        help="for results and figure (default: results/predicted_data)",
+    )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from coverage_principle.coverage import PredictedData, predicted_name
+    from coverage_principle.data import check_place, find_task, write_json
+    from coverage_principle.errors import InputError
+    from coverage_principle.paths import relative_to_root
+    from coverage_principle.reporting.predicted_data import draw_predicted, summarise_predicted
+
+    graph = find_task(arguments.task)
+    settings = settings_from(PredictedSettings, arguments)
+    needed = dict(zip(settings.num_tokens, arguments.needed or (), strict=False))
+    if arguments.needed and len(arguments.needed) != len(settings.num_tokens):
+        raise InputError(
+            f"`needed` gives {len(arguments.needed)} amounts for the {len(settings.num_tokens)} "
+            "sizes of `num_tokens`; give one for each"
+        )
+    stem = Path(arguments.output_dir) / f"predicted_{predicted_name(graph, settings)}"
+    kept, written = Path(f"{stem}_measured.json"), Path(f"{stem}.json")
+    check_place(kept)
+    found = PredictedData(graph, settings, settings_from(LearnerSettings, arguments), kept)
+    worlds = [(size, seed) for size in sorted(settings.num_tokens) for seed in settings.seeds]
+    live = sys.stderr.isatty()  # in a log file every refresh is a line
+    with tqdm(worlds, unit="world", dynamic_ncols=True, mininterval=refresh_seconds()) as bar:
+
+        def told(predictor: str, amount: int) -> None:
+            bar.set_postfix_str(f"{predictor}, N = {amount:,}", refresh=live)
+
+        for size, seed in bar:
+            bar.set_description(f"|X| = {size}, seed {seed}", refresh=live)
+            found.find(size, seed, told)
+    summary = summarise_predicted(found, needed)
+    write_json(written, summary)
+    report(summary)
+    files = [written, kept, *draw_predicted(summary, stem)]
+    print("written: " + "\n         ".join(map(relative_to_root, files)))
+
+
+def report(summary: dict) -> None:
+    """Print the amounts by predictor, and how they compare with what a model needed."""
+    print(
+        f"\n{summary['task']}: training items from which {summary['accuracy']:.0%} of the unseen "
+        f"in-domain items are answered rightly\n(mean of {len(summary['seeds'])} worlds, standard "
+        f"deviation; samples of {summary['sample']:,} items)\n"
+    )
+    names = summary["by"]
+    compared = summary["needed"] is not None
+    header = ["|X|", *names]
+    if compared:
+        header.append("model")
+        for name in names:
+            header += [f"/ {name}", f"expected by {name}"]
+    rows = []
+    for size, by_predictor in summary["predicted"].items():
+        cells = [size]
+        for name in names:
+            one = by_predictor[name]
+            spread = "" if one["sd"] is None else f" ± {one['sd']:,.0f}"
+            cells.append("not reached" if one["mean"] is None else f"{one['mean']:,.0f}{spread}")
+        if compared:
+            cells.append(f"{summary['needed'][size]:,}")
+            for name in names:
+                times, expected = (
+                    by_predictor[name][key] for key in ("model_needs_times", "expected")
+                )
+                cells.append("-" if times is None else f"{times:.2f}")
+                cells.append("-" if expected is None else f"{expected:,.0f}")
+        rows.append(cells)
+    if summary["fits"]:
+        fits = [summary["fits"].get(name) for name in names]
+        cells = [f"{fit['exponent']:.2f}" if fit else "" for fit in fits]
+        rows.append(["exponent", *cells, *[""] * (len(header) - 1 - len(names))])
+    print(table(header, rows), end="\n\n")
+    if compared:
+        print(
+            "/ matcher: how many times the matcher's data the model needed. expected: what the "
+            "predictor\nneeds, times that ratio at the smallest |X|\n"
+        )
+
+
+if __name__ == "__main__":
+    run(build_parser(), main)
