@@ -2,7 +2,8 @@
 
 Several models that differ in their seed are trained on each of several worlds, none of which was
 used to choose a definition of graded coverage. What is made of the training items alone is
-compared with what the other models tell.
+compared with what the other models tell: by right or wrong answers, which is one bit for an item,
+and, more strictly, by the probabilities that they give the true answer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from coverage_principle.coverage import graded_coverage, neighbours, slot_sets
 from coverage_principle.data import load_dataset, test_records
@@ -58,15 +61,19 @@ PREDICTORS = {
     "support": "support",
     "matcher": "matcher",
     "learner": "learner",
-    "another_seed": "another seed",
-    "others": "mean of the others",
+    "another_seed": "another seed's answer",
+    "another_probability": "another seed's probability",
+    "others": "the others' answers",
+    "others_probability": "the others' log-probability",
 }
-ANSWERERS = {name: PREDICTORS[name] for name in ("matcher", "learner", "another_seed")}
+ANSWERERS = {"matcher": "matcher", "learner": "learner", "another_seed": "another seed"}
 COMPARED = (
     ("support", "k_cutoff"),
     ("learner", "support"),
     ("learner", "another_seed"),
+    ("learner", "another_probability"),
     ("learner", "others"),
+    ("learner", "others_probability"),
 )
 _ALL = "all"
 
@@ -111,6 +118,8 @@ def measure(sweep: Sweep, runs: Sequence[RunSettings]) -> dict:
     answers, true = test.targets[rows, -1], test.answers[rows]
     files = [sweep.folder(run) / "all_items.json" for run in runs]
     outputs = read_predictions(dataset, files).outputs[:, rows]
+    given = np.stack([base.probabilities(sweep, run, dataset)[rows] for run in runs])
+    log_probabilities = np.log(np.maximum(given, np.finfo(given.dtype).tiny))
     records = test_records(dataset)
     matched, learned = graded.matched, graded.learned
     scores = {
@@ -123,7 +132,7 @@ def measure(sweep: Sweep, runs: Sequence[RunSettings]) -> dict:
     correct = outputs == answers
     told = {"matcher": matched.answer[rows], "learner": learned.answer[rows]}
     node = [dataset.graph.answer]
-    given = {name: dataset.ids(values[:, None], node)[:, 0] for name, values in told.items()}
+    others = {name: dataset.ids(values[:, None], node)[:, 0] for name, values in told.items()}
     (count,) = dataset.sizes(node)
     return {
         "training_items": len(train.inputs),
@@ -133,8 +142,8 @@ def measure(sweep: Sweep, runs: Sequence[RunSettings]) -> dict:
             for run, own in zip(runs, correct, strict=True)
         ],
         "accuracy": {name: float((own == true).mean()) for name, own in told.items()},
-        **prediction_of_answers(correct, scores, COMPARED),
-        "agreement": agreement(outputs, answers, given, count),
+        **prediction_of_answers(correct, scores, COMPARED, log_probabilities),
+        "agreement": agreement(outputs, answers, others, count),
     }
 
 
@@ -193,12 +202,13 @@ def find(numbers: Mapping) -> list[str]:
     for a, b in COMPARED:
         if mean := over[_ALL].get(f"{a} - {b}"):
             sentences.append(_comparison(a, b, _known(own, "differences", f"{a} - {b}"), mean))
-    ceiling = "learner - another_seed"
-    by_task = {task: found[ceiling] for task, found in over.items() if ceiling in found}
-    parts = [f"{task} {shown(one['items'])}" for task, one in by_task.items() if task != _ALL]
-    if parts:
-        words = "By task, the learner's AUC less that of another seed is"
-        sentences.append(f"{words}: {', '.join(parts)}.")
+    for name in ("another_seed", "another_probability"):
+        pair = f"learner - {name}"
+        by_task = {task: means[pair] for task, means in over.items() if pair in means}
+        parts = [f"{task} {shown(one['items'])}" for task, one in by_task.items() if task != _ALL]
+        if parts:
+            words = f"By task, the learner's AUC less that of {_the(name)} is"
+            sentences.append(f"{words}: {', '.join(parts)}.")
     name, first = next(iter(worlds.items()))
     parts = [f"{PREDICTORS[key]} {shown(one)}" for key, one in first["auc"].items()]
     if parts:
@@ -231,7 +241,7 @@ def _comparison(a: str, b: str, known: Sequence[Mapping], mean: Mapping) -> str:
 
 def _the(name: str) -> str:
     words = PREDICTORS[name]
-    return words if name in ("support", "another_seed") else f"the {words}"
+    return words if words.startswith(("support", "another", "the ")) else f"the {words}"
 
 
 def _known(found: Iterable[Mapping], group: str, name: str) -> list[Mapping]:
@@ -304,7 +314,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
         by_task.setdefault(world["task"], {})[name] = world
     width, names = 2.7 * len(by_task) + 1.3, list(PREDICTORS)
     shared = {"sharex": True, "sharey": True, "squeeze": False}
-    figure, axes = style.new_figure(width, 3.6, 1, len(by_task), **shared)
+    figure, axes = style.new_figure(width, 4.2, 1, len(by_task), **shared)
     for axis, (task, worlds) in zip(axes[0], by_task.items(), strict=True):
         for number, (name, world) in enumerate(worlds.items()):
             aside = 0.26 * (number - (len(worlds) - 1) / 2)
