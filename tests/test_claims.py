@@ -3,6 +3,7 @@ the commands from runs to page."""
 
 from __future__ import annotations
 
+import doctest
 import itertools
 import json
 import math
@@ -16,9 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from coverage_principle.coverage import neighbours, smallest_amount
+from coverage_principle.coverage import (
+    graded_coverage,
+    neighbours,
+    slot_sets,
+    smallest_amount,
+)
 from coverage_principle.data import load_dataset
-from coverage_principle.experiments import ClaimSettings
+from coverage_principle.experiments import ClaimSettings, Sweep
 from coverage_principle.experiments.claims import (
     CLAIMS,
     SCALES,
@@ -27,6 +33,7 @@ from coverage_principle.experiments.claims import (
     cuts,
     data_scaling,
     parameter_scaling,
+    prediction,
     register,
     scaling,
 )
@@ -234,6 +241,67 @@ def test_exponents_are_said_with_interval_and_published_value():
     assert "> 1,000,000" in str(CLAIMS["data_scaling"].tables(numbers))
 
 
+def around(mean, half=0.02):
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def predicted(task, learner, gap, chance=0.1):
+    """A world of made-up numbers: the learner's AUC, and by how much it exceeds another seed's."""
+    aucs = {"k_cutoff": 0.62, "support": 0.7, "learner": learner, "another_seed": learner - gap}
+    right = {"matcher": 0.97, "learner": 0.6}
+    known = {name: {"same": around(0.5), "same_wrong": around(0.25)} for name in right}
+    return {
+        "task": task,
+        "training_items": 1600,
+        "items": 500,
+        "runs": [{"run": "r", "accuracy": 0.4}, {"run": "s", "accuracy": 0.5}],
+        "accuracy": right,
+        "auc": {name: around(value) for name, value in aucs.items()},
+        "differences": {
+            "support - k_cutoff": around(0.08),
+            "learner - support": around(learner - 0.7),
+            "learner - another_seed": around(gap, 0.03),
+        },
+        "agreement": {"chance": chance, **known},
+    }
+
+
+def test_predictors_are_called_better_only_where_the_interval_says_so():
+    worlds = {
+        "2-hop, 20 tokens": predicted("2-hop", 0.80, 0.05),
+        "2-hop, 28 tokens": predicted("2-hop", 0.78, 0.01),
+        "3-hop, 9 tokens": predicted("3-hop", 0.66, -0.06, chance=0.2),
+    }
+    over = prediction.over_worlds(worlds)
+    assert doctest.testmod(prediction) == (0, 2)
+    assert list(over) == ["2-hop", "3-hop", "all"]
+    mean = over["2-hop"]["learner - another_seed"]["items"]
+    assert mean["mean"] == pytest.approx(0.03)
+    assert mean["high"] - mean["mean"] == pytest.approx(0.03 / math.sqrt(2))
+    assert over["3-hop"]["learner - another_seed"]["worlds"]["low"] is None
+    numbers = {"data_seed": 5, "seeds": 2, "worlds": worlds, "over_worlds": over}
+    shown = CLAIMS["prediction"].findings(numbers)
+    assert "the models 0.400 to 0.500, the matcher 0.970, the learner 0.600" in shown[0]
+    assert "k-cutoff 0.620, support 0.700, learner 0.660 to 0.800" in shown[1]
+    text = " ".join(shown)
+    for part in (
+        "Support predicts clearly better than the k-cutoff in 3 of 3 worlds, clearly worse in 0;",
+        "The learner predicts clearly better than support in 2 of 3 worlds, clearly worse in 1;",
+        "better than another seed's answer in 1 of 3 worlds, clearly worse in 1; the mean difference of "
+        "AUCs is 0.000 (-0.017 to 0.017), with the worlds as units 0.000 (-0.138 to 0.138)",
+        "2-hop 0.030 (0.009 to 0.051), 3-hop -0.060 (-0.090 to -0.030)",
+        "2-hop, 20 tokens, N = 1,600: k-cutoff 0.620 (0.600 to 0.640)",
+        "matcher 0.250, learner 0.250, by chance 0.100 to 0.200",
+    ):
+        assert part in text, part
+    assert "the others'" not in text
+    aucs, differences, shares = CLAIMS["prediction"].tables(numbers)
+    assert aucs.rows[0][-1] == "-" and shares.rows[2][-1] == "0.200"
+    assert [row[0] for row in differences.rows[3:]] == [
+        *("mean, 2-hop", "mean, 3-hop", "mean, all", "mean, worlds as units")
+    ]
+
+
 def test_amounts_are_compared_with_what_coverage_asks_for():
     def searches(*amounts):
         return {str(seed): {"required": amount} for seed, amount in enumerate(amounts)}
@@ -326,7 +394,7 @@ def test_a_claim_is_a_module_and_a_command():
     modules = {path.stem for path in Path(scaling.__file__).parent.glob("*.py")}
     commands = {path.stem for path in (ROOT / "script" / "reproduce").glob("*.py")}
     assert set(CLAIMS) == commands - {"claim_command"} and set(CLAIMS) < modules
-    assert [claim.letter for claim in CLAIMS.values()] == list("abcdefgj")
+    assert [claim.letter for claim in CLAIMS.values()] == list("abcdefgjk")
     for name, claim in CLAIMS.items():
         command = (ROOT / "script" / "reproduce" / f"{name}.py").read_text()
         assert f'reproduce("{name}"' in command and f'"""Claim {claim.letter}: ' in command
@@ -372,7 +440,7 @@ class Recorder:
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_asks_for_runs_that_the_commands_take(scale):
     """Settings are checked by the commands' own parsers when they are resolved."""
-    of_one_size = ("path_ambiguity", "mechanisms", "cuts")
+    of_one_size = ("path_ambiguity", "mechanisms", "cuts", "prediction")
     for name in ("accuracy_by_data", "accuracy_by_k_cutoff", *of_one_size):
         with pytest.raises(Asked) as asked:
             CLAIMS[name].collect(Recorder(), scale)
@@ -431,6 +499,46 @@ def test_aucs_are_those_of_the_models_outputs(reproduced):
             expected = auc([item["k_cutoff"] for item in inside], right)
             assert run["auc"]["type_0"]["k_cutoff"] == expected
             assert run["auc"]["type_0"]["type"] == 0.5
+
+
+def test_predictors_are_those_of_the_models_and_of_the_graded_items(
+    reproduced, monkeypatch, tmp_path
+):
+    """The claim's own runs are made one that is there: a sweep without launcher trains nothing."""
+    root, _ = reproduced
+    monkeypatch.setitem(prediction.WORLDS, "tiny", {"twohop": {8: 100}})
+    monkeypatch.setitem(prediction.SEEDS, "tiny", (42,))
+    monkeypatch.setattr(prediction, "DATA_SEED", 42)
+    numbers = prediction.collect(Sweep(root, None), "tiny")
+    (world,) = numbers["worlds"].values()
+    (run,) = world["runs"]
+    items = json.loads((root / "runs" / run["run"] / "all_items.json").read_text())
+    records = map(json.loads, (root / "results.jsonl").read_text().splitlines())
+    (where,) = [record["world"] for record in records if record["run"] == run["run"]]
+    (folder,) = (root / "worlds" / where / "data").iterdir()
+    graded = graded_coverage(load_dataset(folder), slot_sets(3)).fields()
+    inside = [n for n, item in enumerate(items) if item["type"] == "type_0"]
+    outputs, targets = (
+        [items[n][name].removesuffix("</a>").split("<")[-1] for n in inside]
+        for name in ("model_output", "target_text")
+    )
+    right = [one == other for one, other in zip(outputs, targets, strict=True)]
+    assert run["accuracy"] == pytest.approx(np.mean(right))
+    for name, scores in (
+        ("k_cutoff", [items[n]["k_cutoff"] for n in inside]),
+        ("support", [graded[n]["support"] for n in inside]),
+        ("learner", [graded[n]["learner_score"] for n in inside]),
+    ):
+        assert world["auc"][name]["per_file"] == [pytest.approx(auc(scores, right), abs=1e-3)]
+    for name in ("matcher", "learner"):
+        told = [graded[n][f"{name}_answer"].strip("<>") + ">" for n in inside]
+        hits = [one == other for one, other in zip(told, targets, strict=True)]
+        assert world["accuracy"][name] == pytest.approx(np.mean(hits))
+        same = [one == other for one, other in zip(told, outputs, strict=True)]
+        assert world["agreement"][name]["same"]["mean"] == pytest.approx(np.mean(same))
+    assert "another_seed" not in world["auc"]
+    assert prediction.find(numbers) and prediction.tables(numbers)
+    assert prediction.draw(numbers, tmp_path / "figure")[0].stat().st_size > 0
 
 
 def test_the_report_of_a_sweep_and_of_a_run_stands_alone(

@@ -113,6 +113,15 @@ def test_aucs_of_several_files_are_means_and_their_ceiling_is_that_of_ordered_pa
     means = [found["auc"][name]["mean"] for name in ("support", "k_cutoff")]
     assert gap["mean"] == pytest.approx(means[0] - means[1])
     assert set(found["differences"]) == {"support - k_cutoff", "support - another_seed"}
+    logs = np.log(rng.random((3, 60)))
+    pair = ("others_probability", "another_probability")
+    found = prediction_of_answers(correct, scores, [pair], logs)
+    one = np.mean([plain_auc(logs[j], correct[i]) for i, j in permutations(range(3), 2)])
+    mean = np.mean([plain_auc(np.delete(logs, i, 0).sum(0), correct[i]) for i in range(3)])
+    assert [found["auc"][name]["mean"] for name in pair] == pytest.approx([mean, one])
+    assert found["differences"]["others_probability - another_probability"]["mean"] == (
+        pytest.approx(mean - one)
+    )
 
 
 def test_intervals_of_a_mean_over_files_are_those_of_a_bootstrap_over_items():

@@ -139,24 +139,36 @@ def _by_support(
 # ------------------------------------------------------------------------- which items are answered
 
 
-def prediction_of_answers(correct: np.ndarray, scores: Mapping[str, np.ndarray]) -> dict:
+def prediction_of_answers(
+    correct: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    compared: Sequence[tuple[str, str]] = COMPARED,
+    log_probabilities: np.ndarray | None = None,
+) -> dict:
     """How well scores ``(items,)`` tell which items are answered: AUCs and their differences.
 
     ``correct`` is ``(files, items)`` bool. Beside ``scores`` stand ``another_seed``, whether one
     other file answers the item, and ``others``, the share of all other files that do: the mean over
-    ordered pairs, and over files. ``auc`` maps each to ``{"mean", "low", "high", "per_file"}``, a
-    mean over the files that have right and wrong answers; ``differences`` those of ``COMPARED``
-    that are there to ``{"mean", "low", "high"}``.
+    ordered pairs, and over files. Where the models' ``log_probabilities`` of the right answers are
+    given too, ``(files, items)``, that of one other and the mean of all others are
+    ``another_probability`` and ``others_probability``, which tell more than a yes or no.
+
+    ``auc`` maps each to ``{"mean", "low", "high", "per_file"}``, a mean over the files that have
+    right and wrong answers; ``differences`` the ``compared`` pairs that are there to ``{"mean",
+    "low", "high"}``.
 
     Intervals are DeLong's (``auc_influence``), the models being what they are: an item's influences
     are averaged over files before they are squared, since the files share their items.
     """
     files = range(len(correct))
     labelled = {name: [[(score, i)] for i in files] for name, score in scores.items()}
-    if len(correct) > 1:
-        others = [np.delete(correct, i, axis=0) for i in files]
-        labelled["another_seed"] = [[(row, i) for row in others[i]] for i in files]
-        labelled["others"] = [[(others[i].mean(axis=0), i)] for i in files]
+    ceilings = {("another_seed", "others"): correct}
+    if log_probabilities is not None:
+        ceilings["another_probability", "others_probability"] = log_probabilities
+    for (one, mean), known in ceilings.items() if len(correct) > 1 else ():
+        others = [np.delete(known, i, axis=0) for i in files]
+        labelled[one] = [[(row, i) for row in others[i]] for i in files]
+        labelled[mean] = [[(others[i].mean(axis=0), i)] for i in files]
     found, pulls = {}, {}
     for name, by_file in labelled.items():
         per_file, influences = [], []
@@ -173,7 +185,7 @@ def prediction_of_answers(correct: np.ndarray, scores: Mapping[str, np.ndarray])
             found[name] = {**_interval(*pulls[name], 0, 1), "per_file": per_file}
     differences = {
         f"{a} - {b}": _interval(pulls[a][0] - pulls[b][0], pulls[a][1] - pulls[b][1], -1, 1)
-        for a, b in COMPARED
+        for a, b in compared
         if a in pulls and b in pulls
     }
     return {"auc": found, "differences": differences}

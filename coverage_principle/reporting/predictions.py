@@ -49,7 +49,7 @@ def prediction_tables(found: Mapping) -> list[Table]:
 
     def rows(part: Callable[[Mapping], Mapping], name: Callable[[str], str]) -> list[list[str]]:
         keys = dict.fromkeys(key for group in groups.values() for key in part(group))
-        return [[name(key), *(_shown(part(g).get(key)) for g in groups.values())] for key in keys]
+        return [[name(key), *(shown(part(g).get(key)) for g in groups.values())] for key in keys]
 
     aucs = rows(lambda group: group["auc"], NAMES.get)
     differences = rows(lambda group: group["differences"], _difference)
@@ -63,7 +63,7 @@ def prediction_tables(found: Mapping) -> list[Table]:
         if own:
             shares = ("same", "same_wrong")
             lines = [
-                [NAMES[key], *(_shown(one[share]) for share in shares), _span(one["both_wrong"])]
+                [NAMES[key], *(shown(one[share]) for share in shares), _span(one["both_wrong"])]
                 for key, one in own.items()
             ]
             title = f"Whose answers the models give: {_GROUPS[name]}"
@@ -100,9 +100,9 @@ def _accuracies(by: str, first: str, groups: Mapping[str, Mapping]) -> Table:
     header = [first, "items", "accuracy", *(["of those answered", "answered"] if both else [])]
     rows = []
     for name, one in groups.items():
-        row = [name, f"{one['items']:,}", _shown(one["accuracy"])]
+        row = [name, f"{one['items']:,}", shown(one["accuracy"])]
         if both:
-            row += [_shown(one["of_answered"]), _span(one["answered"])]
+            row += [shown(one["of_answered"]), _span(one["answered"])]
         rows.append(row)
     return f"Accuracy by {by}", header, rows
 
@@ -120,7 +120,8 @@ def _difference(name: str) -> str:
     return " \N{MINUS SIGN} ".join(NAMES[part] for part in name.split(" - "))
 
 
-def _shown(share: Mapping | None) -> str:
+def shown(share: Mapping | None) -> str:
+    """A mean with its interval, as text; ``-`` for none."""
     if share is None:
         return "-"
     return f"{share['mean']:.3f} ({share['low']:.3f} to {share['high']:.3f})"
@@ -158,7 +159,7 @@ def draw_predictions(found: Mapping, stem: Path) -> list[Path]:
     return save_figure(figure, stem)
 
 
-def _points(axis, places: Sequence[float], shares: Sequence[Mapping], *, x=True, **style) -> None:
+def points(axis, places: Sequence[float], shares: Sequence[Mapping], *, x=True, **style) -> None:
     """Means with their intervals; the places are on the x-axis or the y."""
     means = [one["mean"] for one in shares]
     below = [one["mean"] - one["low"] for one in shares]
@@ -172,7 +173,7 @@ def _points(axis, places: Sequence[float], shares: Sequence[Mapping], *, x=True,
 
 def _accuracy_panel(axis, title: str, groups: Mapping[str, Mapping], chance: float) -> None:
     places = range(len(groups))
-    _points(axis, places, [one["accuracy"] for one in groups.values()], **look(0))
+    points(axis, places, [one["accuracy"] for one in groups.values()], **look(0))
     axis.axhline(chance, color="grey", linewidth=1, linestyle=":")
     turned = {"rotation": 30, "ha": "right"} if title == "type" else {}
     axis.set_xticks(places, list(groups), fontsize=8, **turned)
@@ -187,10 +188,10 @@ def _auc_panel(axis, groups: Mapping[str, Mapping]) -> None:
         places = [names.index(name) + aside for name in group["auc"]]
         own = {"label": _GROUPS[which], **look(number)}
         if places:
-            _points(axis, places, list(group["auc"].values()), x=False, **own)
+            points(axis, places, list(group["auc"].values()), x=False, **own)
     axis.axvline(0.5, color="grey", linewidth=1, linestyle=":")
-    shown = {**NAMES, "neighbours": "items one\nslot away"}
-    axis.set_yticks(range(len(names)), [shown[name] for name in names], fontsize=8)
+    words = {**NAMES, "neighbours": "items one\nslot away"}
+    axis.set_yticks(range(len(names)), [words[name] for name in names], fontsize=8)
     axis.set(title="which items are answered", xlabel="AUC (0.5: none)")
     axis.invert_yaxis()
     axis.legend(**{**BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
@@ -204,7 +205,7 @@ def _agreement_panel(axis, groups: Mapping[str, Mapping]) -> None:
         found = {place + aside: one[key] for place, one in enumerate(own.values()) if one[key]}
         label = {"same": "same answer", "same_wrong": "same wrong answer"}[key]
         if found:
-            _points(axis, list(found), list(found.values()), label=label, **look(number + 2))
+            points(axis, list(found), list(found.values()), label=label, **look(number + 2))
     if group["agreement"]["chance"] is not None:
         chance = {"color": "grey", "linewidth": 1, "linestyle": ":"}
         axis.axhline(group["agreement"]["chance"], label="by chance, if wrong", **chance)

@@ -144,6 +144,22 @@ def tested(sweep: Sweep, run: RunSettings) -> tuple[Dataset, list[dict], np.ndar
         return load_dataset(sweep.dataset(run)), items, np.array(answered(items))
 
 
+def probabilities(sweep: Sweep, run: RunSettings, dataset: Dataset) -> np.ndarray:
+    """The probability that a run's last model gives the true answer of each test composition.
+
+    ``(n,)`` float32; for runs that answer without a chain of thought.
+    """
+    import torch
+
+    from coverage_principle.circuits.models import open_checkpoint
+
+    model = open_checkpoint(sweep.folder(run) / "model" / "final_checkpoint", dataset.codec)
+    place = "residual", model.num_layers
+    states = model.run(dataset.ids(dataset.test.inputs, dataset.graph.inputs), [place])[place]
+    tokens = torch.as_tensor(dataset.test.targets[:, -1:], dtype=torch.int64)
+    return model.read(states[:, -1], tokens, ["prob"])["prob"][:, 0]
+
+
 def mean_in_table(values: Sequence[float], counts: Sequence[int] | None = None) -> str:
     """A share's mean over seeds, with how many items all of them count; ``-`` without values."""
     items = "" if counts is None else f", n = {sum(counts):,}"

@@ -210,7 +210,7 @@ def _measure(
 
     def measure(run: RunSettings, places: Sequence[int]) -> dict:
         *_, right = base.tested(sweep, run)
-        probability = _probabilities(sweep.folder(run) / "model" / "final_checkpoint", dataset)
+        probability = base.probabilities(sweep, run, dataset)
         own = [rows[place] for place in places]
         return {
             "run": run.id,
@@ -223,19 +223,6 @@ def _measure(
         }
 
     return measure
-
-
-def _probabilities(checkpoint: Path, dataset: Dataset) -> np.ndarray:
-    """The probability that a model gives the true answer of each test item: ``(n,)``."""
-    import torch
-
-    from coverage_principle.circuits.models import open_checkpoint
-
-    model = open_checkpoint(checkpoint, dataset.codec)
-    place = "residual", model.num_layers
-    states = model.run(dataset.ids(dataset.test.inputs, dataset.graph.inputs), [place])[place]
-    tokens = torch.as_tensor(dataset.test.targets[:, -1:], dtype=torch.int64)
-    return model.read(states[:, -1], tokens, ["prob"])["prob"][:, 0]
 
 
 def differences(numbers: Mapping, k: str, subset: str, what: str = "right") -> list[float]:
