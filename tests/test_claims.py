@@ -287,8 +287,9 @@ def test_predictors_are_called_better_only_where_the_interval_says_so():
     for part in (
         "Support predicts clearly better than the k-cutoff in 3 of 3 worlds, clearly worse in 0;",
         "The learner predicts clearly better than support in 2 of 3 worlds, clearly worse in 1;",
-        "better than another seed's answer in 1 of 3 worlds, clearly worse in 1; the mean difference of "
-        "AUCs is 0.000 (-0.017 to 0.017), with the worlds as units 0.000 (-0.138 to 0.138)",
+        "better than another seed's answer in 1 of 3 worlds, clearly worse in 1; the mean "
+        "difference of AUCs is 0.000 (-0.017 to 0.017), "
+        "with the worlds as units 0.000 (-0.138 to 0.138)",
         "2-hop 0.030 (0.009 to 0.051), 3-hop -0.060 (-0.090 to -0.030)",
         "2-hop, 20 tokens, N = 1,600: k-cutoff 0.620 (0.600 to 0.640)",
         "matcher 0.250, learner 0.250, by chance 0.100 to 0.200",
