@@ -115,16 +115,20 @@ class Matcher:
 
     def _fit(self, asked: Mapping[Slots, Queries], true: np.ndarray, noise: float | None) -> None:
         """Choose sharpness and noise by the left-out items, whose answers are ``true``."""
-        self.noise, votes = noise or 0.0, None
-        if noise is None:  # found by the votes in the items' own contexts alone
-            votes = {own: self._pairs(own, queries) for own, queries in asked.items()}
-            self.noise = self._likeliest(asked, votes, true)
+        self.noise = self._likeliest(asked, true) if noise is None else noise
         self.equalities = self._equalities(self.noise)
         scores = self._scores(asked, len(true))[1]
         _, self.sharpness = self._sharpen(scores, true, self.noise)
 
-    def _likeliest(self, asked: Mapping, votes: Mapping, true: np.ndarray) -> float:
-        """The rate of wrong labels under which the left-out items are likeliest."""
+    def _likeliest(self, asked: Mapping[Slots, Queries], true: np.ndarray) -> float:
+        """The rate of wrong labels under which the left-out items are likeliest.
+
+        By the votes in the items' own contexts alone, which are found once for all rates.
+        """
+        votes = {
+            own: list(self._voters[own].pairs(queries, in_context=True))
+            for own, queries in asked.items()
+        }
 
         def loss(rate: float) -> float:
             equalities, scores = self._equalities(rate), np.zeros((len(true), self._num_answers))
@@ -147,9 +151,6 @@ class Matcher:
     def _equalities(self, rate: float) -> dict[Slots, Equality]:
         noise = PairNoise(rate, self._num_answers)
         return {own: fit_equality(counts, noise) for own, counts in self._counts.items()}
-
-    def _pairs(self, own: Slots, queries: Queries) -> list[Pairs]:
-        return list(self._voters[own].pairs(queries, in_context=True))
 
     def _vote(
         self,
