@@ -31,6 +31,7 @@ _PHI = "results/coverage_by_phi"
 KEPT = {
     "results/required_data/required_twohop_b_seen-0.7.json": "docs/results/required_data",
     "results/required_data/required_twohop_b_seen-0.7.png": "docs/results/required_data",
+    "results/predicted_data/predicted_twohop_seen-0.7.png": "docs/results/predicted_data",
     f"{_PHI}/coverage_by_phi_r-200_d-20_ood-0.05.json": f"docs/{_PHI}",
     f"{_PHI}/coverage_by_phi_r-200_d-20_ood-0.05.png": f"docs/{_PHI}",
     "circuit_analysis/tracing_results/trace/deliveries_wd-0.3_layer-2_head-4_seed-42_residual_diff_"

@@ -248,6 +248,11 @@ def test_settings_and_names():
         with pytest.raises(InputError, match=words):
             PredictedSettings(**settings)
     assert predicted_name(TASKS["twohop"], PredictedSettings()) == "twohop_seen-0.7"
+    for name in ("overlap", "background", "shrinkage", "ridge"):
+        with pytest.raises(InputError, match=f"`{name}`"):
+            LearnerSettings(**{name: 1e200})
+    with pytest.raises(InputError, match="`background`"):  # with overlap 0 nothing would be alike
+        LearnerSettings(background=0.0)
     own = PredictedSettings(function_family="modular", alphabets=("relation=3",))
     assert predicted_name(MINE, own) == "mine_seen-0.7_modular_relation-3"
 
@@ -321,9 +326,7 @@ def test_predicted_data_command(run_command, refused, tmp_path):
     refused(wrong("--accuracy", 1), "--accuracy 1.0 is not between 0 and 1")
     refused(wrong("--tolerance", 0), "--tolerance 0.0 is not between 0 and 1")
     refused(wrong("--sample", 1), "--sample", "at least 2", status=2)
-    refused(wrong("--background", 0), "--background", status=2)  # all would be alike to nothing
-    for name in ("overlap", "background", "shrinkage", "ridge"):
-        refused(wrong(f"--{name}", 1e200), f"--{name}", status=2)
+    refused(wrong("--overlap", 1e200), "--overlap", status=2)
     assert not (tmp_path / "no").exists()
 
 
