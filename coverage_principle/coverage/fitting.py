@@ -56,7 +56,7 @@ class Fit:
     tried: int
 
     def to_dict(self) -> dict:
-        """As JSON: docs/graded.md has the fields."""
+        """As JSON: docs/predicted_data.md has the fields."""
         return asdict(self)
 
 
