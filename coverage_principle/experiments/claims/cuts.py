@@ -47,7 +47,7 @@ PUBLISHED = (
 #: the seeds.
 SIZES = base.by_scale(150, 2500, 15000, 15000)
 GROUPS = base.by_scale((1, 2), (3, 10), (3, 10), (3, 10))
-KS = base.by_scale({1: 2}, {2: 3}, {2: 3, 4: 3}, {2: 3, 4: 3})
+KS = base.by_scale({1: 2}, {2: 3, 4: 3}, {2: 3, 4: 3}, {2: 3, 4: 3})
 #: The least k-cutoff of the items that may be chosen.
 LEAST_CUTOFF = base.by_scale(1, 4, 4, 4)
 #: One world for all models, which differ in the seed of their training.
