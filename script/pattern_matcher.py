@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 
 from coverage_principle.cli import add_settings, command_parser, progress_bar, run, settings_from
-from coverage_principle.coverage import CoverageSettings
+from coverage_principle.coverage import CoverageSettings, LearnerSettings
 from coverage_principle.errors import InputError
 
 
@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_settings(parser, CoverageSettings, only=("noise", "fragments"))
     about = "the learner's answers in place of the pattern matcher's"
     parser.add_argument("--learner", action="store_true", help=about)
+    add_settings(parser.add_argument_group("the learner's numbers"), LearnerSettings)
     about = (
         "default: results/pattern_matcher/DATASET/all_items.json in the repository, or "
         "results/learner/DATASET/all_items.json"
@@ -40,6 +41,9 @@ def main(arguments: argparse.Namespace) -> None:
     from coverage_principle.predictions import ideal_predictions
 
     settings = settings_from(CoverageSettings, arguments)
+    numbers = settings_from(LearnerSettings, arguments)
+    if numbers != LearnerSettings() and not arguments.learner:
+        raise InputError("the learner's numbers are given, but not `learner`; give it with them")
     dataset = load_dataset(find_folder(arguments.data_dir, "data_dir", also_in="data"))
     name = "learner" if arguments.learner else "pattern_matcher"
     default = repository_root() / "results" / name / dataset.name / "all_items.json"
@@ -53,7 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
         found = ideal_predictions(
             dataset,
             settings,
-            learner=arguments.learner,
+            learner=numbers if arguments.learner else None,
             progress=lambda share: progress(share, name.replace("_", " ")),
         )
     write_json(file, found.records, one_per_line=True)

@@ -42,7 +42,7 @@ from coverage_principle.coverage.settings import LearnerSettings
 from coverage_principle.data.space import encode_rows, sizes_at
 
 #: Entries of one block of features: more, and the contexts of behaviours are thinned out.
-_MOST_ENTRIES = 1 << 24
+_MOST_ENTRIES = 1 << 22
 #: Numbers of one block of feature sums (features x answers that are solved together).
 _MOST_NUMBERS = 1 << 27
 _ROUNDS, _RESIDUAL = 200, 5e-3

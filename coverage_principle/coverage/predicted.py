@@ -71,7 +71,7 @@ class PredictedData:
         if not isinstance(before, dict) or before.get("about") != self._about:
             raise InputError(
                 f"{self._file} is of another task, other worlds, samples of another size or "
-                "another learner; move it away"
+                "another learner; give another `output_dir`, or move it away"
             )
         with looking_into(self._file, "what was measured"):
             self.measured = before["measured"]

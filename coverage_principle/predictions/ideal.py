@@ -9,6 +9,7 @@ import numpy as np
 
 from coverage_principle.coverage import (
     CoverageSettings,
+    LearnerSettings,
     dataset_learned,
     dataset_matcher,
     estimated_noise,
@@ -41,10 +42,10 @@ def ideal_predictions(
     dataset: Dataset,
     settings: CoverageSettings,
     *,
-    learner: bool = False,
+    learner: LearnerSettings | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> IdealPredictions:
-    """The test items as the pattern matcher answers them, or with ``learner`` the learner.
+    """The test items as the pattern matcher answers them, or a learner with these numbers.
 
     Of ``settings`` ``noise`` and ``fragments`` count. Neither of the two knows single facts:
     training facts are answered as they were given, and others get no answer (null).
@@ -52,9 +53,10 @@ def ideal_predictions(
     """
     positions = parse_slot_sets(settings.fragments, dataset.graph.inputs)
     noise = settings.noise
-    if learner:
+    if learner is not None:
         noise = estimated_noise(dataset, positions) if noise == AUTO else noise
-        found = dataset_learned(dataset, positions, noise=noise, progress=progress)
+        about = {"noise": noise, "settings": learner, "progress": progress}
+        found = dataset_learned(dataset, positions, **about)
     else:
         halfway = {"progress": lambda share: progress(share / 2)}
         matcher = dataset_matcher(dataset, positions, noise=noise, **halfway)

@@ -19,9 +19,9 @@ NAMES = {
     "k_cutoff": "k-cutoff",
     "neighbours": "training items one slot away",
     "support": "support",
-    "matcher_probability": "matcher's probability",
-    "learner_score": "learner",
-    "another_seed": "another seed",
+    "matcher_probability": "matcher's own probability",
+    "learner_score": "learner's score",
+    "another_seed": "another file",
     "others": "mean of the others",
     "matcher": "matcher",
     "learner": "learner",
@@ -80,6 +80,8 @@ def prediction_notes(found: Mapping) -> list[str]:
     notes = [f"Intervals are of 95 %: {own}."]
     if any(one["missing"] or one["unparsable"] or one["contradicting"] for one in found["files"]):
         notes.append("What is no answer counts as wrong, except under 'of those answered'.")
+    if any("learner_score" in group["auc"] for group in found["groups"].values()):
+        notes.append("Support and the learner's score are those of the true answer.")
     for name, group in found["groups"].items():
         if group["left_out"]:
             of = f"the {group['items']:,} of which every file has a prediction"

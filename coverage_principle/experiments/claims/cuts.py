@@ -266,11 +266,14 @@ def find(numbers: Mapping) -> list[str]:
         return ["No item is answered by the models of all seeds, so there was nothing to cut."]
     seeds, groups = len(numbers["full"]), next(iter(numbers["at"].values()))
     sentences = [
+        "A cut of an item is a set of training items without which it is no longer covered at k; a "
+        "control is as many others, without which it still is. An item is lost if the model no "
+        "longer answers it.",
         f"{len(numbers['items'])} of the {numbers['eligible']:,} unseen type_0 items of k-cutoff "
         f"{numbers['least_cutoff']} or more that all {seeds} models trained on "
         f"{numbers['size']:,} items answer were chosen at random, in {len(groups)} groups. Every "
         "model was trained anew without the cuts of a group, and without as many other items, of "
-        "the same fragments where there were such."
+        "the same fragments where there were such.",
     ]
     for k in numbers["at"]:
         sentences += _sentences(numbers, k)
@@ -290,13 +293,16 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
     gap = mean_of(differences(numbers, k, "all"))
     more = sum(d > 0 for d in differences(numbers, k, "all"))
     fewer = sum(d < 0 for d in differences(numbers, k, "all"))
-    verdict = f"clearly more often: by {gap}" if gap.above_zero else f"not clearly more: by {gap}"
+    p = _sign_test(more, fewer)
+    clear = gap.above_zero and p < 0.05
+    verdict = f"clearly more often: by {gap}" if clear else f"not clearly more: by {gap}"
     found = [
         f"Uncovered at k = {k} by cuts of {min(sizes)} to {max(sizes)} items (mean "
         f"{np.mean(sizes):.1f}; {proven} of {len(sizes)} proven smallest), an item is lost in "
         f"{np.mean(cut):.0%} of the models ({seeds} seed{'s' * (seeds > 1)}), with the control in "
         f"{np.mean(control):.0%}: {verdict} (Student's 95 % interval over items); {more} items are "
-        f"lost more often with the cut, {fewer} with the control{_sign_test(more, fewer)}. By "
+        f"lost more often with the cut, {fewer} with the control (sign test p "
+        f"{'< 0.001' if p < 0.001 else f'= {p:.3f}'}). By "
         f"group, whose items share their models, the difference is {_by_group(numbers, k)}."
     ]
     moved = mean_of(differences(numbers, k, "all", "probability"))
@@ -328,14 +334,11 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
     return found
 
 
-def _sign_test(more: int, fewer: int) -> str:
+def _sign_test(more: int, fewer: int) -> float:
     """The two-sided p of as many items of one sign, if both signs are as likely."""
-    if not more + fewer:
-        return ""
     from scipy.stats import binomtest
 
-    p = float(binomtest(more, more + fewer).pvalue)
-    return f" (sign test p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})"
+    return float(binomtest(more, more + fewer).pvalue) if more + fewer else 1.0
 
 
 def _by_group(numbers: Mapping, k: str) -> str:

@@ -194,6 +194,8 @@ def find(numbers: Mapping) -> list[str]:
         right[f"the {name}"] = [world["accuracy"][name] for world in own]
     aucs = {name: _known(own, "auc", name) for name in PREDICTORS}
     sentences = [
+        "Each predictor is made from the training items alone. Scores and probabilities are those "
+        "of a test item's true answer: they say how much speaks for it.",
         f"In {len(worlds)} worlds (data seed {numbers['data_seed']}, {numbers['seeds']} models "
         f"each) the share of type_0 items that are answered rightly is: {_spans(right)}.",
         "The AUC of predicting which of them a model answers is, by world: "
