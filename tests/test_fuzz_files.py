@@ -406,4 +406,4 @@ def test_lost_k_cutoffs_are_told(run_command, world):
     (place / DATA / "test_annotated.json").write_text("[")
     reader = READERS["coverage again"]
     finished = run_command(reader.script, *reader.words.split(), cwd=place)
-    assert "k-cutoffs of earlier are not kept" in finished.stderr
+    assert "what was found before is not kept" in finished.stderr
