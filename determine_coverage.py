@@ -81,6 +81,9 @@ def main(arguments: argparse.Namespace) -> None:
     elif settings.cut is not None:
         cut(coverage, given_item(dataset, settings.cut, "cut"), left)
     else:
+        # What may be refused comes first.
+        wing.refuse_others(coverage, folder)
+        check_place(wing.annotated_file(coverage), file=True)
         file = wing.write_fit(coverage, fitted, model[1], folder) if fitted else None
         write_and_report(coverage, graded, folder)
         if fitted:
@@ -99,8 +102,10 @@ def cut_files(dataset, given: str | None) -> list[Path]:
     """Where the training records go that a cut leaves, and those that its control leaves."""
     if given is None:
         return []
-    if Path(given).resolve().parent == dataset.path:
-        raise InputError(f"`cut_file` {given} lies in the data set's own folder; give another")
+    folder = Path(given).resolve().parent
+    if folder == dataset.path or (folder / "metadata.json").exists():
+        whose = "the data set's own folder" if folder == dataset.path else "a data set's folder"
+        raise InputError(f"`cut_file` {given} lies in {whose}; give another")
     return [Path(given), Path(given).with_name(f"{Path(given).stem}_control.json")]
 
 
@@ -128,13 +133,10 @@ def cut(coverage, item, files: list[Path]) -> None:
 def write_and_report(coverage, graded, folder: Path) -> None:
     """Write annotations, counts and figures; print what a person wants to know of them."""
     from coverage_principle import coverage as wing
-    from coverage_principle.data import check_place
     from coverage_principle.paths import relative_to_root
 
     settings, k = coverage.settings, coverage.settings.min_evidence
     diagnostics, name = wing.diagnose(coverage), wing.result_name(coverage)
-    # What may be refused comes first.
-    check_place(wing.annotated_file(coverage), file=True)
     sweep = wing.write_sweep(coverage, diagnostics, folder) if settings.k_sweep else ()
     own = [wing.write_graded(coverage, graded, folder)] if graded else []
     written = [wing.write_annotated(coverage, graded), *sweep, *own]

@@ -408,7 +408,7 @@ def test_the_command_writes_what_the_library_finds(graded, run_command, tmp_path
         f"evaluation.{kind}" for kind in ("html", "json", "pdf", "png")
     ]
     page = (tmp_path / "evaluation.html").read_text()
-    for shown in ("mean of the others", "learner \N{MINUS SIGN} support", "same wrong answer"):
+    for shown in ("mean of the others", "score \N{MINUS SIGN} support", "same wrong answer"):
         assert shown in finished.stdout and shown in page
     assert "http" not in page.split("<body")[1]
     by_hand = [

@@ -27,7 +27,7 @@ one context each, of two in all, the same one and with the same answer, then R b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +41,9 @@ from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.settings import LearnerSettings
 from coverage_principle.data.space import encode_rows, sizes_at
 
-#: Entries of one block of features: more, and the contexts of behaviours are thinned out.
-_MOST_ENTRIES = 1 << 22
+#: Entries of one block of features, of behaviours at both parts or at one of them: more, and the
+#: contexts of behaviours are thinned out.
+_MOST_ENTRIES, _MOST_ALONE = 1 << 22, 1 << 25
 #: Numbers of one block of feature sums (features x answers that are solved together).
 _MOST_NUMBERS = 1 << 27
 _ROUNDS, _RESIDUAL = 200, 5e-3
@@ -162,7 +163,11 @@ class _Features:
 
     def __init__(self, parted: Sequence[tuple[float, _Side, _Side]], inputs: np.ndarray) -> None:
         self._parted = parted
-        self._thin = [self._share(first, second, len(inputs)) for _, first, second in parted]
+        count = len(inputs)
+        self._thin = [
+            (self._alone(a, b, count), self._alone(b, a, count), self._share(a, b, count))
+            for _, a, b in parted
+        ]
         self._known: list[np.ndarray] = []
         self.own = self._matrix(inputs)
 
@@ -171,14 +176,19 @@ class _Features:
         entries = count * first.entries * second.entries
         return min(1.0, (_MOST_ENTRIES / max(entries, 1)) ** 0.5)
 
+    @staticmethod
+    def _alone(side: _Side, rest: _Side, count: int) -> float:
+        entries = count * side.entries * (len(rest.observations.positions) + 1)
+        return min(1.0, _MOST_ALONE / max(entries, 1))
+
     def of(self, inputs: np.ndarray) -> sparse.csr_array:
         """Items x features; what no training item has is left out."""
         return self._matrix(inputs)
 
     def _matrix(self, inputs: np.ndarray) -> sparse.csr_array:
         blocks, number, fresh = [], 0, not self._known
-        for (weight, first, second), share in zip(self._parted, self._thin, strict=True):
-            for rows in self._products(first, second, share, inputs):
+        for (weight, *sides), shares in zip(self._parted, self._thin, strict=True):
+            for rows in self._products(*sides, shares, inputs):
                 if fresh:
                     known, column = np.unique(rows.code, return_inverse=True)
                     self._known.append(known)
@@ -198,18 +208,20 @@ class _Features:
         return sparse.hstack(blocks, format="csr")
 
     @staticmethod
-    def _products(first: _Side, second: _Side, share: float, inputs: np.ndarray):
+    def _products(
+        first: _Side, second: _Side, shares: tuple[float, float, float], inputs: np.ndarray
+    ) -> Iterator[_Rows]:
         count = len(inputs)
         base = first.base(inputs), second.base(inputs)
         yield base[0].times(base[1], count)
         # Codes begin with the base: items of one context lie together (``_nearby``), and so do
         # their features, which is what the solver's speed hangs on.
         if first.shows:
-            yield base[1].times(first.behaviours(inputs), count)
+            yield base[1].times(first.behaviours(inputs, shares[0]), count)
         if second.shows:
-            yield base[0].times(second.behaviours(inputs), count)
+            yield base[0].times(second.behaviours(inputs, shares[1]), count)
         if first.shows and second.shows:
-            one, other = (side.behaviours(inputs, share) for side in (first, second))
+            one, other = (side.behaviours(inputs, shares[2]) for side in (first, second))
             yield one.times(other, count)
 
 
@@ -264,9 +276,8 @@ class Learner:
         bipartitions = _bipartitions(sides, settings)
         order = _nearby(bipartitions, inputs)
         self._features = _Features(bipartitions, inputs[order])
-        targets = np.zeros((len(inputs), num_answers), dtype=np.float32)
-        targets[np.arange(len(inputs)), answers[order]] = 1
-        self._alpha = _solve(self._features.own, targets, settings.ridge, progress)
+        about = answers[order], num_answers, settings.ridge
+        self._alpha = _solve(self._features.own, *about, progress)
 
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """The scores of every answer: ``(n, answers)``."""
@@ -349,20 +360,21 @@ def _nearby(bipartitions: Sequence[tuple[float, _Side, _Side]], inputs: np.ndarr
 
 def _solve(
     features: sparse.csr_array,
-    targets: np.ndarray,
+    answers: np.ndarray,
+    num_answers: int,
     ridge: float,
     progress: Callable[[float], None],
 ) -> np.ndarray:
-    """``(items, answers)`` alpha with (F F' + ridge) alpha = targets.
+    """``(items, num_answers)`` alpha with (F F' + ridge) alpha = Y, the one-hot ``answers``.
 
     By conjugate gradients, a block of answers at a time, each answer with its own step.
     """
     turned = features.T.tocsr()
-    answers = targets.shape[1]
-    block = max(1, min(answers, _MOST_NUMBERS // max(features.shape[1], 1)))
-    found = np.zeros_like(targets)
-    for begin in range(0, answers, block):
-        part = targets[:, begin : begin + block]
+    block = max(1, min(num_answers, _MOST_NUMBERS // max(*features.shape, 1)))
+    found = np.zeros((len(answers), num_answers), dtype=np.float32)
+    for begin in range(0, num_answers, block):
+        own = np.arange(begin, min(begin + block, num_answers))
+        part = (answers[:, None] == own).astype(np.float32)
         alpha, residual = np.zeros_like(part), part.copy()
         direction = residual.copy()
         size = first = (residual**2).sum(axis=0)
@@ -376,5 +388,5 @@ def _solve(
             before, size = size, (residual**2).sum(axis=0)
             direction = residual + size / np.maximum(before, 1e-30) * direction
         found[:, begin : begin + block] = alpha
-        progress((begin + part.shape[1]) / answers)
+        progress((begin + part.shape[1]) / num_answers)
     return found

@@ -28,7 +28,7 @@ from coverage_principle.coverage.equality import (
 )
 from coverage_principle.coverage.evidence import observe
 from coverage_principle.coverage.noise import PairNoise
-from coverage_principle.coverage.votes import Pairs, Queries, Voters, joint_votes
+from coverage_principle.coverage.votes import MOST_CELLS, Pairs, Queries, Voters, joint_votes
 from coverage_principle.data.space import encode_rows
 
 #: Training items that are left out in turn, evenly spaced.
@@ -39,7 +39,8 @@ _RATES = (0.0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4)
 _CLEARLY = 4.0
 #: Pairs that are less likely to be equal do not vote together with another pair.
 _LIKELY = 0.05
-_QUERIES = 1 << 14
+#: Queries times answers that are held at once.
+_NUMBERS = 1 << 23
 
 #: A slot set, by positions.
 Slots = tuple[int, ...]
@@ -106,7 +107,7 @@ class Matcher:
         for done, own in enumerate(positions, start=1):
             seen = observe(inputs, answers, own, sizes)
             self._counts[own] = count_pairs(seen)
-            self._voters[own] = Voters(seen, answers, sizes)
+            self._voters[own] = Voters(seen, answers, sizes, MOST_CELLS // len(positions))
             progress(0.8 * done / len(positions))
         items = np.unique(np.linspace(0, len(answers) - 1, _LEFT_OUT).astype(np.int64))
         asked = {own: voters.left_out(items) for own, voters in self._voters.items()}
@@ -222,8 +223,9 @@ class Matcher:
         One that is a training item is answered as in training, but for the rate of wrong labels.
         """
         found = [np.zeros((2, 0, self._num_answers))]
-        for begin in range(0, len(inputs), _QUERIES):
-            part = inputs[begin : begin + _QUERIES]
+        at_once = max(1, _NUMBERS // self._num_answers)
+        for begin in range(0, len(inputs), at_once):
+            part = inputs[begin : begin + at_once]
             asked = {own: voters.queries(part) for own, voters in self._voters.items()}
             support, scores = self._scores(asked, len(part))
             probability = self._remember(part, self._probability(scores, self.sharpness))

@@ -87,10 +87,22 @@ def write_fit(coverage: Coverage, fit: Fit, about: Mapping, folder: Path) -> Pat
     dataset = coverage.dataset
     file = folder / f"{result_name(coverage)}_fit.json"
     found = {"dataset": dataset.name, "path": str(dataset.path), "sha256": dataset.digests}
+    found |= {"noise": coverage.noise.rate}
+    found |= {"slot_sets": [list(slot_set.slots) for slot_set in coverage.slot_sets]}
     found |= {"predictions": about, **fit.to_dict()}
     _refuse_another(file, found)
     write_json(file, found)
     return file
+
+
+def refuse_others(coverage: Coverage, folder: Path) -> None:
+    """Refuse a folder whose results of this name are about another data set, before any is written.
+
+    ``InputError`` names the first of them.
+    """
+    own = {"path": str(coverage.dataset.path), "sha256": coverage.dataset.digests}
+    for kind in ("diagnostics", "graded", "fit"):
+        _refuse_another(folder / f"{result_name(coverage)}_{kind}.json", own)
 
 
 def _refuse_another(file: Path, result: Mapping) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from coverage_principle.coverage.evidence import ContextBits, Observations, agreeing_with
 from coverage_principle.data.space import encode_rows, sizes_at
 
-#: Cells of (fragment, context) of which a table may be held, to look training items up in.
-_MOST_CELLS = 1 << 26
+#: Cells of (fragment, context) of which tables may be held, to look training items up in.
+MOST_CELLS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,11 @@ class Voters:
     """The training items ``(n, slots)``, with ``answers`` ``(n,)``, as one slot set sees them."""
 
     def __init__(
-        self, observations: Observations, answers: np.ndarray, sizes: tuple[int, ...]
+        self,
+        observations: Observations,
+        answers: np.ndarray,
+        sizes: tuple[int, ...],
+        most_cells: int = MOST_CELLS,
     ) -> None:
         self.observations, self.answers = observations, answers
         inside = observations.positions
@@ -65,7 +69,7 @@ class Voters:
         cells += observations.context_of
         every = observations.num_fragments * observations.num_contexts
         self._table = None
-        if every <= _MOST_CELLS:
+        if every <= most_cells:
             self._table = np.full(every, -1, dtype=np.int32)
             self._table[cells] = np.arange(len(cells))
         self._order = np.argsort(cells, kind="stable")

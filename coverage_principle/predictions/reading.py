@@ -205,8 +205,15 @@ class _AnswerReader:
 
     def answer(self, row: int, text: str) -> int:
         """The id of the answer's token; ``UNPARSABLE`` if the text does not say one."""
+        text = text.strip()
+        # An answer alone may begin as the input does.
+        for one in dict.fromkeys((text.removeprefix(self._inputs[row]), text)):
+            if (found := self._read(row, one.partition(END)[0].strip())) != UNPARSABLE:
+                return found
+        return UNPARSABLE
+
+    def _read(self, row: int, text: str) -> int:
         alphabet = self._alphabet[self._answers[row]]
-        text = text.strip().removeprefix(self._inputs[row]).partition(END)[0].strip()
         if text.startswith("<"):
             return self._of_tokens(text, alphabet, fact=row >= len(self._dataset.test))
         if alphabet not in self._patterns:
