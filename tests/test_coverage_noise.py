@@ -54,7 +54,7 @@ def settings_and_noise(dataset, seed, **more):
     return CoverageSettings(noise=rate, **more), (rate, answers) if rate else None
 
 
-@pytest.mark.parametrize("seed", range(120))
+@pytest.mark.parametrize("seed", range(60))
 def test_every_k_cutoff_is_that_of_the_definition(tmp_path, seed):
     """Evidence of every pair, its closure, and what is connected, in both scopes."""
     plain, dataset, train, test = world_with_wrong_labels(seed, tmp_path / "data")
@@ -84,7 +84,7 @@ def test_every_k_cutoff_is_that_of_the_definition(tmp_path, seed):
 
 
 @pytest.mark.parametrize("scope", ["dataset", "domain"])
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_different_true_values_are_never_equivalent(seed, scope):
     graph, tables, train, test, dataset = random_world(seed, wrong=0.3)
     positions, true = true_fragment_values(graph, tables, train)
