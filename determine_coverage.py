@@ -99,14 +99,15 @@ def given_item(dataset, text: str, setting: str):
 
 
 def cut_files(dataset, given: str | None) -> list[Path]:
-    """Where the training records go that a cut leaves, and those that its control leaves."""
+    """Where the training records go that a cut and its control leave, and what they are about."""
     if given is None:
         return []
     folder = Path(given).resolve().parent
     if folder == dataset.path or (folder / "metadata.json").exists():
         whose = "the data set's own folder" if folder == dataset.path else "a data set's folder"
         raise InputError(f"`cut_file` {given} lies in {whose}; give another")
-    return [Path(given), Path(given).with_name(f"{Path(given).stem}_control.json")]
+    names = (Path(given).name, f"{Path(given).stem}_control.json", f"{Path(given).stem}.about.json")
+    return [Path(given).with_name(name) for name in names]
 
 
 def cut(coverage, item, files: list[Path]) -> None:
@@ -122,7 +123,8 @@ def cut(coverage, item, files: list[Path]) -> None:
         return
     left = [wing.without(coverage.dataset, one.rows).train.all_records for one in (found, control)]
     texts = [dump_json(records, one_per_line=True) for records in left]
-    write_together(dict(zip(files, texts, strict=True)))
+    about = wing.about_cut(coverage, item, found, control)
+    write_together(dict(zip(files, [*texts, dump_json(about)], strict=True)))
     print(
         f"\nwritten: {relative_to_root(files[0])}, the {len(left[0]):,} training records left\n"
         f"         {relative_to_root(files[1])}, without {len(control.rows):,} others, "

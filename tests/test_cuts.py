@@ -239,6 +239,11 @@ def test_the_command_cuts(folder, tmp_path, run_command, refused):
         assert records[item] is covered
     gone = [r["input_text"] for r in train if r not in json.loads(file.read_text())]
     assert all(f"  {text} -> <t_" in finished.stdout for text in gone)
+    about = json.loads((tmp_path / "left.about.json").read_text())
+    assert about["item"] == item and about["min_evidence"] == 2
+    assert about["sha256"] == load_dataset(folder).digests
+    assert [train[row]["input_text"] for row in about["removed"]] == gone
+    assert len(about["control"]) == len(gone)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     first = file.read_bytes(), (tmp_path / "left_control.json").read_bytes()
     again = run_command(COMMAND, *asked, "--cut_file", file, "--cut_seed", 1)

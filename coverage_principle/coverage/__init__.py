@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = exports(
         "predicted": "PredictedData predicted_name",
         "prompts": "Prompts about_file make_prompts write_prompts",
         "required": "required_amounts smallest_amount",
-        "results": "result_name annotated_file refuse_others write_annotated write_fit "
+        "results": "about_cut result_name annotated_file refuse_others write_annotated write_fit "
         "write_graded write_graph write_sweep",
         "scopes": "EVERY_K SCOPES DatasetScope DomainScope Scope",
         "selection": "Selection count_tested select suggest",

@@ -7,6 +7,9 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
+from coverage_principle.coverage.cuts import Control, Cut
 from coverage_principle.coverage.dataset import Coverage
 from coverage_principle.coverage.fitting import Fit
 from coverage_principle.coverage.graded import FIELDS, Graded
@@ -93,6 +96,21 @@ def write_fit(coverage: Coverage, fit: Fit, about: Mapping, folder: Path) -> Pat
     _refuse_another(file, found)
     write_json(file, found)
     return file
+
+
+def about_cut(coverage: Coverage, item: np.ndarray, cut: Cut, control: Control) -> dict:
+    """What the training records that a cut and its control leave were made from, JSON-ready.
+
+    ``removed`` and ``control`` are places in ``train.json``, counted from 0.
+    """
+    dataset, settings = coverage.dataset, coverage.settings
+    asked = ("min_evidence", "scope", "ground_truth", "fragments", "cut_seed")
+    return {
+        **{"dataset": dataset.name, "path": str(dataset.path), "sha256": dataset.digests},
+        **{"item": dataset.text(item), **{name: getattr(settings, name) for name in asked}},
+        "removed": sorted(map(int, cut.rows)),
+        "control": sorted(map(int, control.rows)),
+    }
 
 
 def refuse_others(coverage: Coverage, folder: Path) -> None:
