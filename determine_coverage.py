@@ -177,17 +177,12 @@ def write_and_report(coverage, graded, folder: Path) -> None:
 
 def model_answers(dataset, file: str | None) -> tuple | None:
     """A model's answers to the test compositions, as values, and what was counted in its file."""
-    from coverage_principle.predictions import read_predictions
+    from coverage_principle.predictions import answer_values, read_predictions
 
     if file is None:
         return None
     read = read_predictions(dataset, [file])
-    outputs = read.outputs[0, : len(dataset.test)]
-    known = outputs >= 0
-    outputs[known] = dataset.codec.values(
-        outputs[known, None], [dataset.graph.alphabet(dataset.graph.answer)]
-    )[:, 0]
-    return outputs, read.files[0]
+    return answer_values(dataset, read.outputs[0, : len(dataset.test)]), read.files[0]
 
 
 def report_fit(found, model: str, file: Path) -> None:

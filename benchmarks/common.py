@@ -50,6 +50,37 @@ def benchmark_parser(
     return parser
 
 
+def worlds_parser(doc: str, default: str) -> argparse.ArgumentParser:
+    """A parser of a benchmark on generated data sets: ``--repeats``, ``--worlds``, ``--data``."""
+    parser = benchmark_parser(doc, {"--repeats": (3, "runs of each")})
+    about = f"data sets to generate and time (default: {default})"
+    shape = {"nargs": "+", "metavar": "TASK:TOKENS:TRAIN"}
+    parser.add_argument("--worlds", default=default.split(), help=about, **shape)
+    parser.add_argument("--data", help="folder that keeps the data sets (default: a temporary one)")
+    return parser
+
+
+def generate(world: str, base: Path) -> tuple[Path, int]:
+    """The folder of a data set ``task:tokens:train``, made unless it is there, and its size."""
+    from coverage_principle import data
+    from coverage_principle.errors import InputError
+    from coverage_principle.tasks import TASKS
+
+    try:
+        task, tokens, train = world.split(":")
+        graph, settings = TASKS[task], data.WorldSettings(int(tokens), int(train))
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"`worlds` {world} is not TASK:TOKENS:TRAIN, such as twohop:50:10000; tasks are "
+            f"{', '.join(TASKS)}"
+        ) from error
+    folder = base / f"{task}.{tokens}.{train}.benchmark"
+    if not folder.exists():
+        files = data.dataset_files(data.generate_world(graph, settings), data.FormatSettings())
+        data.write_dataset(folder, *files, overwrite=False)
+    return folder, settings.max_train_data_num
+
+
 def timed(function: Callable, *arguments: object) -> tuple[Any, float]:
     """What a call returns, and its seconds."""
     began = time.perf_counter()

@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 from statistics import median
 
-from common import benchmark_parser, measure, show_tables, take_turns
+from common import generate, measure, show_tables, take_turns, worlds_parser
 
 from coverage_principle.cli import run
 
@@ -27,12 +27,7 @@ DEFAULT = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = benchmark_parser(__doc__, {"--repeats": (3, "runs of each")})
-    about = f"data sets to generate and time (default: {DEFAULT})"
-    shape = {"nargs": "+", "metavar": "TASK:TOKENS:TRAIN"}
-    parser.add_argument("--worlds", default=DEFAULT.split(), help=about, **shape)
-    parser.add_argument("--data", help="folder that keeps the data sets (default: a temporary one)")
-    return parser
+    return worlds_parser(__doc__, DEFAULT)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -69,27 +64,6 @@ def time_world(world: str, base: Path, repeats: int) -> dict[str, str]:
         "domain scope (s)": f"{seconds['domain']:.2f}" if "domain" in kinds else "-",
         "domain MiB": f"{memory['domain']:,.0f}" if "domain" in kinds else "-",
     }
-
-
-def generate(world: str, base: Path) -> tuple[Path, int]:
-    """The folder of a data set ``task:tokens:train``, made unless it is there, and its size."""
-    from coverage_principle import data
-    from coverage_principle.errors import InputError
-    from coverage_principle.tasks import TASKS
-
-    try:
-        task, tokens, train = world.split(":")
-        graph, settings = TASKS[task], data.WorldSettings(int(tokens), int(train))
-    except (KeyError, ValueError) as error:
-        raise InputError(
-            f"`worlds` {world} is not TASK:TOKENS:TRAIN, such as twohop:50:10000; tasks are "
-            f"{', '.join(TASKS)}"
-        ) from error
-    folder = base / f"{task}.{tokens}.{train}.benchmark"
-    if not folder.exists():
-        files = data.dataset_files(data.generate_world(graph, settings), data.FormatSettings())
-        data.write_dataset(folder, *files, overwrite=False)
-    return folder, settings.max_train_data_num
 
 
 def pair_work(dataset) -> int:

@@ -13,8 +13,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from common import benchmark_parser, measure, show_tables, take_turns
-from coverage import generate
+from common import generate, measure, show_tables, take_turns, worlds_parser
 
 from coverage_principle.cli import run
 
@@ -25,12 +24,7 @@ DEFAULT = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = benchmark_parser(__doc__, {"--repeats": (3, "runs of each")})
-    about = f"data sets to generate and time (default: {DEFAULT})"
-    shape = {"nargs": "+", "metavar": "TASK:TOKENS:TRAIN"}
-    parser.add_argument("--worlds", default=DEFAULT.split(), help=about, **shape)
-    parser.add_argument("--data", help="folder that keeps the data sets (default: a temporary one)")
-    return parser
+    return worlds_parser(__doc__, DEFAULT)
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -338,6 +338,24 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
         yield show
 
 
+def over_worlds(worlds: Sequence[tuple], name: str, find: Callable[..., object], told: str) -> None:
+    """Call ``find(*world, tell)`` for each world, with a progress bar on stderr.
+
+    ``name`` is a format of a world's parts, ``told`` one of what ``find`` calls ``tell`` with.
+    """
+    from tqdm import tqdm
+
+    live = sys.stderr.isatty()  # in a log file every refresh is a line
+    with tqdm(worlds, unit="world", dynamic_ncols=True, mininterval=refresh_seconds()) as bar:
+
+        def tell(*what: object) -> None:
+            bar.set_postfix_str(told.format(*what), refresh=live)
+
+        for world in bar:
+            bar.set_description(name.format(*world), refresh=live)
+            find(*world, tell)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Text in aligned columns, the first to the left and the others to the right."""
     columns = []

@@ -10,12 +10,11 @@ interrupted run goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import sys
 
 from coverage_principle.cli import (
     add_settings,
     command_parser,
-    refresh_seconds,
+    over_worlds,
     run,
     settings_from,
     table,
@@ -34,8 +33,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from tqdm import tqdm
-
     from coverage_principle.coverage import CoverageByPhi, phi_name
     from coverage_principle.data import check_place, write_json
     from coverage_principle.paths import relative_to_root
@@ -48,11 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_place(kept)
     found = CoverageByPhi(settings, kept)
     worlds = [(size, seed) for size in sorted(settings.num_entities) for seed in settings.seeds]
-    live = sys.stderr.isatty()  # in a log file every refresh is a line
-    with tqdm(worlds, unit="world", dynamic_ncols=True, mininterval=refresh_seconds()) as bar:
-        for size, seed in bar:
-            bar.set_description(f"{size:,} entities, seed {seed}", refresh=live)
-            found.find(size, seed, lambda phi: bar.set_postfix_str(f"phi = {phi:g}", refresh=live))
+    over_worlds(worlds, "{:,} entities, seed {}", found.find, "phi = {:g}")
     summary = summarise_phi(found)
     write_json(written, summary)
     report(summary)

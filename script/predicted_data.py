@@ -11,13 +11,12 @@ that an interrupted run goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import sys
 
 from coverage_principle.cli import (
     add_settings,
     command_parser,
+    over_worlds,
     positive,
-    refresh_seconds,
     run,
     settings_from,
     table,
@@ -49,8 +48,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from tqdm import tqdm
-
     from coverage_principle.coverage import PredictedData, predicted_name
     from coverage_principle.data import check_place, find_task, write_json
     from coverage_principle.errors import InputError
@@ -70,15 +67,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_place(kept)
     found = PredictedData(graph, settings, settings_from(LearnerSettings, arguments), kept)
     worlds = [(size, seed) for size in sorted(settings.num_tokens) for seed in settings.seeds]
-    live = sys.stderr.isatty()  # in a log file every refresh is a line
-    with tqdm(worlds, unit="world", dynamic_ncols=True, mininterval=refresh_seconds()) as bar:
-
-        def told(predictor: str, amount: int) -> None:
-            bar.set_postfix_str(f"{predictor}, N = {amount:,}", refresh=live)
-
-        for size, seed in bar:
-            bar.set_description(f"|X| = {size}, seed {seed}", refresh=live)
-            found.find(size, seed, told)
+    over_worlds(worlds, "|X| = {}, seed {}", found.find, "{}, N = {:,}")
     summary = summarise_predicted(found, needed)
     write_json(written, summary)
     report(summary)

@@ -10,12 +10,11 @@ Every measurement is kept in the result file, so that an interrupted run goes on
 from __future__ import annotations
 
 import argparse
-import sys
 
 from coverage_principle.cli import (
     add_settings,
     command_parser,
-    refresh_seconds,
+    over_worlds,
     run,
     settings_from,
     table,
@@ -39,8 +38,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from tqdm import tqdm
-
     from coverage_principle.coverage.required import RequiredData, search_name
     from coverage_principle.data import check_place, find_task, write_json
     from coverage_principle.paths import relative_to_root
@@ -52,11 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_place(f"{stem}_measured.json")
     found = RequiredData(graph, settings, Path(f"{stem}_measured.json"))
     worlds = [(size, seed) for size in sorted(settings.num_tokens) for seed in settings.seeds]
-    live = sys.stderr.isatty()  # in a log file every refresh is a line
-    with tqdm(worlds, unit="world", dynamic_ncols=True, mininterval=refresh_seconds()) as bar:
-        for size, seed in bar:
-            bar.set_description(f"|X| = {size}, seed {seed}", refresh=live)
-            found.find(size, seed, lambda n: bar.set_postfix_str(f"N = {n:,}", refresh=live))
+    over_worlds(worlds, "|X| = {}, seed {}", found.find, "N = {:,}")
     summary = summarise(found)
     write_json(Path(f"{stem}.json"), summary)
     written = [Path(f"{stem}.json"), Path(f"{stem}_measured.json"), *draw_required(summary, stem)]

@@ -31,12 +31,18 @@ _ALONE = (
     (
         "explain",
         "writes nothing and looks at every k",
-        ("k_sweep", "max_k", "visualise", "export_graph", "min_evidence", "graded"),
+        (
+            *("k_sweep", "max_k", "visualise", "export_graph", "min_evidence", "graded"),
+            "output_dir",
+        ),
     ),
     (
         "cut",
         "looks for training items to remove",
-        ("noise", "k_sweep", "max_k", "visualise", "export_graph", "explain", "suggest", "graded"),
+        (
+            *("noise", "k_sweep", "max_k", "visualise", "export_graph", "explain", "suggest"),
+            *("graded", "output_dir"),
+        ),
     ),
     ("ground_truth", "looks at one fragment only", ("fragments", "graded")),
     ("visualise", "draws the dataset scope", ("scope",)),

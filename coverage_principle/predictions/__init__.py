@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "evaluation": "accuracy agreement evaluate_predictions prediction_of_answers",
         "ideal": "IdealPredictions ideal_predictions",
-        "reading": "CONTRADICTING MISSING OUTPUTS UNPARSABLE Predictions prediction_records "
-        "read_predictions",
+        "reading": "CONTRADICTING MISSING OUTPUTS UNPARSABLE Predictions answer_values "
+        "prediction_records read_predictions",
     },
 )

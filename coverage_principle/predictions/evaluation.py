@@ -72,6 +72,7 @@ def evaluate_predictions(
         "data_set": dataset.name,
         "sha256": {**dataset.digests, **({ANNOTATED: sha256(file)} if file.exists() else {})},
         "files": predictions.files,
+        "prompts": predictions.prompts,
         "answers": count,
         "accuracy": {
             "by_type": shares(types, np.ones(len(types), dtype=bool)),

@@ -47,11 +47,13 @@ class Predictions:
     ``UNPARSABLE`` or ``CONTRADICTING``. ``files`` says of each file what was counted in it:
     ``file``, ``sha256``, ``records``, ``unknown`` (records of no test item) and numbers of items:
     ``double`` (with several records), ``contradicting`` (those of them whose records differ),
-    ``missing`` and ``unparsable``.
+    ``missing`` and ``unparsable``; ``prompts`` of those that the texts were read by, if any:
+    ``file`` and the ``sha256`` of what says of them how they were made.
     """
 
     outputs: np.ndarray
     files: list[dict]
+    prompts: dict | None = None
 
 
 def read_predictions(
@@ -70,7 +72,16 @@ def read_predictions(
             raise InputError(f"`predictions` {file} is given twice; give a file for each model")
     places, reader = _Places(dataset), _AnswerReader(dataset, prompts and Path(prompts))
     read = [_read_file(file, dataset, places, reader) for file in files]
-    return Predictions(np.stack([outputs for outputs, _ in read]), [about for _, about in read])
+    names = {"file": str(prompts), "sha256": sha256(about_file(Path(prompts)))} if prompts else None
+    outputs, about = zip(*read, strict=True)
+    return Predictions(np.stack(outputs), list(about), names)
+
+
+def answer_values(dataset: Dataset, outputs: np.ndarray) -> np.ndarray:
+    """The values ``(n,)`` of ids of answers ``(n,)``; what is negative stays as it is."""
+    alphabet = [dataset.graph.alphabet(dataset.graph.answer)]
+    values = dataset.codec.values(outputs[:, None], alphabet)[:, 0]
+    return np.where(outputs >= 0, values, outputs)
 
 
 def prediction_records(dataset: Dataset, answers: Sequence[str | None]) -> list[dict]:

@@ -60,6 +60,8 @@ SUBSETS = {
     "calls": "without the cut, training still makes each of its calls",
     "alike": "and its (x1, x2) is at least as rare without the control",
 }
+#: The same where there is little room.
+_SHORT = {"all": "all", "calls": "calls\nstill made", "alike": "fragment\nas rare"}
 
 
 def collect(sweep: Sweep, scale: str) -> dict:
@@ -392,16 +394,19 @@ def _cells(numbers: Mapping, k: str, place: int) -> list[str]:
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
-    """How often items are lost by k and arm, and the true answer's probability, item by item."""
-    figure, (left, right) = style.new_figure(9, 3.8, 1, 2)
+    """How often items are lost, by k and subset, and the true answer's probability by item."""
+    figure, (left, right) = style.new_figure(10, 3.8, 1, 2)
     ks = list(numbers["at"])
-    series = {words: [_by_seed(numbers, k, arm) for k in ks] for arm, words in ARMS.items()}
-    series["other type_0 items, without the cuts"] = [
-        [1 - rate for rate in _others(numbers, k, "cut", "right")] for k in ks
-    ]
-    plots.bars_of_seeds(left, series, [f"uncovered at k = {k}" for k in ks], span=0.8)
-    left.set(ylim=(0, 1.05), ylabel="share not answered", title="items lost")
-    left.legend(**plots.BELOW)
+    groups = [(k, subset) for k in ks for subset in SUBSETS if _lost(numbers, k, subset, "cut")]
+    for number, (arm, words) in enumerate(ARMS.items()):
+        places = [place + 0.16 * (number - 0.5) for place in range(len(groups))]
+        lost = [_lost(numbers, *group, arm) for group in groups]
+        plots.with_interval(left, places, lost, linestyle="", label=words, **plots.look(number))
+    left.set_xticks(range(len(groups)), [f"k = {k}\n{_SHORT[s]}" for k, s in groups], fontsize=8)
+    left.set(
+        ylim=(-0.05, 1.05), ylabel="models that lose an item", title="items lost, 95 % interval"
+    )
+    left.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
     for number, k in enumerate(ks):
         both = list(_items(numbers, k, "all", "probability"))
         x, y = ([np.mean(one[arm]) for one in both] for arm in ("control", "cut"))
@@ -411,12 +416,6 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     right.set(xlabel="without the control", ylabel="without the cut")
     right.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
     return style.save_figure(figure, stem)
-
-
-def _by_seed(numbers: Mapping, k: str, arm: str) -> list[float]:
-    """The share of items that each seed's models lose."""
-    items = [one[arm] for one in _items(numbers, k, "all", "right")]
-    return (1 - np.mean(np.array(items, dtype=float).reshape(len(items), -1), axis=0)).tolist()
 
 
 CLAIM = base.Claim("j", "cuts", TITLE, PUBLISHED, collect, find, tables, draw)
