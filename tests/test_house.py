@@ -19,6 +19,7 @@ WINGS = [
     "tasks",
     "paths",
     "presets",
+    "helptext",
     "cli",
     "statistics",
     "data",
