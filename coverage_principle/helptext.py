@@ -145,7 +145,7 @@ def default_text(action: argparse.Action) -> str | None:
         return "on"
     if isinstance(value, (list, tuple)):
         value = (" " if action.nargs else ",").join(map(str, value))
-    return str(value) or None
+    return f"{value:g}" if isinstance(value, float) else str(value) or None
 
 
 def _examples(examples: Sequence[tuple[str, str]], width: int) -> str:

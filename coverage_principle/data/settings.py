@@ -349,7 +349,7 @@ class FormatSettings(Settings):
     fake_bridge: bool = setting(
         False,
         "targets hold the constant </b> in place of each intermediate value, then the answer: a "
-        "control for `cot`",
+        "control for `cot`, which it overrides",
         group="written",
     )
     atomic_facts: str = setting(
