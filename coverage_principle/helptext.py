@@ -17,8 +17,8 @@ from typing import Any
 #: that in which a user decides; a command has those in which it has flags.
 GROUPS = {
     "job": "what to do",
-    "task": "the task",
     "source": "what is read, and how",
+    "task": "the task",
     "data": "the data set",
     "run": "the trained model",
     "items": "the items",
@@ -122,6 +122,13 @@ class _Help(argparse.HelpFormatter):
         fits = len(last) + len(_MORE) < self._width
         return f"{shown}{' ' if fits else chr(10) + ' ' * 7}{_MORE}\n\n"
 
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        """Several values as ``TYPE ...``; a metavar that says so itself stays."""
+        if action.nargs != "+":
+            return super()._format_args(action, default_metavar)
+        (name,) = self._metavar_formatter(action, default_metavar)(1)
+        return name if name.endswith("...") else f"{name} ..."
+
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         name = action.option_strings[0].lstrip("-")
         ending = name.rsplit("_", 1)[-1].upper()
@@ -144,7 +151,7 @@ def default_text(action: argparse.Action) -> str | None:
     if value is True:
         return "on"
     if isinstance(value, (list, tuple)):
-        value = (" " if action.nargs else ",").join(map(str, value))
+        value = (" " if action.type is None else ",").join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value) or None
 
 

@@ -270,7 +270,9 @@ def _seen_ratio():
 
 
 def _family():
-    return setting("random", "how functions are drawn, as for the generators", **_WORLD)
+    return setting(
+        "random", "how functions are drawn, as for the generators", metavar="FAMILY", **_WORLD
+    )
 
 
 def _tolerance(default: float):

@@ -138,8 +138,8 @@ class WorldSettings(Settings):
     )
     separate_seen: bool = setting(
         False,
-        "where all functions are one: each place has facts of its own that training items may use, "
-        "so that a fact may be shown at one place only",
+        "with `same_function`: each place has facts of its own that training items may use, so "
+        "that a fact may be shown at one place only",
         group="training",
     )
     facts: str = facts_setting("none")
