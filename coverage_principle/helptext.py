@@ -127,7 +127,7 @@ class _Help(argparse.HelpFormatter):
         if action.nargs != "+":
             return super()._format_args(action, default_metavar)
         (name,) = self._metavar_formatter(action, default_metavar)(1)
-        return name if name.endswith("...") else f"{name} ..."
+        return name if _says_more(name) else f"{name} ..."
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         name = action.option_strings[0].lstrip("-")
@@ -143,6 +143,11 @@ class _Help(argparse.HelpFormatter):
         return f"{about} (default: {shown.replace('%', '%%')})"
 
 
+def _says_more(metavar: object) -> bool:
+    """Whether a metavar is a list by itself, such as N,N,..."""
+    return isinstance(metavar, str) and metavar.endswith(",...")
+
+
 def default_text(action: argparse.Action) -> str | None:
     """The value that a flag has if it is not given, as one would type it; None if it has none."""
     value = action.default
@@ -151,7 +156,8 @@ def default_text(action: argparse.Action) -> str | None:
     if value is True:
         return "on"
     if isinstance(value, (list, tuple)):
-        value = (" " if action.type is None else ",").join(map(str, value))
+        apart = action.nargs is not None and not _says_more(action.metavar)
+        value = (" " if apart else ",").join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value) or None
 
 
