@@ -45,12 +45,9 @@ class Subject:
         """What the settings name; ``InputError`` for what does not exist or is of another task."""
         if settings.save_dir is None:
             raise InputError("`save_dir` must be given")
-        if isinstance(settings, ClusterSettings):
-            checkpoints = [folders.find_checkpoint(settings.ckpt)]
-            path = checkpoints[0].parent
-        else:
-            path = folders.find_run(settings.model_dir)
-            checkpoints = folders.list_checkpoints(path, settings.step_list)
+        path, checkpoints = folders.find_checkpoints(
+            settings.model_dir, settings.ckpt, settings.step_list
+        )
         dataset = load_dataset(folders.find_dataset(path, settings.data_dir))
         if settings.task not in (None, dataset.graph.name):
             held = f"{dataset.name} holds {dataset.graph.name}"
