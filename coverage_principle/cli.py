@@ -95,11 +95,11 @@ def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
 
 
 class _Joined(argparse.Action):
-    """Values that each may be a list, ``3,4 5``, as one tuple; None (``all``) beside others wins."""
+    """Values that each may be a list, ``3,4 5``, as one tuple; None, which is all, beats others."""
 
-    def __call__(self, parser, namespace, values, _option=None) -> None:
-        every = None if None in values else tuple(dict.fromkeys(itertools.chain(*values)))
-        setattr(namespace, self.dest, every)
+    def __call__(self, _parser, namespace, values, _option=None) -> None:
+        joined = None if None in values else tuple(dict.fromkeys(itertools.chain(*values)))
+        setattr(namespace, self.dest, joined)
 
 
 def _number(kind: Kind, spec: Spec) -> Callable[[str], float]:
@@ -175,6 +175,10 @@ def words(text: str) -> tuple[str, ...]:
     if not found:
         raise argparse.ArgumentTypeError("the value is empty")
     return found
+
+
+#: For ``add_argument``: one or several words, with spaces or commas between.
+LIST = {"nargs": "+", "type": words, "action": _Joined}
 
 
 def integers(low: int) -> Callable[[str], tuple[int, ...]]:
