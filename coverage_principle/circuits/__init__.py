@@ -6,11 +6,13 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "bootstrap": "Bootstrap",
-        "checkpoints": "changed_since find_checkpoint find_dataset find_run list_checkpoints",
-        "cluster": "cluster_states run_cluster",
+        "checkpoints": "changed_since find_checkpoint find_checkpoints find_dataset find_run "
+        "list_checkpoints",
+        "analysis": "with_each",
+        "cluster": "cluster_states each_clustering run_cluster",
         "counterfactuals": "Counterfactuals Family Plan diff_family draw_counterfactuals families "
         "family_of",
-        "interchange": "draw_interchange run_interchange summarise_interchange",
+        "interchange": "draw_interchange kept_value run_interchange summarise_interchange",
         "items": "Grouping ItemSplit KGroup grouping_of item_splits k_groups_of layout_of "
         "sequences",
         "lens": "read_lens run_lens summarise_lens",
