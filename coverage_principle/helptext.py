@@ -74,7 +74,8 @@ class CommandParser(argparse.ArgumentParser):
         self.examples = tuple(examples)
 
     def format_help(self) -> str:
-        self._action_groups.sort(key=lambda group: _ORDER.get(group.title, _ORDER["other flags"]))
+        unknown = _ORDER[GROUPS["other"]] - 0.5  # a heading of a newcomer
+        self._action_groups.sort(key=lambda group: _ORDER.get(group.title, unknown))
         width = self._get_formatter()._width
         return super().format_help() + _examples(self.examples, width)
 
@@ -117,10 +118,10 @@ class _Help(argparse.HelpFormatter):
         groups = [group for group in groups if group.required]
         needed = [action for group in groups for action in group._group_actions]
         kept = [a for a in actions if a.required or not a.option_strings or a in needed]
-        shown = super()._format_usage(usage, kept, groups, prefix).rstrip()
-        last = shown.rsplit("\n", 1)[-1]
-        fits = len(last) + len(_MORE) < self._width
-        return f"{shown}{' ' if fits else chr(10) + ' ' * 7}{_MORE}\n\n"
+        width, self._width = self._width, 10**6  # one line, whose parts are wrapped here
+        shown = super()._format_usage(usage, kept, groups, prefix).strip()
+        self._width = width
+        return "\n".join(_wrapped([*_parts(shown), _MORE], width, " " * 11)) + "\n\n"
 
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
         """Several values as ``TYPE ...``; a metavar that says so itself stays."""
@@ -173,17 +174,28 @@ def _examples(examples: Sequence[tuple[str, str]], width: int) -> str:
 
 def _shell_lines(command: str, width: int) -> list[str]:
     """A command in lines that a shell takes as one; a flag stays beside its values."""
+    first, *others = _parts(command)
+    *lines, last = _wrapped([f"  {first}", *others], width - 2, " " * 6)
+    return [*(f"{line} \\" for line in lines), last]
+
+
+def _parts(command: str) -> list[str]:
+    """A command in parts that stay on a line: a flag and its values, or a group of flags."""
     parts: list[str] = []
     for word in _WORD.findall(command):
-        if parts and not word.startswith("--"):
+        if parts and (not word.startswith(("--", "(")) or parts[-1].endswith(" |")):
             parts[-1] += f" {word}"
         else:
             parts.append(word)
-    lines = [f"  {parts[0]}"]
+    return parts
+
+
+def _wrapped(parts: Sequence[str], width: int, indent: str) -> list[str]:
+    """Parts in lines of at most ``width``, but for longer parts; all but the first indented."""
+    lines = [parts[0]]
     for part in parts[1:]:
-        if len(lines[-1]) + len(part) + 3 > width:
-            lines[-1] += " \\"
-            lines.append(f"      {part}")
+        if len(lines[-1]) + 1 + len(part) > width:
+            lines.append(f"{indent}{part}")
         else:
             lines[-1] += f" {part}"
     return lines
