@@ -16,18 +16,18 @@ from coverage_principle.circuits import MeasureSettings
 from coverage_principle.cli import add_settings, command_parser, run, settings_from
 
 
-def measuring_example(command: str, file: str) -> tuple[str, str]:
+def measuring_example(command: str, file: str, more: str = "--overwrite") -> tuple[str, str]:
     """An example that measures the vectors of ``file``, which holds those of all three kinds."""
     files = f"--id_train_file {file} --id_test_file {file} --ood_file {file}"
     place = '--output_dir "results/(1,1)/final"'
-    return "those of layer 1 and the second token", f"{command} {files} {place}"
+    return "those of layer 1 and the second token", f"{command} {files} {place} {more}"
 
 
 _VECTORS, _FILE = vectors_example(DATA, RUN, "b")
 _MEASURE = measuring_example("python circuit_analysis/measure.py", _FILE)
 EXAMPLES = (
     *(*FIRST, _VECTORS, _MEASURE),
-    ("with figures", f"{_MEASURE[1]} --save_plots --pca_vis --overwrite"),
+    ("with figures", f"{_MEASURE[1]} --save_plots --pca_vis"),
 )
 
 

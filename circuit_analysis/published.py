@@ -154,9 +154,11 @@ def _examples(path: Path, published: Published) -> Iterator[tuple[str, str]]:
 
         example, file = vectors_example(data, run, TASKS[task].bridges[0])
         yield example
+        more = "--overwrite"
         if published.fixed.get("draw_only"):
             yield measuring_example("python circuit_analysis/measure_cossim.py", file)
-        yield "this command", measuring_example(command, file)[1]
+            more = "--save_plots"
+        yield "this command", measuring_example(command, file, more)[1]
         return
     words = f"--model_dir {run} --step_list final_checkpoint"
     if analysis == "cluster":
