@@ -162,7 +162,7 @@ def _examples(path: Path, published: Published) -> Iterator[tuple[str, str]]:
         return
     words = f"--model_dir {run} --step_list final_checkpoint"
     if analysis == "cluster":
-        words = f'--ckpt {run}/final_checkpoint --layer_pos_pairs "[(1,1),(2,2)]"'
+        words = f'--ckpt {run}/final_checkpoint --layer_pos_pairs "[(1,1),(2,2)]" --overwrite'
     words += " --atomic_idx 1" if published.numbers else ""
     words += " --detailed_grouping 1" if published.grouping else ""
     yield "this command", f"{command} {words}"
