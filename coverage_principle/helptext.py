@@ -17,9 +17,9 @@ from typing import Any
 #: that in which a user decides; a command has those in which it has flags.
 GROUPS = {
     "job": "what to do",
+    "data": "the data set",
     "source": "what is read, and how",
     "task": "the task",
-    "data": "the data set",
     "run": "the trained model",
     "items": "the items",
     "world": "the world that is drawn",
@@ -31,9 +31,9 @@ GROUPS = {
     "sweep": "all k at once",
     "item": "one item",
     "add": "training items to add",
+    "search": "what is looked for",
     "graded": "more than a k-cutoff",
     "learner": "the learner's numbers",
-    "search": "what is looked for",
     "measured": "what is measured",
     "drawn": "what is drawn",
     "model": "the model",

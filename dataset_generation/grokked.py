@@ -28,7 +28,7 @@ _COMMAND = "python dataset_generation/grokked.py"
 _SMALL = f"{_COMMAND} --num_entities 100 --num_relations 50 --out_degree 10"
 EXAMPLES = (
     ("a small world, with which all stages run on a laptop", _SMALL),
-    ("the published size: 2,000 entities, 200 relations", f"{_COMMAND} --phi 12.6"),
+    ("the published sizes: 2,000 entities, 200 relations", f"{_COMMAND} --phi 12.6"),
     ("comparisons of two entities", f"{_COMMAND} --task comparison --num_entities 200"),
     ("the files that GrokkedTransformer reads", f"{_SMALL} --layout grokked"),
 )

@@ -17,11 +17,11 @@ from coverage_principle.cli import command_parser, group_of, run, table
 _DATA = "data/twohop.20.1500.diff-f12.inf"
 EXAMPLES = (
     (
-        "something to evaluate: the answers of an ideal pattern matcher, and those of a learner",
+        "something to evaluate: the answers of an ideal pattern matcher",
         f"python script/pattern_matcher.py --data_dir {_DATA} --output results/matcher.json",
     ),
     (
-        "(the learner)",
+        "and those of a learner",
         f"python script/pattern_matcher.py --data_dir {_DATA} --learner "
         "--output results/learner.json",
     ),

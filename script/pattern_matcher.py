@@ -39,8 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     group_of(parser, "job").add_argument("--learner", action="store_true", help=about)
     add_settings(parser, LearnerSettings)
     about = (
-        "(default: results/pattern_matcher/DATASET/all_items.json of the repository, or "
-        "results/learner/DATASET/all_items.json)"
+        "where the answers go (default: results/pattern_matcher/DATASET/all_items.json of the "
+        "repository, or results/learner/DATASET/all_items.json)"
     )
     group_of(parser, "written").add_argument("--output", metavar="FILE.json", help=about)
     return parser

@@ -358,7 +358,7 @@ class PredictedSettings(Settings):
         PREDICTORS,
         "who has to answer: matcher, learner, or both",
         parse=_predictors,
-        metavar="NAMES",
+        metavar="NAME,...",
         group="search",
     )
     seeds: tuple[int, ...] = _integers("world", (42, 43, 44), _SEEDS, 0, MOST_SEED)

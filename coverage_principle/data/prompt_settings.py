@@ -85,7 +85,7 @@ class PromptSettings(Settings):
     )
     output: str | None = setting(
         None,
-        "(default: prompts.jsonl in the data set's folder)",
+        "where the prompts go (default: prompts.jsonl in the data set's folder)",
         metavar="FILE.jsonl",
         group="written",
     )

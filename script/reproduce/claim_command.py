@@ -16,8 +16,9 @@ from coverage_principle.experiments import ClaimSettings
 
 _ABOUT = (
     "Trains the models that it needs (runs that are done are not done again), and writes a figure, "
-    "tables, numbers and sentences computed from them. k, the k-cutoff of an item, is in how many "
-    "contexts the training set shows the fragments that lead to it acting alike."
+    "tables, numbers and sentences computed from them. The k-cutoff of an item says how firmly the "
+    "training set covers it: in how many contexts the fragments act alike whose swap makes it a "
+    "training item."
 )
 
 
