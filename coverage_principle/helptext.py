@@ -104,15 +104,20 @@ class _Help(argparse.HelpFormatter):
     """Descriptions that fit the terminal, defaults, and a usage line of what must be given."""
 
     def __init__(self, prog: str, **options: Any) -> None:
-        width = min(shutil.get_terminal_size().columns - 2, _WIDEST)
+        width = max(40, min(shutil.get_terminal_size().columns - 2, _WIDEST))
         super().__init__(prog, **{"max_help_position": 28, "width": width, **options})
 
     def _fill_text(self, text: str, width: int, _indent: str) -> str:
         """Paragraphs are filled; one that is indented stays as it is."""
         parts = re.split(r"\n\s*\n", text.rstrip())
         return "\n\n".join(
-            part if part.startswith(" ") else textwrap.fill(part, width) for part in parts
+            part if part.startswith(" ") else "\n".join(self._split_lines(part, width))
+            for part in parts
         )
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """Lines that break at spaces only, so that no flag or name is split."""
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
         groups = [group for group in groups if group.required]
@@ -139,7 +144,7 @@ class _Help(argparse.HelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str:
         about = (action.help or "").replace(" (default: %(default)s)", "")  # added by argparse
         shown = default_text(action)
-        if shown is None or "default:" in about or "default " in about:
+        if shown is None or "default:" in about:
             return about
         return f"{about} (default: {shown.replace('%', '%%')})"
 
@@ -167,7 +172,7 @@ def _examples(examples: Sequence[tuple[str, str]], width: int) -> str:
         return ""
     lines = ["", "examples, typed in the repository's root:"]
     for about, command in examples:
-        lines += textwrap.wrap(about, width - 2, initial_indent="  # ", subsequent_indent="  # ")
+        lines += textwrap.wrap(about, width, initial_indent="  # ", subsequent_indent="  # ")
         lines += _shell_lines(command, width)
     return "\n".join(lines) + "\n"
 
