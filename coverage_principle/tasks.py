@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Self
 
 from coverage_principle.errors import InputError
 
@@ -251,6 +252,33 @@ class TaskGraph:
         return about | ({"alphabets": dict(self.alphabets)} if self.alphabets else {})
 
     @classmethod
+    def from_equations(cls, equations: str, name: str = "task", *, shared: bool = True) -> Self:
+        """The graph of ``equations``; its input slots are in the order of first use.
+
+        ``shared``: all slots and values are of one alphabet; otherwise each has its own.
+        ``InputError`` if they are no equations, or for what the constructor refuses.
+
+        >>> TaskGraph.from_equations("b = f1(x, y), t = f2(b, z)").inputs
+        ('x', 'y', 'z')
+        """
+        parts = [part.strip(" ,;\n") for part in re.findall(r"[^()]*\([^()]*\)|[^()]+$", equations)]
+        found = [_EQUATION.fullmatch(part) for part in parts if part]
+        if not found or not all(found):
+            wanted = "such as 'b = f1(x1, x2), t = f2(b, x3)'"
+            raise InputError(f"{equations!r} must be equations, {wanted}")
+        functions = [
+            {"name": f[2], "output": f[1], "sources": [s.strip() for s in f[3].split(",")]}
+            for f in found
+        ]
+        outputs = [f["output"] for f in functions]
+        sources = dict.fromkeys(source for f in functions for source in f["sources"])
+        inputs = [source for source in sources if source not in outputs]
+        alphabets = {} if shared else {node: node for node in (*inputs, *outputs)}
+        return cls.from_dict(
+            {"name": name, "inputs": inputs, "functions": functions, "alphabets": alphabets}
+        )
+
+    @classmethod
     def from_dict(cls, description: Mapping) -> TaskGraph:
         """Build a graph from ``to_dict``'s form; functions may come in any order.
 
@@ -294,6 +322,9 @@ class TaskGraph:
         return graph
 
 
+_EQUATION = re.compile(r"([\w-]+) *= *([\w-]+) *\(([^()=]*)\)")
+
+
 def base_type(label: str) -> str:
     """A type without what is known as facts only: ``type_2+f1`` is a ``type_2``."""
     return label.split("+")[0]
@@ -329,30 +360,6 @@ def _in_evaluation_order(
     return tuple(ordered)
 
 
-def _graph(name: str, equations: str) -> TaskGraph:
-    """The graph whose ``equations`` are given; input slots are in the order of first use."""
-    functions = tuple(
-        Function(name, output, tuple(sources.split(", ")))
-        for output, name, sources in re.findall(r"(\w+) = (\w+)\((.*?)\)", equations)
-    )
-    outputs = {function.output for function in functions}
-    sources = dict.fromkeys(source for function in functions for source in function.sources)
-    return TaskGraph(name, tuple(s for s in sources if s not in outputs), functions)
-
-
-#: The tasks of the paper by name.
-TASKS: dict[str, TaskGraph] = {
-    name: _graph(name, equations)
-    for name, equations in {
-        "twohop": "b = f1(x1, x2), t = f2(b, x3)",
-        "threehop": "b1 = f1(x1, x2), b2 = f2(b1, x3), t = f3(b2, x4)",
-        "fivehop": "b1 = f1(x1, x2), b2 = f2(b1, x3), b3 = f3(b2, x4), b4 = f4(b3, x5), "
-        "t = f5(b4, x6)",
-        "parallel2hop": "b1 = f1(x1, x2), b2 = f2(x3, x4), t = f3(b1, b2)",
-        "nontree": "b = f1(x1, x2), t = f2(b, x2, x3)",
-    }.items()
-}
-
 #: The one generator that goes by another name than its task; either names the task.
 _TASK, _GENERATOR = "parallel2hop", "parallel-twohop"
 
@@ -365,3 +372,17 @@ def task_name(name: str) -> str:
 def generator_name(name: str) -> str:
     """The name of a task's generator, ``dataset_generation/NAME.py``, by either of its names."""
     return _GENERATOR if name == _TASK else name
+
+
+#: The tasks of the paper by name.
+TASKS: dict[str, TaskGraph] = {
+    name: TaskGraph.from_equations(equations, name)
+    for name, equations in {
+        "twohop": "b = f1(x1, x2), t = f2(b, x3)",
+        "threehop": "b1 = f1(x1, x2), b2 = f2(b1, x3), t = f3(b2, x4)",
+        "fivehop": "b1 = f1(x1, x2), b2 = f2(b1, x3), b3 = f3(b2, x4), b4 = f4(b3, x5), "
+        "t = f5(b4, x6)",
+        "parallel2hop": "b1 = f1(x1, x2), b2 = f2(x3, x4), t = f3(b1, b2)",
+        "nontree": "b = f1(x1, x2), t = f2(b, x2, x3)",
+    }.items()
+}

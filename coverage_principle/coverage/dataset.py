@@ -18,6 +18,7 @@ from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
 from coverage_principle.coverage.settings import AUTO, EVERYTHING, CoverageSettings
 from coverage_principle.data import TRAIN_INFERRED, Dataset, evaluate
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 
 if TYPE_CHECKING:
     import networkx
@@ -48,6 +49,8 @@ class SlotSet:
     determined: tuple[str, ...]
     true_values: np.ndarray | None
     required: np.ndarray | None
+
+    __repr__ = one_line
 
 
 @dataclass(frozen=True)

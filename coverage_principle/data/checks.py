@@ -14,6 +14,7 @@ import numpy as np
 
 from coverage_principle.data.space import encode_rows, is_member
 from coverage_principle.data.worlds import TRAIN_INFERRED
+from coverage_principle.reprs import one_line
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class FactRecords:
     calls: list[tuple[int, ...]] = field(default_factory=list)
     results: list[int] = field(default_factory=list)
 
+    __repr__ = one_line
+
     def __len__(self) -> int:
         return len(self.records)
 
@@ -68,6 +71,8 @@ class Split:
     records: list[dict] = field(repr=False)
     numbers: np.ndarray = field(repr=False)
     facts: FactRecords = field(repr=False, default_factory=lambda: FactRecords())
+
+    __repr__ = one_line
 
     @property
     def all_records(self) -> list[dict]:

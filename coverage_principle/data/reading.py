@@ -24,7 +24,7 @@ from coverage_principle.data.space import check_domain
 from coverage_principle.data.tables import evaluate
 from coverage_principle.data.vocabulary import END, FILLER, Codec
 from coverage_principle.errors import InputError
-from coverage_principle.paths import importer_for
+from coverage_principle.paths import find_folder, importer_for
 from coverage_principle.tasks import DEFAULT_ALPHABET, TASKS, TaskGraph, task_name
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,39 @@ class Dataset:
     test: Split
     valid: Split | None
     metadata: dict | None
+
+    def __repr__(self) -> str:
+        held = ", ".join(f"{len(s):,} {file[:-5]}" for file, s in self.splits.items())
+        return f"<Dataset {self.name}: {self.graph.equations}; {held} items>"
+
+    @classmethod
+    def from_records(
+        cls,
+        rows: Sequence[Mapping],
+        task: TaskGraph | Mapping | str | Path,
+        path: str | Path | None = None,
+        *,
+        test_ratio: float = 0.2,
+        seed: int = 42,
+        contradictions: str = "refuse",
+    ) -> Dataset:
+        """A data set of rows: dicts with the text (or number) of each slot and value of ``task``.
+
+        ``task`` is a graph, the name of a built-in task, a file or dict that describes one
+        (docs/custom_tasks.md), or equations, such as ``"b = f1(x1, x2), t = f2(b, x3)"``, where
+        each slot and value has an alphabet of its own. A key ``split`` says ``train``, ``test`` or
+        ``valid``; without it a share ``test_ratio`` of the inputs is drawn to be test items.
+        ``contradictions`` are rows that give one call two results: ``refuse``, ``drop`` or
+        ``majority`` (docs/own_data.md).
+
+        The data set is written to the folder ``path``, where every command finds it; without one,
+        to a folder that is gone when Python ends. ``InputError`` names the row that does not fit.
+        """
+        from coverage_principle.data.importing.rows import write_rows
+
+        graph, folder = _given_task(task), None if path is None else Path(path)
+        told = {"test_ratio": test_ratio, "seed": seed, "contradictions": contradictions}
+        return load_dataset(write_rows(rows, graph, folder, **told))
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -200,6 +233,16 @@ def find_task(name: str) -> TaskGraph:
     return read_task(Path(name))
 
 
+def _given_task(task: TaskGraph | Mapping | str | Path) -> TaskGraph:
+    if isinstance(task, TaskGraph):
+        return task
+    if isinstance(task, Mapping):
+        return TaskGraph.from_dict(task)
+    if "=" in str(task):
+        return TaskGraph.from_equations(str(task), shared=False)
+    return find_task(str(task))
+
+
 def refuse(path: Path) -> Report:
     """A report that raises ``InputError`` at a problem, or only warns of a tolerable one."""
 
@@ -212,7 +255,7 @@ def refuse(path: Path) -> Report:
 
 
 def load_dataset(path: str | Path) -> Dataset:
-    """Read and check the data set in folder ``path``.
+    """Read and check the data set in folder ``path``, or of that name in ``data/``.
 
     Raises ``InputError`` naming file, record number (from 1) and reason for: a missing or
     malformed file, a token outside the vocabulary, a wrong number of tokens, a target that does not
@@ -221,8 +264,9 @@ def load_dataset(path: str | Path) -> Dataset:
     with their count, because the published 3-hop and parallel sets hold some; so do files that
     were changed since they were generated.
     """
-    report = refuse(Path(path))
-    dataset = read_dataset(Path(path), report)
+    folder = find_folder(path, "path", also_in="data")
+    report = refuse(folder)
+    dataset = read_dataset(folder, report)
     for problem in changed_files(dataset):
         report(replace(problem, tolerable=True))
     return dataset

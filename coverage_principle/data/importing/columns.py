@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from coverage_principle.data.importing.common import (
     too_many,
 )
 from coverage_principle.data.importing.settings import MOST_ROWS
+from coverage_principle.data.vocabulary import name_of
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from simpletransformers.files import parse_json
 
 #: Texts that say that there is no value, in any kind of file.
 MISSING = ("", "NaN", "nan", "null")
+_TOKEN = re.compile(r"<[^<>]+>")
 _CHUNK = 100_000  # rows that become numbers at once
 
 #: Rows as they are read: their places in the file, and the cells of the columns that are wanted.
@@ -41,6 +45,8 @@ class Columns:
     places: np.ndarray
     names: dict[str, list[str]]
     codes: dict[str, np.ndarray]
+
+    __repr__ = one_line
 
     def place(self, row: int) -> str:
         return f"{self.file} {self.unit} {self.places[row]}"
@@ -88,6 +94,30 @@ def read_columns(file: Path, wanted: Sequence[str], delimiter: str | None) -> Co
         {name: own.names for name, own in numbers.items()},
         {name: np.concatenate(parts) for name, parts in codes.items()},
     )
+    _refuse_missing(columns)
+    return columns
+
+
+def columns_of(rows: Sequence[Mapping], wanted: Sequence[str], what: str) -> Columns:
+    """The columns ``wanted`` of rows that are in memory; ``what`` is what messages call these.
+
+    A value is named by its text. A token, such as ``<new york>``, is the name that stands in it.
+    ``InputError`` names the row (from 1) of a value that is missing or is no name.
+    """
+    numbers = {name: Numbers() for name in wanted}
+    cells: dict[str, list[str | None]] = {name: [] for name in wanted}
+    for place, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            found = type(row).__name__
+            raise InputError(f"{what} row {place} is a {found}; it must be a dict of columns")
+        for name, column in cells.items():
+            if place == 1 and name not in row:
+                _refuse_unknown(Path(what), [name], list(row))
+            text = _text(row.get(name), f"{what} row {place}", name)
+            column.append(name_of(text) if text and _TOKEN.fullmatch(text) else text)
+    codes = {name: numbers[name].of(column) for name, column in cells.items()}
+    names = {name: own.names for name, own in numbers.items()}
+    columns = Columns(Path(what), "row", np.arange(1, len(rows) + 1), names, codes)
     _refuse_missing(columns)
     return columns
 

@@ -19,6 +19,7 @@ from coverage_principle.data.space import check_domain, encode_rows, is_member
 from coverage_principle.data.tables import evaluate, seen_calls
 from coverage_principle.data.worlds import FACT_ONLY, FACT_SEEN, TRAIN_INFERRED
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TaskGraph, base_type
 
 #: What can be done about too large a domain.
@@ -65,6 +66,8 @@ class Listed:
     type_names: Sequence[str] = ()
     function: int | None = None
 
+    __repr__ = one_line
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -91,6 +94,8 @@ class Draft:
     facts: list[Listed] = field(default_factory=list)
     held_out_facts: dict[str, list[Listed]] = field(default_factory=dict)
     dropped: Counter = field(default_factory=Counter)
+
+    __repr__ = one_line
 
     def contents(self) -> tuple[Contents, list[np.ndarray]]:
         """The items by type, and the calls that training compositions make, by function.

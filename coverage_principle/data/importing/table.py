@@ -50,10 +50,23 @@ def read(sources: Sequence[Path], settings: TableSettings) -> Imported:
         for name in used
         if name in node and node[name] != name
     ]
+    return assembled(rows, graph, node, settings, dropped=dropped, notes=notes, files=[file])
+
+
+def assembled(
+    rows: Columns,
+    graph: TaskGraph,
+    node: Mapping[str, str],
+    settings: TableSettings,
+    *,
+    dropped: Counter,
+    notes: Sequence[str] = (),
+    files: Sequence[Path] = (),
+) -> Imported:
+    """Rows as a data set; ``node`` names the slot or value of ``graph`` that each column is."""
     rows = rows.take(_consistent(graph, node, rows, settings, dropped))
     codes, names = _shared(rows, node, graph)
     alphabets, told = _tokens(names)
-    notes += told
     sizes = {name: len(tokens) for name, tokens in alphabets.items()}
     check_domain([sizes[name] for name in graph.alphabets_of(graph.inputs)], FEWER)
     tables = _tables(graph, codes, sizes) if graph.bridges else None
@@ -68,7 +81,7 @@ def read(sources: Sequence[Path], settings: TableSettings) -> Imported:
     train, held_out = _split(listed, rows, settings, graph, sizes, dropped)
     draft = Draft(graph, alphabets, tables, train, held_out, dropped=dropped)
     contents, seen = draft.contents()
-    return finish("table", [file], contents, seen, settings, draft.dropped, notes)
+    return finish("table", files, contents, seen, settings, draft.dropped, [*notes, *told])
 
 
 # ----------------------------------------------------------------------------------- the graph
