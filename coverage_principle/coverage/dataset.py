@@ -72,6 +72,13 @@ class Coverage:
     true_cutoffs: np.ndarray | None
     noise: PairNoise = NO_NOISE
 
+    def __repr__(self) -> str:
+        first, total = self.settings.lowest_k, int(self.type_0.sum())
+        counts = {k: int(self.covered(k)[self.type_0].sum()) for k in range(first, first + 3)}
+        covered = ", ".join(f"{count:,} covered at k = {k}" for k, count in counts.items())
+        of = f"{self.dataset.name}, {self.scope.name} scope"
+        return f"<Coverage of {of}: {total:,} type_0 items, {covered}>"
+
     @property
     def test_rows(self) -> np.ndarray:
         """Places in ``test.json`` of the items that have a k-cutoff in this scope."""
@@ -99,8 +106,12 @@ class Coverage:
 
     def covered_nodes(self, k: int) -> np.ndarray:
         """Which of the scope's nodes are covered at ``k``, training items among them: bool."""
-        if k < (lowest := self.settings.lowest_k):
-            raise ValueError(f"coverage was determined from k = {lowest} up, not at {k}")
+        lowest = self.settings.lowest_k
+        if not isinstance(k, int | np.integer) or k < lowest:
+            raise InputError(
+                f"`k` {k!r} must be a whole number of at least {lowest}, from which on "
+                "coverage was determined"
+            )
         return self.node_cutoffs >= k
 
     @cached_property
@@ -148,7 +159,7 @@ class Coverage:
             records.append({**record, "coverage": call in trained, **none})
         return records
 
-    def to_networkx(self, k: int) -> networkx.Graph:
+    def graph(self, k: int) -> networkx.Graph:
         """The substitution graph of the dataset scope at ``k``, with every edge.
 
         Nodes are input texts, with ``answer`` (text), ``split`` ("train", or the type of a test

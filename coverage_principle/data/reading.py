@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -49,7 +49,7 @@ class Dataset:
     @classmethod
     def from_records(
         cls,
-        rows: Sequence[Mapping],
+        rows: Iterable[Mapping],
         task: TaskGraph | Mapping | str | Path,
         path: str | Path | None = None,
         *,
@@ -58,6 +58,8 @@ class Dataset:
         contradictions: str = "refuse",
     ) -> Dataset:
         """A data set of rows: dicts with the text (or number) of each slot and value of ``task``.
+
+        They may also be a pandas DataFrame.
 
         ``task`` is a graph, the name of a built-in task, a file or dict that describes one
         (docs/custom_tasks.md), or equations, such as ``"b = f1(x1, x2), t = f2(b, x3)"``, where

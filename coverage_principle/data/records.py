@@ -67,6 +67,9 @@ def read_split(
 
 def encode_input(text: str, graph: TaskGraph, codec: Codec) -> np.ndarray:
     """The values ``(slots,)`` int32 of an input given as text; ``InputError`` if it is none."""
+    if not isinstance(text, str):
+        wanted = f"such as {codec.decode([0] * len(graph.inputs))}"
+        raise InputError(f"an input must be text, {wanted}, not {text!r}")
     ids = np.array([codec.encode(text)], dtype=np.int32)
     if fault := _length_fault(text, ids.shape[1], graph):
         raise InputError(fault)

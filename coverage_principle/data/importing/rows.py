@@ -6,7 +6,7 @@ import atexit
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from coverage_principle.data.files import write_dataset
@@ -21,7 +21,7 @@ _SPLIT = "split"
 
 
 def write_rows(
-    rows: Sequence[Mapping],
+    rows: Iterable[Mapping],
     graph: TaskGraph,
     folder: Path | None,
     *,
@@ -34,6 +34,9 @@ def write_rows(
     Arguments and errors are those of ``Dataset.from_records``. Without ``folder`` it is one that is
     removed when the process ends.
     """
+    if hasattr(rows, "to_dict"):  # a DataFrame
+        rows = rows.to_dict("records")
+    rows = list(rows)
     if not rows:
         raise InputError("`rows` is empty; at least one row is needed")
     split = _SPLIT if isinstance(rows[0], Mapping) and _SPLIT in rows[0] else None
