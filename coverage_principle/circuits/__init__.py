@@ -6,13 +6,14 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "bootstrap": "Bootstrap",
-        "checkpoints": "changed_since find_checkpoint find_dataset find_run list_checkpoints",
+        "checkpoints": "changed_since dataset_name find_checkpoint find_dataset find_run "
+        "list_checkpoints",
         "cluster": "cluster_states run_cluster",
         "counterfactuals": "Counterfactuals Family Plan diff_family draw_counterfactuals families "
         "family_of",
         "interchange": "draw_interchange run_interchange summarise_interchange",
         "items": "Grouping ItemSplit KGroup grouping_of item_splits k_groups_of layout_of "
-        "sequences",
+        "sequences token_ids",
         "lens": "read_lens run_lens summarise_lens",
         "measure": "BINS Measured Vectors check_groups cosine_histograms cosine_report cosine_text "
         "principal_components range_samples read_three read_vectors run_measure shared_groups "
@@ -24,6 +25,6 @@ __getattr__, __dir__, __all__ = exports(
         "MeasureSettings TraceSettings",
         "similarity": "measure_similarity",
         "states": "STREAMS Site collect_states collect_streams sites_of",
-        "trace": "plan_trace run_trace summarise_trace",
+        "trace": "plan_trace run_trace summarise_trace trace_subject",
     },
 )

@@ -6,7 +6,7 @@ The files that analyses write are described in docs/circuit_analysis.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +32,21 @@ _RECORDED = ("seed", "k_groups", "max_items", "every_item", "permutations")
 
 @dataclass(frozen=True)
 class Subject:
-    """What is analysed: the run's folder, the checkpoints asked for, its data set, the device."""
+    """What is analysed: the run's folder, the checkpoints asked for, its data set, the device.
+
+    ``opened`` has models that are loaded already, by their checkpoints' names.
+    """
 
     settings: RunAnalysisSettings | ClusterSettings
     path: Path
     checkpoints: list[Path]
     dataset: Dataset
     device: torch.device
+    opened: Mapping[str, LoadedModel] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        names = ", ".join(path.name for path in self.checkpoints)
+        return f"<Subject {self.path.name}: {names}; {self.dataset.name}; {self.device}>"
 
     @classmethod
     def find(cls, settings: RunAnalysisSettings | ClusterSettings) -> Subject:
@@ -66,6 +74,8 @@ class Subject:
         return item_splits(self.dataset, grouping, max_items=self.settings.max_items, **options)
 
     def load(self, checkpoint: Path) -> LoadedModel:
+        if checkpoint.name in self.opened:
+            return self.opened[checkpoint.name]
         return open_checkpoint(checkpoint, self.dataset.codec, self.device)
 
     def models(

@@ -22,6 +22,9 @@ from simpletransformers.seq2seq.run_folder import (
 
 logger = logging.getLogger(__name__)
 
+#: Runs that a refusal lists.
+_MOST = 8
+
 
 def find_checkpoint(given: str | Path) -> Path:
     """The checkpoint folder that `ckpt` names, from the working directory or the repository.
@@ -36,15 +39,24 @@ def find_checkpoint(given: str | Path) -> Path:
     return folder
 
 
-def find_run(given: str | Path) -> Path:
-    """The run folder that `model_dir` names; ``InputError`` if it holds no checkpoint."""
-    folder = find_folder(given, "model_dir")
+def find_run(given: str | Path, setting: str = "model_dir") -> Path:
+    """The run folder that `setting` names; ``InputError`` if it holds no checkpoint."""
+    folder = find_folder(given, setting)
     if not RunFolder(folder).checkpoints():
         what = f"holds no checkpoint-STEP or {FINAL} folder with a model"
         if is_checkpoint(folder):
             what = "is a checkpoint, give the folder above it"
-        raise InputError(f"`model_dir` {given} {what}")
+        elif runs := _runs_in(folder):
+            shown = ", ".join(runs[:_MOST]) + (" ..." if len(runs) > _MOST else "")
+            what = f"is no run itself; runs in it: {shown}"
+        raise InputError(f"`{setting}` {given} {what}")
     return folder
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """The names of a folder's folders that are runs."""
+    inside = (path for path in folder.iterdir() if path.is_dir())
+    return sorted(path.name for path in inside if RunFolder(path).checkpoints())
 
 
 def list_checkpoints(run: Path, steps: Sequence[str] | None = None) -> list[Path]:
@@ -73,8 +85,7 @@ def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
     the default is used. Contents that differ from those recorded by the run give a warning if
     ``data_dir`` names them, and else ``InputError``.
     """
-    recorded, _ = _recorded_dataset(run)
-    name = recorded.name if recorded else run.name.split("_")[0]
+    recorded, name = _recorded_dataset(run)[0], dataset_name(run)
     folder = None if data_dir is None else _given_dataset(data_dir, name)
     if not (named := folder is not None):
         folder = recorded or repository_root() / "data" / name
@@ -89,6 +100,12 @@ def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
             raise InputError(f"{told}; {advice}")
         logger.warning("warning: %s", told)
     return folder
+
+
+def dataset_name(run: Path) -> str:
+    """The name of the data set that a run was trained on, whether it is still there or not."""
+    recorded, _ = _recorded_dataset(run)
+    return recorded.name if recorded else run.name.split("_")[0]
 
 
 def changed_since(run: Path, dataset: Path) -> list[str]:

@@ -18,9 +18,11 @@ from coverage_principle.data import (
     TRAIN_INFERRED,
     Dataset,
     annotated_records,
+    evaluate,
 )
 from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TaskGraph, base_type
 
 logger = logging.getLogger(__name__)
@@ -150,6 +152,26 @@ def sequences(dataset: Dataset, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([inputs, dataset.test.targets[rows]], axis=1)
 
 
+def token_ids(dataset: Dataset, inputs: np.ndarray, length: int) -> np.ndarray:
+    """Ids of the first ``length`` tokens of any compositions ``(n, slots)``: (n, length) int32.
+
+    What comes after the input is filler, or the bridges and the answer by the tables.
+    ``InputError`` if these are asked for and the tables do not give them.
+    """
+    layout, graph = layout_of(dataset), dataset.graph
+    values = evaluate(graph, dataset.tables(), inputs) if length > layout.prompt else {}
+    columns = [dataset.ids(inputs, graph.inputs)[:, :length]]
+    for name in layout.names[layout.inputs : length]:
+        if name == FILLER:
+            columns.append(np.full((len(inputs), 1), dataset.codec.encode(FILLER)[0]))
+            continue
+        if (unknown := values[name] < 0).any():
+            first = dataset.text(inputs[np.argmax(unknown)])
+            raise InputError(f"the atomic facts of {dataset.name} do not give {name} of {first}")
+        columns.append(dataset.ids(values[name][:, None], [name]))
+    return np.concatenate(columns, axis=1, dtype=np.int32)
+
+
 @dataclass(frozen=True)
 class KGroup:
     """k-cutoffs from ``low`` to ``high``, both included; ``high`` is None for no upper bound."""
@@ -221,6 +243,8 @@ class ItemSplit:
     types: tuple[str, ...]
     rows: np.ndarray
     available: int
+
+    __repr__ = one_line
 
     def about(self, **more: object) -> dict[str, object]:
         """What a result file says of the split."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
+from coverage_principle.reprs import one_line
+
 
 @dataclass(frozen=True)
 class GroupSums:
@@ -31,6 +33,8 @@ class GroupSums:
     gram: np.ndarray
     own: np.ndarray
     centroids: np.ndarray
+
+    __repr__ = one_line
 
 
 def group_sums(vectors: np.ndarray, groups: np.ndarray) -> GroupSums:

@@ -42,11 +42,23 @@ def run_trace(
     anything that does not exist.
     """
     subject = Subject.find(settings)
-    graph = subject.dataset.graph
-    family = counterfactuals.family_of(graph, settings.family)
+    family = counterfactuals.family_of(subject.dataset.graph, settings.family)
     label = settings.label or family.name
     name = f"{subject.path.name}_{settings.stream}_{label}_{settings.metric}"
     subject.place(name)
+    results, arrays = trace_subject(subject, progress=progress)
+    return subject.write(name, results, arrays), results
+
+
+def trace_subject(
+    subject: Subject, *, progress: Progress = lambda *_: None
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Causal tracing in memory: the content of both files of ``run_trace``.
+
+    The settings are those of ``subject``, a ``TraceSettings``; the same ``InputError``.
+    """
+    settings, graph = subject.settings, subject.dataset.graph
+    family = counterfactuals.family_of(graph, settings.family)
     splits = subject.splits(grouping_of(graph, family.value), out_of_domain=settings.out_of_domain)
     plan = plan_trace(subject.dataset, family, splits, seed=settings.seed)
     summaries, arrays = {}, plan.arrays()
@@ -72,7 +84,7 @@ def run_trace(
         splits=plan.report,
         checkpoints=summaries,
     )
-    return subject.write(name, results, arrays), results
+    return results, arrays
 
 
 def plan_trace(

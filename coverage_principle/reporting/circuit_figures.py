@@ -17,6 +17,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from coverage_principle.circuits import ANSWER_KEPT, IICG, LENS_READOUTS, METRICS, Shown
 from coverage_principle.errors import InputError
@@ -62,6 +63,11 @@ def emitted_parts(results: Mapping, summary: Mapping) -> dict[str, Mapping]:
 
 def tracing_heatmap(results: Mapping, path: str | Path, *, subset: str = "published") -> list[Path]:
     """A panel for each split of the last checkpoint; returns the files."""
+    return save_figure(tracing_figure(results, subset=subset), path)
+
+
+def tracing_figure(results: Mapping, *, subset: str = "published") -> Figure:
+    """The figure that ``tracing_heatmap`` writes."""
     panels = {}
     for split, summary in _last_checkpoint(results).items():
         parts = emitted_parts(results, summary)
@@ -70,7 +76,7 @@ def tracing_heatmap(results: Mapping, path: str | Path, *, subset: str = "publis
             if total:
                 n = max(cell[subset]["n"] for cell in part["cells"])
                 panels[f"{about}{split}\n{n:,} of {total:,} samples"] = part["cells"]
-    return heat_maps(panels, path, METRICS[results["metric"]].shown, subset=subset)
+    return heat_map_figure(panels, METRICS[results["metric"]].shown, subset=subset)
 
 
 def lens_heatmap(
@@ -111,6 +117,13 @@ def heat_maps(
     """
     if not panels:
         raise InputError(f"nothing to draw in {path}")
+    return save_figure(heat_map_figure(panels, shown, subset=subset, per_row=per_row), path)
+
+
+def heat_map_figure(
+    panels: Panels, shown: Shown, *, subset: str | None = None, per_row: int = 0
+) -> Figure:
+    """The figure that ``heat_maps`` writes."""
     grids = [_grid(cells, shown, subset) for cells in panels.values()]
     columns = max(len(slots) for _, slots, _ in grids)
     rows = max(len(names) for names, _, _ in grids)
@@ -147,7 +160,7 @@ def heat_maps(
     for first in axes[:, 0]:
         first.set_ylabel("layer")
     figure.colorbar(image, ax=axes.ravel().tolist(), label=shown.label)
-    return save_figure(figure, path)
+    return figure
 
 
 def _grid(
