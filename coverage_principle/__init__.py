@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from coverage_principle.data import Dataset as Dataset
     from coverage_principle.data import load_dataset as load_dataset
     from coverage_principle.notebook import NotebookCoverage
+    from coverage_principle.notebook import load_run as load_run
     from coverage_principle.notebook import notebook_coverage as coverage
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ __getattr__, _names, __all__ = exports(
     __name__,
     {
         "data": "Dataset load_dataset",
+        "notebook": "load_run",
     },
 )
 __all__ += ["coverage"]

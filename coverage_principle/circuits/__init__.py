@@ -5,6 +5,7 @@ from simpletransformers.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "analysis": "Subject",
         "bootstrap": "Bootstrap",
         "checkpoints": "changed_since dataset_name find_checkpoint find_dataset find_run "
         "list_checkpoints",

@@ -6,5 +6,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "coverage": "Explained NotebookCoverage notebook_coverage",
+        "run": "Run load_run",
+        "tracing": "Tracing",
     },
 )

@@ -115,15 +115,15 @@ def heat_maps(
     Each panel has its own rows and columns; layers are named once if they are equal. ``subset`` is
     that of the cells' samples, for tracing and interchange. Returns the files written.
     """
-    if not panels:
-        raise InputError(f"nothing to draw in {path}")
     return save_figure(heat_map_figure(panels, shown, subset=subset, per_row=per_row), path)
 
 
 def heat_map_figure(
     panels: Panels, shown: Shown, *, subset: str | None = None, per_row: int = 0
 ) -> Figure:
-    """The figure that ``heat_maps`` writes."""
+    """The figure that ``heat_maps`` writes. ``InputError`` if there is no panel."""
+    if not panels:
+        raise InputError("nothing to draw: there are no samples")
     grids = [_grid(cells, shown, subset) for cells in panels.values()]
     columns = max(len(slots) for _, slots, _ in grids)
     rows = max(len(names) for names, _, _ in grids)
