@@ -84,10 +84,8 @@ def read_pairs(
     found = []
     for pair in pairs if isinstance(pairs, Iterable) else [pairs]:
         if not isinstance(pair, Iterable) or len(pair := tuple(pair)) != 2:
-            example = "such as [(1, 'x2')]"
-            raise InputError(
-                f"`pairs` must be pairs of layer and position, {example}, not {pair!r}"
-            )
+            wanted = "pairs of layer and position, such as [(1, 'x2')]"
+            raise InputError(f"`pairs` must be {wanted}, not {pair!r}")
         if (layer := _whole(pair[0])) is None:
             raise InputError(f"`pairs`: layer {pair[0]!r} is not a whole number")
         found.append((layer, read_position(names, pair[1], "pairs")))

@@ -9,6 +9,7 @@ until another one is.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ import numpy as np
 
 from coverage_principle import circuits
 from coverage_principle.circuits import TraceSettings
+from coverage_principle.cli import progress_bar
 from coverage_principle.data import Dataset, load_dataset, read_json
 from coverage_principle.errors import InputError
 from coverage_principle.notebook.inputs import read_layer, read_pairs, read_position, read_values
@@ -195,6 +197,7 @@ class Run:
         seed: int = TraceSettings.seed,
         batch_size: int = TraceSettings.batch_size,
         checkpoint: int | str | None = None,
+        progress: bool = True,
     ) -> Tracing:
         """Causal tracing of one family of counterfactuals: which states carry a value.
 
@@ -206,7 +209,8 @@ class Run:
 
         ``k_groups`` (``"1-2,3+"``, each or none) parts id_test by k-cutoff; ``max_items`` limits
         each split; one item is used for each fragment unless ``every_item``; ``out_of_domain``
-        adds items whose own bridge call is unseen. docs/circuit_analysis.md has the definitions.
+        adds items whose own bridge call is unseen. ``progress``: a bar, where it takes longer than
+        two seconds. docs/circuit_analysis.md has the definitions.
         """
         layout = circuits.layout_of(self.dataset)
         settings = TraceSettings(
@@ -227,7 +231,11 @@ class Run:
         subject = circuits.Subject(
             settings, self.path, [folder], self.dataset, loaded.device, opened
         )
-        results, _ = circuits.trace_subject(subject)
+        bar = progress_bar() if progress else contextlib.nullcontext(lambda *_: None)
+        with bar as show:
+            results, _ = circuits.trace_subject(
+                subject, progress=lambda name, done, total: show(done / total, name)
+            )
         return Tracing(self.name, results)
 
     @cached_property

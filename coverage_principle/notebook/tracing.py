@@ -12,7 +12,8 @@ from coverage_principle.notebook.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
+
+    from coverage_principle.reporting.style import Figure
 
 #: Which samples a cell's numbers are of, as docs/circuit_analysis.md defines them.
 SUBSETS = ("published", "unfiltered", "both_correct")
