@@ -193,9 +193,7 @@ def parse_k_groups(text: str) -> list[KGroup]:
         low = int(match[1]) if match else 0
         high = None if match and match[3] else int(match[2] or low) if match else -1
         if high is not None and high < low:
-            raise InputError(
-                f"`k_groups` {text!r} are no k-cutoff groups; write them like 1-2,3,4+"
-            )
+            raise InputError(f"`k_groups` {text!r} are no k-cutoffs; write them like 1-2,3,4+")
         groups.append(KGroup(part.strip(), low, high))
     return groups
 

@@ -227,10 +227,8 @@ class Run:
             batch_size=batch_size,
         )
         loaded, folder = self._open(checkpoint), self.path / self._name(checkpoint)
-        opened = {folder.name: loaded}
-        subject = circuits.Subject(
-            settings, self.path, [folder], self.dataset, loaded.device, opened
-        )
+        what = settings, self.path, [folder], self.dataset, loaded.device
+        subject = circuits.Subject(*what, opened=self._opened)
         bar = progress_bar() if progress else contextlib.nullcontext(lambda *_: None)
         with bar as show:
             results, _ = circuits.trace_subject(
