@@ -177,7 +177,7 @@ def test_items_are_texts_or_values(run, texts):
     values = run.dataset.test.inputs[: len(texts)]
     assert run.predict(values) == run.predict(texts) == run.predict(values.tolist())
     assert run.predict(texts[0]) == run.predict(iter(texts[:1])) == run.predict(texts)[:1]
-    states = [run.hidden_states(one, 1, 2) for one in (texts, values)]
+    states = [run.hidden_states(one, 1, 2) for one in (np.array(texts), values)]
     np.testing.assert_array_equal(*states)
 
 
@@ -282,9 +282,10 @@ def test_signatures_show_the_defaults_of_the_settings():
         (lambda r: r.predict(["<t_1><t_2><t_3>", "x"]), r"`items` \[1\]: 'x' is not a sequence"),
         (lambda r: r.predict([[1, 2, 10]]), r"`items` \[0\] has the value 10 at x3, .* 0 to 9"),
         (lambda r: r.predict([[1, 2]]), r"or an integer array \(n, 3\) of values of x1, x2, x3"),
-        (lambda r: r.predict(np.ones((2, 3))), r"found ndarray of float64, \(2, 3\)"),
+        (lambda r: r.predict(np.ones((2, 3))), r"found float64 \(2, 3\)"),
         (lambda r: r.predict([[1, 2], [1, 2, 3]]), "`items` must be texts such as '<t_0><t_0>"),
         (lambda r: r.predict(None), "`items` must be texts such as"),
+        (lambda r: r.predict(np.array(3)), "`items` must be texts such as"),
         (lambda r: state(r, 3, 0), "`layer` 3 does not exist: `stream` residual has layers 0 to 2"),
         (lambda r: state(r, "1", 0), "`layer` '1' does not exist"),
         (lambda r: state(r, 1, -1), "`position` -1 does not exist: positions are 0 .x1., 1 .x2., "),

@@ -16,13 +16,13 @@ def read_values(dataset: Dataset, items: str | Iterable[str] | np.ndarray) -> np
 
     ``InputError`` names the first that is no input of the task, counted from 0.
     """
-    given = [items] if isinstance(items, str) else items
+    given = items if np.iterable(items) and not isinstance(items, str) else [items]
     if not isinstance(given, np.ndarray):
-        given = list(given) if isinstance(given, Iterable) else [given]
-        if given and all(isinstance(one, str) for one in given):
-            return np.stack([_parsed(dataset, place, one) for place, one in enumerate(given)])
+        given = list(given)
     if not len(given):
         raise InputError("`items` is empty")
+    if all(isinstance(one, str) for one in given):
+        return np.stack([_parsed(dataset, place, one) for place, one in enumerate(given)])
     return _checked(dataset, given)
 
 
@@ -42,16 +42,14 @@ def _checked(dataset: Dataset, given: Sequence | np.ndarray) -> np.ndarray:
     if values.ndim != 2 or values.shape[1] != len(slots) or values.dtype.kind not in "iu":
         wanted = f"texts such as {dataset.text(np.zeros(len(slots), int))!r}"
         array = f"an integer array (n, {len(slots)}) of values of {', '.join(slots)}"
-        found = f"found {type(given).__name__} of {values.dtype}, {values.shape}"
+        found = f"found {values.dtype} {values.shape}"
         raise InputError(f"`items` must be {wanted}, or {array}; {found}")
     outside = (values < 0) | (values >= np.array(sizes))
     if outside.any():
         row, slot = np.argwhere(outside)[0]
         last, value = sizes[slot] - 1, values[row, slot]
-        raise InputError(
-            f"`items` [{row}] has the value {value} at {slots[slot]}, where values go from 0 to "
-            f"{last}"
-        )
+        there = f"{slots[slot]}, where values go from 0 to {last}"
+        raise InputError(f"`items` [{row}] has the value {value} at {there}")
     return values.astype(np.int32)
 
 
