@@ -136,6 +136,9 @@ def test_a_long_run_and_one_that_goes_on_are_described_in_a_line(run_dir, tmp_pa
     found = repr(cp.load_run(copy))
     assert found.startswith(f"<Run {tmp_path.name}/model: trained on model, gpt2 of")
     assert found.endswith("; 5 checkpoints from checkpoint-1 to checkpoint-50; not done>")
+    # The published trainer leaves its last model beside the checkpoints: still a run.
+    shutil.copy(run_dir / "checkpoint-20" / "config.json", copy)
+    assert cp.load_run(copy).checkpoint == "checkpoint-50"
 
 
 # ------------------------------------------------------------------------------- states, answers

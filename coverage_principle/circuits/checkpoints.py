@@ -22,9 +22,6 @@ from simpletransformers.seq2seq.run_folder import (
 
 logger = logging.getLogger(__name__)
 
-#: Runs that a refusal lists.
-_MOST = 8
-
 
 def find_checkpoint(given: str | Path) -> Path:
     """The checkpoint folder that `ckpt` names, from the working directory or the repository.
@@ -39,24 +36,15 @@ def find_checkpoint(given: str | Path) -> Path:
     return folder
 
 
-def find_run(given: str | Path, setting: str = "model_dir") -> Path:
-    """The run folder that `setting` names; ``InputError`` if it holds no checkpoint."""
-    folder = find_folder(given, setting)
+def find_run(given: str | Path) -> Path:
+    """The run folder that `model_dir` names; ``InputError`` if it holds no checkpoint."""
+    folder = find_folder(given, "model_dir")
     if not RunFolder(folder).checkpoints():
         what = f"holds no checkpoint-STEP or {FINAL} folder with a model"
         if is_checkpoint(folder):
             what = "is a checkpoint, give the folder above it"
-        elif runs := _runs_in(folder):
-            shown = ", ".join(runs[:_MOST]) + (" ..." if len(runs) > _MOST else "")
-            what = f"is no run itself; runs in it: {shown}"
-        raise InputError(f"`{setting}` {given} {what}")
+        raise InputError(f"`model_dir` {given} {what}")
     return folder
-
-
-def _runs_in(folder: Path) -> list[str]:
-    """The names of a folder's folders that are runs."""
-    inside = (path for path in folder.iterdir() if path.is_dir())
-    return sorted(path.name for path in inside if RunFolder(path).checkpoints())
 
 
 def list_checkpoints(run: Path, steps: Sequence[str] | None = None) -> list[Path]:

@@ -42,7 +42,7 @@ _SIZES = {
     "{} heads": ("n_head", "num_attention_heads"),
     "width {}": ("n_embd", "hidden_size"),
 }
-#: Checkpoints that ``repr`` names one by one.
+#: Checkpoints that ``repr``, and runs that a refusal, names one by one.
 _MOST_NAMED = 4
 
 
@@ -55,18 +55,34 @@ def load_run(path: str | Path, *, data_dir: str | Path | None = None, device: st
     ``InputError`` for a folder that does not exist or holds no checkpoint, and for a device that is
     not there.
     """
-    folder, chosen = find_folder(path, "path"), None
-    if is_checkpoint(folder):
-        folder, chosen = folder.parent, folder.name
-    else:
-        circuits.find_run(path, "path")
-    names = [one.name for one in RunFolder(folder).checkpoints()]
-    if chosen not in (None, *names):
-        called = f"a checkpoint of a run is called checkpoint-STEP or {FINAL}"
-        raise InputError(f"`path` {path} holds a model, but {called}")
+    folder = find_folder(path, "path")
+    # A run first: the published trainer leaves its last model beside the checkpoints.
+    held = RunFolder(folder).checkpoints() or _as_checkpoint(folder)
+    if not held:
+        what = f"holds no checkpoint-STEP or {FINAL} folder with a model"
+        if runs := _runs_in(folder):
+            shown = ", ".join(runs[:_MOST_NAMED]) + (" ..." if len(runs) > _MOST_NAMED else "")
+            what = f"is no run itself; runs in it: {shown}"
+        raise InputError(f"`path` {path} {what}")
     if device != "auto":
-        circuits.choose_device(device)
-    return Run(folder, chosen or names[-1], data_dir, device)
+        circuits.choose_device(str(device))
+    return Run(held[-1].parent, held[-1].name, data_dir, device)
+
+
+def _as_checkpoint(folder: Path) -> list[Path]:
+    """The folder, if it is a checkpoint; ``InputError`` if it holds a model by another name."""
+    if not is_checkpoint(folder):
+        return []
+    if folder not in RunFolder(folder.parent).checkpoints():
+        called = f"a checkpoint of a run is called checkpoint-STEP or {FINAL}"
+        raise InputError(f"`path` {folder} holds a model, but {called}")
+    return [folder]
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """The names of a folder's folders that are runs."""
+    inside = (path for path in folder.iterdir() if path.is_dir())
+    return sorted(path.name for path in inside if RunFolder(path).checkpoints())
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,9 +106,8 @@ class Run:
             held = f"{len(names)} checkpoints from {names[0]} to {names[-1]}"
         if self.checkpoint != names[-1]:
             held += f" (used: {self.checkpoint})"
-        data, state = circuits.dataset_name(self.path), "done" if self.done else "not done"
-        about = f"trained on {data}, {self._architecture}; {held}; {state}"
-        return f"<Run {self.name}: {about}>"
+        state = "done" if self.done else "not done"
+        return f"<Run {self.name}: {self._trained}; {held}; {state}>"
 
     @property
     def name(self) -> str:
@@ -237,8 +252,8 @@ class Run:
         return Tracing(self.name, results)
 
     @cached_property
-    def _architecture(self) -> str:
-        """Such as ``gpt2 of 8 layers, 12 heads, width 768``."""
+    def _trained(self) -> str:
+        """Such as ``trained on DATA, gpt2 of 8 layers, 12 heads, width 768``."""
         config = read_json(self.path / self.checkpoint / "config.json", dict)
         sizes = [
             words.format(config[name])
@@ -246,7 +261,8 @@ class Run:
             for name in names
             if name in config
         ]
-        return f"{config.get('model_type')} of {', '.join(sizes)}"
+        data = circuits.dataset_name(self.path)
+        return f"trained on {data}, {config.get('model_type')} of {', '.join(sizes)}"
 
     def _name(self, checkpoint: int | str | None) -> str:
         """The checkpoint's folder; ``InputError`` lists those that there are."""
