@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import doctest
 import importlib
 import inspect
 import json
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import coverage_principle as cp
+from coverage_principle import reprs
 from coverage_principle.data import load_dataset
 from coverage_principle.errors import InputError
 from tests.conftest import ROOT
@@ -53,6 +55,10 @@ def test_the_door_shows_functions_and_loads_nothing_before_they_are_used():
     assert names == sorted(["__version__", *cp.__all__])
     for name in cp.__all__:
         assert callable(getattr(cp, name)) and inspect.getdoc(getattr(cp, name)), name
+
+
+def test_the_examples_are_right():
+    assert doctest.testmod(reprs) == (0, 2)
 
 
 def test_signatures_show_the_real_defaults():
@@ -176,7 +182,7 @@ def test_the_plot_is_a_figure_that_a_notebook_shows(coverage):
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
-def test_fragments_are_pairs(coverage):
+def test_fragments_are_pairs():
     one = cp.coverage(SHIPPED, fragments=[("x1", "x2")])
     assert [s.slots for s in one.slot_sets] == [("x1", "x2")]
     assert np.array_equal(one.cutoffs, cp.coverage(SHIPPED, fragments="1,2").cutoffs)
@@ -187,8 +193,8 @@ def test_fragments_are_pairs(coverage):
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda c: cp.coverage("nowhere"), "`path` nowhere does not exist"),
-        (lambda c: cp.coverage(3), "`dataset` must be a Dataset or the folder of one"),
+        (lambda _: cp.coverage("nowhere"), "`path` nowhere does not exist"),
+        (lambda _: cp.coverage(3), "`dataset` must be a Dataset or the folder of one"),
         (lambda c: cp.coverage(c.dataset, scope="all"), "`scope` all is not one of dataset, dom"),
         (lambda c: cp.coverage(c.dataset, noise=0.7), "`noise` 0.7 is neither auto nor a number"),
         (lambda c: cp.coverage(c.dataset, fragments=[("x1", "x9")]), "the slots are 1 to 3"),
@@ -244,9 +250,9 @@ def test_records_of_a_named_task_and_of_a_split(coverage):
 @pytest.mark.parametrize(
     ("change", "options", "words"),
     [
-        (lambda rows: [], {}, "`rows` is empty"),
-        (lambda rows: [3], {}, "rows row 1 is a int; it must be a dict"),
-        (lambda rows: [{"city": "x"}], {}, "rows has no column 'carrier'; it has 'city'"),
+        (lambda _: [], {}, "`rows` is empty"),
+        (lambda _: [3], {}, "rows row 1 is a int; it must be a dict"),
+        (lambda _: [{"city": "x"}], {}, "rows has no column 'carrier'; it has 'city'"),
         (lambda rows: [*rows[:5], {**rows[5], "zone": None}], {}, "row 6: column zone has no val"),
         (lambda rows: [rows[0], {**rows[0], "zone": "Z"}], {}, "row 2: it gives zone for the sam"),
         (lambda rows: [{**r, "split": "dev"} for r in rows], {}, "must say train, test, valid; "),

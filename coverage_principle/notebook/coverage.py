@@ -27,7 +27,8 @@ from coverage_principle.notebook.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
+
+    from coverage_principle.reporting.style import Figure
 
 
 def notebook_coverage(
