@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ast
+import copy
 import csv
 import doctest
 import importlib
 import inspect
 import json
+import os
+import re
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 
@@ -102,6 +108,30 @@ def test_representations_are_short(coverage):
     )
     for thing in (dataset.train, coverage.slot_sets[0], coverage.slot_sets[0].observations):
         assert "\n" not in repr(thing) and len(repr(thing)) < 400
+
+
+def test_the_notebook_runs_and_shows_what_it_says(checkout, monkeypatch):
+    """Its training is made short; what does not follow from that is what the page shows."""
+    execute = runpy.run_path(str(ROOT / "docs" / "record_notebook.py"))["execute"]
+    places = (checkout, checkout / "simpletransformers")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, places)))
+    path = (str(Path(sys.executable).parent), os.environ["PATH"])
+    monkeypatch.setenv("PATH", os.pathsep.join(path))
+    notebook = nbformat.read(checkout / "docs" / "notebook.ipynb", as_version=4)
+    shown = copy.deepcopy(notebook.cells)
+    assert len(shown) <= 20
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("--preset cpu", "--preset tiny")
+    execute(notebook, checkout)
+    compared = 0
+    for now, then in zip(notebook.cells, shown, strict=True):
+        if now.cell_type == "code" and not re.search(r"main\.py|run|right", then.source):
+            texts = [
+                [one.get("data", {}).get("text/plain") for one in c.outputs] for c in (now, then)
+            ]
+            assert texts[0] == texts[1], then.source
+            compared += 1
+    assert compared >= 7
 
 
 # ----------------------------------------------------------------------------------- coverage
