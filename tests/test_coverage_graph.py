@@ -112,7 +112,7 @@ def test_a_graph_that_cannot_be_written_is_refused(monkeypatch):
         whole.graph(1)
     coverage = dataset_coverage(dataset)
     assert coverage.graph(1).number_of_edges() > 1
-    with pytest.raises(ValueError, match="from k = 2 up"):
+    with pytest.raises(InputError, match="at least 2, from which on"):
         replace(coverage, settings=CoverageSettings(min_evidence=2)).graph(1)
     monkeypatch.setattr(scopes, "MOST_PAIRS", 1)
     with pytest.raises(InputError, match="more than 1 edges of one slot set.*raise `min_evidence`"):

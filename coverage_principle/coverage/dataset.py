@@ -171,7 +171,7 @@ class Coverage:
         """
         import networkx
 
-        scope, dataset = self.scope, self.dataset
+        scope, dataset, covered = self.scope, self.dataset, self.covered_nodes(k)
         inputs, answers = scope.items()
         found = [scope.pairs(slot_set.equivalence, k) for slot_set in self.slot_sets]
         first, second, evidence = (
@@ -186,7 +186,7 @@ class Coverage:
         columns = {
             "answer": [dataset.text([a], [dataset.graph.answer]) for a in answers.tolist()],
             "split": split.tolist(),
-            "covered": self.covered_nodes(k).tolist(),
+            "covered": covered.tolist(),
             "k_cutoff": np.minimum(self.node_cutoffs, self.last_row).tolist(),
             "component": components(scope.count, first, second).tolist(),
         }

@@ -27,7 +27,8 @@ from coverage_principle.notebook.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
+
+    from coverage_principle.reporting.style import Figure
 
 
 def notebook_coverage(
@@ -97,7 +98,8 @@ class NotebookCoverage(Coverage):
 
     def to_frame(self, *, support: bool = True) -> pandas.DataFrame:
         """``to_records`` as a table. ``InputError`` if pandas is not installed."""
-        return frame_of(self.to_records(support=support))
+        frame = frame_of(self.to_records(support=support))
+        return frame.astype({"k_cutoff": "Int64"})  # whole numbers, though some are not known
 
     def explain(self, item: str) -> Explained:
         """Why an item, such as ``"<t_3><t_9><t_1>"``, is covered, or what is missing.
