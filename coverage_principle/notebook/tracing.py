@@ -47,8 +47,7 @@ class Tracing:
         ``subset`` is published, unfiltered or both_correct. ``effect`` is a number of the metric:
         the one that figures show if not given; a wrong name lists them.
         """
-        if subset not in SUBSETS:
-            raise InputError(f"`subset` {subset} is not one of {', '.join(SUBSETS)}")
+        _check_subset(subset)
         effect = METRICS[self.results["metric"]].shown.key if effect is None else effect
         return [_record(cell, subset, effect) for cell in self._cells()]
 
@@ -60,18 +59,23 @@ class Tracing:
         """A heat map over layers and positions for each split, of the metric's own number."""
         from coverage_principle.reporting.circuit_figures import tracing_figure
 
-        if subset not in SUBSETS:
-            raise InputError(f"`subset` {subset} is not one of {', '.join(SUBSETS)}")
+        _check_subset(subset)
         return tracing_figure(self.results, subset=subset)
 
     def _cells(self) -> Iterator[Mapping]:
         """Every cell, with its split and value."""
+        from coverage_principle.reporting.circuit_figures import emitted_parts
+
         (splits,) = self.results["checkpoints"].values()
-        answer = self.results["emitted"][-1]
         for split, summary in splits.items():
-            for value, part in {**summary.get("bridges", {}), answer: summary}.items():
+            for value, part in emitted_parts(self.results, summary).items():
                 for cell in part["cells"]:
                     yield {"split": split, "value": value, **cell}
+
+
+def _check_subset(subset: str) -> None:
+    if subset not in SUBSETS:
+        raise InputError(f"`subset` {subset} is not one of {', '.join(SUBSETS)}")
 
 
 def _record(cell: Mapping, subset: str, effect: str) -> dict:
