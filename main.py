@@ -156,7 +156,7 @@ def main(arguments: argparse.Namespace) -> None:
     model = Seq2SeqModel(
         job.model_type,
         name if job.init_weights else find_folder(name, "model_name_or_path"),
-        args=cli.given_settings(Seq2SeqArgs, arguments),
+        args=asked_for(arguments),
         new_tokens=dataset.codec.vocabulary,
         init_weights=job.init_weights,
         device=job.device,
@@ -171,6 +171,12 @@ def main(arguments: argparse.Namespace) -> None:
             print_scores(scores)
     if job.do_predict and is_main:
         predict(model, records, job)
+
+
+def asked_for(arguments: argparse.Namespace) -> dict[str, object]:
+    """Settings of training and model; what is off because nobody gave its flag is left out."""
+    given = cli.given_settings(Seq2SeqArgs, arguments)
+    return {name: value for name, value in given.items() if value is not False}
 
 
 def check_published_flags(arguments: argparse.Namespace, *, quiet: bool) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import analysis_parser, print_files, print_grid
+from circuit_analysis.common import SEVERAL, analysis_parser, print_files, print_grid
 from coverage_principle.circuits import IICG, ClusterSettings
 from coverage_principle.cli import run, settings_from
 
 
 def build_parser(description: str = __doc__, **options):
     about = 'values or slots, such as b or "b,x2", or the number of a function; several are '
-    several = {"nargs": "+", "default": ["1"], "help": f"{about}drawn side by side"}
+    several = {**SEVERAL, "help": f"{about}drawn side by side"}
     parser = analysis_parser(description, ClusterSettings, group_by=several, **options)
     none = {"dest": "vectors", "action": "store_const", "const": "none"}
     parser.add_argument("--no_vectors", **none, help="do not write vectors")
@@ -23,24 +23,26 @@ def build_parser(description: str = __doc__, **options):
 
 def main(arguments, **fixed) -> None:
     """Cluster, draw and print; ``fixed`` are settings that a published path decides."""
+    from coverage_principle.circuits import each_clustering
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting.circuit_figures import iicg_comparison
 
-    if "group_by" in fixed:
-        cluster(settings_from(ClusterSettings, arguments, **fixed))
-        return
-    found = {}
-    for key in arguments.group_by:
-        folder, metrics = cluster(settings_from(ClusterSettings, arguments, group_by=key))
-        found[metrics["grouped_by"]["value"]] = metrics
-    if len(found) > 1:
-        target = folder.parent.parent / f"{folder.name}_by_{'_against_'.join(found)}.png"
-        written = iicg_comparison(found, target)
-        print(f"\n{', '.join(relative_to_root(path) for path in written)}")
+    keys = [fixed["group_by"]] if "group_by" in fixed else arguments.group_by
+    settings = settings_from(ClusterSettings, arguments, **{**fixed, "group_by": keys[0]})
+    each = each_clustering(settings, keys)
+    found = {}  # by checkpoint, then by grouping
+    for one in each:
+        folder, metrics = cluster(one, named=len(each) > len(keys))
+        found.setdefault(folder.name, {})[metrics["grouped_by"]["value"]] = metrics
+    for checkpoint, by_value in found.items():
+        if len(by_value) > 1:
+            target = folder.parent.parent / f"{checkpoint}_by_{'_against_'.join(by_value)}.png"
+            written = iicg_comparison(by_value, target)
+            print(f"\n{', '.join(relative_to_root(path) for path in written)}")
 
 
-def cluster(settings: ClusterSettings):
-    """One grouping; returns the folder and the metrics."""
+def cluster(settings: ClusterSettings, *, named: bool):
+    """One grouping of one checkpoint, which is ``named`` in what is printed or not."""
     from tqdm import tqdm
 
     from coverage_principle.circuits import run_cluster
@@ -56,6 +58,7 @@ def cluster(settings: ClusterSettings):
         if about["vectors"]:
             vectors = f"{about['vectors']:,} vectors in {about['groups']} groups"
             title = f"IICG, {split}: {vectors} by {metrics['grouped_by']['value']}"
+            title = f"{folder.name}, {title}" if named else title
             print_grid(title, split_cells(metrics, split), IICG)
     print()
     print_files(folder)

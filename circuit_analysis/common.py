@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping
 
-from coverage_principle.cli import add_settings, command_parser
+from coverage_principle.cli import add_settings, command_parser, settings_from
 
+#: A flag that takes values one after the other, each as it is written: ``b "b,x2"``.
+SEVERAL = {"nargs": "+", "default": ["1"]}
 #: The published ``--detailed_grouping``.
 _DETAILED = {"1": "0-2,3+", "2": "0-2,3,4+", "3": "each"}
 
@@ -19,7 +21,9 @@ def analysis_parser(
     ``grouping``: the published ``--detailed_grouping`` must be given, or ``--k_groups``.
     """
     parser = command_parser(description)
-    add_settings(parser, settings, omit=("k_groups", *omit), **changes)
+    model = ("model_dir", "ckpt")
+    add_settings(parser.add_mutually_exclusive_group(required=True), settings, only=model)
+    add_settings(parser, settings, omit=("k_groups", *model, *omit), **changes)
     unset = {"default": argparse.SUPPRESS}
     parser.add_argument("--base_dir", dest="data_dir", help="the same as --data_dir", **unset)
     if "k_groups" in omit:
@@ -43,6 +47,20 @@ def choice_of(entries: Mapping) -> dict[str, object]:
     """How a flag that names one of ``entries`` differs: its choices, and the help text of each."""
     about = "; ".join(f"{name}: {entry.help}" for name, entry in entries.items())
     return {"choices": tuple(entries), "help": about}
+
+
+def each_of(settings, arguments: argparse.Namespace, name: str, check, **fixed) -> list:
+    """The settings of an analysis for every value that was given of the setting ``name``.
+
+    ``check(graph, value)`` refuses what the task does not have, before any work.
+    """
+    from coverage_principle.circuits import with_each
+
+    values = fixed.get(name) or getattr(arguments, name, None)
+    if values is None or isinstance(values, str):
+        return [settings_from(settings, arguments, **fixed)]
+    first = settings_from(settings, arguments, **fixed, **{name: values[0]})
+    return with_each(first, name, values, check)
 
 
 def run_analysis(analysis, settings, *, results: str):

@@ -7,22 +7,38 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import analysis_parser, print_grid, print_reasons, run_analysis
+from circuit_analysis.common import (
+    SEVERAL,
+    analysis_parser,
+    each_of,
+    print_grid,
+    print_reasons,
+    run_analysis,
+)
 from coverage_principle.circuits import RANK_CHANGED, InterchangeSettings
-from coverage_principle.cli import run, settings_from
+from coverage_principle.cli import run
 
 
 def build_parser(description: str = __doc__, omit=("k_groups",), **options):
-    return analysis_parser(description, InterchangeSettings, omit=omit, **options)
+    changes = {"group_by": SEVERAL, **options}
+    return analysis_parser(description, InterchangeSettings, omit=omit, **changes)
 
 
 def main(arguments, folder: str = "interchange", **fixed) -> None:
     """Interchange, draw and print; ``fixed`` are settings that a published path decides."""
+    from coverage_principle.circuits import kept_value
+
+    fixed["k_groups"] = "none"
+    for settings in each_of(InterchangeSettings, arguments, "group_by", kept_value, **fixed):
+        interchange(settings, folder)
+
+
+def interchange(settings: InterchangeSettings, folder: str) -> None:
+    """One value that is kept."""
     from coverage_principle.circuits import run_interchange
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting.circuit_figures import interchange_heatmap
 
-    settings = settings_from(InterchangeSettings, arguments, k_groups="none", **fixed)
     file, results = run_analysis(run_interchange, settings, results=f"tracing_results/{folder}")
     print_reasons(results["splits"])
     for checkpoint, pairs in results["checkpoints"].items():

@@ -7,24 +7,39 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import analysis_parser, choice_of, print_grid, run_analysis
+from circuit_analysis.common import (
+    SEVERAL,
+    analysis_parser,
+    choice_of,
+    each_of,
+    print_grid,
+    run_analysis,
+)
 from coverage_principle.circuits import LENS_READOUTS, LensSettings
-from coverage_principle.cli import run, settings_from
+from coverage_principle.cli import run
 
 
 def build_parser(description: str = __doc__, **options):
     readout = choice_of(LENS_READOUTS)
     readout["help"] = f"what is printed and drawn; all are written. {readout['help']}"
-    return analysis_parser(description, LensSettings, readout=readout, **options)
+    changes = {"readout": readout, "group_by": SEVERAL}
+    return analysis_parser(description, LensSettings, **changes, **options)
 
 
 def main(arguments, folder: str = "lens", **fixed) -> None:
     """Read, draw and print; ``fixed`` are settings that a published path decides."""
+    from coverage_principle.circuits import grouping_of
+
+    for settings in each_of(LensSettings, arguments, "group_by", grouping_of, **fixed):
+        lens(settings, folder)
+
+
+def lens(settings: LensSettings, folder: str) -> None:
+    """One choice of items."""
     from coverage_principle.circuits import run_lens
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting.circuit_figures import lens_heatmap
 
-    settings = settings_from(LensSettings, arguments, **fixed)
     file, results = run_analysis(run_lens, settings, results=f"logit-lens_results/{folder}")
     shown = LENS_READOUTS[settings.readout].shown
     for checkpoint, splits in results["checkpoints"].items():

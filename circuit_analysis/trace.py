@@ -12,24 +12,31 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from circuit_analysis import common
 from coverage_principle.circuits import METRICS, TraceSettings
-from coverage_principle.cli import run, settings_from
+from coverage_principle.cli import LIST, run, settings_from
 
 
 def build_parser(description: str = __doc__, **options):
-    metric = common.choice_of(METRICS)
-    return common.analysis_parser(description, TraceSettings, metric=metric, **options)
+    changes = {"metric": common.choice_of(METRICS), "family": LIST}
+    return common.analysis_parser(description, TraceSettings, **changes, **options)
 
 
 def main(arguments, folder: str = "trace", **fixed) -> None:
     """Trace, draw and print; ``fixed`` are settings that a published path decides."""
+    from coverage_principle.circuits import family_of
+
+    if "family" not in fixed and "list" in (getattr(arguments, "family", None) or ()):
+        list_families(settings_from(TraceSettings, arguments, family=None))
+        return
+    for settings in common.each_of(TraceSettings, arguments, "family", family_of, **fixed):
+        trace(settings, folder)
+
+
+def trace(settings: TraceSettings, folder: str) -> None:
+    """One family of counterfactuals."""
     from coverage_principle.circuits import run_trace
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting import circuit_figures
 
-    settings = settings_from(TraceSettings, arguments, **fixed)
-    if settings.family == "list":
-        list_families(settings)
-        return
     file, results = common.run_analysis(run_trace, settings, results=f"tracing_results/{folder}")
     circuit_figures.tracing_heatmap(results, file)
     if len(results["checkpoints"]) > 1:
@@ -48,10 +55,11 @@ def main(arguments, folder: str = "trace", **fixed) -> None:
 
 def list_families(settings: TraceSettings) -> None:
     """Print the families of counterfactuals of the run's task."""
-    from coverage_principle.circuits import families, find_dataset, find_run
+    from coverage_principle.circuits import families, find_checkpoints, find_dataset
     from coverage_principle.data import load_dataset
 
-    dataset = load_dataset(find_dataset(find_run(settings.model_dir), settings.data_dir))
+    run, _ = find_checkpoints(settings.model_dir, settings.ckpt, settings.step_list)
+    dataset = load_dataset(find_dataset(run, settings.data_dir))
     for name, family in families(dataset.graph).items():
         held = f", {', '.join(family.held)} kept" if family.held else ""
         print(f"{name}: ({family.title}), {family.slot} is changed{held}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import re
@@ -68,7 +69,7 @@ def add_settings(
         shown = options.get("default")
         if shown is not None:
             options.pop("required", None)
-        if options.get("action") is None and shown not in (None, (), ""):
+        if options.get("action") in (None, _Joined) and shown not in (None, (), ""):
             values = shown if isinstance(shown, (tuple, list)) else [shown]
             between = "," if spec.parse else " "
             options["help"] += f" (default: {between.join(map(str, values))})"
@@ -80,8 +81,10 @@ def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
     options: dict[str, object] = {"help": spec.help}
     if kind.type is bool:
         return {**options, "action": "store_true", "default": bool(default)}
-    if kind.many and spec.parse is None:
+    if kind.many:
         options["nargs"] = "+"
+    if kind.many and spec.parse:
+        options["action"] = _Joined
     if spec.metavar or (spec.flag and not spec.choices):
         options["metavar"] = spec.metavar or spec.flag.upper()
     options["choices"] = spec.choices
@@ -89,6 +92,14 @@ def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
     options["type"] = spec.parse or (number if kind.type in (int, float) else str)
     missing = default is dataclasses.MISSING
     return options | ({"required": True} if missing else {"default": default})
+
+
+class _Joined(argparse.Action):
+    """Values that each may be a list, ``3,4 5``, as one tuple; None, which is all, beats others."""
+
+    def __call__(self, _parser, namespace, values, _option=None) -> None:
+        joined = None if None in values else tuple(dict.fromkeys(itertools.chain(*values)))
+        setattr(namespace, self.dest, joined)
 
 
 def _number(kind: Kind, spec: Spec) -> Callable[[str], float]:
@@ -156,6 +167,18 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not an integer of at least 1")
     return int(text)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """For ``type=``: words separated by commas."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise argparse.ArgumentTypeError("the value is empty")
+    return found
+
+
+#: For ``add_argument``: one or several words, with spaces or commas between.
+LIST = {"nargs": "+", "type": words, "action": _Joined}
 
 
 def integers(low: int) -> Callable[[str], tuple[int, ...]]:
@@ -238,6 +261,10 @@ def run(
     logging.basicConfig(level=level, handlers=[handler])
     for name in _CHATTER:
         logging.getLogger(name).setLevel(logging.WARNING)
+    if not arguments.debug:
+        # What its warnings are about (weights that a checkpoint lacks) we look at ourselves.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # for when it is imported
+        logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
         main(arguments)
     except KeyboardInterrupt:

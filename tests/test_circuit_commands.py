@@ -266,8 +266,94 @@ def test_a_checkpoint_that_is_not_there_is_listed_not_downloaded(run_command, re
     )
     with pytest.raises(InputError, match="`ckpt` gpt2 does not exist"):
         circuits.find_checkpoint("gpt2")
-    with pytest.raises(InputError, match="it is a run that holds checkpoint-20"):
-        circuits.find_checkpoint(run_dir)
+    with pytest.raises(InputError, match="`model_dir` .* is no checkpoint .* holds no "):
+        circuits.find_run(run_dir.parent)
+
+
+# ------------------------------------------------------------- which model, and one or many values
+
+STEPS = ["checkpoint-20", "checkpoint-100", "final_checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "meant"),
+    [
+        ({"model_dir": ""}, None, STEPS),
+        ({"model_dir": ""}, ["all"], STEPS),
+        ({"model_dir": ""}, ["final_checkpoint", "20"], [STEPS[0], STEPS[2]]),
+        ({"model_dir": "checkpoint-100"}, None, STEPS[1:2]),
+        ({"model_dir": "checkpoint-100"}, ["100"], STEPS[1:2]),
+        ({"ckpt": "checkpoint-100"}, None, STEPS[1:2]),
+        ({"ckpt": "checkpoint-100"}, ["all"], STEPS[1:2]),
+        ({"ckpt": ""}, None, STEPS[2:]),
+        ({"ckpt": ""}, ["100", "20"], STEPS[:2]),
+        ({"ckpt": ""}, ["all"], STEPS),
+    ],
+)
+def test_a_run_and_a_checkpoint_each_stand_for_the_other(run_dir, given, steps, meant):
+    places = {name: run_dir / below for name, below in given.items()}
+    run, found = circuits.find_checkpoints(**places, steps=steps)
+    assert run == run_dir and [path.name for path in found] == meant
+
+
+def test_which_model_is_meant_is_refused_where_nobody_can_know(run_dir):
+    final = run_dir / "final_checkpoint"
+    for given in ({}, {"model_dir": run_dir, "ckpt": final}):
+        with pytest.raises(InputError, match="`model_dir`, or .* `ckpt`, and not both"):
+            circuits.find_checkpoints(**given)
+    for name in ("model_dir", "ckpt"):
+        with pytest.raises(InputError, match=f"`{name}` .* is one checkpoint; `step_list` chooses"):
+            circuits.find_checkpoints(**{name: final}, steps=["20"])
+
+
+def test_a_folder_that_is_both_is_what_its_flag_is_for(run_dir, tmp_path):
+    """The published trainer leaves its last model in the run's folder itself."""
+    both = shutil.copytree(run_dir, tmp_path / "both")
+    for file in (both / "final_checkpoint").iterdir():
+        shutil.copy(file, both / file.name)
+    assert circuits.find_checkpoints(ckpt=both) == (tmp_path, [both])
+    assert [p.name for p in circuits.find_checkpoints(both)[1]] == STEPS
+    assert [p.name for p in circuits.find_checkpoints(ckpt=both, steps=["20"])[1]] == STEPS[:1]
+
+
+@pytest.mark.parametrize("script", ["trace", "lens", "interchange", "cluster"])
+def test_all_commands_take_a_run_or_a_checkpoint(run_command, refused, run_dir, tmp_path, script):
+    command, few = f"circuit_analysis/{script}.py", ("--max_items", 5, "--save_dir", tmp_path)
+    usage = run_command(command, "--save_dir", tmp_path)
+    refused(usage, "one of the arguments --model_dir --ckpt is required", status=2)
+    usage = run_command(command, "--model_dir", run_dir, "--ckpt", run_dir, *few)
+    refused(usage, "argument --ckpt: not allowed with argument --model_dir", status=2)
+    assert not list(tmp_path.iterdir())
+    finished = run_command(command, "--ckpt", run_dir, *few)
+    assert finished.returncode == 0, finished.stderr
+    assert f"--ckpt {run_dir} is a run; taking its final_checkpoint" in finished.stderr
+    (file,) = tmp_path.rglob("*.json")
+    results = read_json(file)
+    assert results["run"] == run_dir.name and list(results["weights"]) == ["final_checkpoint"]
+
+
+def test_clustering_of_several_checkpoints_does_each_or_none(
+    run_command, refused, run_dir, dataset_dir, tmp_path
+):
+    steps = ("--model_dir", run_dir, "--step_list", "20,100")
+    finished = run_command(
+        *("circuit_analysis/cluster.py", *steps, "--max_items", 5, "--save_dir", tmp_path),
+        *("--layer_pos_pairs", "(1,1)", "[(2,1),(2,2)]", "(1,1)", "--no_vectors"),
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "checkpoint-20, IICG, id_test" in finished.stdout
+    parent = tmp_path / "residual" / dataset_dir.name / "f1"
+    assert {path.name for path in parent.iterdir()} == {"checkpoint-20", "checkpoint-100"}
+    metrics = read_json(parent / "checkpoint-100" / "metrics.json")
+    assert metrics["checkpoint"].endswith("checkpoint-100")
+    sites = {(c["layer"], c["position"]) for c in metrics["cells"]}
+    assert sites == {(1, 1), (2, 1), (2, 2)}
+    # The published command takes a run as well; what one of the checkpoints has stops all.
+    again = (COLLAPSE, "--ckpt", run_dir, "--step_list", "all", "--save_dir", tmp_path)
+    refused(run_command(*again), "checkpoint-20/metrics.json exists already", "--overwrite")
+    assert not (parent / "final_checkpoint").exists()
+    with pytest.raises(InputError, match="one is clustered at a time"):
+        circuits.run_cluster(circuits.ClusterSettings(model_dir=run_dir, save_dir=tmp_path))
 
 
 # -------------------------------------------------------------------------------------- tracing
@@ -382,8 +468,6 @@ def test_tracing_refusals(run_command, refused, run_dir, tmp_path):
 
     with pytest.raises(InputError, match="has no checkpoint-7, final; it has checkpoint-20, "):
         trace(run_dir, step_list=["7", "final"])
-    with pytest.raises(InputError, match="give the folder above it"):
-        trace(run_dir / "checkpoint-20")
     with pytest.raises(InputError, match="holds no checkpoint-STEP"):
         trace(tmp_path)
     with pytest.raises(InputError, match="`metric` cosine is not one of rank, prob, logit"):

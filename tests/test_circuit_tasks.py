@@ -412,16 +412,45 @@ def test_general_commands_take_a_task_of_ones_own(run_command, worlds, tmp_path)
     assert [line.split(":")[0] for line in shown.stdout.splitlines()] == [
         f"diff_f{i}" for i in range(1, 5)
     ]
+    whole = ("--k_groups", "none")
     for script, flags in (
-        ("cluster.py", ("--ckpt", run / "final_checkpoint", "--group_by", "b2", "b2,x4")),
-        ("lens.py", ("--model_dir", run, "--layer_pos_pairs", "[(1,3)]")),
-        ("interchange.py", ("--model_dir", run, "--group_by", "b2", "--step_list", "10")),
+        ("cluster.py", ("--ckpt", run / "final_checkpoint", "--group_by", "b2", "b2,x4", *whole)),
+        (
+            "trace.py",
+            ("--model_dir", run, "--step_list", "10", "--family", "diff_f1,diff_f3", *whole),
+        ),
+        ("lens.py", ("--ckpt", run, "--layer_pos_pairs", "[(1,3)]", "--group_by", "b2", *whole)),
+        ("interchange.py", ("--model_dir", run, "--group_by", "1", "b2", "--step_list", "10")),
     ):
-        finished = run_command(f"circuit_analysis/{script}", *flags, "--save_dir", tmp_path)
+        few = ("--max_items", 5, "--save_dir", tmp_path)
+        finished = run_command(f"circuit_analysis/{script}", *flags, *few)
         assert finished.returncode == 0, finished.stderr
     assert list(tmp_path.rglob("*_by_b2_against_b2,x4.pdf"))
-    same = read_json(tmp_path / f"{run.name}_residual_same_b2.json")
+    name = run.name
+    assert {path.stem for path in tmp_path.glob("*.json")} == {
+        *(f"{name}_by_b2", f"{name}_residual_same_b1", f"{name}_residual_same_b2"),
+        *(f"{name}_residual_diff_f1_rank", f"{name}_residual_diff_f3_rank"),
+    }
+    same = read_json(tmp_path / f"{name}_residual_same_b2.json")
     assert same["family"]["holds"] == "b2" and list(same["checkpoints"]) == ["checkpoint-10"]
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "words"),
+    [
+        ("trace.py", ("--family", "diff_f1", "diff_f9"), "--family diff_f9"),
+        ("lens.py", ("--group_by", "b", "q"), "--group_by q"),
+        ("interchange.py", ("--group_by", "b", "t"), "--group_by t is no intermediate value"),
+        ("cluster.py", ("--group_by", "b", "q"), "--group_by q"),
+    ],
+)
+def test_of_several_values_none_is_begun_where_one_is_refused(
+    run_command, refused, worlds, tmp_path, script, flags, words
+):
+    run, _ = worlds("twohop")
+    places = ("--ckpt", run, "--save_dir", tmp_path)
+    refused(run_command(f"circuit_analysis/{script}", *places, *flags), words)
+    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------ bridges written

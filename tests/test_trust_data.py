@@ -275,6 +275,7 @@ def test_the_card_has_code_that_loads_the_model_of_this_run(
     given = ("--data_dir", world[1], *TRAIN, *flags, "--evaluate_during_training")
     finished = run_command("main.py", *given, "--output_dir", run)
     assert finished.returncode == 0, finished.stderr
+    assert "transformers" not in finished.stderr  # nor has it anything to say of a new model
     card = (run / "README.md").read_text()
     code = card.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(run)
@@ -285,3 +286,7 @@ def test_the_card_has_code_that_loads_the_model_of_this_run(
     torch.testing.assert_close(scope["model"].eval()(ids).logits, expected)
     vocabulary = json.loads((world[1] / "vocab.json").read_text())
     assert scope["tokenizer"].convert_ids_to_tokens([0, 1, 2]) == vocabulary[:3]
+    # A checkpoint is what it is: its flags need not be given again, and none of it is "new".
+    given = ("--data_dir", world[1], "--model_name_or_path", run / "final_checkpoint")
+    scored = run_command("main.py", *given, "--do_eval", "--device", "cpu")
+    assert scored.returncode == 0 and not scored.stderr, scored.stderr

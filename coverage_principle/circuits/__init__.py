@@ -5,14 +5,14 @@ from simpletransformers.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "analysis": "Subject",
+        "analysis": "Subject with_each",
         "bootstrap": "Bootstrap",
-        "checkpoints": "changed_since dataset_name find_checkpoint find_dataset find_run "
-        "list_checkpoints",
-        "cluster": "cluster_states run_cluster",
+        "checkpoints": "changed_since dataset_name find_checkpoint find_checkpoints find_dataset "
+        "find_run list_checkpoints",
+        "cluster": "cluster_states each_clustering run_cluster",
         "counterfactuals": "Counterfactuals Family Plan diff_family draw_counterfactuals families "
         "family_of",
-        "interchange": "draw_interchange run_interchange summarise_interchange",
+        "interchange": "draw_interchange kept_value run_interchange summarise_interchange",
         "items": "Grouping ItemSplit KGroup grouping_of item_splits k_groups_of layout_of "
         "sequences token_ids",
         "lens": "read_lens run_lens summarise_lens",

@@ -6,7 +6,7 @@ The files that analyses write are described in docs/circuit_analysis.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,12 +53,9 @@ class Subject:
         """What the settings name; ``InputError`` for what does not exist or is of another task."""
         if settings.save_dir is None:
             raise InputError("`save_dir` must be given")
-        if isinstance(settings, ClusterSettings):
-            checkpoints = [folders.find_checkpoint(settings.ckpt)]
-            path = checkpoints[0].parent
-        else:
-            path = folders.find_run(settings.model_dir)
-            checkpoints = folders.list_checkpoints(path, settings.step_list)
+        path, checkpoints = folders.find_checkpoints(
+            settings.model_dir, settings.ckpt, settings.step_list
+        )
         dataset = load_dataset(folders.find_dataset(path, settings.data_dir))
         if settings.task not in (None, dataset.graph.name):
             held = f"{dataset.name} holds {dataset.graph.name}"
@@ -127,6 +124,21 @@ class Subject:
         beside = {} if arrays is None else {file.with_name(f"{name}.npz"): arrays}
         write_together({**beside, file: dump_json(results)})
         return file
+
+
+def with_each(
+    settings: RunAnalysisSettings, name: str, values: Sequence[str], check: Callable[..., object]
+) -> list[RunAnalysisSettings]:
+    """The settings of an analysis for each of ``values`` of its setting ``name``.
+
+    ``check(graph, value)`` raises ``InputError`` for a value that the run's task does not have.
+    Several are checked before any work, so that none is done where one is refused.
+    """
+    if len(values) > 1:
+        graph = Subject.find(settings).dataset.graph
+        for value in values:
+            check(graph, value)
+    return [replace(settings, **{name: value}) for value in values]
 
 
 def chosen_sites(

@@ -22,39 +22,63 @@ from simpletransformers.seq2seq.run_folder import (
 
 logger = logging.getLogger(__name__)
 
+#: What stands in `step_list` for every checkpoint.
+ALL = "all"
+
+
+def find_checkpoints(
+    model_dir: str | Path | None = None,
+    ckpt: str | Path | None = None,
+    steps: Sequence[str] | None = None,
+) -> tuple[Path, list[Path]]:
+    """A run's folder, and the checkpoints of it that the settings of these names mean.
+
+    `model_dir` is a run, and means all of its checkpoints; `ckpt` is one checkpoint. Each also
+    takes what the other is for: a checkpoint given as `model_dir` means itself, a run given as
+    `ckpt` its last checkpoint, which a line of the log says. ``steps`` chooses from what there is
+    (see ``list_checkpoints``). Paths are looked for from the working directory and the repository.
+
+    ``InputError`` for both or neither of the two, for a folder that does not exist or holds no
+    model, and for steps that are not there.
+    """
+    if (model_dir is None) == (ckpt is None):
+        raise InputError("give a run as `model_dir`, or a checkpoint as `ckpt`, and not both")
+    given, setting = (ckpt, "ckpt") if model_dir is None else (model_dir, "model_dir")
+    folder = find_folder(given, setting)
+    held = RunFolder(folder).checkpoints()
+    # A folder may be both: the published trainer leaves its last model beside the checkpoints.
+    if is_checkpoint(folder) and not (held and (steps or setting == "model_dir")):
+        if {checkpoint_name(step) for step in steps or ()} - {folder.name, ALL}:
+            advice = f"`step_list` chooses from a run: {folder.parent}"
+            raise InputError(f"`{setting}` {given} is one checkpoint; {advice}")
+        return folder.parent, [folder]
+    if not held:
+        no_run = f"it holds no checkpoint-STEP or {FINAL} folder with a model"
+        raise InputError(f"`{setting}` {given} is no checkpoint (no config.json), and {no_run}")
+    if setting == "ckpt" and not steps:
+        logger.info("`ckpt` %s is a run; taking its %s", given, held[-1].name)
+        return folder, held[-1:]
+    return folder, list_checkpoints(folder, steps)
+
 
 def find_checkpoint(given: str | Path) -> Path:
-    """The checkpoint folder that `ckpt` names, from the working directory or the repository.
-
-    ``InputError`` lists what is there if it does not exist or holds no model.
-    """
-    folder = find_folder(given, "ckpt")
-    if not is_checkpoint(folder):
-        held = ", ".join(path.name for path in RunFolder(folder).checkpoints())
-        hint = f"it is a run that holds {held}" if held else "it has no config.json"
-        raise InputError(f"`ckpt` {given} is not a checkpoint: {hint}")
-    return folder
+    """The checkpoint folder that `ckpt` names (see ``find_checkpoints``)."""
+    return find_checkpoints(ckpt=given)[1][-1]
 
 
 def find_run(given: str | Path) -> Path:
-    """The run folder that `model_dir` names; ``InputError`` if it holds no checkpoint."""
-    folder = find_folder(given, "model_dir")
-    if not RunFolder(folder).checkpoints():
-        what = f"holds no checkpoint-STEP or {FINAL} folder with a model"
-        if is_checkpoint(folder):
-            what = "is a checkpoint, give the folder above it"
-        raise InputError(f"`model_dir` {given} {what}")
-    return folder
+    """The run folder that `model_dir` names (see ``find_checkpoints``)."""
+    return find_checkpoints(given)[0]
 
 
 def list_checkpoints(run: Path, steps: Sequence[str] | None = None) -> list[Path]:
     """Checkpoint folders of a run, by step, the final one last.
 
-    ``steps`` names them as ``250``, ``checkpoint-250`` or ``final_checkpoint``; all by default.
-    ``InputError`` names every one that does not exist, and those that do.
+    ``steps`` names them as ``250``, ``checkpoint-250`` or ``final_checkpoint``; ``all``, or no
+    steps, means all of them. ``InputError`` names every one that does not exist, and those that do.
     """
     present = RunFolder(run).checkpoints()
-    if not steps:
+    if not steps or ALL in steps:
         return present
     names = {checkpoint_name(step) for step in steps}
     missing = sorted(names - {path.name for path in present})

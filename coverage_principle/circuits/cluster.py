@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,33 +19,36 @@ from coverage_principle.data import Dataset, dump_json, one_writer, write_togeth
 from coverage_principle.errors import InputError
 from coverage_principle.paths import relative_to_root
 
+#: The file of a clustering that is written last.
+RESULT = "metrics.json"
 Pairs = Sequence[tuple[int | str, int]] | None
 
 
 def run_cluster(
     settings: ClusterSettings, *, progress: Callable[[int], object] = lambda _done: None
 ) -> tuple[Path, dict]:
-    """Cosine clustering of one checkpoint, written to files.
+    """Cosine clustering of the one checkpoint that is named, written to files.
 
     Writes ``metrics.json`` (last) and ``vectors.npz`` or ``.safetensors`` to
     ``<save_dir>/<stream>/<data set>/<label>/<checkpoint>/`` and returns that folder and the
     metrics; ``label`` is ``f1`` or the keys if not given. With ``published_files`` also the
     published JSON files of every site (``write_dedup_files``). ``InputError`` for anything that
-    does not exist, and if there are results already and ``overwrite`` is false.
+    does not exist, for several checkpoints (see ``each_clustering``), and if there are results
+    already and ``overwrite`` is false.
     """
     subject = Subject.find(settings)
+    if len(subject.checkpoints) > 1:
+        held = ", ".join(path.name for path in subject.checkpoints)
+        one = "one is clustered at a time: give a `ckpt`, or one of them as `step_list`"
+        raise InputError(f"`model_dir` {subject.path} has {held}; {one}")
     (checkpoint,), dataset = subject.checkpoints, subject.dataset
     grouping = items.grouping_of(dataset.graph, settings.group_by)
-    key = str(settings.group_by)
-    label = settings.label or (f"f{key}" if key.isdecimal() else grouping.name)
     stream, pairs = _named_streams(settings.stream, settings.pairs)
-    parent = Path(settings.save_dir) / stream / dataset.name / label
-    folder = parent / checkpoint.name
+    folder = _folder(settings, subject)
     splits = subject.splits(grouping)
-    target = folder / "metrics.json"
+    target = folder / RESULT
     with one_writer(folder, "clustering", "save_dir"):
-        if target.exists() and not settings.overwrite:
-            raise InputError(f"{target} exists already; give `overwrite` or another `save_dir`")
+        _refuse_results(settings, subject)
         loaded = subject.load(checkpoint)
         sites = _sites(stream, loaded.num_layers, items.layout_of(dataset).names, pairs)
         own = ("batch_size", "permutations", "seed")
@@ -67,11 +71,44 @@ def run_cluster(
         )
         if settings.published_files:
             target.unlink(missing_ok=True)  # never beside files of another run
-            write_dedup_files(parent, checkpoint.name, dataset, sites, list(splits), arrays)
+            write_dedup_files(folder.parent, checkpoint.name, dataset, sites, list(splits), arrays)
         vectors = {folder / f"vectors.{settings.vectors}": arrays}
         beside = vectors if settings.vectors != "none" else {}
         write_together({**beside, target: dump_json(metrics)})
         return folder, metrics
+
+
+def each_clustering(settings: ClusterSettings, group_by: Sequence[str]) -> list[ClusterSettings]:
+    """The settings of ``run_cluster`` for each checkpoint that is named, and each grouping of it.
+
+    ``InputError``, before any work, for what any of them would be refused for.
+    """
+    subject = Subject.find(settings)
+    each = [
+        replace(settings, ckpt=checkpoint, model_dir=None, step_list=None, group_by=key)
+        for checkpoint in subject.checkpoints
+        for key in group_by
+    ]
+    for one in each:
+        _refuse_results(one, replace(subject, checkpoints=[Path(one.ckpt)]))
+    return each
+
+
+def _folder(settings: ClusterSettings, subject: Subject) -> Path:
+    """Where the results of the subject's one checkpoint go."""
+    key = str(settings.group_by)
+    grouping = items.grouping_of(subject.dataset.graph, key)
+    label = settings.label or (f"f{key}" if key.isdecimal() else grouping.name)
+    stream, _ = _named_streams(settings.stream, settings.pairs)
+    (checkpoint,) = subject.checkpoints
+    return Path(settings.save_dir) / stream / subject.dataset.name / label / checkpoint.name
+
+
+def _refuse_results(settings: ClusterSettings, subject: Subject) -> None:
+    """``InputError`` if there are results that are not to be replaced."""
+    target = _folder(settings, subject) / RESULT
+    if target.exists() and not settings.overwrite:
+        raise InputError(f"{target} exists already; give `overwrite` or another `save_dir`")
 
 
 def cluster_states(

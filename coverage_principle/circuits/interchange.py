@@ -15,12 +15,13 @@ import numpy as np
 from coverage_principle.circuits.analysis import Progress, Subject
 from coverage_principle.circuits.bootstrap import Bootstrap
 from coverage_principle.circuits.counterfactuals import Counterfactuals, plan_of
-from coverage_principle.circuits.items import grouping_of
+from coverage_principle.circuits.items import Grouping, grouping_of
 from coverage_principle.circuits.patching import Trace
 from coverage_principle.circuits.settings import InterchangeSettings
 from coverage_principle.data import Dataset, evaluate
 from coverage_principle.data.space import encode_rows
 from coverage_principle.errors import InputError
+from coverage_principle.tasks import TaskGraph
 
 #: The published pairs of splits: originals from the first, fragments from the second.
 _SPLITS = ("id_train", "id_test", "ood")
@@ -36,7 +37,7 @@ def run_interchange(
     """
     subject = Subject.find(settings)
     dataset = subject.dataset
-    grouping = grouping_of(dataset.graph, settings.group_by)
+    grouping = kept_value(dataset.graph, settings.group_by)
     name = f"{subject.path.name}_residual_same_{grouping.name}"
     subject.place(name)
     splits = subject.splits(grouping)
@@ -66,6 +67,16 @@ def run_interchange(
     return subject.write(name, results), results
 
 
+def kept_value(graph: TaskGraph, wanted: str) -> Grouping:
+    """The grouping by the value that interchange keeps; ``InputError`` if it is no intermediate."""
+    graph.require_bridges("interchange keeps")
+    grouping = grouping_of(graph, wanted)
+    if grouping.name not in graph.bridges:
+        refusal = f"`group_by` {grouping.name} is no intermediate value of task {graph.name}"
+        raise InputError(f"{refusal}; it has {', '.join(graph.bridges)}")
+    return grouping
+
+
 def draw_interchange(
     dataset: Dataset, value: str, originals: np.ndarray, donors: np.ndarray, *, seed: int
 ) -> Counterfactuals:
@@ -76,11 +87,8 @@ def draw_interchange(
     such fragments and depends on ``seed`` and the item alone (given the donors). ``InputError`` if
     ``value`` is no intermediate value.
     """
-    dataset.graph.require_bridges("interchange keeps")
     graph, tables = dataset.graph, dataset.tables()
-    if value not in graph.bridges:
-        refusal = f"`group_by` {value} is no intermediate value of task {graph.name}"
-        raise InputError(f"{refusal}; it has {', '.join(graph.bridges) or 'none'}")
+    kept_value(graph, value)
     columns = list(graph.fragment_positions(value))
     shared = [p for p in columns if graph.inputs[p] in graph.ambiguous_slots]
     inside = [graph.inputs[p] for p in shared]

@@ -26,12 +26,16 @@ def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) ->
     """Logit lens of a run's checkpoints: every bridge and the answer, at every layer and position.
 
     One item is used for each fragment of ``group_by``. Writes ``<save_dir>/<run>.json`` (last) and
-    ``.npz`` and returns the JSON file's path and its content.
+    ``.npz`` and returns the JSON file's path and its content; the name ends with ``_by_<value>`` if
+    ``group_by`` is not the first function's value.
     """
     subject = Subject.find(settings)
-    subject.place(subject.path.name)
     dataset, graph = subject.dataset, subject.dataset.graph
-    splits = subject.splits(grouping_of(graph, settings.group_by))
+    grouping, name = grouping_of(graph, settings.group_by), subject.path.name
+    if grouping.name != graph.functions[0].output:
+        name += f"_by_{grouping.name}"
+    subject.place(name)
+    splits = subject.splits(grouping)
     rows, places = union_of(splits)
     if len(rows) == 0:
         raise InputError(f"{dataset.path / 'test.json'} has no items")
@@ -68,7 +72,7 @@ def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) ->
         splits={name: split.about(used=len(split.rows)) for name, split in splits.items()},
         checkpoints=summaries,
     )
-    return subject.write(subject.path.name, results, arrays), results
+    return subject.write(name, results, arrays), results
 
 
 def read_lens(

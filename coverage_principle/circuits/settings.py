@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coverage_principle.circuits.metrics import LENS_READOUTS, METRICS
+from coverage_principle.cli import words
 from coverage_principle.errors import InputError
 from simpletransformers.settings import MOST_SEED, Settings, setting
 
@@ -52,8 +53,21 @@ def _pairs(parse):
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisSettings(Settings):
-    """What every analysis of a trained model is given; ``task`` is the only one taken, if given."""
+    """What every analysis of a trained model is given; ``task`` is the only one taken, if given.
 
+    One of ``model_dir`` and ``ckpt`` names the model (``checkpoints.find_checkpoints``).
+    """
+
+    model_dir: Path | str | None = setting(
+        None, "a run's folder: all of its checkpoints, or those of `step_list`"
+    )
+    ckpt: Path | str | None = setting(None, "one checkpoint's folder")
+    step_list: tuple[str, ...] | None = setting(
+        None,
+        "checkpoints of the run: 250, checkpoint-250 or final_checkpoint; all if not given",
+        parse=words,
+        metavar="STEP",
+    )
     data_dir: Path | str | None = setting(
         None, "the data set, or a folder that holds it or data/; the run's own if not given"
     )
@@ -81,12 +95,8 @@ class SiteSettings(AnalysisSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class RunAnalysisSettings(AnalysisSettings):
-    """Analyses of checkpoints of a run."""
+    """Analyses that write one file of all checkpoints."""
 
-    model_dir: Path | str = setting(help="a run folder, which holds checkpoints")
-    step_list: tuple[str, ...] | None = setting(
-        None, "checkpoints: 250, checkpoint-250 or final_checkpoint; all if not given"
-    )
     save_dir: Path | str | None = setting(
         None, "where results go; a folder in circuit_analysis/ if not given"
     )
@@ -139,7 +149,6 @@ class LensSettings(RunAnalysisSettings, SiteSettings):
 class ClusterSettings(SiteSettings):
     """Cosine clustering; ``label`` stands for the grouping in the results' folder, if given."""
 
-    ckpt: Path | str = setting(help="a checkpoint folder")
     pairs: tuple[tuple[int | str, int], ...] | None = _pairs(layer_position_pairs)
     save_dir: Path | str = setting("results/cosine_analysis", "where results go")
     group_by: str = setting(

@@ -144,7 +144,7 @@ STAGES = {
             "all_items.json",
             as_in_train=("device",),
         ),
-        _analysis("cluster", "--ckpt {final} --overwrite", "metrics.json", defaults=_ALL_STATES),
+        _analysis("cluster", f"{_RUN} --overwrite", "metrics.json", defaults=_ALL_STATES),
         _analysis("interchange", _RUN),
         _analysis("lens", _RUN),
         _analysis("trace", _RUN),

@@ -412,11 +412,18 @@ def unique_state(model: PreTrainedModel) -> dict[str, Tensor]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """transformers draws a progress bar for each file that it reads or writes; we draw our own."""
-    enabled = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
+    """Reading and writing models without what transformers shows of it.
+
+    It draws a progress bar for each file, and reports weights of the plain model that a switched
+    one does not have as new; we draw our own, and ``load_model`` refuses what really lacks.
+    """
+    shown = transformers.utils.logging
+    enabled, level = shown.is_progress_bar_enabled(), shown.get_verbosity()
+    shown.disable_progress_bar()
+    shown.set_verbosity_error()
     try:
         yield
     finally:
+        shown.set_verbosity(level)
         if enabled:
-            transformers.utils.logging.enable_progress_bar()
+            shown.enable_progress_bar()
