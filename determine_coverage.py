@@ -1,8 +1,13 @@
 """Which unseen test items a training set covers, and how firmly.
 
-Reads a data set and writes DATA_DIR/test_annotated.json: every test record plus "coverage" (at
---min_evidence) and, with --k_sweep, "k_cutoff", the largest k at which the item is covered. With
---graded also how much speaks for its answer, and what a pattern matcher and a learner answer.
+A fragment is a part of an input, such as x1 and x2; its context is the rest. Two fragments are
+interchangeable at k if training shows them giving equal answers in at least k shared contexts and
+never different ones. An item is covered at k if such swaps turn it into a training item; its
+k-cutoff is the largest k at which it is. Test items of type_0 are new compositions of facts that
+training shows; those of the other types need a fact that it never shows.
+
+Writes DATA_DIR/test_annotated.json: every test record, and what was found of it. The numbers that
+are printed are explained in docs/coverage.md.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ from pathlib import Path
 from coverage_principle.cli import (
     add_settings,
     command_parser,
+    group_of,
     progress_bar,
     run,
     settings_from,
@@ -22,21 +28,24 @@ from coverage_principle.cli import (
 from coverage_principle.coverage import CoverageSettings, LearnerSettings
 from coverage_principle.errors import InputError
 
+_DATA = "python determine_coverage.py --data_dir data/twohop.20.1500.diff-f12.inf"
+EXAMPLES = (
+    ("every k at once, on the data set of this repository", f"{_DATA} --k_sweep"),
+    ("why is this item covered?", f'{_DATA} --explain "<t_5><t_1><t_19>"'),
+    ("which 100 items would cover most at k = 2?", f"{_DATA} --min_evidence 2 --suggest 100"),
+    ("what an ideal pattern matcher answers, and how sure it is", f"{_DATA} --graded"),
+)
+
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    parser.add_argument(
-        "--data_dir", required=True, help="the data set's folder, or the name of one in data/"
-    )
+    parser = command_parser(__doc__, EXAMPLES)
+    about = "the data set's folder, or the name of one in data/"
+    group_of(parser, "data").add_argument("--data_dir", required=True, help=about)
     add_settings(parser, CoverageSettings)
-    add_settings(parser.add_argument_group("the learner's numbers, for --graded"), LearnerSettings)
-    parser.add_argument(
-        "--target_indices",
-        type=int,
-        nargs="+",
-        metavar="SLOT",
-        help="another spelling of --fragments for one slot set, counted from 0: 0 1 is x1,x2",
-    )
+    add_settings(parser, LearnerSettings)
+    about = "as --fragments, for one set of slots, counted from 0: 0 1 for x1 and x2"
+    slots = {"type": int, "nargs": "+", "metavar": "SLOT", "help": about}
+    group_of(parser, "coverage").add_argument("--target_indices", **slots)
     return parser
 
 

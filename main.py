@@ -1,4 +1,11 @@
-"""Train, evaluate or run a model on a data set: one CPU, one GPU, or many under torchrun."""
+"""Train a model on a data set, score it, or write its answers: on a CPU, a GPU, or many (torchrun).
+
+Training writes a run: a folder with checkpoints, the history of losses and scores, curves and a
+card. A new model needs --init_weights; an old one is named by --model_name_or_path. Test items are
+scored by type (type_0: new compositions of facts that training shows; the others need a fact that
+it never shows) and, once determine_coverage.py --k_sweep has looked at the data set, by k-cutoff:
+how firmly the training set covers an item.
+"""
 
 from __future__ import annotations
 
@@ -48,39 +55,76 @@ REFUSED = (
 class JobSettings(Settings):
     """What is done, with which data and model, and where it is reported."""
 
-    data_dir: str = setting(help="data set: a path, or a name in data/")
-    output_dir: str | None = setting(None, "the run's folder; needed with `do_train`")
-    do_train: bool = setting(False, "train, and write a run")
-    do_eval: bool = setting(False, "score the test set by type and k-cutoff")
-    do_predict: bool = setting(False, "write greedy outputs to all_items.json")
-    custom_train: str | None = setting(
-        None, "JSON list to train on in place of the training set, such as a cut leaves"
+    data_dir: str = setting(help="the data set's folder, or the name of one in data/", group="data")
+    output_dir: str | None = setting(
+        None, "the run's folder, which `do_train` writes", group="checkpoints"
     )
-    custom_test: str | None = setting(None, "JSON list to use in place of the test set")
+    do_train: bool = setting(False, "train, and write a run to `output_dir`", group="job")
+    do_eval: bool = setting(
+        False,
+        "score the test set by type and k-cutoff",
+        group="job",
+    )
+    do_predict: bool = setting(
+        False, "write the model's answer to every test item to all_items.json", group="job"
+    )
+    custom_train: str | None = setting(
+        None,
+        "JSON list to train on in place of the training set, such as "
+        "determine_coverage.py --cut_file writes",
+        metavar="FILE",
+        group="data",
+    )
+    custom_test: str | None = setting(
+        None, "JSON list to use in place of the test set", metavar="FILE", group="data"
+    )
     test_types: tuple[str, ...] = setting(
-        (), "score only these types of the test set; default: all", metavar="TYPE"
+        (),
+        "score only test items of these types, such as type_0 (default: all)",
+        metavar="TYPE",
+        group="evaluation",
     )
     stop_on_test: bool = setting(
-        False, "let the stop rules look at the test set, as published, and not at valid.json"
+        False,
+        "let `stop_when` and `patience_epochs_after_fit` look at the test set, as published, and "
+        "not at valid.json",
+        group="length",
     )
-    prediction_dir: str | None = setting(None, "where `do_predict` writes, if not to `output_dir`")
+    prediction_dir: str | None = setting(
+        None, "where `do_predict` writes (default: `output_dir`)", group="prediction"
+    )
     model_type: str = setting(
         "gpt2",
-        "transformers' own classes; circuit analysis reads gpt2 only",
+        "transformers' own classes; circuits can be analysed in gpt2 only",
         choices=architectures.names(),
+        group="model",
     )
     model_name_or_path: str | None = setting(
         None,
-        "with `init_weights` a size (gpt2, the default, gpt2-medium, gpt2-large, gpt2-xl), else a "
-        "checkpoint folder",
+        "a checkpoint's folder; with `init_weights` a size: gpt2 (the default), gpt2-medium, "
+        "gpt2-large or gpt2-xl",
+        metavar="DIR",
+        group="model",
     )
-    init_weights: bool = setting(False, "a new model with random weights")
-    add_tokens: bool = setting(False, "always so: the vocabulary is the data's")
-    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    wandb_project: str | None = setting(None, "report to this project of wandb (pip install wandb)")
-    wandb_entity: str | None = setting(None, "wandb user or team")
-    wandb_exp: str | None = setting(None, "name of the run in wandb, if not the run folder's")
-    tensorboard: bool = setting(False, "write OUTPUT_DIR/tensorboard (pip install tensorboard)")
+    init_weights: bool = setting(False, "a new model with random weights", group="model")
+    add_tokens: bool = setting(False, "always so: the vocabulary is the data's", group="kept")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps", group="devices")
+    wandb_project: str | None = setting(
+        None,
+        "report to this project of wandb (pip install wandb)",
+        metavar="NAME",
+        group="logging",
+    )
+    wandb_entity: str | None = setting(None, "wandb user or team", metavar="NAME", group="logging")
+    wandb_exp: str | None = setting(
+        None,
+        "name of the run in wandb (default: the run folder's)",
+        metavar="NAME",
+        group="logging",
+    )
+    tensorboard: bool = setting(
+        False, "write OUTPUT_DIR/tensorboard (pip install tensorboard)", group="logging"
+    )
 
     def check(self) -> None:
         super().check()
@@ -109,27 +153,53 @@ class JobSettings(Settings):
         return True
 
 
+_DATA = "python main.py --data_dir data/twohop.20.1500.diff-f12.inf"
+_RUN = "CKPT_DIR/trained_checkpoints/first"
+EXAMPLES = (
+    (
+        "a small model on a CPU, in a few minutes; the run is CKPT_DIR/trained_checkpoints/first",
+        f"{_DATA} --preset cpu --init_weights --do_train --evaluate_during_training "
+        f"--output_dir {_RUN}",
+    ),
+    (
+        "train on: 1,000 steps more",
+        f"{_DATA} --preset cpu --init_weights --do_train --evaluate_during_training "
+        f"--output_dir {_RUN} --resume --max_steps 3500",
+    ),
+    (
+        "the answers of that model to the test items",
+        f"{_DATA} --do_predict --model_name_or_path {_RUN}/final_checkpoint "
+        "--prediction_dir results/first",
+    ),
+    (
+        "the published model, 8 layers and 12 heads (needs a GPU)",
+        f"{_DATA} --preset published --output_dir CKPT_DIR/trained_checkpoints/published",
+    ),
+)
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = cli.command_parser(__doc__)
+    parser = cli.command_parser(__doc__, EXAMPLES)
+    after = ("stop_on_test", "test_types")  # these come last in their groups
+    cli.add_settings(parser, JobSettings, omit=after)
+    for settings in (ArchitectureSettings, TrainingSettings, RecordSettings):
+        cli.add_settings(parser, settings)
+    cli.add_settings(parser, JobSettings, only=after)
     about = (
         "settings that belong together; flags after it override it. published: those of "
-        "script/train.sh; the others: the scales of script/reproduce/"
+        "script/train.sh; the others: the scales of script/reproduce/ (tiny: seconds, cpu: minutes "
+        "on a CPU, gpu: hours on a GPU, paper: as published)"
     )
-    cli.add_presets(parser, TRAINING, about)
-    for title, settings in (
-        ("what to do, with what", JobSettings),
-        ("model", ArchitectureSettings),
-        ("optimisation", TrainingSettings),
-        ("evaluation, records and checkpoints", RecordSettings),
-    ):
-        cli.add_settings(parser.add_argument_group(title), settings)
-    other = parser.add_argument_group("flags of the published code")
+    cli.add_presets(cli.group_of(parser, "job"), TRAINING, about)
     half = {"dest": "precision", "action": "store_const", "const": "fp16"}
-    other.add_argument("--fp16", **half, default=argparse.SUPPRESS, help="--precision fp16")
+    half |= {"default": argparse.SUPPRESS, "help": "the same as --precision fp16"}
+    cli.group_of(parser, "devices").add_argument("--fp16", **half)
+    kept = cli.group_of(parser, "kept")
+    kept.description = f"(Refused, as they ask for what is not offered: {', '.join(REFUSED)}.)"
     for flag, reason in WITHOUT_EFFECT.items():
-        other.add_argument(flag, help=f"no effect: {reason}")
+        kept.add_argument(flag, help=reason, metavar="VALUE")
     for flag in REFUSED:
-        other.add_argument(flag, nargs="?", const=True, help="refused: not offered")
+        kept.add_argument(flag, nargs="?", const=True, help=argparse.SUPPRESS)
     return parser
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from common import benchmark_parser, measure, show_tables, timed
 
-from coverage_principle.cli import run
+from coverage_principle.cli import group_of, run
 
 AMOUNTS = {
     "--items": (2000, "items to trace"),
@@ -26,7 +26,7 @@ AMOUNTS = {
 def build_parser() -> argparse.ArgumentParser:
     parser = benchmark_parser(__doc__, AMOUNTS)
     about = "take the states and leave (used by itself)"
-    parser.add_argument("--memory_only", action="store_true", help=about)
+    group_of(parser, "measured").add_argument("--memory_only", action="store_true", help=about)
     return parser
 
 

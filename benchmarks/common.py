@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from coverage_principle.cli import command_parser, positive, table
+from coverage_principle.cli import command_parser, group_of, positive, table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,20 +43,21 @@ def benchmark_parser(
     """
     parser = command_parser(doc)
     for flag, (default, about) in amounts.items():
-        about = f"{about} (default: {default})"
-        parser.add_argument(flag, type=positive, default=default, help=about)
-    about = "write the figures to this JSON file" + (f", {more}" if more else "")
-    parser.add_argument("--output", help=about)
+        amount = {"type": positive, "default": default, "help": about}
+        group_of(parser, "measured").add_argument(flag, **amount)
+    about = "write the figures to this file" + (f", {more}" if more else "")
+    group_of(parser, "written").add_argument("--output", metavar="FILE.json", help=about)
     return parser
 
 
 def worlds_parser(doc: str, default: str) -> argparse.ArgumentParser:
     """A parser of a benchmark on generated data sets: ``--repeats``, ``--worlds``, ``--data``."""
     parser = benchmark_parser(doc, {"--repeats": (3, "runs of each")})
-    about = f"data sets to generate and time (default: {default})"
-    shape = {"nargs": "+", "metavar": "TASK:TOKENS:TRAIN"}
-    parser.add_argument("--worlds", default=default.split(), help=about, **shape)
-    parser.add_argument("--data", help="folder that keeps the data sets (default: a temporary one)")
+    shape = {"nargs": "+", "metavar": "TASK:TOKENS:TRAIN", "default": default.split()}
+    shape["help"] = "data sets to generate and time"
+    group_of(parser, "measured").add_argument("--worlds", **shape)
+    about = "folder that keeps the data sets (default: a temporary one)"
+    group_of(parser, "written").add_argument("--data", metavar="DIR", help=about)
     return parser
 
 

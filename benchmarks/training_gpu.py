@@ -23,7 +23,7 @@ from pathlib import Path
 from common import benchmark_parser, describe_machine, measure, write_figures
 from training import SMALL, new_model, our_step, seconds_of
 
-from coverage_principle.cli import positive, run, table
+from coverage_principle.cli import group_of, positive, run, table
 
 PUBLISHED, TINY = (8, 12, 768), (1, 2, 16)
 
@@ -58,12 +58,12 @@ AMOUNTS = {
 
 def build_parser() -> argparse.ArgumentParser:
     parser = benchmark_parser(__doc__, AMOUNTS, "and the curves to .png and .pdf beside it")
-    add = parser.add_argument
+    add = group_of(parser, "measured").add_argument
     add("--device", default="cuda", help="cuda, cuda:N, or cpu to try the command out")
     sizes = {"type": positive, "nargs": 3, "metavar": ("LAYERS", "HEADS", "DIMS")}
-    about = "the curves' model (default: 4 6 384)"
+    about = "the curves' model"
     add("--curve_sizes", default=(4, 6, 384), help=about, **sizes)
-    about = "of all together; curves are cut to keep to it (default: 8.5)"
+    about = "of all together; curves are cut to keep to it"
     add("--minutes", type=float, default=8.5, help=about)
     add("--quick", action="store_true", help="tiny models and batches, not worth reading")
     return parser

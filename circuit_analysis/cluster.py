@@ -1,4 +1,8 @@
-"""Cosine clustering (IICG) for any task: do states with the same value come together?"""
+"""Cosine clustering (IICG) for any task: do states with the same value come together?
+
+Hidden states are grouped by a value, such as the intermediate value b of their items. IICG, the
+intra-inter cosine gap, is their mean cosine within groups minus that between groups.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,29 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import SEVERAL, analysis_parser, print_files, print_grid
+from circuit_analysis.common import FIRST, RUN, SEVERAL, analysis_parser, print_files, print_grid
 from coverage_principle.circuits import IICG, ClusterSettings
-from coverage_principle.cli import run, settings_from
+from coverage_principle.cli import group_of, run, settings_from
+
+_COMMAND = f"python circuit_analysis/cluster.py --ckpt {RUN}/final_checkpoint"
+EXAMPLES = (
+    *FIRST,
+    ("at every layer and position, grouped by b", f"{_COMMAND} --group_by b"),
+    (
+        "by b and by t side by side, with principal components",
+        f"{_COMMAND} --group_by b t --pca --overwrite",
+    ),
+)
 
 
 def build_parser(description: str = __doc__, **options):
     about = 'values or slots, such as b or "b,x2", or the number of a function; several are '
     several = {**SEVERAL, "help": f"{about}drawn side by side"}
-    parser = analysis_parser(description, ClusterSettings, group_by=several, **options)
+    changes = {"examples": EXAMPLES, "group_by": several, **options}
+    parser = analysis_parser(description, ClusterSettings, **changes)
     none = {"dest": "vectors", "action": "store_const", "const": "none"}
-    parser.add_argument("--no_vectors", **none, help="do not write vectors")
+    about = "the same as --vectors none"
+    group_of(parser, "written").add_argument("--no_vectors", **none, help=about)
     return parser
 
 

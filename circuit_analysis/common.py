@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping
 
-from coverage_principle.cli import add_settings, command_parser, settings_from
+from coverage_principle.cli import add_settings, command_parser, group_of, settings_from
 
 #: A flag that takes values one after the other, each as it is written: ``b "b,x2"``.
 SEVERAL = {"nargs": "+", "default": ["1"]}
@@ -13,22 +13,52 @@ SEVERAL = {"nargs": "+", "default": ["1"]}
 _DETAILED = {"1": "0-2,3+", "2": "0-2,3,4+", "3": "each"}
 
 
+def training_example(data_set: str, run: str) -> tuple[str, str]:
+    """An example of help that trains what the next ones look at."""
+    command = "python main.py --preset cpu --init_weights --do_train --evaluate_during_training"
+    about = "a model to look into, trained in a few minutes on a CPU"
+    return about, f"{command} --data_dir data/{data_set} --output_dir {run}"
+
+
+def vectors_example(data_set: str, run: str, value: str) -> tuple[tuple[str, str], str]:
+    """An example that writes vectors of a run, grouped by a value, and the file of them."""
+    command = f"python circuit_analysis/cluster.py --ckpt {run}/final_checkpoint --group_by {value}"
+    file = f"results/vectors/residual/{data_set}/{value}/final_checkpoint/vectors.npz"
+    return ("vectors of its states", f"{command} --save_dir results/vectors"), file
+
+
+#: The run that the examples of help look at, and how it is made.
+RUN = "CKPT_DIR/trained_checkpoints/first"
+DATA = "twohop.20.1500.diff-f12.inf"
+FIRST = (training_example(DATA, RUN),)
+#: The words that the help of every analysis uses.
+_WORDS = (
+    "Layers are counted from 1 (0 is the embedding), positions are tokens counted from 0. b is an "
+    "intermediate value, such as f1(x1, x2) of the 2-hop task, and t the answer. id_train are "
+    "training items; id_test are test items of type_0, new compositions of facts that training "
+    "shows."
+)
+
+
 def analysis_parser(
-    description: str, settings, *, omit=(), grouping: bool = False, **changes
+    description: str, settings, *, omit=(), grouping: bool = False, examples=(), **changes
 ) -> argparse.ArgumentParser:
     """The parser of an analysis of a trained model, with the published flags.
 
     ``grouping``: the published ``--detailed_grouping`` must be given, or ``--k_groups``.
     """
-    parser = command_parser(description)
+    parser = command_parser(f"{description}\n\n{_WORDS}", examples)
     model = ("model_dir", "ckpt")
-    add_settings(parser.add_mutually_exclusive_group(required=True), settings, only=model)
-    add_settings(parser, settings, omit=("k_groups", *model, *omit), **changes)
+    one_of = group_of(parser, "run").add_mutually_exclusive_group(required=True)
+    add_settings(one_of, settings, only=model)
+    add_settings(parser, settings, omit=("k_groups", "seed", *model, *omit), **changes)
+    add_settings(parser, settings, only=("seed",))  # at the end of its group
+    items = group_of(parser, "items")
     unset = {"default": argparse.SUPPRESS}
-    parser.add_argument("--base_dir", dest="data_dir", help="the same as --data_dir", **unset)
+    items.add_argument("--base_dir", dest="data_dir", help="the same as --data_dir", **unset)
     if "k_groups" in omit:
         return parser
-    groups = parser.add_mutually_exclusive_group(required=grouping)
+    groups = items.add_mutually_exclusive_group(required=grouping)
     add_settings(groups, settings, only=("k_groups",))
     numbered = {"dest": "k_groups", "type": _detailed_grouping, "metavar": "{1,2,3}", **unset}
     about = "as published: 1 is --k_groups 0-2,3+; 2 is 0-2,3,4+; 3 is each"

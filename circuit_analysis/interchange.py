@@ -1,4 +1,8 @@
-"""Same-bridge interchange for any task: patch in the state of another fragment with the same b."""
+"""Same-bridge interchange for any task: patch in the state of another fragment with the same b.
+
+If a state stands for b alone, the state of another item that has the same b by other inputs can
+take its place, and the answer stays.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from circuit_analysis.common import (
+    FIRST,
+    RUN,
     SEVERAL,
     analysis_parser,
     each_of,
@@ -18,9 +24,16 @@ from circuit_analysis.common import (
 from coverage_principle.circuits import RANK_CHANGED, InterchangeSettings
 from coverage_principle.cli import run
 
+_COMMAND = f"python circuit_analysis/interchange.py --model_dir {RUN}"
+EXAMPLES = (
+    *FIRST,
+    ("of the trained model", f"{_COMMAND} --step_list final_checkpoint"),
+    ("of 500 items", f"{_COMMAND} --step_list final_checkpoint --max_items 500"),
+)
+
 
 def build_parser(description: str = __doc__, omit=("k_groups",), **options):
-    changes = {"group_by": SEVERAL, **options}
+    changes = {"examples": EXAMPLES, "group_by": SEVERAL, **options}
     return analysis_parser(description, InterchangeSettings, omit=omit, **changes)
 
 

@@ -1,4 +1,8 @@
-"""Logit lens for any task: what would the model answer if it stopped at a hidden state?"""
+"""Logit lens for any task: what would the model answer if it stopped at a hidden state?
+
+Every hidden state is read out as if it were the last layer's: at which rank, and how probable, are
+the answer t and the intermediate values, such as b?
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from circuit_analysis.common import (
+    FIRST,
+    RUN,
     SEVERAL,
     analysis_parser,
     choice_of,
@@ -18,12 +24,22 @@ from circuit_analysis.common import (
 from coverage_principle.circuits import LENS_READOUTS, LensSettings
 from coverage_principle.cli import run
 
+_COMMAND = f"python circuit_analysis/lens.py --model_dir {RUN} --step_list final_checkpoint"
+EXAMPLES = (
+    *FIRST,
+    ("where could b and t be read?", _COMMAND),
+    (
+        "by probability, at two places",
+        f'{_COMMAND} --readout prob --layer_pos_pairs "[(1,1),(2,2)]"',
+    ),
+)
+
 
 def build_parser(description: str = __doc__, **options):
     readout = choice_of(LENS_READOUTS)
     readout["help"] = f"what is printed and drawn; all are written. {readout['help']}"
-    changes = {"readout": readout, "group_by": SEVERAL}
-    return analysis_parser(description, LensSettings, **changes, **options)
+    changes = {"examples": EXAMPLES, "readout": readout, "group_by": SEVERAL, **options}
+    return analysis_parser(description, LensSettings, **changes)
 
 
 def main(arguments, folder: str = "lens", **fixed) -> None:

@@ -6,15 +6,24 @@ The files at those paths are stubs that call ``command``; their docstrings descr
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coverage_principle.cli import positive, run
+from circuit_analysis.common import DATA, RUN, training_example, vectors_example
+from coverage_principle.cli import group_of, positive, run
+from coverage_principle.tasks import TASKS, generator_name
 
 _TWO, _THREE = "hierarchical/2-hop", "hierarchical/3-hop"
 #: The one task that the analyses of models in a folder take.
 _TASKS = {_TWO: "twohop", _THREE: "threehop", "nontree": "nontree", "parallel": "parallel2hop"}
+#: Data sets of the examples of help, as their generators name them.
+_DATA = {
+    "twohop": "twohop.20.1600.diff-f12",
+    "threehop": "threehop.20.1600.diff-f123",
+    "nontree": "nontree.20.1600.diff-f12",
+    "parallel2hop": "parallel2hop.20.1600.diff-f123",
+}
 #: Settings of the general commands that the published ones do not have.
 _WITHOUT = {
     "trace": ("family", "stream", "pairs", "out_of_domain", "every_item"),
@@ -92,19 +101,21 @@ def command(file: str, about: str, *, start: bool) -> Callable:
     def build_parser():
         options = {"grouping": True} if published.grouping else {}
         omit = (*_WITHOUT[published.analysis], *published.omit)
-        parser = module.build_parser(about, omit=omit, **options, **published.defaults)
+        options |= {"omit": omit, "examples": _examples(path, published), **published.defaults}
+        general = module.__doc__.partition("\n\n")[2]
+        parser = module.build_parser(f"{about}\n\n{general}", **options)
         if published.numbers is not None:
             names = ", ".join(f"{number}: {name}" for number, name in published.numbers.items())
             if named == "family":
                 number = {"type": int, "choices": tuple(published.numbers), "required": True}
-                number["help"] = f"counterfactuals, {names}"
+                number["help"] = f"which counterfactuals. {names}"
             else:
                 number = {"type": positive, "default": 1, "metavar": "N"}
-                number["help"] = f"group by, {names}; else a function's number (default: 1)"
-            parser.add_argument("--atomic_idx", dest=named, **number)
+                number["help"] = f"what states are grouped by. {names}; else a function's number"
+            group_of(parser, "measured").add_argument("--atomic_idx", dest=named, **number)
         for flag, choices in published.flags.items():
-            kept = "kept from the published command; all are measured"
-            parser.add_argument(flag, choices=choices, help=kept)
+            kept = group_of(parser, "kept")
+            kept.add_argument(flag, choices=choices, help="all of these are measured")
         return parser
 
     def main(arguments) -> None:
@@ -121,3 +132,37 @@ def command(file: str, about: str, *, start: bool) -> Callable:
     if start:
         run(build_parser(), main)
     return build_parser
+
+
+def _examples(path: Path, published: Published) -> Iterator[tuple[str, str]]:
+    """From a data set of the task and a model trained on it to the command at ``path``."""
+    analysis, task = published.analysis, _TASKS.get(path.parent.as_posix(), "twohop")
+    cot = str(published.folder).endswith("_cot")
+    data, run = DATA, RUN
+    if task != "twohop" or cot:
+        command = f"python dataset_generation/{generator_name(task)}.py --num_tokens 20"
+        yield "a data set", f"{command} --max_train_data_num 1600{' --cot' if cot else ''}"
+        data = f"{_DATA[task]}.{'cot' if cot else 'inf'}"
+        run = f"CKPT_DIR/trained_checkpoints/{data}"
+    if published.grouping:
+        command = f"python determine_coverage.py --data_dir data/{data} --k_sweep"
+        yield "the k-cutoff of every test item: how firmly training covers it", command
+    yield training_example(data, run)
+    command = f"python circuit_analysis/{path.as_posix()}"
+    if analysis == "measure":
+        from circuit_analysis.measure import measuring_example
+
+        example, file = vectors_example(data, run, TASKS[task].bridges[0])
+        yield example
+        more = "--overwrite"
+        if published.fixed.get("draw_only"):
+            yield measuring_example("python circuit_analysis/measure_cossim.py", file)
+            more = "--save_plots"
+        yield "this command", measuring_example(command, file, more)[1]
+        return
+    words = f"--model_dir {run} --step_list final_checkpoint"
+    if analysis == "cluster":
+        words = f'--ckpt {run}/final_checkpoint --layer_pos_pairs "[(1,1),(2,2)]"'
+    words += " --atomic_idx 1" if published.numbers else ""
+    words += " --detailed_grouping 1" if published.grouping else ""
+    yield "this command", f"{command} {words}"

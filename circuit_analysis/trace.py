@@ -1,6 +1,7 @@
 """Causal tracing for any task: patch one hidden state with that of a counterfactual run.
 
-Families of counterfactuals follow from the task graph; --family list shows those of the data set.
+A state carries an intermediate value b if putting the state of another item, with another b, in its
+place moves the answer t to t', that item's answer. This is done at every layer and position.
 """
 
 from __future__ import annotations
@@ -14,10 +15,22 @@ from circuit_analysis import common
 from coverage_principle.circuits import METRICS, TraceSettings
 from coverage_principle.cli import LIST, run, settings_from
 
+_COMMAND = f"python circuit_analysis/trace.py --model_dir {common.RUN}"
+EXAMPLES = (
+    *common.FIRST,
+    ("which counterfactuals there are", f"{_COMMAND} --family list"),
+    ("which state carries b, in the trained model?", f"{_COMMAND} --step_list final_checkpoint"),
+    (
+        "the same by how far logits move, of 500 items",
+        f"{_COMMAND} --step_list final_checkpoint --metric_type logit --max_items 500",
+    ),
+)
+
 
 def build_parser(description: str = __doc__, **options):
     changes = {"metric": common.choice_of(METRICS), "family": LIST}
-    return common.analysis_parser(description, TraceSettings, **changes, **options)
+    changes = {"examples": EXAMPLES, **changes, **options}
+    return common.analysis_parser(description, TraceSettings, **changes)
 
 
 def main(arguments, folder: str = "trace", **fixed) -> None:

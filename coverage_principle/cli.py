@@ -15,11 +15,12 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import nan
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from coverage_principle.errors import InputError
+from coverage_principle.helptext import CommandParser, group_of, one_line
 from simpletransformers.settings import Kind, Settings, Spec, fault_of, fields_of
 
 #: Loggers of libraries whose notes help nobody who runs a command.
@@ -28,17 +29,11 @@ _CHATTER = ("matplotlib", "fontTools", "PIL", "urllib3", "filelock", "asyncio", 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose refusals are one line, whatever the values hold."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(_one_line(message))
-
-
-def command_parser(description: str, **options: Any) -> argparse.ArgumentParser:
-    """The parser of a command: its docstring as it is written, no abbreviated flags."""
-    options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-    return _Parser(description=description, allow_abbrev=False, **options)
+def command_parser(
+    description: str, examples: Iterable[tuple[str, str]] = (), **options: Any
+) -> CommandParser:
+    """The parser of a command: its docstring, and examples of it (``CommandParser``)."""
+    return CommandParser(description=description, examples=examples, **options)
 
 
 def add_settings(
@@ -53,8 +48,8 @@ def add_settings(
 
     ``changes`` maps a setting to another default than its own, or to a dictionary of what is to be
     other in ``add_argument`` (``default``, ``help``, ``choices``, ``required``) or to the name of
-    its ``flag``. ``parser`` may be an argument group. A setting without default is a flag that must
-    be given.
+    its ``flag``. Every flag goes to the group of its setting; if ``parser`` is a group, all go to
+    it. A setting without default is a flag that must be given.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     flags, options_of = {}, {}
@@ -66,15 +61,12 @@ def add_settings(
         if name not in omit and (only is None or name in only):
             options_of[name] = spec, options
     for name, (spec, options) in options_of.items():
-        shown = options.get("default")
-        if shown is not None:
+        if options.get("default") is not None:
             options.pop("required", None)
-        if options.get("action") in (None, _Joined) and shown not in (None, (), ""):
-            values = shown if isinstance(shown, (tuple, list)) else [shown]
-            between = "," if spec.parse else " "
-            options["help"] += f" (default: {between.join(map(str, values))})"
         options["help"] = _named(options["help"], flags, "--").replace("%", "%%")
-        parser.add_argument(flags[name], dest=name, **options)
+        whole = isinstance(parser, argparse.ArgumentParser)
+        place = group_of(parser, spec.group or "other") if whole else parser
+        place.add_argument(flags[name], dest=name, **options)
 
 
 def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
@@ -85,8 +77,8 @@ def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
         options["nargs"] = "+"
     if kind.many and spec.parse:
         options["action"] = _Joined
-    if spec.metavar or (spec.flag and not spec.choices):
-        options["metavar"] = spec.metavar or spec.flag.upper()
+    if spec.metavar:
+        options["metavar"] = spec.metavar
     options["choices"] = spec.choices
     number = positive if kind.type is int and spec.at_least == 1 else _number(kind, spec)
     options["type"] = spec.parse or (number if kind.type in (int, float) else str)
@@ -156,10 +148,10 @@ def add_presets(parser: Any, presets: Mapping[str, Mapping[str, object]], about:
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """``--output_dir`` and ``--overwrite``, the place of a data set that is made."""
-    where = "where the data set's folder goes; data/ of the repository if not given"
-    parser.add_argument("--output_dir", help=where)
-    about = "replace a data set with other contents"
-    parser.add_argument("--overwrite", action="store_true", help=about)
+    add = group_of(parser, "written").add_argument
+    add("--output_dir", help="where the data set's folder goes (default: data/)")
+    about = "replace a data set of that name that has other contents"
+    add("--overwrite", action="store_true", help=about)
 
 
 def positive(text: str) -> int:
@@ -333,12 +325,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, (MemoryError, *_out_of_memory())):
         details = str(error).partition(". ")[0] or "no details"
         return f"this does not fit into memory ({details}); ask for something smaller"
-    return _one_line(str(error))
-
-
-def _one_line(text: str) -> str:
-    """Text without what a name of a file or a setting may hold, but a line should not."""
-    return re.sub(r"[\0-\x1f\x7f]", lambda match: ascii(match[0])[1:-1], text)
+    return one_line(str(error))
 
 
 def refresh_seconds() -> float:

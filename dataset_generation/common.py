@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coverage_principle.cli import add_place, add_settings, command_parser, run, settings_from
+from coverage_principle.cli import (
+    add_place,
+    add_settings,
+    command_parser,
+    group_of,
+    run,
+    settings_from,
+)
 from coverage_principle.data import FormatSettings, WorldSettings
 from coverage_principle.paths import relative_to_root, repository_root
+from coverage_principle.tasks import generator_name
 
 if TYPE_CHECKING:
     from coverage_principle.data import World
@@ -26,6 +34,13 @@ _OPTIONAL = {
     "alphabets",
     "facts",
 }
+
+#: The words that the help of every generator uses.
+_WORDS = (
+    "Functions are random tables over tokens. A fact is one call of a function, such as "
+    "f1(<t_5>, <t_1>) = <t_9>. An item is an input x1, x2 ... and its answer t; the values in "
+    "between (b, the bridges) are not shown."
+)
 
 
 @dataclass(frozen=True)
@@ -47,10 +62,10 @@ class Generator:
     changes: Mapping[str, object] = field(default_factory=dict)
 
     def build_parser(self) -> argparse.ArgumentParser:
-        parser = command_parser(self.about)
-        add = parser.add_argument
+        parser = command_parser(f"{self.about}\n\n{_WORDS}", self.examples())
         if self.task is None:
-            add("--task", required=True, metavar="FILE.json", help="the task graph")
+            file = {"required": True, "metavar": "FILE.json"}
+            group_of(parser, "task").add_argument("--task", **file, help="the task graph")
         same = {"flag": f"same_{self.same}", "help": self.same_help} if self.same else {}
         changes = {"max_train_data_num": 382_000, "same_function": same, **self.changes}
         omit = _OPTIONAL - {*self.optional.split()}
@@ -58,6 +73,21 @@ class Generator:
             add_settings(parser, settings, omit=omit, **changes)
         add_place(parser)
         return parser
+
+    def examples(self) -> Iterator[tuple[str, str]]:
+        """What its help shows at the end."""
+        name = "custom" if self.task is None else generator_name(self.task)
+        command = f"python dataset_generation/{name}.py"
+        command += " --task docs/tasks/diamond.json" if self.task is None else ""
+        small = f"{command} --num_tokens 20 --max_train_data_num 1600"
+        size = "--num_tokens 50 --max_train_data_num 10000"
+        cot, words = "--cot", "with chain of thought"
+        if "cot" in self.changes:  # it is the default
+            cot, words = "--no-cot", "with the answer alone as the target"
+        yield "a small data set, with which all stages run on a laptop", small
+        yield "of the size that README.md shows", f"{command} {size} --seed 42"
+        more = f"{words}, and with a validation split for the stop rules of main.py"
+        yield more, f"{small} {cot} --validation_size 200"
 
     def main(self, arguments: argparse.Namespace) -> None:
         """Generate the data set, write it with its card, and print what it holds."""

@@ -1,10 +1,11 @@
 """Coverage of worlds of entities against phi, before any training.
 
-phi is the number of training compositions for each in-domain fact, as in "Grokked Transformers are
-Implicit Reasoners". For each number of entities, phi and seed: the training set that
-dataset_generation/grokked.py draws, and the share of ALL held-out in-domain compositions that it
-covers at every k, by the fragment (h, r1). Every measurement is kept in the result file, so that an
-interrupted run goes on where it stopped.
+phi is the number of training compositions for each fact that they may use, as in "Grokked
+Transformers are Implicit Reasoners". For each number of entities, phi and seed, a training set is
+drawn as by dataset_generation/grokked.py, and it is counted what share of ALL other compositions of
+the same facts it covers at every k: those that a training composition becomes if (h, r1), an entity
+and its first relation, is swapped for another that acts alike in at least k shared contexts. Every
+measurement is kept in the result file, so that an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 from coverage_principle.cli import (
     add_settings,
     command_parser,
+    group_of,
     over_worlds,
     run,
     settings_from,
@@ -21,12 +23,18 @@ from coverage_principle.cli import (
 )
 from coverage_principle.coverage import PhiSettings
 
+_COMMAND = "python script/coverage_by_phi.py"
+EXAMPLES = (
+    ("one small world, in seconds", f"{_COMMAND} --num_entities 500 --phi 3.6,7.2 --k 1,2,3"),
+    ("the figure of docs/coverage_by_phi.md", f"{_COMMAND} --phi 3.6,5.4,7.2,9,12.6,18 --k 3,4,5"),
+)
+
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
+    parser = command_parser(__doc__, EXAMPLES)
     add_settings(parser, PhiSettings)
-    about = "for results and figure (default: results/coverage_by_phi)"
-    parser.add_argument("--output_dir", default="results/coverage_by_phi", help=about)
+    where = {"default": "results/coverage_by_phi", "help": "for results and figure"}
+    group_of(parser, "written").add_argument("--output_dir", **where)
     return parser
 
 

@@ -1,31 +1,49 @@
 """How right any model's predictions are, where, and whether coverage told it beforehand.
 
-    python script/evaluate_predictions.py --data_dir data/twohop.20.1600.diff-f12.inf \\
-        --predictions seed_1/all_items.json seed_2/all_items.json
-
-FILE is all_items.json of main.py --do_predict, or a JSON list or JSON lines of anything that
-answered: each record names its item by input_text (and type), or by id, its place in test.json, and
-holds what the model wrote under model_output. A file for each model or seed. Missing, double and
-unparsable predictions are counted, never guessed.
+A file of predictions is all_items.json of main.py --do_predict, or a JSON list or JSON lines of
+anything that answered: each record names its item by input_text (and type), or by id, its place in
+test.json, and holds what the model wrote under model_output. Missing, double and unparsable
+predictions are counted, never guessed. How well k-cutoffs (how firmly the training set covers an
+item) tell right answers is shown if determine_coverage.py --k_sweep --graded has looked at the data
+set.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from coverage_principle.cli import command_parser, run, table
+from coverage_principle.cli import command_parser, group_of, run, table
+
+_DATA = "data/twohop.20.1500.diff-f12.inf"
+EXAMPLES = (
+    (
+        "something to evaluate: the answers of an ideal pattern matcher, and those of a learner",
+        f"python script/pattern_matcher.py --data_dir {_DATA} --output results/matcher.json",
+    ),
+    (
+        "(the learner)",
+        f"python script/pattern_matcher.py --data_dir {_DATA} --learner "
+        "--output results/learner.json",
+    ),
+    (
+        "both beside each other",
+        f"python script/evaluate_predictions.py --data_dir {_DATA} "
+        "--predictions results/matcher.json results/learner.json",
+    ),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
+    parser = command_parser(__doc__, EXAMPLES)
     about = "the data set's folder, or the name of one in data/"
-    parser.add_argument("--data_dir", required=True, help=about)
-    about = "what a model answered; one file for each model or seed"
-    parser.add_argument("--predictions", required=True, nargs="+", metavar="FILE", help=about)
+    group_of(parser, "data").add_argument("--data_dir", required=True, help=about)
+    read, written = group_of(parser, "source"), group_of(parser, "written")
+    about = "what models answered: a file for each model or seed"
+    read.add_argument("--predictions", required=True, nargs="+", metavar="FILE", help=about)
     about = "the prompts of script/export_prompts.py that were answered, for names and template"
-    parser.add_argument("--prompts", metavar="FILE.jsonl", help=about)
-    about = "for JSON, figure and page (default: results/predictions/DATASET in the repository)"
-    parser.add_argument("--output_dir", help=about)
+    read.add_argument("--prompts", metavar="FILE.jsonl", help=about)
+    about = "for JSON, figure and page (default: results/predictions/DATASET of the repository)"
+    written.add_argument("--output_dir", help=about)
     return parser
 
 

@@ -1,24 +1,46 @@
 """Turn the items of a data set into prompts in natural language, a JSON object a line.
 
-    python script/export_prompts.py twohop.20.1500.diff-f12.inf --shots 16 --inside 2 \\
-        --template "The child of {x1} and {x2} married {x3}. Their child is {t}."
-
-For any language model, to evaluate it or to tune it. With --shots, training items in the same
-template stand before each prompt: any (the default), or such that they alone cover the item at k
-(--inside) or at no k (--outside).
+For any language model, to evaluate it or to tune it. Training items in the same template may stand
+before each prompt (--shots): any of them, or such that they alone cover the item at k (--inside),
+or at no k (--outside). They cover an item at k if swapping a part of it for one that acts alike in
+at least k contexts turns it into one of them.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from coverage_principle.cli import add_settings, command_parser, run, settings_from, table
+from coverage_principle.cli import (
+    add_settings,
+    command_parser,
+    group_of,
+    run,
+    settings_from,
+    table,
+)
 from coverage_principle.data import PromptSettings
+
+_COMMAND = (
+    "python script/export_prompts.py twohop.20.1500.diff-f12.inf "
+    '--template "The child of {x1} and {x2} married {x3}. Their child is {t}."'
+)
+EXAMPLES = (
+    ("every test item as a sentence to complete", _COMMAND),
+    (
+        "after 16 training items that cover it at k = 2",
+        f"{_COMMAND} --shots 16 --inside 2 --output results/inside.jsonl",
+    ),
+    (
+        "after 16 that do not cover it, as chat messages",
+        f"{_COMMAND} --shots 16 --outside --chat --output results/outside.jsonl",
+    ),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    parser.add_argument("data_dir", help="the data set's folder, or the name of one in data/")
+    parser = command_parser(__doc__, EXAMPLES)
+    about = "the data set's folder, or the name of one in data/"
+    group_of(parser, "data").add_argument("data_dir", metavar="DATA_DIR", help=about)
     add_settings(parser, PromptSettings)
     return parser
 

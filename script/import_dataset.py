@@ -1,10 +1,6 @@
 """Make a data set of data of others: a table, triples, or a folder of GrokkedTransformer's files.
 
-    python script/import_dataset.py table rows.csv --inputs a,b,c --answer d
-    python script/import_dataset.py triples train.txt test.txt --hops 2
-    python script/import_dataset.py grokked composition.2000.200.7.2
-
-Each has a --help of its own; docs/own_data.md goes from such a source to a figure.
+Each kind has a --help of its own. docs/own_data.md goes from such a source to a figure.
 """
 
 from __future__ import annotations
@@ -17,30 +13,64 @@ from coverage_principle.cli import (
     add_place,
     add_settings,
     command_parser,
+    group_of,
     run,
     settings_from,
     table,
     with_flags,
 )
 from coverage_principle.data.importing import IMPORTERS, import_source
+from coverage_principle.helptext import GROUPS
 from coverage_principle.paths import relative_to_root, repository_root
 
 if TYPE_CHECKING:
     from coverage_principle.data.importing import Imported
 
 
+_COMMAND = "python script/import_dataset.py"
+_TABLE = f"{_COMMAND} table docs/tasks/deliveries.csv --inputs city,carrier,weight --answer price"
+_BRIDGE = f'{_TABLE} --bridges "zone(city,carrier)"'
+_TRIPLES = f"{_COMMAND} triples docs/tasks/grid.tsv"
+_WORLD = (
+    "python dataset_generation/grokked.py --num_entities 100 --num_relations 50 --out_degree 10 "
+    "--layout grokked --output_dir results"
+)
+_GROKKED = f"{_COMMAND} grokked results/composition.100.50.10.phi-7.2.grokked --name theirs"
+#: What help shows at the end, for each kind.
+EXAMPLES = {
+    "grokked": (
+        ("a folder of such files, if there is none at hand", _WORLD),
+        ("make it a data set: data/theirs", _GROKKED),
+    ),
+    "triples": (
+        ("a file of triples: data/grid.2-hop", _TRIPLES),
+        ("with facts that no training composition uses", f"{_TRIPLES} --ood_ratio 0.05 --name far"),
+    ),
+    "table": (
+        ("look at what would be imported", f"{_BRIDGE} --dry_run"),
+        ("import it, with the column zone as an intermediate value: data/deliveries", _BRIDGE),
+        ("the same rows without it", f"{_TABLE} --name no-zone"),
+    ),
+}
+
+
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
+    every = [example for kind in ("table", "triples", "grokked") for example in EXAMPLES[kind]]
+    parser = command_parser(__doc__, every)
+    kinds = {"dest": "kind", "metavar": "KIND", "required": True}
+    kinds = parser.add_subparsers(title=GROUPS["source"], prog=parser.prog, **kinds)
     for name, importer in IMPORTERS.items():
         about = importer.about
-        one = kinds.add_parser(name, help=about, description=f"Import {about}.", allow_abbrev=False)
-        add = one.add_argument
+        words = {"help": about, "description": f"Import {about}.", "examples": EXAMPLES[name]}
+        one = kinds.add_parser(name, **words)
         many = {"nargs": "+"} if importer.many else {"nargs": 1}
-        add("sources", metavar=importer.source, help="what is imported", **many)
+        source = {"metavar": importer.source, "help": "what is imported", **many}
+        group_of(one, "source").add_argument("sources", **source)
         add_settings(one, importer.settings)
-        add("--name", help="name of the data set's folder (default: after the source)")
         add_place(one)
+        add = group_of(one, "written").add_argument
+        about = "name of the data set's folder (default: after the source)"
+        add("--name", help=about)
         add("--dry_run", action="store_true", help="print the summary and write nothing")
     return parser
 

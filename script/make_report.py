@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from coverage_principle.cli import command_parser, run
+from coverage_principle.cli import command_parser, group_of, run
+
+EXAMPLES = (
+    ("a sweep, after script/quickstart.sh", "python script/make_report.py results/quickstart"),
+    ("the claims, after script/reproduce/", "python script/make_report.py results/reproduce/cpu"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
+    parser = command_parser(__doc__, EXAMPLES)
     about = (
         "a run's folder, as in CKPT_DIR/trained_checkpoints, or a sweep's, or "
         "results/reproduce/SCALE"
     )
-    parser.add_argument("dir", metavar="DIR", help=about)
+    group_of(parser, "job").add_argument("dir", metavar="DIR", help=about)
     return parser
 
 

@@ -1,35 +1,48 @@
 """What an ideal pattern matcher answers to every test item, in the format of main.py --do_predict.
 
-    python script/pattern_matcher.py --data_dir data/twohop.20.1600.diff-f12.inf
-
-So it is a row beside any model in script/evaluate_predictions.py. It substitutes fragments that act
-alike in the training set, and knows nothing else (docs/graded.md). With --learner the answers are
-those of the learner, which makes many of a Transformer's mistakes as well. Single facts are
-answered if they are training facts; the others get no answer.
+So it is a row beside any model in script/evaluate_predictions.py. It swaps fragments (parts of an
+input) that act alike in the training set, and knows nothing else (docs/graded.md). With --learner
+the answers are those of the learner, kernel ridge regression on the training items, which makes
+many of a Transformer's mistakes as well. Single facts are answered if they are training facts; the
+others get no answer.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from coverage_principle.cli import add_settings, command_parser, progress_bar, run, settings_from
+from coverage_principle.cli import (
+    add_settings,
+    command_parser,
+    group_of,
+    progress_bar,
+    run,
+    settings_from,
+)
 from coverage_principle.coverage import CoverageSettings, LearnerSettings
 from coverage_principle.errors import InputError
 
+_COMMAND = "python script/pattern_matcher.py --data_dir data/twohop.20.1500.diff-f12.inf"
+EXAMPLES = (
+    ("the answers of the pattern matcher", _COMMAND),
+    ("those of the learner", f"{_COMMAND} --learner"),
+    ("by swaps of x1 and x2 together only", f"{_COMMAND} --fragments 1,2 --output results/12.json"),
+)
+
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
+    parser = command_parser(__doc__, EXAMPLES)
     about = "the data set's folder, or the name of one in data/"
-    parser.add_argument("--data_dir", required=True, help=about)
+    group_of(parser, "data").add_argument("--data_dir", required=True, help=about)
     add_settings(parser, CoverageSettings, only=("noise", "fragments"))
     about = "the learner's answers in place of the pattern matcher's"
-    parser.add_argument("--learner", action="store_true", help=about)
-    add_settings(parser.add_argument_group("the learner's numbers"), LearnerSettings)
+    group_of(parser, "job").add_argument("--learner", action="store_true", help=about)
+    add_settings(parser, LearnerSettings)
     about = (
-        "default: results/pattern_matcher/DATASET/all_items.json in the repository, or "
-        "results/learner/DATASET/all_items.json"
+        "(default: results/pattern_matcher/DATASET/all_items.json of the repository, or "
+        "results/learner/DATASET/all_items.json)"
     )
-    parser.add_argument("--output", metavar="FILE.json", help=about)
+    group_of(parser, "written").add_argument("--output", metavar="FILE.json", help=about)
     return parser
 
 

@@ -1,11 +1,12 @@
 """How much training data the pattern matcher and the learner need, before any training.
 
-For each |X| and seed: a world's trainable compositions in one random order, and the smallest prefix
-from which the pattern matcher, and the learner, answer --accuracy of the unseen in-domain items
-rightly. With the learner's numbers fitted to a model at a small size (determine_coverage.py --fit
-prints them as flags), it says how much data that model needs at larger ones; with --needed, how
-many times the data of the matcher a model needed. Every measurement is kept in the result file, so
-that an interrupted run goes on where it stopped.
+For each number of tokens |X| and each seed, a world is drawn, and the fewest training items are
+found from which an ideal pattern matcher, and a learner (kernel ridge regression), answer most of
+the other compositions of the same facts rightly (docs/graded.md says what they are). With the
+learner's numbers fitted to a model at a small size (determine_coverage.py --fit prints them as
+flags), this says how much data that model needs at larger ones; with --needed, how many times the
+data of the matcher a model needed. Every measurement is kept in the result file, so that an
+interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 from coverage_principle.cli import (
     add_settings,
     command_parser,
+    group_of,
     over_worlds,
     positive,
     run,
@@ -23,25 +25,25 @@ from coverage_principle.cli import (
 )
 from coverage_principle.coverage import LearnerSettings, PredictedSettings
 
+_COMMAND = "python script/predicted_data.py --num_tokens 12,14,16 --accuracy 0.9"
+EXAMPLES = (
+    ("small worlds, within a minute or two", _COMMAND),
+    ("beside what a model needed at each size", f"{_COMMAND} --needed 900 1300 1700"),
+    ("the matcher alone, for 3-hop", f"{_COMMAND} --task threehop --by matcher"),
+)
+
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    add = parser.add_argument
-    add("--task", default="twohop", help="a task by name, or FILE.json with a graph of your own")
+    parser = command_parser(__doc__, EXAMPLES)
+    task = {"default": "twohop", "help": "a task by name, or FILE.json with a graph of your own"}
+    group_of(parser, "task").add_argument("--task", **task)
     add_settings(parser, PredictedSettings)
-    add(
-        "--needed",
-        type=positive,
-        nargs="+",
-        metavar="N",
-        help="training items that a model needed, one for each of --num_tokens: compared",
-    )
-    add_settings(parser.add_argument_group("the learner's numbers"), LearnerSettings)
-    add(
-        "--output_dir",
-        default="results/predicted_data",
-        help="for results and figure (default: results/predicted_data)",
-    )
+    about = "to compare: training items that a model needed, one number for each of --num_tokens"
+    needed = {"type": positive, "nargs": "+", "help": about}
+    group_of(parser, "search").add_argument("--needed", **needed)
+    add_settings(parser, LearnerSettings)
+    where = {"default": "results/predicted_data", "help": "for results and figure"}
+    group_of(parser, "written").add_argument("--output_dir", **where)
     return parser
 
 

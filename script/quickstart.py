@@ -11,7 +11,7 @@ import argparse
 
 from sweeping import report_trouble, sweeping, watch
 
-from coverage_principle.cli import add_settings, command_parser, run, table
+from coverage_principle.cli import add_settings, command_parser, group_of, run, table
 from coverage_principle.data import WorldSettings
 from coverage_principle.experiments import LauncherSettings
 
@@ -27,17 +27,14 @@ PRESETS = {
 
 def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__, prog="quickstart.sh")
-    add = parser.add_argument
-    about = (
-        "small: shows the effects, in a few minutes on 2 cores; tiny: only that everything runs "
-        "(default: small)"
-    )
-    add("--preset", choices=sorted(PRESETS), default="small", help=about)
+    about = "small: shows the effects, in a few minutes on 2 cores; tiny: only that everything runs"
+    presets = {"choices": sorted(PRESETS), "default": "small", "help": about}
+    group_of(parser, "job").add_argument("--preset", **presets)
     add_settings(
         parser, WorldSettings, only=("seed",), seed={"help": "of data, initial weights and order"}
     )
-    where = "where everything goes (default: results/quickstart in the repository)"
-    add("--output_dir", help=where)
+    where = "where everything goes (default: results/quickstart of the repository)"
+    group_of(parser, "written").add_argument("--output_dir", help=where)
     return parser
 
 

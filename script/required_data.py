@@ -1,10 +1,10 @@
 """How much training data k-covers a task, before any training.
 
-For each |X| and seed: a world's trainable compositions in one random order, and the smallest prefix
-that covers --share of the unseen in-domain items at k. The fragments of all intermediate values may
-be substituted, true values being known (--value: those of one). Of more than --sample unseen items
-a uniform sample is looked at; with the fragments of one value, or with --iterate, all are counted.
-Every measurement is kept in the result file, so that an interrupted run goes on where it stopped.
+For each number of tokens |X| and each seed, a world is drawn, and the fewest training items are
+found that cover most of the other compositions of the same facts at k: such an item turns into a
+training item if a fragment of it, the inputs of an intermediate value, is swapped for another that
+has the same value and acts alike in at least k shared contexts. Every measurement is kept in the
+result file, so that an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 from coverage_principle.cli import (
     add_settings,
     command_parser,
+    group_of,
     over_worlds,
     run,
     settings_from,
@@ -21,17 +22,22 @@ from coverage_principle.cli import (
 )
 from coverage_principle.coverage import SearchSettings
 
+_COMMAND = "python script/required_data.py"
+EXAMPLES = (
+    ("2-hop worlds of four sizes, three of each, within a minute", _COMMAND),
+    ("one size and one k", f"{_COMMAND} --num_tokens 50 --k 2"),
+    ("3-hop", f"{_COMMAND} --task threehop --num_tokens 20,30,50 --k 1,2,3"),
+    ("a task of your own", f"{_COMMAND} --task docs/tasks/diamond.json --num_tokens 8,12 --k 1"),
+)
+
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    add = parser.add_argument
-    add("--task", default="twohop", help="a task by name, or FILE.json with a graph of your own")
+    parser = command_parser(__doc__, EXAMPLES)
+    task = {"default": "twohop", "help": "a task by name, or FILE.json with a graph of your own"}
+    group_of(parser, "task").add_argument("--task", **task)
     add_settings(parser, SearchSettings)
-    add(
-        "--output_dir",
-        default="results/required_data",
-        help="for results and figure (default: results/required_data)",
-    )
+    where = {"default": "results/required_data", "help": "for results and figure"}
+    group_of(parser, "written").add_argument("--output_dir", **where)
     return parser
 
 

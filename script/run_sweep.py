@@ -1,8 +1,9 @@
-"""Run a grid of settings: generate, cover, train, evaluate and analyse each, once.
+"""Run a grid of settings: make the data, find coverage, train, evaluate and analyse, each once.
 
-SPEC.json names what to run (docs/sweeps.md tells how). Each run has a folder named by a hash of its
-settings; what is finished is skipped, what was interrupted goes on, and every finished run is a
-line of results.jsonl and a row of results.csv. Start it again at any time.
+SPEC.json holds the flags of these commands, and lists of values for some of them (docs/sweeps.md).
+Each combination is a run in a folder of its own. Start the command again at any time: what is
+finished is skipped, what was interrupted goes on. Every finished run is a line of results.jsonl and
+a row of results.csv.
 """
 
 from __future__ import annotations
@@ -13,14 +14,26 @@ from pathlib import Path
 
 from sweeping import launcher_flags, report_trouble, sweeping, watch
 
-from coverage_principle.cli import command_parser, run, table
+from coverage_principle.cli import command_parser, group_of, run, table
+
+_COMMAND = "python script/run_sweep.py docs/tutorial/weight_decay.json"
+EXAMPLES = (
+    ("the commands that a sweep would run", f"{_COMMAND} --launcher print"),
+    ("the sweep of docs/tutorial.md, two runs at a time", f"{_COMMAND} --jobs 2"),
+    ("run again what failed", f"{_COMMAND} --retry_failed"),
+    (
+        "on a cluster",
+        f"{_COMMAND} --launcher slurm --jobs 8 --slurm slurm_partition=gpu --slurm timeout_min=120",
+    ),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    parser.add_argument("spec", metavar="SPEC.json", help="base settings and a grid")
-    where = "the sweep's folder (default: results/sweeps/NAME in the repository)"
-    parser.add_argument("--output_dir", help=where)
+    parser = command_parser(__doc__, EXAMPLES)
+    about = "the settings that all runs share, and those of which each run has its own values"
+    group_of(parser, "job").add_argument("spec", metavar="SPEC.json", help=about)
+    where = "the sweep's folder (default: results/sweeps/NAME of the repository)"
+    group_of(parser, "written").add_argument("--output_dir", help=where)
     launcher_flags(parser, ("local", "slurm", "print"))
     return parser
 

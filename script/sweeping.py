@@ -25,7 +25,7 @@ _LINE_S = 30
 def launcher_flags(parser: argparse.ArgumentParser, kinds: tuple[str, ...]) -> None:
     """``--launcher``, with one of ``kinds``, and what belongs to it."""
     about = fields_of(LauncherSettings)["launcher"][1].help
-    about += "; print: only show the commands" if "print" in kinds else ""
+    about += "; print: no run, only its commands" if "print" in kinds else ""
     slurm = {"action": "append", "nargs": None, "default": []}
     launcher = {"choices": kinds, "help": about}
     add_settings(parser, LauncherSettings, launcher=launcher, slurm=slurm)

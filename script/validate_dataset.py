@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from coverage_principle.cli import command_parser, run
+from coverage_principle.cli import command_parser, group_of, run
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__)
-    parser.add_argument("data_dir", help="the data set's folder, or the name of one in data/")
+    example = "python script/validate_dataset.py twohop.20.1500.diff-f12.inf"
+    parser = command_parser(__doc__, [("the data set of this repository", example)])
+    about = "the data set's folder, or the name of one in data/"
+    group_of(parser, "data").add_argument("data_dir", metavar="DATA_DIR", help=about)
     return parser
 
 

@@ -20,6 +20,7 @@ WINGS = [
     "tasks",
     "paths",
     "presets",
+    "helptext",
     "cli",
     "statistics",
     "data",

@@ -47,8 +47,12 @@ def numbered_pairs(text: str) -> tuple[tuple[int, int], ...] | None:
 
 
 def _pairs(parse):
-    about = '"[(3,1)]": layer 3, second token; or all (default: all)'
-    return setting(None, about, flag="layer_pos_pairs", parse=parse)
+    about = (
+        'layers and positions. "[(3,1)]": layer 3, second token, counted from 0; layer 0 is the '
+    )
+    about += "embedding (default: all)"
+    how = {"parse": parse, "metavar": "PAIRS", "group": "measured"}
+    return setting(None, about, flag="layer_pos_pairs", **how)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,28 +63,43 @@ class AnalysisSettings(Settings):
     """
 
     model_dir: Path | str | None = setting(
-        None, "a run's folder: all of its checkpoints, or those of `step_list`"
+        None, "a run's folder: all of its checkpoints, or those of `step_list`", group="run"
     )
-    ckpt: Path | str | None = setting(None, "one checkpoint's folder")
+    ckpt: Path | str | None = setting(None, "one checkpoint's folder", metavar="DIR", group="run")
     step_list: tuple[str, ...] | None = setting(
         None,
-        "checkpoints of the run: 250, checkpoint-250 or final_checkpoint; all if not given",
+        "checkpoints of the run: 250, checkpoint-250 or final_checkpoint (default: all)",
         parse=words,
         metavar="STEP",
+        group="run",
     )
     data_dir: Path | str | None = setting(
-        None, "the data set, or a folder that holds it or data/; the run's own if not given"
+        None,
+        "the data set, or a folder that holds it or data/ (default: what the run was trained on)",
+        group="items",
     )
-    device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1 ...")
-    batch_size: int = setting(4096, "items at a time", at_least=1)
+    device: str = setting(
+        "auto", "auto (CUDA if there is one), cpu, cuda, cuda:1 ...", group="devices"
+    )
+    batch_size: int = setting(4096, "items at a time", at_least=1, group="devices")
     k_groups: str | None = setting(
         None,
-        "k-cutoff groups of id_test, such as 1-2,3,4+; each for one group a k; none for none; if "
-        "not given, 0-2,3+ where determine_coverage.py --k_sweep has annotated the data set",
+        "look at id_test by k-cutoff (how firmly training covers an item) as well, in groups such "
+        "as 1-2,3,4+; each: a group for every k; none: no groups (default: 0-2,3+ once "
+        "determine_coverage.py --k_sweep has annotated the data set)",
+        metavar="GROUPS",
+        group="items",
     )
-    max_items: int | None = setting(None, "at most so many items of each split", at_least=1)
+    max_items: int | None = setting(
+        None, "at most so many items of each kind (default: all)", at_least=1, group="items"
+    )
     seed: int = setting(
-        0, "of counterfactuals and bootstrap intervals", at_least=0, at_most=MOST_SEED
+        0,
+        "of counterfactuals and bootstrap intervals",
+        at_least=0,
+        at_most=MOST_SEED,
+        metavar="SEED",
+        group="measured",
     )
     task: str | None = None
 
@@ -90,7 +109,12 @@ class SiteSettings(AnalysisSettings):
     """Analyses that look at any layer and position, of one item for each fragment or of all."""
 
     pairs: tuple[tuple[int | str, int], ...] | None = _pairs(numbered_pairs)
-    every_item: bool = setting(False, "all items, not one for each fragment", flag="no_dedup")
+    every_item: bool = setting(
+        False,
+        "all items, not one for each fragment (the inputs that determine the value looked at)",
+        flag="no_dedup",
+        group="items",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +122,7 @@ class RunAnalysisSettings(AnalysisSettings):
     """Analyses that write one file of all checkpoints."""
 
     save_dir: Path | str | None = setting(
-        None, "where results go; a folder in circuit_analysis/ if not given"
+        None, "where results go (default: a folder in circuit_analysis/)", group="written"
     )
 
 
@@ -106,15 +130,27 @@ class RunAnalysisSettings(AnalysisSettings):
 class TraceSettings(RunAnalysisSettings, SiteSettings):
     """Causal tracing; ``label`` stands for the family in the results' name, if given."""
 
-    metric: str = setting("rank", "what is measured", flag="metric_type")
+    metric: str = setting("rank", "what is measured", flag="metric_type", group="measured")
     family: str | None = setting(
-        None, "which counterfactuals, such as diff_f2; list shows them; the first if not given"
+        None,
+        "which counterfactuals, such as diff_f2, whose f2 has another value; list: only show which "
+        "there are (default: the first)",
+        metavar="NAME",
+        group="measured",
     )
     stream: str = setting(
-        "residual", "stream to patch: residual, post_attention, post_mlp or embedding", flag="mode"
+        "residual",
+        "which states are patched: residual, post_attention, post_mlp or embedding",
+        flag="mode",
+        metavar="STREAM",
+        group="measured",
     )
     out_of_domain: bool = setting(
-        False, "also trace items whose own bridge call is unseen", flag="ood"
+        False,
+        "also trace items (ood) that need a fact, of the bridge's function, which training never "
+        "shows",
+        flag="ood",
+        group="items",
     )
     label: str | None = None
 
@@ -127,8 +163,15 @@ class TraceSettings(RunAnalysisSettings, SiteSettings):
 class InterchangeSettings(RunAnalysisSettings):
     """Same-bridge interchange between the splits, which k-cutoff groups are no part of."""
 
-    k_groups: str | None = setting("none", "has no effect here: whole splits are paired")
-    group_by: str = setting("1", "the intermediate value that is kept, or its function's number")
+    k_groups: str | None = setting(
+        "none", "has no effect here: whole splits are paired", group="kept"
+    )
+    group_by: str = setting(
+        "1",
+        "the intermediate value that is kept, such as b, or its function's number",
+        metavar="KEYS",
+        group="measured",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +179,14 @@ class LensSettings(RunAnalysisSettings, SiteSettings):
     """Logit lens."""
 
     group_by: str = setting(
-        "1", "one item is used for each fragment of this value; a name or a function's number"
+        "1",
+        "one item is used for each fragment of this value, such as b; or a function's number",
+        metavar="KEYS",
+        group="items",
     )
-    readout: str = setting("reciprocal_rank", "what is printed and drawn; all are written")
+    readout: str = setting(
+        "reciprocal_rank", "what is printed and drawn; all are written", group="measured"
+    )
 
     def check(self) -> None:
         super().check()
@@ -150,24 +198,34 @@ class ClusterSettings(SiteSettings):
     """Cosine clustering; ``label`` stands for the grouping in the results' folder, if given."""
 
     pairs: tuple[tuple[int | str, int], ...] | None = _pairs(layer_position_pairs)
-    save_dir: Path | str = setting("results/cosine_analysis", "where results go")
+    save_dir: Path | str = setting("results/cosine_analysis", "where results go", group="written")
     group_by: str = setting(
-        "1", 'values or slots, such as b or "b,x2", or the number of a function', metavar="KEYS"
+        "1",
+        'values or slots, such as b or "b,x2", or the number of a function',
+        metavar="KEYS",
+        group="measured",
     )
     stream: str = setting(
         "residual",
-        "stream: residual, post_attention, post_mlp, embedding, logit or prob",
+        "which states: residual, post_attention, post_mlp, embedding, logit or prob",
         flag="mode",
+        metavar="STREAM",
+        group="measured",
     )
-    permutations: int = setting(20, "random labelings of the baseline", at_least=1)
-    vectors: str = setting("npz", "format of the vectors", choices=VECTOR_FORMATS)
+    permutations: int = setting(
+        20, "random groupings that the IICG is compared with", at_least=1, group="measured"
+    )
+    vectors: str = setting("npz", "format of the vectors", choices=VECTOR_FORMATS, group="written")
     published_files: bool = setting(
-        False, "also write the published (layer,position)/step/*_dedup.json"
+        False, "also write the published (layer,position)/step/*_dedup.json", group="written"
     )
     pca: bool = setting(
-        False, "draw principal components of each of the given pairs, or of id_test's IICG peak"
+        False,
+        "draw principal components, of each of the given layers and positions, or of the one with "
+        "the largest IICG of id_test",
+        group="drawn",
     )
-    overwrite: bool = setting(False, "replace results that are there")
+    overwrite: bool = setting(False, "replace results that are there", group="written")
     label: str | None = None
 
     def check(self) -> None:
@@ -181,18 +239,29 @@ class ComponentSettings(Settings):
     """How vectors are projected and which groups of them are coloured."""
 
     reduce_dim: int | None = setting(
-        None, "2: PNG and PDF; 3: HTML; both if not given", choices=(2, 3)
+        None, "2: PNG and PDF; 3: HTML (default: both)", choices=(2, 3), group="drawn"
     )
     reduce_method: str = setting(
-        "pca", "how vectors are projected; tsne needs scikit-learn", choices=("pca", "tsne")
+        "pca",
+        "how vectors are projected; tsne needs scikit-learn",
+        choices=("pca", "tsne"),
+        group="drawn",
     )
     pca_scope: str = setting(
-        "global", "project all vectors, or only those drawn", choices=("global", "local")
+        "global",
+        "the projection is that of all vectors, or of only those drawn",
+        choices=("global", "local"),
+        group="drawn",
     )
-    pca_m: int = setting(5, "groups to colour", at_least=1)
-    pca_n: int = setting(20, "smallest group to colour", at_least=1)
+    pca_m: int = setting(5, "groups to colour", at_least=1, group="drawn")
+    pca_n: int = setting(20, "vectors that such a group has at least", at_least=1, group="drawn")
     seed: int = setting(
-        0, "of intervals, baselines and sampled groups", at_least=0, at_most=MOST_SEED
+        0,
+        "of intervals, baselines and sampled groups",
+        at_least=0,
+        at_most=MOST_SEED,
+        metavar="SEED",
+        group="measured",
     )
 
 
@@ -201,24 +270,43 @@ class MeasureSettings(ComponentSettings):
     """Measuring and drawing three files of vectors."""
 
     id_train_file: Path | str = setting(
-        help="ID train: a published *_dedup.json, or a vectors.npz of a clustering command"
+        help="vectors of training items: a published *_dedup.json, or a vectors.npz of a "
+        "clustering command",
+        group="source",
     )
-    id_test_file: Path | str = setting(help="ID test: the same")
-    ood_file: Path | str = setting(help="OOD: the same")
+    id_test_file: Path | str = setting(
+        help="the same of test items of type_0 (new compositions of facts that training shows)",
+        group="source",
+    )
+    ood_file: Path | str = setting(
+        help="the same of items with a fact that training never shows", group="source"
+    )
     output_dir: Path | str = setting(
-        help='where results go; the path must name the site, such as "results/(3,1)/5000"'
+        help="where results go; the path must name layer and position, such as "
+        '"results/(3,1)/5000"',
+        group="written",
     )
-    permutations: int = setting(20, "random labelings of the baseline", at_least=1)
-    overwrite: bool = setting(False, "replace results that are there")
+    permutations: int = setting(
+        20, "random groupings that the IICG is compared with", at_least=1, group="measured"
+    )
+    overwrite: bool = setting(False, "replace results that are there", group="written")
     by_cutoff: bool = setting(
-        False, "ID test is a k-cutoff group: results go to a folder named by it"
+        False,
+        "ID test is a k-cutoff group: results go to a folder named by it",
+        group="written",
     )
-    range_samples: bool = setting(False, "also write pairs of items sampled by their cosine")
-    num_random_groups: int = setting(50, "groups to sample pairs from", at_least=1)
-    save_plots: bool = setting(False, "draw histograms of cosines")
-    pca_vis: bool = setting(False, "draw principal components")
+    range_samples: bool = setting(
+        False, "also write pairs of items sampled by their cosine", group="written"
+    )
+    num_random_groups: int = setting(
+        50, "groups to sample pairs from", at_least=1, group="measured"
+    )
+    save_plots: bool = setting(False, "draw histograms of cosines", group="drawn")
+    pca_vis: bool = setting(False, "draw principal components", group="drawn")
     draw_only: bool = setting(
-        False, "measure nothing: draw results that are there, with principal components"
+        False,
+        "measure nothing: draw results that are there, with principal components",
+        group="drawn",
     )
 
 

@@ -7,7 +7,11 @@ import dataclasses
 from dataclasses import dataclass
 
 from coverage_principle.cli import integers, not_a_share, numbers, share_or
-from coverage_principle.data.settings import EntityWorldSettings, alphabets_setting
+from coverage_principle.data.settings import (
+    EntityWorldSettings,
+    alphabets_setting,
+    ood_ratio_setting,
+)
 from coverage_principle.errors import InputError
 from simpletransformers.settings import MOST_SEED, Settings, setting
 
@@ -56,8 +60,8 @@ AUTO = "auto"
 _MOST_NOISE = 0.5
 
 _SCOPES = (
-    "dataset: training and type_0 items, with their answers, as published; domain: every input, no "
-    "answers, so that all types have a k-cutoff"
+    "where swaps may lead. dataset: through training and type_0 test items, as published; domain: "
+    "through every input that there is, so that items of all types have a k-cutoff"
 )
 
 
@@ -69,83 +73,111 @@ class CoverageSettings(Settings):
     """
 
     min_evidence: int = setting(
-        1, "k: shared contexts that make two fragments equivalent", at_least=1, metavar="K"
+        1,
+        "in how many shared contexts two fragments must act alike to be interchangeable",
+        at_least=1,
+        metavar="K",
+        group="coverage",
     )
     k_sweep: bool = setting(
-        False, "all k at once: k-cutoffs, and counts, diagnostics and figures in `output_dir`"
+        False,
+        "coverage at every k: the k-cutoff of each item, and counts and figures in `output_dir`",
+        group="sweep",
     )
     max_k: int | None = setting(
         None,
-        "last k of the sweep (default: the largest that covers anything, 20 at least)",
+        "last k of the sweep (default: the largest that covers anything, but at least 20)",
         at_least=1,
         metavar="K",
+        group="sweep",
     )
     ground_truth: bool = setting(
         False,
-        "only fragments of the task's first function, and only pairs whose true values, by its "
-        "table, are equal",
+        "count only pairs of fragments that are equal in truth (by the task's tables), and only "
+        "those of the first function",
+        group="coverage",
     )
     visualise: bool = setting(
-        False, "draw the substitution graph at `min_evidence`: interactive HTML and PNG"
+        False,
+        "draw the substitution graph (which swap leads from which item to which) at "
+        "`min_evidence`: interactive HTML and PNG",
+        group="written",
     )
     export_graph: str | None = setting(
         None,
         "write the substitution graph at `min_evidence`, with every edge, for Gephi or networkx",
         metavar="FILE.graphml",
+        group="written",
     )
-    scope: str = setting("dataset", _SCOPES, choices=("dataset", "domain"))
+    scope: str = setting("dataset", _SCOPES, choices=("dataset", "domain"), group="coverage")
     fragments: str | None = setting(
         None,
-        "slot sets whose fragments may be substituted: contiguous, or such as 1,2 or 1,2;2,3 "
-        "(default: all)",
+        "which slots a fragment may consist of: 1,2 for x1 and x2 together; 1,2;2,3 for two such "
+        "sets; contiguous for neighbours only (default: all sets)",
         metavar="SETS",
+        group="coverage",
     )
     noise: float | str = setting(
         0.0,
-        "share of the training answers that may be wrong: a disagreement then outweighs some "
-        "agreements, not all of them; auto: estimated from the data",
+        "share of the training answers that may be wrong. Above 0, a few disagreements between two "
+        "fragments are outweighed by many agreements. auto: the share is estimated from the data",
         parse=share_or(AUTO, below=_MOST_NOISE),
-        metavar="E",
+        metavar="SHARE",
+        group="coverage",
     )
     graded: bool = setting(
         False,
-        "also how much speaks for each answer: support, and the answers and probabilities of the "
-        "pattern matcher and of the learner",
+        "also how much training data speaks for each answer, and what an ideal pattern matcher and "
+        "a learner answer, with probabilities (docs/graded.md)",
+        group="graded",
     )
     fit: str | None = setting(
         None,
-        "with `graded`: fit the learner's numbers to the answers of a model (predictions as for "
-        "script/evaluate_predictions.py) on half of the type_0 items, and test them on the others",
-        metavar="PREDICTIONS",
+        "with `graded`: find the learner's numbers under which a model's answers are likeliest, on "
+        "half of the type_0 items, and test them on the others. FILE is as for "
+        "script/evaluate_predictions.py",
+        metavar="FILE",
+        group="graded",
     )
     explain: str | None = setting(
         None,
-        'say why "<t_3><t_9><t_1>" is covered or what is missing; writes nothing',
+        'why "<t_3><t_9><t_1>" is covered, step by step, or what is missing; writes nothing',
         metavar="ITEM",
+        group="item",
     )
     suggest: int | None = setting(
         None,
-        "choose M further training items that raise coverage at `min_evidence` most, over all "
-        "in-domain items, counted as by `ground_truth`; goes to `output_dir`",
+        "choose M further training items that raise coverage at `min_evidence` most, counted over "
+        "all unseen compositions of seen facts, with pairs as by `ground_truth`",
         at_least=1,
         metavar="M",
+        group="add",
     )
     cut: str | None = setting(
         None,
-        "find a small set of training items without which ITEM is not covered at `min_evidence`",
+        "find a few training items without which ITEM is no longer covered at `min_evidence`",
         metavar="ITEM",
+        group="item",
     )
     cut_file: str | None = setting(
         None,
-        "write the training records that the `cut` leaves to FILE.json, and to FILE_control.json "
-        "those without as many others, which leave it covered",
+        "write to FILE.json the training items that `cut` leaves, and to FILE_control.json those "
+        "that are left if as many others are removed and ITEM stays covered",
         metavar="FILE.json",
+        group="item",
     )
     cut_seed: int = setting(
-        0, "of the random items of the control", at_least=0, at_most=MOST_SEED, metavar="SEED"
+        0,
+        "seed by which those others are drawn",
+        at_least=0,
+        at_most=MOST_SEED,
+        metavar="SEED",
+        group="item",
     )
     output_dir: str | None = setting(
-        None, "for results and figures (default: k_sweep_results in the repository)"
+        None,
+        "for results and figures (default: k_sweep_results/ of the repository)",
+        group="written",
     )
 
     @property
@@ -191,30 +223,61 @@ class LearnerSettings(Settings):
 
     overlap: float = setting(
         1.0,
-        "h: how alike equal tokens make two fragments that never met",
+        "h: how alike two fragments with the same tokens are held to be, without evidence",
         at_least=0,
         at_most=_MOST_NUMBER,
+        group="learner",
     )
     background: float = setting(
-        0.5, "g: how alike all fragments are", at_least=1e-3, at_most=_MOST_NUMBER
+        0.5,
+        "g: how alike any two fragments are held to be, without evidence",
+        at_least=1e-3,
+        at_most=_MOST_NUMBER,
+        group="learner",
     )
     shrinkage: float = setting(
         8.0,
-        "s: contexts it takes to half believe what fragments show",
+        "s: in how many shared contexts two fragments must act alike to be half believed alike",
         at_least=1e-3,
         at_most=_MOST_NUMBER,
+        group="learner",
     )
     ridge: float = setting(
         1.0,
-        "how much is smoothed: small ones fit every training item",
+        "how strongly answers are smoothed; a small number fits every training item",
         at_least=1e-3,
         at_most=_MOST_NUMBER,
+        group="learner",
     )
 
 
-def _integers(default: tuple[int, ...], about: str, least: int, most: int | None = None):
+def _integers(
+    group: str, default: tuple[int, ...], about: str, least: int, most: int | None = None
+):
     bounds = {"at_least": least, "at_most": most}
-    return setting(default, about, **bounds, parse=integers(least), metavar="LIST")
+    about += ", separated by commas"
+    shape = {"parse": integers(least), "metavar": "N,N,...", "group": group}
+    return setting(default, about, **bounds, **shape)
+
+
+_SEEDS = "a world is drawn for each of these seeds"
+_OF_FACTS = "share of each function's facts (its calls) that training items may use"
+_WORLD = {"group": "world"}
+
+
+def _seen_ratio():
+    return setting(0.7, _OF_FACTS, at_least=0, at_most=1, metavar="SHARE", **_WORLD)
+
+
+def _family():
+    return setting(
+        "random", "how functions are drawn, as for the generators", metavar="FAMILY", **_WORLD
+    )
+
+
+def _tolerance(default: float):
+    about = "relative width at which the search stops"
+    return setting(default, about, metavar="SHARE", group="search")
 
 
 @dataclass(frozen=True)
@@ -222,34 +285,46 @@ class SearchSettings(Settings):
     """Worlds, and what of their unseen in-domain items must be covered."""
 
     num_tokens: tuple[int, ...] = _integers(
-        (30, 50, 70, 100), "|X|, several separated by commas", 2
+        "world", (30, 50, 70, 100), "|X|, the number of tokens; several sizes", 2
     )
-    k: tuple[int, ...] = _integers((1, 2, 3, 4), "evidence thresholds", 1)
-    seeds: tuple[int, ...] = _integers((42, 43, 44), "a world for each", 0, MOST_SEED)
-    share: float = setting(0.99, "of the unseen in-domain items that must be covered")
+    k: tuple[int, ...] = _integers(
+        "search",
+        (1, 2, 3, 4),
+        "how firmly items must be covered: contexts in which two fragments must act alike",
+        1,
+    )
+    seeds: tuple[int, ...] = _integers("world", (42, 43, 44), _SEEDS, 0, MOST_SEED)
+    share: float = setting(
+        0.99,
+        "share of the unseen compositions of usable facts that must be covered",
+        metavar="SHARE",
+        group="search",
+    )
     value: str | None = setting(
         None,
-        "the one intermediate value whose fragments may be substituted (default: all that leave a "
-        "context, at once)",
+        "swap only fragments that make this intermediate value, such as b (default: those of all "
+        "values)",
+        metavar="NAME",
+        group="search",
     )
     sample: int = setting(
         100_000,
-        "unseen in-domain items that are looked at, drawn uniformly; all, if there are no more. "
-        "With the fragments of one value all are counted in any case",
+        "how many of the unseen items are looked at, drawn at random. With `value` or `iterate` "
+        "all are",
         at_least=2,
         metavar="M",
+        group="search",
     )
     iterate: bool = setting(
         False,
-        "covered items are evidence in the next round, until nothing new is covered; every "
-        "in-domain item is held",
+        "let covered items serve as evidence in a next round, until nothing more is covered; needs "
+        "memory for every item",
+        group="search",
     )
-    default_seen_ratio: float = setting(
-        0.7, "share of each function's facts that training may use", at_least=0, at_most=1
-    )
-    function_family: str = setting("random", "as for the generators")
+    default_seen_ratio: float = _seen_ratio()
+    function_family: str = _family()
     alphabets: tuple[str, ...] = alphabets_setting()
-    tolerance: float = setting(0.005, "relative width at which the bisection stops")
+    tolerance: float = _tolerance(0.005)
 
     def check(self) -> None:
         super().check()
@@ -276,19 +351,34 @@ def _predictors(text: str) -> tuple[str, ...]:
 class PredictedSettings(Settings):
     """Worlds, and what share of their unseen in-domain items must be answered rightly."""
 
-    num_tokens: tuple[int, ...] = _integers((16, 20, 28), "|X|, several separated by commas", 2)
+    num_tokens: tuple[int, ...] = _integers(
+        "world", (16, 20, 28), "|X|, the number of tokens; several sizes", 2
+    )
     by: tuple[str, ...] = setting(
-        PREDICTORS, "matcher, learner, or both", parse=_predictors, metavar="LIST"
+        PREDICTORS,
+        "who has to answer: matcher, learner, or both",
+        parse=_predictors,
+        metavar="NAMES",
+        group="search",
     )
-    seeds: tuple[int, ...] = _integers((42, 43, 44), "a world for each", 0, MOST_SEED)
-    accuracy: float = setting(0.99, "share of the unseen in-domain items that must be right")
-    sample: int = setting(2000, "unseen in-domain items that are looked at", at_least=2)
-    default_seen_ratio: float = setting(
-        0.7, "share of each function's facts that training may use", at_least=0, at_most=1
+    seeds: tuple[int, ...] = _integers("world", (42, 43, 44), _SEEDS, 0, MOST_SEED)
+    accuracy: float = setting(
+        0.99,
+        "share of the unseen compositions of usable facts that must be answered rightly",
+        metavar="SHARE",
+        group="search",
     )
-    function_family: str = setting("random", "as for the generators")
+    sample: int = setting(
+        2000,
+        "how many of the unseen items are looked at, drawn at random",
+        at_least=2,
+        metavar="M",
+        group="search",
+    )
+    default_seen_ratio: float = _seen_ratio()
+    function_family: str = _family()
     alphabets: tuple[str, ...] = alphabets_setting()
-    tolerance: float = setting(0.03, "relative width at which the bisection stops")
+    tolerance: float = _tolerance(0.03)
 
     def check(self) -> None:
         super().check()
@@ -308,22 +398,26 @@ class PhiSettings(Settings):
     """Worlds of entities, the amounts of training data, and the k that are shown."""
 
     num_entities: tuple[int, ...] = _integers(
-        (500, 1000, 2000, 4000), "entities, several separated by commas", 2
+        "world", (500, 1000, 2000, 4000), "entities; several sizes", 2
     )
     phi: tuple[float, ...] = setting(
         (3.6, 5.4, 7.2, 9.0),
-        "training compositions for each in-domain fact",
+        "training compositions for each fact that they may use; several, separated by commas",
         at_least=0,
         parse=numbers,
-        metavar="LIST",
+        metavar="X,X,...",
+        group="training",
     )
-    k: tuple[int, ...] = _integers((3,), "evidence thresholds that are shown", 1)
-    seeds: tuple[int, ...] = _integers((42,), "a world for each", 0, MOST_SEED)
-    num_relations: int = setting(200, "relations", at_least=1)
-    out_degree: int = setting(20, "facts of each entity", at_least=1)
-    ood_ratio: float = setting(
-        0.05, "share of the facts that are out of domain", at_least=0, at_most=1
+    k: tuple[int, ...] = _integers(
+        "search",
+        (3,),
+        "at which k coverage is shown: contexts in which two fragments must act alike; several",
+        1,
     )
+    seeds: tuple[int, ...] = _integers("world", (42,), _SEEDS, 0, MOST_SEED)
+    num_relations: int = setting(200, "relations", at_least=1, **_WORLD)
+    out_degree: int = setting(20, "facts of each entity", at_least=1, **_WORLD)
+    ood_ratio: float = ood_ratio_setting(0.05)
 
     def check(self) -> None:
         super().check()

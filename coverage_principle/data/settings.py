@@ -35,31 +35,51 @@ TRAINED_FACTS = {
     "all": "all, so that those which no composition uses are known as facts only",
 }
 
-_FACTS_HELP = "single facts in train.json and test.json. " + "; ".join(
+_FACTS_HELP = "which single facts (function calls) train.json holds beside items. " + "; ".join(
     f"{name}: {about}" for name, about in TRAINED_FACTS.items()
 )
 
 
-def facts_setting(default: str) -> str:
+def facts_setting(default: str | None, more: str = "") -> str:
     """The setting `facts`."""
-    return setting(default, _FACTS_HELP, choices=TRAINED_FACTS)
+    return setting(default, _FACTS_HELP + more, choices=TRAINED_FACTS, group="training")
 
 
 def label_noise_setting() -> float:
     """The setting `label_noise`."""
     about = "share of the training items whose answer is a wrong one, drawn at random"
-    return setting(0.0, about, at_least=0, at_most=1, metavar="P")
+    return setting(0.0, about, at_least=0, at_most=1, metavar="SHARE", group="training")
 
 
 def seed_setting() -> int:
     """The setting `seed`."""
-    return setting(42, "0 or more; same arguments, same files", at_least=0, at_most=MOST_SEED)
+    about = "of everything that is drawn; same arguments, same files"
+    return setting(42, about, at_least=0, at_most=MOST_SEED, metavar="SEED", group="world")
 
 
 def validation_size_setting() -> int:
     """The setting `validation_size`."""
-    about = "items of each type in valid.json, apart from the test items; 0: no file"
-    return setting(0, about, at_least=0)
+    about = "items of each type in valid.json, which are no test items; 0: no file"
+    return setting(0, about, at_least=0, group="test")
+
+
+def ood_ratio_setting(default: float, more: str = "") -> float:
+    """The setting `ood_ratio`."""
+    about = f"share of the facts that no training composition may use{more}"
+    return setting(default, about, at_least=0, at_most=1, metavar="SHARE", group="training")
+
+
+def test_size_setting(default: int) -> int:
+    """The setting `test_size_for_type`."""
+    about = "test items of each type (type_0: new compositions of facts that training shows; the "
+    about += "others use facts that it never shows)"
+    return setting(default, about, at_least=1, group="test")
+
+
+def chain_of_thought_setting() -> bool:
+    """The setting `cot`."""
+    about = "chain of thought: targets hold the intermediate values, then the answer"
+    return setting(False, about, group="written")
 
 
 def alphabet_sizes(text: str) -> tuple[str, ...]:
@@ -71,7 +91,8 @@ def alphabets_setting() -> tuple[str, ...]:
     """The setting `alphabets`."""
     about = "tokens of the task's own alphabets, such as entity=60,relation=12; those not named "
     about += "have `num_tokens`"
-    return setting((), about, parse=alphabet_sizes, metavar="NAME=SIZE,...")
+    how = {"parse": alphabet_sizes, "metavar": "NAME=SIZE,...", "group": "world"}
+    return setting((), about, **how)
 
 
 @dataclass(frozen=True)
@@ -84,12 +105,21 @@ class WorldSettings(Settings):
     own, so that a fact may be seen at one place only.
     """
 
-    num_tokens: int = setting(help="|X|, the number of tokens <t_0> ...", at_least=2)
-    max_train_data_num: int = setting(help="N, training items", at_least=1)
-    default_seen_ratio: float = setting(
-        0.7, "share of each function's facts that training items may use", at_least=0, at_most=1
+    num_tokens: int = setting(
+        help="|X|, the number of tokens <t_0>, <t_1> ...", at_least=2, group="world"
     )
-    test_size_for_type: int = setting(2000, "test items of each type", at_least=1)
+    max_train_data_num: int = setting(
+        help="N, the number of training items", at_least=1, group="training"
+    )
+    default_seen_ratio: float = setting(
+        0.7,
+        "share of each function's facts (its calls) that training items may use",
+        at_least=0,
+        at_most=1,
+        metavar="SHARE",
+        group="training",
+    )
+    test_size_for_type: int = test_size_setting(2000)
     seed: int = seed_setting()
     validation_size: int = validation_size_setting()
     function_family: str = setting(
@@ -97,14 +127,20 @@ class WorldSettings(Settings):
         "how the functions are drawn. "
         + "; ".join(f"{name}: {about}" for name, about in FUNCTION_FAMILIES.items()),
         choices=FUNCTION_FAMILIES,
+        metavar="FAMILY",
+        group="world",
     )
     same_function: bool = setting(
-        False, "functions of equal arity are one; wider ones fold the narrowest"
+        False,
+        "functions with the same number of arguments are one function; wider ones apply the "
+        "narrowest several times",
+        group="world",
     )
     separate_seen: bool = setting(
         False,
-        "where all functions are one: a seen split for each, so that a fact may be seen at one "
-        "place only",
+        "with `same_function`: each place has facts of its own that training items may use, so "
+        "that a fact may be shown at one place only",
+        group="training",
     )
     facts: str = facts_setting("none")
     label_noise: float = label_noise_setting()
@@ -215,25 +251,39 @@ class EntityWorldSettings(Settings):
         "composition: from an entity along relations to another; comparison: which of two entities "
         "has more of an attribute",
         choices=tuple(ENTITY_TASKS),
+        group="task",
     )
-    num_entities: int = setting(2000, "entities <e_0> ...", at_least=2)
-    num_relations: int = setting(200, "composition: relations <r_0> ...", at_least=1)
+    num_entities: int = setting(2000, "entities <e_0>, <e_1> ...", at_least=2, group="world")
+    num_relations: int = setting(
+        200, "composition: relations <r_0>, <r_1> ...", at_least=1, group="world"
+    )
     out_degree: int = setting(
-        20, "composition: facts of each entity, with as many different relations", at_least=1
+        20,
+        "composition: facts of each entity, with as many different relations",
+        at_least=1,
+        group="world",
     )
     hops: int = setting(
-        2, f"composition: relations to follow, 2 to {MOST_HOPS}", at_least=2, at_most=MOST_HOPS
+        2,
+        f"composition: relations to follow, 2 to {MOST_HOPS}",
+        at_least=2,
+        at_most=MOST_HOPS,
+        group="task",
     )
-    num_attributes: int = setting(20, "comparison: attributes <attr_0> ...", at_least=1)
-    num_values: int = setting(20, "comparison: values <0> ... of each attribute", at_least=2)
-    phi: float = setting(7.2, "training compositions for each in-domain fact", at_least=0)
-    ood_ratio: float = setting(
-        0.05,
-        "share of the facts that no training composition may use (published comparison: 0.1)",
+    num_attributes: int = setting(
+        20, "comparison: attributes <attr_0>, <attr_1> ...", at_least=1, group="world"
+    )
+    num_values: int = setting(
+        20, "comparison: values <0>, <1> ... of each attribute", at_least=2, group="world"
+    )
+    phi: float = setting(
+        7.2,
+        "training compositions for each fact that they may use",
         at_least=0,
-        at_most=1,
+        group="training",
     )
-    test_size_for_type: int = setting(3000, "test items of each type", at_least=1)
+    ood_ratio: float = ood_ratio_setting(0.05, " (the published comparison has 0.1)")
+    test_size_for_type: int = test_size_setting(3000)
     validation_size: int = validation_size_setting()
     seed: int = seed_setting()
     facts: str = facts_setting("all")
@@ -295,28 +345,32 @@ class FormatSettings(Settings):
     every function uses in training, so that no type changes its meaning.
     """
 
-    cot: bool = setting(
-        False, "chain of thought: targets hold the intermediate values, then the answer"
-    )
+    cot: bool = chain_of_thought_setting()
     fake_bridge: bool = setting(
         False,
-        "targets hold the constant </b> in place of each intermediate value, then the answer (a "
-        "control; goes before chain of thought)",
+        "targets hold the constant </b> in place of each intermediate value, then the answer: a "
+        "control for `cot`, which it overrides",
+        group="written",
     )
     atomic_facts: str = setting(
         "full",
-        "facts written for each function: all, those used in training, or none",
+        "which facts of each function are written to atomic_facts_*.json: all, those that training "
+        "shows, or none",
         choices=("full", "seen", "none"),
+        group="written",
     )
     atomic_format: str = setting(
         "auto",
-        "auto: JSON up to a million facts a function, else a compressed array",
+        "file format of these; auto: JSON up to a million facts a function, else a compressed "
+        "array",
         choices=("auto", "json", "npz"),
+        group="written",
     )
     include_atomic: bool = setting(
         False,
         "add to train.json, as single facts, those that all functions use in training; all "
-        "functions must be one, of one arity",
+        "functions must be one, of one number of arguments",
+        group="training",
     )
 
     @property
@@ -352,47 +406,81 @@ class PromptSettings(Settings):
     """How items become prompts in natural language, and which training items stand before them."""
 
     template: str = setting(
-        help="the sentence, slots and answer of the task in braces, such as 'The child of {x1} and "
-        "{x2} married {x3}. Their child is {t}.'; the text before the answer is the prompt, the "
-        "rest the completion, which begins earlier if {} stands there",
+        help="the sentence, with slots and answer of the task in braces, such as 'The child of "
+        "{x1} and {x2} married {x3}. Their child is {t}.' What stands before the answer is the "
+        "prompt, the rest the completion; an empty {} lets the completion begin earlier",
+        group="prompt",
     )
     cot: bool = setting(
         False,
         "chain of thought: the template names the intermediate values too, and the completion "
         "begins at the first of them",
+        group="prompt",
     )
     names: str | None = setting(
         None,
-        "names for tokens: a .json with an object token -> name, a list of names to draw from, or "
-        "an object alphabet -> list; text with a name a line; or the word tokens for the tokens' "
-        "own (default: made-up words)",
+        "names for tokens: a .json file with an object token -> name, with a list of names to draw "
+        "from, or with an object alphabet -> list; a text file with a name a line; or the word "
+        "tokens for the tokens' own (default: made-up words)",
         metavar="FILE",
+        group="prompt",
     )
     shots: int = setting(
-        0, "K, training items in the same template before each prompt", at_least=0, metavar="K"
+        0,
+        "so many training items, in the same template, stand before each prompt",
+        at_least=0,
+        metavar="N",
+        group="shots",
     )
     inside: int | None = setting(
         None,
-        "the shots alone cover the item at this k; takes 2 k + 1 of them",
+        "choose shots that alone cover the item at this k (by fragments that act alike in K "
+        "contexts); takes 2 K + 1 of them",
         at_least=1,
-        metavar="k",
+        metavar="K",
+        group="shots",
     )
-    outside: bool = setting(False, "the shots alone cover the item at no k")
+    outside: bool = setting(
+        False, "choose shots that alone do not cover the item at any k", group="shots"
+    )
     fragments: str | None = setting(
         None,
-        "slot sets whose fragments count for coverage by the shots, as in determine_coverage.py: "
-        "contiguous, or such as 1,2 or x1,x2;x3 (default: all)",
+        "which slots a fragment may consist of, where coverage by the shots is counted: 1,2 for x1 "
+        "and x2 together; 1,2;2,3 for two such sets; contiguous for neighbours only (default: all "
+        "sets)",
         metavar="SETS",
+        group="shots",
     )
-    split: str = setting("test", "the items asked for", choices=("test", "valid", "train"))
-    test_types: tuple[str, ...] = setting((), "only these types; default: all", metavar="TYPE")
-    max_items: int | None = setting(None, "at most so many prompts of each type", at_least=1)
+    split: str = setting(
+        "test", "the items that are asked for", choices=("test", "valid", "train"), group="items"
+    )
+    test_types: tuple[str, ...] = setting(
+        (),
+        "only items of these types, such as type_0 (default: all)",
+        metavar="TYPE",
+        group="items",
+    )
+    max_items: int | None = setting(
+        None, "at most so many prompts of each type (default: all)", at_least=1, group="items"
+    )
     chat: bool = setting(
-        False, "chat messages, shots as earlier turns, in place of prompt and completion"
+        False,
+        "chat messages, the shots as earlier turns, in place of prompt and completion",
+        group="written",
     )
-    seed: int = setting(42, "for names and shots", at_least=0, at_most=MOST_SEED)
+    seed: int = setting(
+        42,
+        "by which names and shots are drawn",
+        at_least=0,
+        at_most=MOST_SEED,
+        metavar="SEED",
+        group="prompt",
+    )
     output: str | None = setting(
-        None, "default: prompts.jsonl in the data set's folder", metavar="FILE.jsonl"
+        None,
+        "(default: prompts.jsonl in the data set's folder)",
+        metavar="FILE.jsonl",
+        group="written",
     )
 
     def check(self) -> None:

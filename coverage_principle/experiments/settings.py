@@ -35,25 +35,34 @@ class LauncherSettings(Settings):
         "local",
         "local: processes on this machine; slurm: job arrays of a cluster (needs submitit)",
         choices=("local", "slurm", "print"),
+        group="launch",
     )
     jobs: int | None = setting(
-        None, "runs at a time (default, local: one a GPU or core; slurm: 16)", at_least=1
+        None,
+        "runs at a time (default: local, one for each GPU or core; slurm, 16)",
+        at_least=1,
+        group="launch",
     )
     gpus: str = setting(
-        "", "local: GPUs to deal out, such as 0,1; with more jobs, runs share a GPU", metavar="LIST"
+        "",
+        "local: GPUs that runs are given, such as 0,1; with more `jobs`, runs share a GPU",
+        metavar="N,N,...",
+        group="launch",
     )
     slurm: tuple[str, ...] = setting(
         (),
         "option of submitit for the jobs, such as slurm_partition=gpu, timeout_min=120, "
         "slurm_gres=gpu:1; may be given several times",
         metavar="KEY=VALUE",
+        group="launch",
     )
     cluster: str = setting(
         "slurm",
-        "local runs the jobs of slurm as processes here, to try it out",
+        "with `launcher` slurm: local runs its jobs as processes here, to try it out",
         choices=("slurm", "local"),
+        group="launch",
     )
-    retry_failed: bool = setting(False, "also run what failed before")
+    retry_failed: bool = setting(False, "also run what failed before", group="launch")
 
 
 @dataclass(frozen=True)
@@ -62,14 +71,16 @@ class ClaimSettings(Settings):
 
     scale: str = setting(
         "cpu",
-        "tiny: only shows that it runs; cpu: minutes on a laptop; gpu: hours on one GPU; paper: as "
-        "published",
+        "how large models and data are. tiny: only shows that it runs; cpu: minutes on a laptop; "
+        "gpu: hours on one GPU; paper: as published",
         choices=SCALES,
+        group="job",
     )
     output_dir: str | None = setting(
         None,
-        "where runs and results go (default: results/reproduce/SCALE in the repository); claims in "
-        "one folder share their runs",
+        "where runs and results go; claims in one folder share their runs (default: "
+        "results/reproduce/SCALE of the repository)",
+        group="written",
     )
 
 

@@ -14,6 +14,26 @@ from sweeping import launcher_flags, sweeping, watch
 from coverage_principle.cli import add_settings, command_parser, run, table
 from coverage_principle.experiments import ClaimSettings
 
+_ABOUT = (
+    "Trains the models that it needs (runs that are done are not done again), and writes a figure, "
+    "tables, numbers and sentences computed from them. k, the k-cutoff of an item, is in how many "
+    "contexts the training set shows the fragments that lead to it acting alike."
+)
+
+
+def claim_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The parser of the command of a claim."""
+    command = f"python script/reproduce/{name}.py"
+    examples = (
+        ("see that it runs, in a minute or two", f"{command} --scale tiny"),
+        ("in minutes on a laptop, two runs at a time", f"{command} --scale cpu --jobs 2"),
+        ("on two GPUs", f"{command} --scale gpu --gpus 0,1"),
+    )
+    parser = command_parser(f"{description}\n\n{_ABOUT}", examples)
+    add_settings(parser, ClaimSettings)
+    launcher_flags(parser, ("local", "slurm"))
+    return parser
+
 
 def reproduce(name: str, description: str) -> None:
     """Be the command of the claim ``name``."""
@@ -41,7 +61,5 @@ def reproduce(name: str, description: str) -> None:
         files = "README.md, figure.png, figure.pdf, numbers.json, tables as CSV"
         print(f"\n{relative_to_root(folder)}: {files}")
 
-    parser = command_parser(description)
-    add_settings(parser, ClaimSettings)
-    launcher_flags(parser, ("local", "slurm"))
+    parser = claim_parser(name, description)
     run(parser, main, refusals=lambda: (CancelledError,))  # a run was stopped from outside

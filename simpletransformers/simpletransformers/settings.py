@@ -33,8 +33,9 @@ class Spec:
     """What is known of a setting beside its name, type and default.
 
     ``flag`` is the flag's name where it is not the field's; ``parse`` makes a value of the flag's
-    text where the type does not say how. ``may_differ`` means that a run may be continued with
-    another value, ``on_card`` that a run's card shows the value.
+    text where the type does not say how. ``group`` is a word for what it is about, by which help
+    puts flags together (``coverage_principle/helptext.py``). ``may_differ`` means that a run may be
+    continued with another value, ``on_card`` that a run's card shows the value.
     """
 
     help: str
@@ -44,6 +45,7 @@ class Spec:
     flag: str | None = None
     metavar: str | None = None
     parse: Callable[[str], object] | None = None
+    group: str | None = None
     may_differ: bool = False
     on_card: bool = False
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from coverage_principle.cli import words
-from coverage_principle.data.settings import facts_setting
+from coverage_principle.data.settings import (
+    chain_of_thought_setting,
+    facts_setting,
+    ood_ratio_setting,
+    test_size_setting,
+)
 from coverage_principle.errors import InputError
 from simpletransformers.settings import MOST_SEED, Settings, setting
 
@@ -14,16 +19,19 @@ MOST_ROWS = 4_000_000
 
 
 def _seed() -> int:
-    return setting(42, "0 or more; same arguments, same files", at_least=0, at_most=MOST_SEED)
+    about = "of everything that is drawn; same arguments, same files"
+    return setting(42, about, at_least=0, at_most=MOST_SEED, metavar="SEED", group="test")
+
+
+def _test_ratio(default: float, about: str, **bounds: float) -> float:
+    return setting(default, about, at_least=0, metavar="SHARE", group="test", **bounds)
 
 
 @dataclass(frozen=True)
 class ImportSettings(Settings):
     """What every importer can be told."""
 
-    cot: bool = setting(
-        False, "chain of thought: targets hold the intermediate values, then the answer"
-    )
+    cot: bool = chain_of_thought_setting()
 
     @property
     def suffix(self) -> str:
@@ -41,11 +49,15 @@ class GrokkedSettings(ImportSettings):
 
     task: str = setting(
         "auto",
-        "what the records are; auto: by the tokens <q> and <mask> of comparisons",
+        "what the records are; auto: told by the tokens <q> and <mask>, which comparisons have",
         choices=("auto", "composition", "comparison"),
+        group="source",
     )
     hops: int | None = setting(
-        None, "relations of a composition, where train.json has several lengths", at_least=2
+        None,
+        "relations that a composition follows (needed if train.json has several lengths)",
+        at_least=2,
+        group="source",
     )
 
 
@@ -53,22 +65,22 @@ class GrokkedSettings(ImportSettings):
 class TriplesSettings(ImportSettings):
     """Triples (head, relation, tail), and the compositions that are drawn over them."""
 
-    hops: int = setting(2, "relations that a composition follows", at_least=1, at_most=5)
-    header: bool = setting(False, "the first line of each file names its columns")
-    ood_ratio: float = setting(
-        0.0, "share of the facts that no training composition may use", at_least=0, at_most=1
+    hops: int = setting(
+        2, "relations that a composition follows", at_least=1, at_most=5, group="task"
     )
-    test_ratio: float = setting(
-        0.1,
-        "share of the compositions of training triples that are kept out of training",
-        at_least=0,
-        at_most=1,
+    header: bool = setting(False, "the first line of each file names its columns", group="source")
+    ood_ratio: float = ood_ratio_setting(0.0)
+    test_ratio: float = _test_ratio(
+        0.1, "share of the compositions of usable facts that is kept out of training", at_most=1
     )
     max_train_data_num: int | None = setting(
-        None, "training items, drawn from what `test_ratio` leaves (default: all)", at_least=1
+        None,
+        "training items, drawn from what `test_ratio` leaves (default: all)",
+        at_least=1,
+        group="training",
     )
-    test_size_for_type: int = setting(2000, "test items of each type", at_least=1)
-    facts: str | None = facts_setting(None)
+    test_size_for_type: int = test_size_setting(2000)
+    facts: str | None = facts_setting(None, " (default: in_domain; with `hops` 1: none)")
     seed: int = _seed()
     # What is drawn elsewhere may have more.
     validation_size = 0
@@ -84,40 +96,67 @@ class TableSettings(ImportSettings):
     """A table with a row for each item."""
 
     inputs: tuple[str, ...] = setting(
-        (), "columns that are input slots", parse=words, metavar="A,B,..."
+        (),
+        "columns that are the input slots, in their order",
+        parse=words,
+        metavar="A,B,...",
+        group="task",
     )
-    answer: str = setting(help="column of the answer, or answer(column, ...) with what it reads")
+    answer: str = setting(
+        help="column of the answer, which depends on all that no bridge is computed from; if not, "
+        'with what it depends on, such as "price(zone,weight)"',
+        metavar="COLUMN",
+        group="task",
+    )
     bridges: str | None = setting(
         None,
-        'intermediate values and what each reads, such as "b1(a,b); b2(b1,c)"; the answer reads '
-        "what no bridge does",
+        "columns of intermediate values and what each is computed from, such as "
+        '"b1(a,b); b2(b1,c)" (default: none)',
+        metavar="B(A,...)",
+        group="task",
     )
     sequence: str | None = setting(
-        None, "column whose words, separated by spaces, are the input slots (in place of `inputs`)"
+        None,
+        "in place of `inputs`: column whose words, separated by spaces, are the input slots",
+        metavar="COLUMN",
+        group="task",
     )
     length: int | None = setting(
-        None, "with `sequence`: take the rows of this many words and leave the others", at_least=1
+        None, "with `sequence`: take only rows of so many words", at_least=1, group="task"
     )
     alphabet: str | None = setting(
         None,
-        'columns that share an alphabet, such as "a,b" or "a,b; c,d" for two (each other column '
-        "has its own)",
+        'columns whose values are the same things, such as "a,b", or "a,b; c,d" for two kinds '
+        "(default: each column has values of its own)",
+        metavar="A,B;...",
+        group="task",
     )
-    split: str | None = setting(None, "column that says train, test or valid")
-    test_ratio: float = setting(
-        0.2, "share of the inputs that are test items, where there is no `split`", at_least=0
+    split: str | None = setting(
+        None, "column that says train, test or valid", metavar="COLUMN", group="source"
+    )
+    test_ratio: float = _test_ratio(
+        0.2, "share of the inputs that become test items, where there is no `split`"
     )
     type_column: str | None = setting(
-        None, "column of the source's own types of items", flag="type"
+        None,
+        "column of the source's own types of items, which are kept beside ours",
+        flag="type",
+        metavar="COLUMN",
+        group="source",
     )
     contradictions: str = setting(
         "refuse",
-        "rows that give one call two results. refuse: no import; drop: leave all of them; "
-        "majority: keep those with the most frequent result",
+        "what is done with rows that give one function call two results. refuse: nothing is "
+        "imported; drop: all of them are left out; majority: those with the most frequent result "
+        "are kept",
         choices=("refuse", "drop", "majority"),
+        group="source",
     )
     delimiter: str | None = setting(
-        None, "what separates fields, if neither commas (.csv) nor tabs (.tsv)"
+        None,
+        "what separates fields (default: commas in a .csv, tabs in a .tsv)",
+        metavar="CHARACTER",
+        group="source",
     )
     seed: int = _seed()
 

@@ -32,23 +32,44 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 class ArchitectureSettings(Settings):
     """What a new model looks like; None is the value of the size that is asked for."""
 
-    n_layer: int | None = setting(None, "layers, if not the size's own", at_least=1, on_card=True)
-    n_head: int | None = setting(None, "heads, if not the size's own", at_least=1, on_card=True)
+    n_layer: int | None = setting(
+        None, "layers (default: those of the size)", at_least=1, on_card=True, group="model"
+    )
+    n_head: int | None = setting(
+        None,
+        "attention heads of a layer (default: those of the size)",
+        at_least=1,
+        on_card=True,
+        group="model",
+    )
     n_embd: int | None = setting(
-        None, "hidden dimensions, if not the size's own", at_least=1, on_card=True
+        None,
+        "dimensions of a hidden state (default: those of the size)",
+        at_least=1,
+        on_card=True,
+        group="model",
     )
     n_inner: int | None = setting(
-        None, "dimensions inside the MLP, if not 4 * n_embd", at_least=1, on_card=True
+        None,
+        "dimensions inside an MLP (default: 4 times those of a hidden state)",
+        at_least=1,
+        on_card=True,
+        group="model",
     )
-    no_dropout: bool = setting(False, "dropout 0 instead of 0.1", on_card=True)
-    no_ln: bool = setting(False, "no layer norms at all", on_card=True)
-    no_mlp: bool = setting(False, "blocks of attention alone", on_card=True)
-    share_mlp: bool = setting(False, "one MLP with its norm for all blocks", on_card=True)
+    no_dropout: bool = setting(False, "dropout 0 instead of 0.1", on_card=True, group="model")
+    no_ln: bool = setting(False, "no layer norms at all", on_card=True, group="model")
+    no_mlp: bool = setting(False, "blocks of attention alone", on_card=True, group="model")
+    share_mlp: bool = setting(
+        False, "one MLP, with its norm, for all blocks", on_card=True, group="model"
+    )
     add_recurrence: bool = setting(
-        False, "the whole stack of blocks twice, with the same weights", on_card=True
+        False, "the whole stack of blocks twice, with the same weights", on_card=True, group="model"
     )
     pad_vocab_to: int | None = setting(
-        None, "rows of the embedding (published: 50312); else the next multiple of 8", at_least=1
+        None,
+        "rows of the embedding, published: 50312 (default: the vocabulary, up to a multiple of 8)",
+        at_least=1,
+        group="model",
     )
 
 
@@ -61,38 +82,87 @@ class TrainingSettings(Settings):
     """
 
     train_batch_size: int = setting(
-        16, "items of a step, over all processes", at_least=1, on_card=True
+        16, "items of a step, over all processes", at_least=1, on_card=True, group="optimisation"
     )
-    gradient_accumulation_steps: int = setting(1, "multiplies the batch", at_least=1, on_card=True)
+    gradient_accumulation_steps: int = setting(
+        1,
+        "so many batches make one step: multiplies the items of a step",
+        at_least=1,
+        on_card=True,
+        group="optimisation",
+    )
     micro_batch_size: int | None = setting(
-        None, "items of one forward pass of a process, if not what fits in memory", at_least=1
+        None,
+        "items of one forward pass of a process (default: as many as fit in memory)",
+        at_least=1,
+        group="devices",
     )
-    learning_rate: float = setting(4e-5, "peak of the schedule", at_least=0, on_card=True)
-    weight_decay: float = setting(0.01, "not applied to biases and norms", at_least=0, on_card=True)
+    learning_rate: float = setting(
+        4e-5, "peak of the schedule", at_least=0, on_card=True, group="optimisation"
+    )
+    weight_decay: float = setting(
+        0.01,
+        "AdamW's; biases and norms have none",
+        at_least=0,
+        on_card=True,
+        group="optimisation",
+    )
     scheduler: str = setting(
         "linear_schedule_with_warmup",
         f"learning-rate schedule: {', '.join(SCHEDULERS)}",
         choices=SCHEDULERS,
         metavar="NAME",
         on_card=True,
+        group="optimisation",
     )
-    warmup_steps: int = setting(2000, "0: none", at_least=0, on_card=True)
+    warmup_steps: int = setting(
+        2000,
+        "steps in which the learning rate rises to its peak; 0: none",
+        at_least=0,
+        on_card=True,
+        group="optimisation",
+    )
     precision: str = setting(
-        "fp32", "auto: bf16 on a GPU that has it, fp32 on a CPU", choices=PRECISIONS, on_card=True
+        "fp32",
+        "of computation; auto: bf16 on a GPU that has it, fp16 on another, fp32 on a CPU",
+        choices=PRECISIONS,
+        on_card=True,
+        group="devices",
     )
-    max_steps: int = setting(0, "exact; 0: `num_train_epochs` decides", at_least=0, may_differ=True)
+    max_steps: int = setting(
+        0,
+        "optimiser steps, exactly; 0: `num_train_epochs` decides",
+        at_least=0,
+        may_differ=True,
+        group="length",
+    )
     num_train_epochs: float = setting(
-        20, "used if `max_steps` is 0", at_least=0, at_most=10**9, may_differ=True
+        20,
+        "passes over the training set, if `max_steps` is 0",
+        at_least=0,
+        at_most=10**9,
+        may_differ=True,
+        group="length",
     )
-    compile: bool = setting(False, "torch.compile: a slow start, faster steps", may_differ=True)
+    compile: bool = setting(
+        False, "torch.compile: a slow start, faster steps", may_differ=True, group="devices"
+    )
     cuda_graphs: bool = setting(
         False,
-        "record a step once and replay it: for small models on one GPU, where launching kernels "
-        "takes longer than running them",
+        "record a step once and replay it: faster for small models on one GPU",
+        group="devices",
     )
-    train_on_end_token: bool = setting(False, "loss on </a> too")
+    train_on_end_token: bool = setting(
+        False, "loss on the end token </a> too, and not on the answer alone", group="optimisation"
+    )
     manual_seed: int = setting(
-        42, "weights, order of the data, dropout", at_least=0, at_most=MOST_SEED, on_card=True
+        42,
+        "of initial weights, order of the items and dropout",
+        at_least=0,
+        at_most=MOST_SEED,
+        on_card=True,
+        metavar="SEED",
+        group="optimisation",
     )
 
     def check(self) -> None:
@@ -109,39 +179,76 @@ class RecordSettings(Settings):
     A run may be continued with other values of all of these.
     """
 
-    evaluate_during_training: bool = setting(False, "every `evaluate_during_training_steps`")
+    evaluate_during_training: bool = setting(
+        False,
+        "score the test set by type and k-cutoff, every `evaluate_during_training_steps` steps",
+        group="evaluation",
+    )
     evaluate_during_training_steps: int = setting(
-        25, "steps between evaluations", flag="eval_steps", at_least=0
+        25, "steps between evaluations", flag="eval_steps", at_least=0, group="evaluation"
     )
-    eval_batch_size: int = setting(4096, "items of one forward pass", at_least=1)
-    logging_steps: int = setting(10, "steps between log entries", at_least=1)
+    eval_batch_size: int = setting(
+        4096, "items of one forward pass, without gradients", at_least=1, group="evaluation"
+    )
+    logging_steps: int = setting(
+        10, "steps between entries of the log", at_least=1, group="logging"
+    )
     save_steps: int = setting(
-        0, "a checkpoint every so many steps; 0: none", flag="save_step", at_least=0
+        0,
+        "a checkpoint every so many steps; 0: only the final one",
+        flag="save_step",
+        at_least=0,
+        group="checkpoints",
     )
-    save_step_dense: int = setting(0, "up to this step ...")
-    save_step_dense_interval: int = setting(2000, "... save every so many steps", at_least=1)
+    save_step_dense: int = setting(
+        0,
+        "up to this step, checkpoints every `save_step_dense_interval` steps; 0: none",
+        group="checkpoints",
+    )
+    save_step_dense_interval: int = setting(
+        2000, "steps between these", at_least=1, group="checkpoints"
+    )
     save_fine_step_list: tuple[int, ...] = setting(
-        (), "save every step in the 1,000 from each of these"
+        (),
+        "a checkpoint at every step of the 1,000 from each of these steps on (default: none)",
+        metavar="STEP",
+        group="checkpoints",
     )
     save_log_spaced: int = setting(
-        0, "N checkpoints for each factor of ten in steps; 0: none", at_least=0, metavar="N"
+        0,
+        "so many checkpoints for each factor of ten in steps; 0: none",
+        at_least=0,
+        group="checkpoints",
     )
-    keep: int = setting(0, "only the last so many `save_steps` checkpoints; 0: all", at_least=0)
+    keep: int = setting(
+        0,
+        "keep only the last so many of the checkpoints of `save_steps`; 0: all",
+        at_least=0,
+        group="checkpoints",
+    )
     stop_when: str | None = setting(
         None,
-        'stop once an evaluation of the validation split reaches, for example, "type_0>=0.99"',
+        'stop once an evaluation of the validation split reaches a score, such as "type_0>=0.99"',
         metavar="RULE",
+        group="length",
     )
     patience_epochs_after_fit: float = setting(
         0,
-        "stop so many epochs after train_inferred >= 0.99 (published: 100); 0: never",
+        "stop so many epochs after 0.99 of the training items are answered rightly (published: "
+        "100); 0: never",
         at_least=0,
-        metavar="EPOCHS",
+        group="length",
     )
-    resume_state_minutes: float = setting(10, "keep what `resume` needs this often", at_least=0)
-    resume: bool = setting(False, "go on where the run stopped, if it was started")
+    resume_state_minutes: float = setting(
+        10, "minutes between savings of what `resume` needs", at_least=0, group="checkpoints"
+    )
+    resume: bool = setting(
+        False, "go on where the run in `output_dir` stopped, if there is one", group="checkpoints"
+    )
     overwrite_output_dir: bool = setting(
-        False, "replace a run that is there; with `resume`, if it has other settings"
+        False,
+        "replace a run that is there; with `resume`, only if it has other settings",
+        group="checkpoints",
     )
 
 
