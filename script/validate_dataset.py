@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from coverage_principle.cli import command_parser, run
+from coverage_principle.cli import command_parser, counted, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from coverage_principle.data import counted, grouped, validate
+    from coverage_principle.data import grouped, validate
     from coverage_principle.paths import find_folder, relative_to_root
 
     path = find_folder(arguments.data_dir, "data_dir", also_in="data")

@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = exports(
         "formats": "contents_files dataset_files table_files",
         "grokked": "EntityWorld data_set_name draw_entities generate_entity_world",
         "grokked_layout": "layout_dataset",
-        "problems": "Problem counted grouped",
+        "problems": "Problem grouped",
         "reading": "Dataset find_task load_dataset read_task",
         "relational": "comparison_graph composition_graph",
         "sentences": "Template alphabet_tokens item_tokens token_names",

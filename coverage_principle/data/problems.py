@@ -98,11 +98,6 @@ def grouped(problems: Iterable[Problem]) -> list[Group]:
     return sorted(found, key=lambda group: group.tolerable)
 
 
-def counted(number: int, noun: str) -> str:
-    """A number and what it counts: ``1 problem``, ``2,000 problems``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def _most_frequent(problems: Sequence[Problem], limit: int | None) -> str:
     """``: <a> (12 times), <b> and 3 more``, the most frequent details first."""
     counts = Counter(detail for problem in problems for detail in problem.details)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from coverage_principle.cli import counted
 from coverage_principle.data.checks import FactRecords, Split
 from coverage_principle.data.files import read_arrays, read_json
-from coverage_principle.data.problems import Cause, Fault, Problem, Report, counted
+from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from coverage_principle.cli import counted
 from coverage_principle.data.annotations import ANNOTATED, annotated_records
 from coverage_principle.data.checks import Split
 from coverage_principle.data.files import METADATA
 from coverage_principle.data.formats import target_ids
-from coverage_principle.data.problems import Cause, Fault, Problem, Report, counted
+from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.reading import (
     CHANGED,
     Dataset,
