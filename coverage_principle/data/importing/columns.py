@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ class Columns:
     """Columns of a table: for each its names, and the number of each row's.
 
     ``places`` ``(n,)`` say where rows stand: at which ``unit`` of ``file``, a line or a row.
+    ``spaced`` counts the cells whose value had white space around it, by column, where any had.
     """
 
     file: Path
@@ -41,6 +42,7 @@ class Columns:
     places: np.ndarray
     names: dict[str, list[str]]
     codes: dict[str, np.ndarray]
+    spaced: dict[str, int] = field(default_factory=dict)
 
     def place(self, row: int) -> str:
         return f"{self.file} {self.unit} {self.places[row]}"
@@ -59,6 +61,7 @@ class Columns:
 def read_columns(file: Path, wanted: Sequence[str], delimiter: str | None) -> Columns:
     """The columns ``wanted`` of a file, whose suffix tells its kind (CSV if no other).
 
+    White space around values and around names of CSV columns is no part of them.
     ``InputError`` names a column that is not there with those that are, a value that is missing
     with row and column, a line that is broken, and a file without rows or with too many.
     """
@@ -89,7 +92,19 @@ def read_columns(file: Path, wanted: Sequence[str], delimiter: str | None) -> Co
         {name: np.concatenate(parts) for name, parts in codes.items()},
     )
     _refuse_missing(columns)
+    _strip(columns)
     return columns
+
+
+def _strip(columns: Columns) -> None:
+    """Take white space from around values, and count where there was any."""
+    for name, texts in columns.names.items():
+        spaced = [text != text.strip() for text in texts]
+        if any(spaced):
+            numbers, codes = Numbers(), columns.codes[name]
+            columns.spaced[name] = int(np.array(spaced)[codes].sum())
+            columns.codes[name] = numbers.of(text.strip() for text in texts)[codes]
+            columns.names[name] = numbers.names
 
 
 def _refuse_missing(columns: Columns) -> None:
@@ -127,6 +142,7 @@ def _csv(file: Path, wanted: Sequence[str], delimiter: str | None) -> Iterator[_
             raise InputError(f"{file} has no rows; at least one is needed")
         if file.suffix.lower() == ".json" or header[:1] == ["["]:
             raise InputError(f"{file} is JSON; give JSON lines, an object a line, as FILE.jsonl")
+        header = [name.strip() for name in header]
         _refuse_unknown(file, wanted, header)
         chosen, width = [header.index(name) for name in wanted], len(header)
         for row in reader:
