@@ -25,6 +25,8 @@ from coverage_principle.errors import InputError
 
 #: The alphabet of slots and values that name none: the tokens ``<t_0>``, ``<t_1>`` ...
 DEFAULT_ALPHABET = "token"
+#: Names of nodes, functions and alphabets: letters and digits of any script, ``_`` and ``-``.
+NODE_NAME = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True)
@@ -310,7 +312,7 @@ class TaskGraph:
         # Names of nodes become parts of file names, settings and titles.
         own = (part for f in functions for part in (f.name, f.output, f.table))
         for node in (*inputs, *own, *alphabets.values()):
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", node):
+            if not NODE_NAME.fullmatch(node):
                 which = f"task graph {name!r}: the name {node!r}"
                 raise InputError(f"{which} may only hold letters, digits, _ and -")
         ordered = _in_evaluation_order(name, inputs, functions)

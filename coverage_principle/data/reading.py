@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.data.checks import Problem, Report, Split, check_pairs
+from coverage_principle.data.checks import Split, check_pairs
 from coverage_principle.data.contents import Items
 from coverage_principle.data.files import METADATA, digests, read_json, sha256
 from coverage_principle.data.formats import RecordWriter
+from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.records import encode_input, outside, read_split, read_table
 from coverage_principle.data.space import check_domain
 from coverage_principle.data.tables import evaluate
@@ -28,6 +29,14 @@ from coverage_principle.paths import find_folder, importer_for
 from coverage_principle.tasks import DEFAULT_ALPHABET, TASKS, TaskGraph, task_name
 
 logger = logging.getLogger(__name__)
+
+_AGAIN = (
+    "make the data set again, by the command that its README.md tells; if the change is meant, "
+    'remove the file from "sha256" in metadata.json'
+)
+_MISSING = Cause(f"files are named in {METADATA}, but not there", _AGAIN)
+CHANGED = Cause(f"files were changed: their SHA-256 is not that in {METADATA}", _AGAIN)
+_NONE_LEFT = Cause("files have no record that can be used", "correct what is wrong with them")
 
 
 @dataclass(frozen=True)
@@ -269,26 +278,29 @@ def load_dataset(path: str | Path) -> Dataset:
     folder = find_folder(path, "path", also_in="data")
     report = refuse(folder)
     dataset = read_dataset(folder, report)
-    for problem in changed_files(dataset):
+    for problem in changed_files(dataset.path, dataset.metadata):
         report(replace(problem, tolerable=True))
     return dataset
 
 
-def changed_files(dataset: Dataset) -> Iterator[Problem]:
+def changed_files(path: Path, metadata: Mapping | None) -> Iterator[Problem]:
     """Those of a data set's files that are not what ``metadata.json`` was written with."""
-    for name, digest in (dataset.metadata or {}).get("sha256", {}).items():
-        if not (dataset.path / name).exists():
-            yield Problem(name, f"it is named in {METADATA}, but not there")
-        elif sha256(dataset.path / name) != digest:
-            yield Problem(name, f"it was changed: its SHA-256 is not that in {METADATA}")
+    for name, digest in (metadata or {}).get("sha256", {}).items():
+        if not (path / name).exists():
+            reason, cause = f"it is named in {METADATA}, but not there", _MISSING
+        elif sha256(path / name) != digest:
+            reason, cause = f"it was changed: its SHA-256 is not that in {METADATA}", CHANGED
+        else:
+            continue
+        yield Problem(name, reason, cause=cause, details=(name,))
 
 
 def read_dataset(path: Path, report: Report) -> Dataset:
     """Read a data set and report its problems; records with problems of their own are left out.
 
-    ``InputError`` if it cannot be read at all.
+    ``InputError`` if it cannot be read at all; a ``Fault`` if that is for the problems reported.
     """
-    metadata = _read_metadata(path / METADATA)
+    metadata = read_metadata(path / METADATA)
     graph = _graph_of(path, metadata)
     codec = _read_codec(path, graph, metadata)
     sizes = codec.sizes(graph.alphabets_of(graph.inputs))
@@ -297,17 +309,21 @@ def read_dataset(path: Path, report: Report) -> Dataset:
     if facts:
         _check_signatures(path, graph, metadata)
     train = read_split(path / "train.json", *given, with_facts=facts)
-    if len(train) == 0:
-        raise InputError(f"{path / 'train.json'} has no records; at least one is needed")
+    if len(train) == train.left_out == 0:
+        raise InputError(
+            f"{path / 'train.json'} has no records of compositions; at least one is needed"
+        )
     test = read_split(path / "test.json", *given, with_facts=facts)
     file = path / "valid.json"
     valid = read_split(file, *given, with_facts=facts) if file.exists() else None
+    if len(train) == 0:
+        raise Fault(f"{path / 'train.json'} has no record that can be used", _NONE_LEFT)
     dataset = Dataset(path, graph, codec, train, test, valid, metadata)
     check_pairs(dataset.splits, dataset.slot_sizes, dataset.noisy, report)
     return dataset
 
 
-def _read_metadata(file: Path) -> dict | None:
+def read_metadata(file: Path) -> dict | None:
     """The metadata, with objects wherever a reader looks into them; None if there is no file."""
     if not file.exists():
         return None

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ class Columns:
     """Columns of a table: for each its names, and the number of each row's.
 
     ``places`` ``(n,)`` say where rows stand: at which ``unit`` of ``file``, a line or a row.
+    ``spaced`` counts the cells whose value had white space around it, by column, where any had.
     """
 
     file: Path
@@ -45,6 +46,7 @@ class Columns:
     places: np.ndarray
     names: dict[str, list[str]]
     codes: dict[str, np.ndarray]
+    spaced: dict[str, int] = field(default_factory=dict)
 
     __repr__ = one_line
 
@@ -65,6 +67,7 @@ class Columns:
 def read_columns(file: Path, wanted: Sequence[str], delimiter: str | None) -> Columns:
     """The columns ``wanted`` of a file, whose suffix tells its kind (CSV if no other).
 
+    White space around values and around names of CSV columns is no part of them.
     ``InputError`` names a column that is not there with those that are, a value that is missing
     with row and column, a line that is broken, and a file without rows or with too many.
     """
@@ -95,6 +98,7 @@ def read_columns(file: Path, wanted: Sequence[str], delimiter: str | None) -> Co
         {name: np.concatenate(parts) for name, parts in codes.items()},
     )
     _refuse_missing(columns)
+    _strip(columns)
     return columns
 
 
@@ -119,7 +123,19 @@ def columns_of(rows: Sequence[Mapping], wanted: Sequence[str], what: str) -> Col
     names = {name: own.names for name, own in numbers.items()}
     columns = Columns(Path(what), "row", np.arange(1, len(rows) + 1), names, codes)
     _refuse_missing(columns)
+    _strip(columns)
     return columns
+
+
+def _strip(columns: Columns) -> None:
+    """Take white space from around values, and count where there was any."""
+    for name, texts in columns.names.items():
+        spaced = [text != text.strip() for text in texts]
+        if any(spaced):
+            numbers, codes = Numbers(), columns.codes[name]
+            columns.spaced[name] = int(np.array(spaced)[codes].sum())
+            columns.codes[name] = numbers.of(text.strip() for text in texts)[codes]
+            columns.names[name] = numbers.names
 
 
 def _refuse_missing(columns: Columns) -> None:
@@ -157,6 +173,7 @@ def _csv(file: Path, wanted: Sequence[str], delimiter: str | None) -> Iterator[_
             raise InputError(f"{file} has no rows; at least one is needed")
         if file.suffix.lower() == ".json" or header[:1] == ["["]:
             raise InputError(f"{file} is JSON; give JSON lines, an object a line, as FILE.jsonl")
+        header = [name.strip() for name in header]
         _refuse_unknown(file, wanted, header)
         chosen, width = [header.index(name) for name in wanted], len(header)
         for row in reader:

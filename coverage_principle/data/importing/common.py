@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,20 @@ class Imported:
     contents: Contents
     metadata: dict
     notes: tuple[str, ...]
+
+    @property
+    def left_out(self) -> list[str]:
+        """What the source has and the data set has not: ``1 row whose input is there already``."""
+        return [
+            f"{count:,} {_one(reason) if count == 1 else reason}"
+            for reason, count in self.metadata["imported"]["dropped"].items()
+        ]
+
+
+def _one(reason: str) -> str:
+    """A reason, such as ``rows whose input is there already``, said of one."""
+    reason = re.sub(r"\b(row|composition|fact|triple|item|token|record)s\b", r"\1", reason)
+    return reason.replace(" that are test ", " that is a test ").replace(" that are ", " that is ")
 
 
 class Numbers:
