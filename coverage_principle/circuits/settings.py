@@ -150,7 +150,7 @@ class ClusterSettings(SiteSettings):
         "stream: residual, post_attention, post_mlp, embedding, logit or prob",
         flag="mode",
     )
-    permutations: int = setting(20, "random labelings of the baseline", at_least=1)
+    permutations: int = setting(200, "random labelings of the baseline", at_least=1)
     vectors: str = setting("npz", "format of the vectors", choices=VECTOR_FORMATS)
     published_files: bool = setting(
         False, "also write the published (layer,position)/step/*_dedup.json"
@@ -199,7 +199,7 @@ class MeasureSettings(ComponentSettings):
     output_dir: Path | str = setting(
         help='where results go; the path must name the site, such as "results/(3,1)/5000"'
     )
-    permutations: int = setting(20, "random labelings of the baseline", at_least=1)
+    permutations: int = setting(200, "random labelings of the baseline", at_least=1)
     overwrite: bool = setting(False, "replace results that are there")
     by_cutoff: bool = setting(
         False, "ID test is a k-cutoff group: results go to a folder named by it"
