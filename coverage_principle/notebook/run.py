@@ -111,7 +111,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The folder's name; ``HASH/model`` for a run of a sweep."""
+        """The folder's name, with the one above it where that is ``model``, as in a sweep."""
         above = f"{self.path.parent.name}/" if self.path.name == "model" else ""
         return f"{above}{self.path.name}"
 
