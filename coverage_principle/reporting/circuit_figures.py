@@ -161,8 +161,8 @@ def heat_map_figure(
     width = max(columns * _CELL_WIDTH + 0.9, 2.2) * across + 1.0
     height = max(rows * _CELL_HEIGHT + 1.5, 2.6) * down
     key, words = _key(list(laid.values()), notes, width)
-    figure, axes = new_figure(width, height + 0.19 * (len(key) + words.count("\n")), down, across)
-    axes = np.array(axes, dtype=object).reshape(down, across)
+    lines = "\n".join([*words, *(patch.get_label() for patch in key)]).count("\n")
+    figure, axes = new_figure(width, height + 0.19 * lines, down, across, squeeze=False)
     norm = matplotlib.colors.Normalize(*shown.span(_findings(laid.values())))
     image = matplotlib.cm.ScalarMappable(norm, matplotlib.colormaps[SEQUENTIAL])
     for axis in axes.flat[len(panels) :]:
@@ -176,10 +176,7 @@ def heat_map_figure(
     for first in axes[:, 0]:
         first.set_ylabel("layer")
     figure.colorbar(image, ax=axes.ravel().tolist(), label=shown.label)
-    if key or words:
-        options = {"loc": "outside lower left", "fontsize": 8, "title": words, "frameon": False}
-        legend = figure.legend(handles=key, alignment="left", title_fontsize=8, **options)
-        legend.get_title().set_multialignment("left")
+    plots.note_below(figure, words, key)
     return figure
 
 
@@ -223,7 +220,9 @@ def _row_names(grid: grids.Grid) -> list[str]:
     return [f"{layer}\nafter ln_f" if normed else str(layer) for layer, normed in grid.rows]
 
 
-def _key(laid: Sequence[grids.Grid], notes: Sequence[str], width: float) -> tuple[list[Patch], str]:
+def _key(
+    laid: Sequence[grids.Grid], notes: Sequence[str], width: float
+) -> tuple[list[Patch], list[str]]:
     """What grey and hatching mean, where there are any, and the notes, in lines that fit."""
     places = [(grid, at) for grid in laid for at in grid.cells]
     room = int(15 * width)  # characters of 8 points
@@ -236,7 +235,8 @@ def _key(laid: Sequence[grids.Grid], notes: Sequence[str], width: float) -> tupl
         key.append(Patch(facecolor=_NOTHING, edgecolor="black", label=words, **_EARLY))
     if any(grid.value(*at) is None for grid, at in places):
         key.append(Patch(facecolor="none", label="-: there is nothing to measure it by"))
-    return key, "\n".join(textwrap.fill(note, room) for note in notes)
+    notes = [*grids.chance_lines(laid), *notes]
+    return key, [textwrap.fill(note, room) for note in notes]
 
 
 def _readable_on(background: tuple[float, ...]) -> str:
@@ -249,39 +249,46 @@ def tracing_curves(results: Mapping, path: str | Path, *, subset: str = "publish
     """A panel for each split; a line for each position, at its strongest layer below the last.
 
     The layer is chosen by the last checkpoint and named in the legend, so that a line is about one
-    cell throughout. Bands are the bootstrap intervals. ``InputError`` for fewer than two
-    checkpoints.
+    cell throughout; a position at which the value cannot be known yet says so. Bands are 95 %
+    intervals, the dotted line is what a state gives that knows nothing. ``InputError`` for fewer
+    than two checkpoints.
     """
     checkpoints, shown = results["checkpoints"], METRICS[results["metric"]].shown
     if len(checkpoints) < 2:
         raise InputError(f"a curve over training needs two checkpoints; {path} would have one")
     last = _last_checkpoint(results)
     splits = [name for name, part in last.items() if part["samples"]["n"]]
-    size = 2.9 * len(splits) + 1.6, 3.2
+    empty, size = [name for name in last if name not in splits], (2.9 * len(splits) + 1.6, 3.4)
     figure, axes = new_figure(*size, 1, len(splits), squeeze=False, sharey=True)
     for axis, split in zip(axes[0], splits, strict=True):
         best = _strongest(last[split]["cells"], results["num_layers"], shown, subset)
         for number, (slot, layer) in enumerate(best.items()):
-            points = []
+            points, known = [], True
             for name, step in _steps(list(checkpoints)).items():
                 cells = checkpoints[name][split]["cells"]
                 cell = next(c for c in cells if (c["layer"], c["slot"]) == (layer, slot))
-                value = shown.value(cell, subset)
+                value, known = shown.value(cell, subset), cell.get("can_be_known", True)
+                n, nothing = shown.count(cell, subset), shown.nothing_at(cell)
                 if value is not None:
                     ends = shown.interval(cell, subset) or (value, value)
                     points.append((step, value, *ends))
             if points:
                 x, y, low, high = zip(*points, strict=True)
                 look = plots.look(number)
-                axis.plot(x, y, label=f"{slot}, layer {layer}", markersize=4, **look)
+                about = f"{slot}, layer {layer}, n = {n:,}{'' if known else ' (not yet)'}"
+                axis.plot(x, y, label=about, markersize=4, **look)
                 axis.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
+        if nothing is not None:
+            axis.axhline(nothing, color="grey", linewidth=1, linestyle=":")
         axis.set_title(f"{split}\n{last[split]['samples']['n']:,} samples", fontsize=10)
         axis.set_xlabel("training step")
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=7)
     if shown.widest is None:  # the numbers have fixed ends
         room = 0.02 * (shown.limits[1] - shown.limits[0])
         axes[0][0].set_ylim(shown.limits[0] - room, shown.limits[1] + room)
     axes[0][0].set_ylabel(shown.label)
+    dotted = f"dotted: {shown.nothing_is}; bands: 95 % intervals, {shown.interval_is}"
+    plots.note_below(figure, [dotted, f"(not yet): {grids.NOT_YET}", *_empty(empty)])
     return save_figure(figure, path)
 
 

@@ -165,6 +165,7 @@ def key_lines(grids: Sequence[Grid]) -> list[str]:
     shown, lines = grids[0].shown, []
     if any(grid.interval(row, column) for grid, row, column in places):
         lines.append(f"low..high: 95 % interval, {shown.interval_is}")
+    lines += chance_lines(grids)
     if any(grid.is_weak(row, column) for grid, row, column in places):
         lines.append(f"(  ): {weak_words(grids)}")
     if any(grid.is_early(row, column) for grid, row, column in places):
@@ -172,6 +173,17 @@ def key_lines(grids: Sequence[Grid]) -> list[str]:
     if any(grid.value(row, column) is None for grid, row, column in places):
         lines.append("-: there is nothing to measure it by")
     return lines
+
+
+def chance_lines(grids: Sequence[Grid]) -> list[str]:
+    """What chance is, and how high for so many tokens; nothing where nothing is 0."""
+    shown, found = grids[0].shown, {}
+    for cell in (cell for grid in grids if chance_words(grid) for cell in grid.cells.values()):
+        found[cell["tokens"]] = plain(shown.nothing_at(cell), shown.printed)
+    if not found:
+        return []
+    levels = " or ".join(f"{level} among {count:,}" for count, level in sorted(found.items()))
+    return [f"chance: {levels} tokens, if nothing tells which of them the value is"]
 
 
 def weak_words(grids: Sequence[Grid]) -> str:
