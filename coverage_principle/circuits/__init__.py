@@ -13,13 +13,14 @@ __getattr__, __dir__, __all__ = exports(
         "counterfactuals": "Counterfactuals Family Plan diff_family draw_counterfactuals families "
         "family_of",
         "interchange": "draw_interchange kept_value run_interchange summarise_interchange",
-        "items": "Grouping ItemSplit KGroup grouping_of item_splits k_groups_of layout_of "
-        "sequences token_ids",
+        "items": "Grouping ItemSplit KGroup can_be_known grouping_of item_splits k_groups_of "
+        "layout_of sequences token_ids",
         "lens": "read_lens run_lens summarise_lens",
         "measure": "BINS Measured Vectors check_groups cosine_histograms cosine_report cosine_text "
         "principal_components range_samples read_three read_vectors run_measure shared_groups "
         "site_in",
-        "metrics": "ANSWER_KEPT IICG LENS_READOUTS METRICS RANK_CHANGED LensReadout Metric Shown",
+        "metrics": "ANSWER_KEPT FEWEST IICG LENS_READOUTS METRICS RANK_CHANGED LensReadout Metric "
+        "Shown",
         "models": "LoadedModel READOUTS choose_device open_checkpoint",
         "patching": "PATCHED Trace patch_runs",
         "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "

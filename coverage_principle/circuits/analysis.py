@@ -16,7 +16,14 @@ import transformers
 import coverage_principle
 from coverage_principle.circuits import checkpoints as folders
 from coverage_principle.circuits.counterfactuals import Plan
-from coverage_principle.circuits.items import Grouping, ItemSplit, item_splits, k_groups_of
+from coverage_principle.circuits.items import (
+    Grouping,
+    ItemSplit,
+    can_be_known,
+    item_splits,
+    k_groups_of,
+    layout_of,
+)
 from coverage_principle.circuits.models import LoadedModel, choose_device, open_checkpoint
 from coverage_principle.circuits.patching import Trace, patch_runs
 from coverage_principle.circuits.settings import ClusterSettings, RunAnalysisSettings
@@ -111,6 +118,16 @@ class Subject:
             "settings": {name: getattr(self.settings, name) for name in recorded},
             "versions": {module.__name__: module.__version__ for module in modules},
         }
+
+    def of_cell(self, value: str, keys: Sequence[str], layer: int, position: int) -> dict:
+        """What tells whether a cell's number is a finding: ``tokens`` and ``can_be_known``.
+
+        ``value`` is what is read off, which can be so many tokens; ``keys`` what the state at that
+        layer and position is asked for (``items.can_be_known``).
+        """
+        dataset, names = self.dataset, layout_of(self.dataset).names
+        known = can_be_known(dataset.graph, names, keys, layer, position)
+        return {"tokens": dataset.sizes([value])[0], "can_be_known": known}
 
     def place(self, name: str) -> Path:
         """``<save_dir>/<name>.json``; ``InputError``, before the work, if it cannot be written."""

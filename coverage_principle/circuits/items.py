@@ -146,6 +146,28 @@ def layout_of(dataset: Dataset) -> Layout:
     return Layout((*graph.inputs, *emitted), slots, slots, emitted)
 
 
+def can_be_known(
+    graph: TaskGraph, names: Sequence[str], keys: Sequence[str], layer: int, position: int
+) -> bool:
+    """Whether the state at a layer and position can hold the joint value of ``keys`` at all.
+
+    ``names`` say what each token is (``Layout.names``): a slot, or an emitted value. Attention
+    looks back only, so a state knows the tokens up to its own, at layer 0 (an embedding) its own
+    alone, and what follows from these by the functions of the task.
+
+    For 2-hop, b = f1(x1, x2) cannot be in a state at x1:
+
+    >>> from coverage_principle.tasks import TASKS
+    >>> [can_be_known(TASKS["twohop"], ("x1", "x2", "x3"), ("b",), 1, p) for p in range(3)]
+    [False, True, True]
+    """
+    known = set(names[0 if layer else position : position + 1])
+    for function in graph.functions:  # in evaluation order
+        if known.issuperset(function.sources):
+            known.add(function.output)
+    return known.issuperset(keys)
+
+
 def sequences(dataset: Dataset, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """Ids of test items ``rows``, input and target without the end: (n, tokens) int32."""
     inputs = dataset.ids(dataset.test.inputs[rows], dataset.graph.inputs)

@@ -15,7 +15,7 @@ side by side:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +64,16 @@ def trace_subject(
     summaries, arrays = {}, plan.arrays()
     options = {"stream": settings.stream, "pairs": settings.pairs}
     options["probabilities"] = METRICS[settings.metric].probabilities
+    # What changes is a value, or a slot that reaches the answer past the value that is kept.
+    changed = (family.slot if family.value in family.held else family.value,)
+
+    def of_cell(value: str, cell: Mapping) -> dict:
+        return subject.of_cell(value, changed, cell["layer"], cell["position"])
+
     for checkpoint, loaded, traces in subject.patched(plan, progress, **options):
         num_layers = loaded.num_layers
         summaries[checkpoint] = {
-            name: _summary(plan, traces, members, settings)
+            name: _summary(plan, traces, members, settings, of_cell)
             for name, members in plan.members.items()
         }
         for value, found in zip(plan.layout.emitted, traces, strict=True):
@@ -102,9 +108,16 @@ def plan_trace(
 
 
 def _summary(
-    plan: Plan, traces: Sequence[Trace], members: np.ndarray, settings: TraceSettings
+    plan: Plan,
+    traces: Sequence[Trace],
+    members: np.ndarray,
+    settings: TraceSettings,
+    of_cell: Callable[[str, Mapping], dict],
 ) -> dict:
-    """The answer's effects, and under ``bridges`` those of the bridges that the model writes."""
+    """The answer's effects, and under ``bridges`` those of the bridges that the model writes.
+
+    ``of_cell(value, cell)`` is what is added to the cells of an emitted value.
+    """
     found = {}
     for number, value in enumerate(plan.layout.emitted):
         # A bridge that is the same in both runs cannot move from one to the other.
@@ -115,6 +128,7 @@ def _summary(
             part["cells"] = [
                 c for c in part["cells"] if (c["layer"], c["position"]) in settings.pairs
             ]
+        part["cells"] = [cell | of_cell(value, cell) for cell in part["cells"]]
         found[value] = part
     answer = found.pop(plan.layout.emitted[-1])
     return answer | {"bridges": found} if found else answer

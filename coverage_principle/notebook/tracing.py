@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Which samples a cell's numbers are of, as docs/circuit_analysis.md defines them.
 SUBSETS = ("published", "unfiltered", "both_correct")
+_PLACE = ("split", "value", "layer", "position", "slot", "can_be_known")
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,7 +42,8 @@ class Tracing:
         """A dict for each split, emitted value, layer and position.
 
         ``split``, ``value`` (the answer, or a bridge that the model writes), ``layer``,
-        ``position``, ``slot``, ``effect``, ``n`` (samples), ``mean``, and ``low`` and ``high``, the
+        ``position``, ``slot``, ``can_be_known`` (whether the tokens that what changes depends on
+        have been read there), ``effect``, ``n`` (samples), ``mean``, and ``low`` and ``high``, the
         ends of its 95 % percentile bootstrap interval over samples; None where there is none.
 
         ``subset`` is published, unfiltered or both_correct. ``effect`` is a number of the metric:
@@ -84,7 +86,7 @@ def _record(cell: Mapping, subset: str, effect: str) -> dict:
         there = ", ".join(name for name in numbers if name != "n")
         raise InputError(f"`effect` {effect} is not one of {there}")
     found = numbers[effect]
-    place = {key: cell[key] for key in ("split", "value", "layer", "position", "slot")}
+    place = {key: cell[key] for key in _PLACE}
     low, high = found["interval"] or (None, None)
     mean = found["rate"] if "rate" in found else found["mean"]
     return {**place, "effect": effect, "n": numbers["n"], "mean": mean, "low": low, "high": high}
