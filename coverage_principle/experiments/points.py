@@ -17,7 +17,7 @@ from coverage_principle.data import check_place, digests, write_json
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.results import SEEDS, Results, is_setting
 from coverage_principle.paths import repository_root
-from coverage_principle.reporting.sweep_text import PLACES, as_text, is_number, is_share
+from coverage_principle.reporting.sweep_text import PLACES, as_key, as_text, is_number, is_share
 from coverage_principle.statistics import mean_of, rate_of, wilson_interval
 from simpletransformers.seq2seq.run_folder import HISTORY, RunFolder
 from simpletransformers.settings import Settings, setting
@@ -119,9 +119,9 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
         for group, at, value, items in values:
             line = (*series, group) if of_groups else series
             place = _Place(
-                _key(record.get(panels)) if panels else None,
-                tuple(map(_key, line)),
-                config if measured else _key(at),
+                as_key(record.get(panels)) if panels else None,
+                tuple(map(as_key, line)),
+                config if measured else as_key(at),
             )
             found.setdefault(place, []).append((record, value, items, at if measured else None))
     if not found:
@@ -330,11 +330,6 @@ def _point(place: _Place, seen: Sequence[tuple], names: Sequence[str], y: str) -
     return point | {"runs": runs, "values": list(values), "items": total}
 
 
-def _key(value: object) -> object:
-    """A setting's value as something to group and to sort by."""
-    return value if is_number(value) else as_text(value)
-
-
 def _order(value: object) -> tuple:
     """Numbers before words, each in their order."""
     return (0, value, "") if is_number(value) else (1, 0, str(value))
@@ -348,7 +343,7 @@ def _intervals(points: Sequence[Mapping]) -> list[str]:
     methods = {point["interval"] for point in points}
     counts = sorted({len(point["runs"]) for point in points})
     runs = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-    mean = f"each point is {f'the mean of {runs} runs' if counts[-1] > 1 else 'one run'}"
+    mean = f"Each point is {f'the mean of {runs} runs' if counts[-1] > 1 else 'one run'}"
     if "t" in methods and "Wilson" in methods:
         said = "Student's t over runs, or Wilson over items where there is one run or all agree"
     elif "t" in methods:
@@ -369,10 +364,10 @@ def _left_out(
     if results.unfinished:
         names = _listed(results.unfinished.values())
         count = len(results.unfinished)
-        notes.append(f"{count} of {_count(total, 'run')} not finished and left out: {names}")
+        notes.append(f"{count} of {_count(total, 'run')} not finished, left out: {names}")
     if failed := [record for record in chosen if record["status"] != "done"]:
         names = _listed(f"{r['label'] or r['run']} (at {r['stage']})" for r in failed)
-        notes.append(f"{len(failed)} of {_count(total, 'run')} failed and left out: {names}")
+        notes.append(f"{len(failed)} of {_count(total, 'run')} failed, left out: {names}")
     if lacking:
         count = f"{len(lacking)} of {_count(total, 'run')}"
         notes.append(f"{count} without {what}, left out: {_listed(lacking)}")
@@ -387,7 +382,7 @@ def _averaged(places: Iterable[Sequence[tuple]], others: Sequence[str]) -> list[
         if len(values) > 1:
             found.setdefault(name, set()).update(values)
     return [
-        f"points average over {name} ({', '.join(sorted(values))}) as over seeds; `vary`, `panels` "
+        f"Points average over {name} ({', '.join(sorted(values))}) as over seeds; `vary`, `panels` "
         "or `where` tell these runs apart"
         for name, values in found.items()
     ]
@@ -399,7 +394,7 @@ def _not_drawn(points: Sequence[Mapping], least: int) -> list[str]:
         return []
     count = sum(not point["drawn"] for point in points)
     return [
-        f"{_count(count, 'point')} of fewer than {least} items not drawn (`min_items`), at x = "
+        f"{_count(count, 'point')} of fewer than {least} items not drawn: at x = "
         f"{', '.join(hidden)}"
     ]
 
@@ -458,7 +453,9 @@ def write_points(content: Mapping, settings: PlotSettings, stem: Path) -> list[P
     """Draw the points and write them, to ``STEM`` with each of ``ENDINGS``; the paths."""
     from coverage_principle.reporting.sweep_figures import draw_points
 
-    written = draw_points(content, stem, kind=settings.kind, log_x=settings.log_x)
+    written = draw_points(
+        content, stem, kind=settings.kind, log_x=settings.log_x, notes=content["notes"]
+    )
     numbers = stem.with_name(stem.name + ENDINGS[-1])
     write_json(numbers, content)
     return [*written, numbers]

@@ -40,15 +40,19 @@ class Results(list):
       items covered at k = 3; ``seconds.train``, ..., ``seconds`` of each stage and of all
     - ``chance``, the accuracy of a guess, 0 to 1, where the number of answers is known
 
-    ``file`` is the ``results.jsonl`` that was read, ``unfinished`` maps the runs that were asked
-    for and have not ended to their labels.
+    ``file`` is the ``results.jsonl`` that was read, ``whole`` its records as they stand there, and
+    ``unfinished`` maps the runs that were asked for and have not ended to their labels.
     """
 
     def __init__(
-        self, records: Iterable[Mapping], file: Path, unfinished: Mapping[str, str] | None = None
+        self,
+        records: Iterable[Mapping],
+        file: Path,
+        unfinished: Mapping[str, str] | None = None,
+        whole: Iterable[Mapping] = (),
     ) -> None:
         super().__init__(dict(record) for record in records)
-        self.file, self.unfinished = file, dict(unfinished or {})
+        self.file, self.unfinished, self.whole = file, dict(unfinished or {}), list(whole)
 
     def __repr__(self) -> str:
         counts = [f"{len(self.done)} runs done"]
@@ -140,8 +144,9 @@ def read_results(sweep: str | Path) -> Results:
     if not records:
         waiting = f"; {len(unfinished)} runs are not finished" if unfinished else ""
         raise InputError(f"{file} holds no finished run yet{waiting}")
+    whole = list(records.values())
     with looking_into(file, "the results of a sweep"):
-        return Results(_complete(list(records.values())), file, unfinished)
+        return Results(_complete(whole), file, unfinished, whole)
 
 
 def is_setting(name: str) -> bool:

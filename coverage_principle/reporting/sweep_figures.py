@@ -26,12 +26,17 @@ _MOST_TICKS = 12
 
 
 def draw_points(
-    content: Mapping, stem: Path, *, kind: str = "auto", log_x: str = "auto"
+    content: Mapping,
+    stem: Path,
+    *,
+    kind: str = "auto",
+    log_x: str = "auto",
+    notes: Sequence[str] = (),
 ) -> list[Path]:
     """Write the figure of ``sweep_points`` to ``STEM.png`` and ``STEM.pdf``; their paths.
 
-    ``kind`` ``auto`` draws bars where x is no amount. ``InputError`` for a logarithmic axis that
-    cannot be.
+    ``kind`` ``auto`` draws bars where x is no amount; ``notes`` stand below the figure.
+    ``InputError`` for a logarithmic axis that cannot be.
     """
     points = [point for point in content["points"] if point["drawn"]]
     panels = list(dict.fromkeys(point["panel"] for point in points))
@@ -67,8 +72,9 @@ def draw_points(
         axes[0][-1].get_legend().set_title(
             ", ".join(short_names(list(points[0]["series"])).values())
         )
-    said = "\n".join(textwrap.wrap("; ".join(content["notes"]).replace("`", ""), 95)[:4])
-    figure.supxlabel(said, fontsize=6.5, color="dimgrey")
+    said = textwrap.wrap(". ".join(notes).replace("`", ""), 95 * len(panels))
+    if said:
+        figure.supxlabel("\n".join(said), fontsize=6.5, color="dimgrey")
     return save_figure(figure, stem.with_name(f"{stem.name}.png"))
 
 

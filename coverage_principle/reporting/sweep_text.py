@@ -42,24 +42,39 @@ def points_table(content: Mapping) -> tuple[list[str], list[list[str]]]:
     panels = [content["panels"]] if content["panels"] else []
     rows = []
     for point in content["points"]:
-        low, high = (as_number(point[end], content["y"]) for end in ("low", "high"))
         row = [x_text(point["panel"])] if panels else []
         row += [x_text(value) for value in point["series"].values()]
         row += [x_text(point["x"]), as_number(point["mean"], content["y"])]
-        row += ["-" if point["low"] is None else f"{low} to {high}", str(len(point["runs"]))]
+        row += [interval(point, content["y"]) or "-", str(len(point["runs"]))]
         rows.append(row + ([] if point["items"] is None else [f"{point['items']:,}"]))
     header = [*panels, *short.values(), PLACES.get(content["x"], content["x"]), content["y"]]
     items = [] if content["points"][0]["items"] is None else ["items"]
     return [*header, "95 % interval", "runs", *items], rows
 
 
-def as_number(value: float | None, y: str) -> str:
+def as_number(value: float, y: str) -> str:
     """A value of a score as tables show it."""
-    if value is None:
-        return "-"
     if is_share(y):
         return f"{value:.3f}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def as_key(value: object) -> object:
+    """A setting's value as something to group and to sort by: a number, else words."""
+    return value if is_number(value) else as_text(value)
+
+
+def interval(point: Mapping, y: str) -> str:
+    """A point's interval; empty if it has none."""
+    if point["low"] is None:
+        return ""
+    return f"{as_number(point['low'], y)} to {as_number(point['high'], y)}"
+
+
+def with_interval(point: Mapping, y: str) -> str:
+    """A point's mean, and its interval in brackets."""
+    found = interval(point, y)
+    return f"{as_number(point['mean'], y)} ({found})" if found else as_number(point["mean"], y)
 
 
 def x_text(x: object) -> str:
