@@ -240,6 +240,10 @@ def test_records_of_tracing_are_its_cells(run, bridged):
         assert record["mean"] == found["mean"] and record["value"] == "t"
     rates = traced.to_records()
     assert {record["effect"] for record in rates} == {"both"}
+    at_x1 = next(r for r in rates if r["slot"] == "x1")  # the same token in both runs
+    n, z2 = at_x1["n"], 1.96**2
+    assert (at_x1["mean"], at_x1["low"]) == (0, 0) and n > 3
+    assert at_x1["high"] == pytest.approx(z2 / (n + z2))  # Wilson's, of none among n
     assert list(traced.to_frame().columns) == list(rates[0])
     sizes = ", ".join(f"{name} {part['samples']['n']}" for name, part in splits.items())
     assert repr(traced) == (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from coverage_principle.circuits import METRICS
 from coverage_principle.errors import InputError
 from coverage_principle.notebook.frames import frame_of
+from coverage_principle.statistics import wilson_interval
 
 if TYPE_CHECKING:
     import pandas
@@ -44,7 +45,8 @@ class Tracing:
         ``split``, ``value`` (the answer, or a bridge that the model writes), ``layer``,
         ``position``, ``slot``, ``can_be_known`` (whether the tokens that what changes depends on
         have been read there), ``effect``, ``n`` (samples), ``mean``, and ``low`` and ``high``, the
-        ends of its 95 % percentile bootstrap interval over samples; None where there is none.
+        ends of its 95 % interval over samples: Wilson's of a share, which has a width at 0 and 1
+        too, else a percentile bootstrap. None where there are no samples.
 
         ``subset`` is published, unfiltered or both_correct. ``effect`` is a number of the metric:
         the one that figures show if not given; a wrong name lists them.
@@ -87,6 +89,8 @@ def _record(cell: Mapping, subset: str, effect: str) -> dict:
         raise InputError(f"`effect` {effect} is not one of {there}")
     found = numbers[effect]
     place = {key: cell[key] for key in _PLACE}
-    low, high = found["interval"] or (None, None)
-    mean = found["rate"] if "rate" in found else found["mean"]
-    return {**place, "effect": effect, "n": numbers["n"], "mean": mean, "low": low, "high": high}
+    count, mean, ends = numbers["n"], found.get("rate", found.get("mean")), found["interval"]
+    if count and "count" in found:
+        ends = wilson_interval(found["count"], count)
+    low, high = ends or (None, None)
+    return {**place, "effect": effect, "n": count, "mean": mean, "low": low, "high": high}
