@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import FIRST, RUN, SEVERAL, analysis_parser, print_files, print_grid
+from circuit_analysis.common import FIRST, RUN, SEVERAL, analysis_parser, print_files, print_grids
 from coverage_principle.circuits import IICG, ClusterSettings
 from coverage_principle.cli import group_of, run, settings_from
 
@@ -70,12 +70,15 @@ def cluster(settings: ClusterSettings, *, named: bool):
     iicg_heatmap(metrics, folder / "iicg")
     if settings.pca:
         draw_components(folder, metrics, every_site=settings.pairs is not None)
-    for split, about in metrics["splits"].items():
-        if about["vectors"]:
-            vectors = f"{about['vectors']:,} vectors in {about['groups']} groups"
-            title = f"IICG, {split}: {vectors} by {metrics['grouped_by']['value']}"
-            title = f"{folder.name}, {title}" if named else title
-            print_grid(title, split_cells(metrics, split), IICG)
+    splits = metrics["splits"].items()
+    before = f"{folder.name}, " if named else ""
+    tables = {
+        f"{before}IICG, {split}: {about['vectors']:,} vectors in {about['groups']} groups by "
+        f"{metrics['grouped_by']['value']}": split_cells(metrics, split)
+        for split, about in splits
+        if about["vectors"]
+    }
+    print_grids(tables, IICG, empty=[split for split, about in splits if not about["vectors"]])
     print()
     print_files(folder)
     return folder, metrics

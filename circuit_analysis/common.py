@@ -116,26 +116,30 @@ def run_analysis(analysis, settings, *, results: str):
         return analysis(settings, progress=progress)
 
 
-def print_grid(title: str, cells: Iterable[Mapping], shown, subset: str | None = None) -> None:
-    """Print a number of a result's cells as a small table, the first layer at the bottom.
+def print_grids(
+    tables: Mapping[str, Iterable[Mapping]],
+    shown,
+    subset: str | None = None,
+    *,
+    empty: Iterable[str] = (),
+    also: Iterable[str] = (),
+) -> None:
+    """Print a number of results' cells as small tables, by title, and what is to be known of them.
 
-    ``shown`` is the entry (``circuits.Shown``) that says which number, and how.
+    ``shown`` is the entry (``circuits.Shown``) that says which number, and how; ``subset``, of
+    which samples. ``empty`` names splits without items, ``also`` are further notes below.
     """
-    grid: dict[str, dict[str, str]] = {}
-    columns: list[str] = []
-    for cell in cells:
-        row = f"{cell['layer']}{' ln_f' if cell.get('after_ln_f') else ''}"
-        column, value = cell["slot"], shown.value(cell, subset)
-        grid.setdefault(row, {})[column] = "-" if value is None else format(value, shown.printed)
-        if column not in columns:
-            columns.append(column)
-    print(f"\n{title}")
-    width = max([9, *(len(column) + 2 for column in columns)])
-    print(f"  {'layer':<9}" + "".join(f"{column:>{width}}" for column in columns))
-    for row in reversed(grid):
-        print(
-            f"  {row:<9}" + "".join(f"{grid[row].get(column, '-'):>{width}}" for column in columns)
-        )
+    from coverage_principle.reporting.grids import Grid, table_lines
+
+    grids = {title: Grid.of(list(cells), shown, subset) for title, cells in tables.items()}
+    print("\n".join([*table_lines(grids, list(empty)), *also]))
+
+
+def last_checkpoint(results: Mapping) -> tuple[str, Mapping, list[str]]:
+    """The name and content of a result's last checkpoint, and a note on the others."""
+    *others, name = results["checkpoints"]
+    note = f"the last of {len(others) + 1} checkpoints is shown; the file has all"
+    return name, results["checkpoints"][name], [note] if others else []
 
 
 def print_reasons(splits: dict) -> None:

@@ -17,7 +17,8 @@ from circuit_analysis.common import (
     SEVERAL,
     analysis_parser,
     each_of,
-    print_grid,
+    last_checkpoint,
+    print_grids,
     print_reasons,
     run_analysis,
 )
@@ -54,12 +55,13 @@ def interchange(settings: InterchangeSettings, folder: str) -> None:
 
     file, results = run_analysis(run_interchange, settings, results=f"tracing_results/{folder}")
     print_reasons(results["splits"])
-    for checkpoint, pairs in results["checkpoints"].items():
-        for pair, summary in pairs.items():
-            title = f"{checkpoint}, {pair.replace('-', ' takes from ')}: {RANK_CHANGED.unit}"
-            print_grid(title, summary["cells"], RANK_CHANGED, "unfiltered")
-    last = list(results["checkpoints"].values())[-1]
-    drawn = any(summary["samples"]["original_correct"] for summary in last.values())
+    checkpoint, pairs, notes = last_checkpoint(results)
+    tables = {
+        f"{checkpoint}, {pair.replace('-', ' takes from ')}: {RANK_CHANGED.unit}": summary["cells"]
+        for pair, summary in pairs.items()
+    }
+    print_grids(tables, RANK_CHANGED, "unfiltered", also=notes)
+    drawn = any(summary["samples"]["original_correct"] for summary in pairs.values())
     if drawn:
         interchange_heatmap(results, file)
     print(f"\n{relative_to_root(file)}" + (", and .png, .pdf beside it" if drawn else ""))

@@ -18,7 +18,8 @@ from circuit_analysis.common import (
     analysis_parser,
     choice_of,
     each_of,
-    print_grid,
+    last_checkpoint,
+    print_grids,
     run_analysis,
 )
 from coverage_principle.circuits import LENS_READOUTS, LensSettings
@@ -58,13 +59,15 @@ def lens(settings: LensSettings, folder: str) -> None:
 
     file, results = run_analysis(run_lens, settings, results=f"logit-lens_results/{folder}")
     shown = LENS_READOUTS[settings.readout].shown
-    for checkpoint, splits in results["checkpoints"].items():
-        for split, cells in splits.items():
-            for value in results["values"]:
-                own = [c for c in cells if c["value"] == value]
-                if own and own[0]["n"]:
-                    unit = shown.unit.format(value)
-                    print_grid(f"{checkpoint}, {split}: {unit}, n = {own[0]['n']:,}", own, shown)
+    checkpoint, splits, notes = last_checkpoint(results)
+    tables = {
+        f"{checkpoint}, {split}: {shown.unit.format(value)}": own
+        for split, cells in splits.items()
+        for value in results["values"]
+        if (own := [c for c in cells if c["value"] == value and c["n"]])
+    }
+    empty = [split for split, about in results["splits"].items() if not about["used"]]
+    print_grids(tables, shown, empty=empty, also=notes)
     for split, about in results["splits"].items():
         if about["used"]:
             name = f"{file.stem}_{split.replace('/', '_')}.png"

@@ -49,6 +49,7 @@ def trace(settings: TraceSettings, folder: str) -> None:
     from coverage_principle.circuits import run_trace
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting import circuit_figures
+    from coverage_principle.reporting.grids import yardstick_words
 
     file, results = common.run_analysis(run_trace, settings, results=f"tracing_results/{folder}")
     circuit_figures.tracing_heatmap(results, file)
@@ -57,12 +58,16 @@ def trace(settings: TraceSettings, folder: str) -> None:
         circuit_figures.tracing_curves(results, over_training)
     common.print_reasons(results["splits"])
     shown = METRICS[settings.metric].shown
-    for checkpoint, splits in results["checkpoints"].items():
-        for split, summary in splits.items():
-            for value, part in circuit_figures.emitted_parts(results, summary).items():
-                if part["samples"]["n"]:
-                    title = f"{checkpoint}, {split}: {shown.unit.format(value)}"
-                    common.print_grid(title, part["cells"], shown, "published")
+    checkpoint, splits, notes = common.last_checkpoint(results)
+    tables = {
+        f"{checkpoint}, {split}: {shown.unit.format(value)}": part["cells"]
+        for split, summary in splits.items()
+        for value, part in circuit_figures.emitted_parts(results, summary).items()
+        if part["samples"]["n"]
+    }
+    empty = [split for split, summary in splits.items() if not summary["samples"]["n"]]
+    also = [yardstick_words(results["num_layers"]), *notes]
+    common.print_grids(tables, shown, "published", empty=empty, also=also)
     print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it")
 
 

@@ -21,7 +21,10 @@ def find_folder(given: str | Path, setting: str, also_in: str | None = None) -> 
     Raises ``InputError`` that names the ``setting`` and lists what lies where the path stops
     existing.
     """
-    path, named = Path(given), f"`{setting.lstrip('-')}` {given}"
+    named = f"`{setting.lstrip('-')}` {given}"
+    if not isinstance(given, str | Path):
+        raise InputError(f"{named} is not the path of a folder")
+    path = Path(given)
     bases = [Path.cwd(), repository_root()]
     if also_in is not None:
         bases += [base / also_in for base in bases]

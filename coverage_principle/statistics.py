@@ -23,6 +23,21 @@ def wilson_interval(successes: float, n: int, z: float = 1.96) -> tuple[float, f
     return min(rate, max(0.0, centre - half)), max(rate, min(1.0, centre + half))
 
 
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Two order statistics that hold the median of the population with at least 95 %.
+
+    The number of values below it is binomial with 1/2, whatever their distribution. None for fewer
+    than six values, which no two of them bound so surely.
+    """
+    from scipy.stats import binom
+
+    below = int(binom.ppf(0.025, len(values), 0.5)) if len(values) else 0
+    if below == 0:
+        return None
+    ordered = np.sort(values)
+    return float(ordered[below - 1]), float(ordered[len(values) - below])
+
+
 def trend_z(levels: Sequence[float], successes: Sequence[float], totals: Sequence[int]) -> float:
     """Cochran-Armitage z statistic for a linear trend of a rate over ordered groups.
 

@@ -19,11 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Self
 
 from coverage_principle.errors import InputError
 
 #: The alphabet of slots and values that name none: the tokens ``<t_0>``, ``<t_1>`` ...
 DEFAULT_ALPHABET = "token"
+#: Names of nodes, functions and alphabets: letters and digits of any script, ``_`` and ``-``.
+NODE_NAME = re.compile(r"[\w-]+")
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,33 @@ class TaskGraph:
         return about | ({"alphabets": dict(self.alphabets)} if self.alphabets else {})
 
     @classmethod
+    def from_equations(cls, equations: str, name: str = "task", *, shared: bool = True) -> Self:
+        """The graph of ``equations``; its input slots are in the order of first use.
+
+        ``shared``: all slots and values are of one alphabet; otherwise each has its own.
+        ``InputError`` if they are no equations, or for what the constructor refuses.
+
+        >>> TaskGraph.from_equations("b = f1(x, y), t = f2(b, z)").inputs
+        ('x', 'y', 'z')
+        """
+        parts = [part.strip(" ,;\n") for part in re.findall(r"[^()]*\([^()]*\)|[^()]+$", equations)]
+        found = [_EQUATION.fullmatch(part) for part in parts if part]
+        if not found or not all(found):
+            wanted = "such as 'b = f1(x1, x2), t = f2(b, x3)'"
+            raise InputError(f"{equations!r} must be equations, {wanted}")
+        functions = [
+            {"name": f[2], "output": f[1], "sources": [s.strip() for s in f[3].split(",")]}
+            for f in found
+        ]
+        outputs = [f["output"] for f in functions]
+        sources = dict.fromkeys(source for f in functions for source in f["sources"])
+        inputs = [source for source in sources if source not in outputs]
+        alphabets = {} if shared else {node: node for node in (*inputs, *outputs)}
+        return cls.from_dict(
+            {"name": name, "inputs": inputs, "functions": functions, "alphabets": alphabets}
+        )
+
+    @classmethod
     def from_dict(cls, description: Mapping) -> TaskGraph:
         """Build a graph from ``to_dict``'s form; functions may come in any order.
 
@@ -282,7 +312,7 @@ class TaskGraph:
         # Names of nodes become parts of file names, settings and titles.
         own = (part for f in functions for part in (f.name, f.output, f.table))
         for node in (*inputs, *own, *alphabets.values()):
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", node):
+            if not NODE_NAME.fullmatch(node):
                 which = f"task graph {name!r}: the name {node!r}"
                 raise InputError(f"{which} may only hold letters, digits, _ and -")
         ordered = _in_evaluation_order(name, inputs, functions)
@@ -292,6 +322,9 @@ class TaskGraph:
             told = f"task graph {name!r}: the answer is said to be {answer!r}"
             raise InputError(f"{told}, but the value that no function reads is {graph.answer!r}")
         return graph
+
+
+_EQUATION = re.compile(r"([\w-]+) *= *([\w-]+) *\(([^()=]*)\)")
 
 
 def base_type(label: str) -> str:
@@ -329,30 +362,6 @@ def _in_evaluation_order(
     return tuple(ordered)
 
 
-def _graph(name: str, equations: str) -> TaskGraph:
-    """The graph whose ``equations`` are given; input slots are in the order of first use."""
-    functions = tuple(
-        Function(name, output, tuple(sources.split(", ")))
-        for output, name, sources in re.findall(r"(\w+) = (\w+)\((.*?)\)", equations)
-    )
-    outputs = {function.output for function in functions}
-    sources = dict.fromkeys(source for function in functions for source in function.sources)
-    return TaskGraph(name, tuple(s for s in sources if s not in outputs), functions)
-
-
-#: The tasks of the paper by name.
-TASKS: dict[str, TaskGraph] = {
-    name: _graph(name, equations)
-    for name, equations in {
-        "twohop": "b = f1(x1, x2), t = f2(b, x3)",
-        "threehop": "b1 = f1(x1, x2), b2 = f2(b1, x3), t = f3(b2, x4)",
-        "fivehop": "b1 = f1(x1, x2), b2 = f2(b1, x3), b3 = f3(b2, x4), b4 = f4(b3, x5), "
-        "t = f5(b4, x6)",
-        "parallel2hop": "b1 = f1(x1, x2), b2 = f2(x3, x4), t = f3(b1, b2)",
-        "nontree": "b = f1(x1, x2), t = f2(b, x2, x3)",
-    }.items()
-}
-
 #: The one generator that goes by another name than its task; either names the task.
 _TASK, _GENERATOR = "parallel2hop", "parallel-twohop"
 
@@ -365,3 +374,17 @@ def task_name(name: str) -> str:
 def generator_name(name: str) -> str:
     """The name of a task's generator, ``dataset_generation/NAME.py``, by either of its names."""
     return _GENERATOR if name == _TASK else name
+
+
+#: The tasks of the paper by name.
+TASKS: dict[str, TaskGraph] = {
+    name: TaskGraph.from_equations(equations, name)
+    for name, equations in {
+        "twohop": "b = f1(x1, x2), t = f2(b, x3)",
+        "threehop": "b1 = f1(x1, x2), b2 = f2(b1, x3), t = f3(b2, x4)",
+        "fivehop": "b1 = f1(x1, x2), b2 = f2(b1, x3), b3 = f3(b2, x4), b4 = f4(b3, x5), "
+        "t = f5(b4, x6)",
+        "parallel2hop": "b1 = f1(x1, x2), b2 = f2(x3, x4), t = f3(b1, b2)",
+        "nontree": "b = f1(x1, x2), t = f2(b, x2, x3)",
+    }.items()
+}

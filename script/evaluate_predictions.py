@@ -42,6 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
     read.add_argument("--predictions", required=True, nargs="+", metavar="FILE", help=about)
     about = "the prompts of script/export_prompts.py that were answered, for names and template"
     read.add_argument("--prompts", metavar="FILE.jsonl", help=about)
+    about = "what coverage says of the test items, where it is not test_annotated.json: a file "
+    about += "that determine_coverage.py wrote beside it, as with --noise or --fragments"
+    read.add_argument("--annotated", metavar="FILE", help=about)
     about = "for JSON, figure and page (default: results/predictions/DATASET of the repository)"
     written.add_argument("--output_dir", help=about)
     return parser
@@ -50,7 +53,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from coverage_principle.data import check_place, load_dataset, test_records, write_json
+    from coverage_principle.data import (
+        ANNOTATED,
+        annotated_records,
+        check_place,
+        load_dataset,
+        test_records,
+        write_json,
+    )
     from coverage_principle.paths import find_folder, relative_to_root, repository_root
     from coverage_principle.predictions import evaluate_predictions, read_predictions
     from coverage_principle.reporting.predictions import (
@@ -66,18 +76,39 @@ def main(arguments: argparse.Namespace) -> None:
     for place in (png, pdf, page, numbers):
         check_place(place, file=True)
     read = read_predictions(dataset, arguments.predictions, arguments.prompts)
-    found = evaluate_predictions(dataset, read, test_records(dataset))
+    given = arguments.annotated and annotations(dataset, arguments.annotated)
+    annotated = annotated_records(dataset, given) if given else test_records(dataset)
+    found = evaluate_predictions(dataset, read, annotated, given or ANNOTATED)
     notes = prediction_notes(found)
     if found["absent"]:
         command = "python determine_coverage.py --k_sweep --graded --data_dir"
         fields = ", ".join(found["absent"])
         notes.append(f"Without {fields}: {command} {relative_to_root(dataset.path)} writes them.")
+    others = sorted(file.name for file in dataset.path.glob("test_annotated_*.json"))
+    if others and not given:
+        notes.append(f"Not read is what other runs wrote: --annotated {' or '.join(others)}.")
     draw_predictions(found, png)
     write_prediction_page(found, png, page, notes)
     write_json(numbers, found)
     report(found, notes)
     files = map(relative_to_root, (page, png, pdf, numbers))
     print("\nwritten: " + "\n         ".join(files))
+
+
+def annotations(dataset, given: str) -> str:
+    """The name of the annotated file of a data set that was given by name or path."""
+    from pathlib import Path
+
+    from coverage_principle.errors import InputError
+
+    name = Path(given).name
+    if Path(given) != Path(name) and Path(given).resolve().parent != dataset.path.resolve():
+        raise InputError(f"`annotated` {given} lies in another folder than {dataset.path}")
+    there = sorted(file.name for file in dataset.path.glob("test_annotated*.json"))
+    if name not in there:
+        shown = ", ".join(there) or "none: run determine_coverage.py on it"
+        raise InputError(f"`annotated` {given}: {dataset.path} has no such file; it has {shown}")
+    return name
 
 
 def report(found: dict, notes: list[str]) -> None:

@@ -109,8 +109,8 @@ def print_summary(imported: Imported) -> None:
             print(f"  {prefix + label:<15} {count:>9,}")
     for one in metadata["primitives"]:
         print(f"  {one['name']}: {one['seen_in_train']:,} of {one['facts']:,} facts seen in train")
-    for reason, count in about["dropped"].items():
-        print(f"  left out: {count:,} {reason}")
+    for what in imported.left_out:
+        print(f"  left out: {what}")
     if types := about["source_types"]:
         rows = [[theirs, label, f"{n:,}"] for theirs in types for label, n in types[theirs].items()]
         lines = table(("type in the source", "type here", "items"), rows).splitlines()

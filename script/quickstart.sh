@@ -11,14 +11,14 @@
 #
 # Run it again at any time: what is done is skipped, what was interrupted goes on.
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+help_if_asked "$@"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-. script/setup_env.sh
 install=yes
 arguments=()
 for argument in "$@"; do
     case "$argument" in
-    -h | --help) show_help ;;
     --no-install) install=no ;;
     *) arguments+=("$argument") ;;
     esac

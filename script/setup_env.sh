@@ -4,11 +4,19 @@
 # activates .venv. Installs what requirements.txt names, and skips that when nothing changed since
 # the last time. set_up_environment [extra] also installs that extra of pyproject.toml.
 # use_environment installs nothing and fails where the repository is not installed.
-# show_help prints the comment that the calling script (of this folder) begins with, and ends it.
+# help_if_asked "$@" looks for -h or --help among the calling script's arguments; if one is there, it
+# prints the comment that the script begins with, and ends it. It is called before any cd.
 
-show_help() {
-    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "script/${0##*/}"
-    exit 0
+help_if_asked() {
+    local argument
+    for argument in "$@"; do
+        case "$argument" in
+        -h | --help)
+            sed -n '/^[^#]/q; /^#!/d; /^#SBATCH/d; s/^# \{0,1\}//p' "$0"
+            exit 0
+            ;;
+        esac
+    done
 }
 
 use_environment() {
@@ -53,3 +61,5 @@ set_up_environment() {
     fi
     echo "$wanted" >>"$stamp"
 }
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then help_if_asked --help; fi # run, not sourced

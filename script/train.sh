@@ -5,10 +5,11 @@
 #   bash script/train.sh NAME WEIGHT_DECAY LAYERS HEADS GPU SEED [more flags of main.py]
 #
 # NAME is a folder in data/. GPU is 0 (or another number), 0,1,2,3 (one process each) or cpu.
-# Flags after SEED override those below. Output:
+# Flags after SEED override those below; python main.py --help lists them. Output:
 # CKPT_DIR/trained_checkpoints/NAME_wd-WEIGHT_DECAY_layer-LAYERS_head-HEADS_seed-SEED/
 set -euo pipefail
-case "${1:-}" in -h | --help) cd "$(dirname "${BASH_SOURCE[0]}")/.." && . script/setup_env.sh && show_help ;; esac
+. "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+help_if_asked "$@"
 
 usage="usage: bash script/train.sh NAME WEIGHT_DECAY LAYERS HEADS GPU SEED [more flags of main.py]"
 if [ "$#" -lt 6 ]; then

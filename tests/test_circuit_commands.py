@@ -19,6 +19,7 @@ from coverage_principle import circuits
 from coverage_principle.data import load_dataset, read_json, sha256, write_json
 from coverage_principle.errors import InputError
 from coverage_principle.reporting import circuit_figures
+from coverage_principle.reporting.grids import Grid
 from tests.conftest import ROOT
 from tests.oracles import circuits_bruteforce as slow
 
@@ -576,10 +577,11 @@ def test_figures_place_layers_upwards_and_name_the_final_norm(collapsed, dataset
         Path(save) / "residual" / dataset_dir.name / "f1" / "final_checkpoint" / "metrics.json"
     )
     cells = circuit_figures.split_cells(metrics, "id_test")
-    names, slots, values = circuit_figures._grid(cells, circuits.IICG, None)
-    assert names == ["1", "2", "2\nafter ln_f"] and slots == ["x1", "x2", "x3"]
+    grid = Grid.of(cells, circuits.IICG)
+    assert circuit_figures._row_names(grid) == ["1", "2", "2\nafter ln_f"]
+    assert [slot for _, slot in grid.columns] == ["x1", "x2", "x3"]
     first = next(c for c in metrics["cells"] if c["split"] == "id_test" and c["slot"] == "x2")
-    assert values[0, 1] == first["iicg"]
+    assert grid.value(grid.rows[0], grid.columns[1]) == first["iicg"]
 
 
 def test_figures_of_several_runs_and_of_cells_without_a_value(traced, tmp_path):

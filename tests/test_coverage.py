@@ -352,7 +352,7 @@ def test_a_single_k_agrees_with_the_sweep():
     for k in range(1, sweep.largest_k + 2):
         single = dataset_coverage(dataset, CoverageSettings(min_evidence=k))
         np.testing.assert_array_equal(single.covered(k), sweep.covered(k))
-    with pytest.raises(ValueError, match="from k ="):
+    with pytest.raises(InputError, match="at least 2, from which on coverage"):
         dataset_coverage(dataset, CoverageSettings(min_evidence=2)).covered(1)
 
 

@@ -54,7 +54,7 @@ def test_the_graph_agrees_with_brute_force(seed):
         for positions in slot_sets
     }
     for k in range(1, coverage.largest_k + 2):
-        found = coverage.to_networkx(k)
+        found = coverage.graph(k)
         expected = oracle.substitution_graph(train, test, slot_sets, k)
         items = {decode(item): item for item in expected}
         assert set(found) == set(items)
@@ -93,7 +93,7 @@ def test_the_written_graph_reads_back(small_dataset, tmp_path, run_command):
     )
     assert finished.returncode == 0, finished.stderr
     assert str(file) in finished.stdout
-    expected = dataset_coverage(load_dataset(folder)).to_networkx(2)
+    expected = dataset_coverage(load_dataset(folder)).graph(2)
     found = nx.read_graphml(file)
     assert dict(found.nodes(data=True)) == dict(expected.nodes(data=True))
     assert {a: dict(b) for a, b in found.adj.items()} == {
@@ -109,14 +109,14 @@ def test_a_graph_that_cannot_be_written_is_refused(monkeypatch):
     dataset = random_world(7)[-1]
     whole = dataset_coverage(dataset, CoverageSettings(scope="domain"))
     with pytest.raises(InputError, match="use `scope` dataset"):
-        whole.to_networkx(1)
+        whole.graph(1)
     coverage = dataset_coverage(dataset)
-    assert coverage.to_networkx(1).number_of_edges() > 1
-    with pytest.raises(ValueError, match="from k = 2 up"):
-        replace(coverage, settings=CoverageSettings(min_evidence=2)).to_networkx(1)
+    assert coverage.graph(1).number_of_edges() > 1
+    with pytest.raises(InputError, match="at least 2, from which on"):
+        replace(coverage, settings=CoverageSettings(min_evidence=2)).graph(1)
     monkeypatch.setattr(scopes, "MOST_PAIRS", 1)
     with pytest.raises(InputError, match="more than 1 edges of one slot set.*raise `min_evidence`"):
-        coverage.to_networkx(1)
+        coverage.graph(1)
 
 
 def test_settings_of_which_one_would_be_ignored_are_refused():

@@ -20,6 +20,7 @@ from coverage_principle.coverage import (
     parse_slot_sets,
     result_name,
     slot_sets,
+    warnings,
 )
 from coverage_principle.data import load_dataset
 from coverage_principle.errors import InputError
@@ -56,6 +57,25 @@ def test_every_input_agrees_with_brute_force_in_the_domain(seed):
     whole = diagnose(coverage)["whole_domain"]
     for k, covered in whole["covered"].items():
         assert covered == sum(c is None or c >= int(k) for c in expected.values())
+
+
+def test_without_type_0_items_it_is_said_what_to_look_at_instead(small_dataset):
+    whole = load_dataset(small_dataset)
+    other = whole.test.types == "type_3"
+    rows = np.flatnonzero(other)
+    test = replace(
+        whole.test,
+        records=[whole.test.records[row] for row in rows],
+        **{name: getattr(whole.test, name)[other] for name in ("inputs", "targets", "answers")},
+        **{name: getattr(whole.test, name)[other] for name in ("types", "numbers")},
+    )
+    for settings, words in (
+        (DOMAIN, "look at the other types under 'covered at k', at the k_cutoff of"),
+        (CoverageSettings(), "nothing to cover; the domain scope takes items of all types"),
+    ):
+        coverage = dataset_coverage(replace(whole, test=test), settings)
+        (told,) = (w for w in warnings(coverage, diagnose(coverage)) if "no type_0" in w)
+        assert words in told
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -493,8 +494,8 @@ def test_every_problem_is_listed_with_file_and_record(run_command, folder):
         records[9]["target_text"] = records[9]["input_text"] + wrong
 
     def spoil_test(records):
-        first = next(i for i, r in enumerate(records) if r["type"] == "type_1")
-        records[first]["type"] = "type_2"
+        first = next(i for i, r in enumerate(records) if r["type"] == "type_2")
+        records[first]["type"] = "type_1"
         records[first + 1]["type"] = "type_9"
         spoilt.append(first + 1)
         leaked = json.loads((folder / "train.json").read_text())[20]
@@ -512,14 +513,92 @@ def test_every_problem_is_listed_with_file_and_record(run_command, folder):
         "problem: train.json record 6: it must be an object",
         "problem: train.json records 8 and 201: input",
         "problem: train.json record 10: the target holds",
-        f"problem: test.json record {spoilt[0]}: type is type_2, but by the tables and train.json "
-        "it is type_1",
+        f"problem: test.json record {spoilt[0]}: type is type_1, but by the tables and train.json "
+        "it is type_2",
         f"problem: test.json record {spoilt[0] + 1}: type 'type_9' is not one of",
         "items that should be unseen are training items, this one first",
-        "problem: train.json: it was changed",
+        "problem: 2 files were changed: their SHA-256 is not that in metadata.json: train.json, "
+        "test.json\n",
+        "records left out, for the problems above: 2 of train.json; so it is not checked whether",
     ):
         assert words in out, out
-    assert re.search(r"^\d+ problems, [1-9]\d* notes$", out, flags=re.MULTILINE)
+    assert "\n7 problems, 2 notes\n" in out
+
+
+@pytest.mark.parametrize("change_is_known", [True, False])
+def test_a_wrong_vocabulary_is_one_problem(run_command, folder, change_is_known):
+    """Counted by hand: which records of which file hold the two tokens that are lacking."""
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    (folder / "vocab.json").write_text(json.dumps([t for t in vocabulary if t[3:4] not in "89"]))
+    if not change_is_known:
+        metadata = json.loads((folder / "metadata.json").read_text())
+        del metadata["sha256"]
+        (folder / "metadata.json").write_text(json.dumps(metadata))
+    texts = {
+        file.name: [record["target_text"] for record in json.loads(file.read_text())]
+        for file in (*folder.glob("t*.json"), *folder.glob("atomic_facts_*.json"))
+    }
+    lacking = {name: [("8>" in t, "9>" in t) for t in own] for name, own in texts.items()}
+    total = sum(map(any, chain.from_iterable(lacking.values())))
+    finished = run_command("script/validate_dataset.py", folder, "--all")
+    out = finished.stdout
+    assert finished.returncode == 1 and "has no records" not in out
+    assert out.count("problem: ") == 1 and "\n1 problem, 1 note\n" in out
+    assert f"problem: {total:,} records hold tokens that vocab.json lacks: " in out
+    for place, token in enumerate(("<t_8>", "<t_9>")):
+        times = sum(pair[place] for pair in chain.from_iterable(lacking.values()))
+        assert f"{token} ({times:,} times)" in out
+    for name, own in lacking.items():
+        numbers = [str(number) for number, pair in enumerate(own, start=1) if any(pair)]
+        assert f"\n  {name}: {len(numbers)} (records {', '.join(numbers)})\n" in out
+    told = "put the right vocab.json back" + ("" if change_is_known else ", or add the tokens")
+    assert f"  what to do: {told}" in out
+    short = run_command("script/validate_dataset.py", folder).stdout
+    assert len(short.splitlines()) == len(out.splitlines()) < 12
+    first = [n for n, pair in enumerate(lacking["train.json"], start=1) if any(pair)][:3]
+    assert f"\n  train.json: {sum(map(any, lacking['train.json']))} (records {first[0]}, " in short
+    assert f" {first[2]} ...)\n" in short
+
+
+def test_what_follows_from_a_problem_is_no_problem_of_its_own(run_command, folder):
+    metadata = json.loads((folder / "metadata.json").read_text())
+    metadata["task"]["inputs"].append("x4")
+    metadata["task"]["functions"][1]["sources"].append("x4")
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    out = run_command("script/validate_dataset.py", folder).stdout
+    total = sum(
+        len(json.loads((folder / f"{name}.json").read_text())) for name in ("train", "test")
+    )
+    assert out.startswith(f"problem: {total} records have another number of input tokens than ")
+    assert "has no record that can be used, for the problems above: nothing else is checked" in out
+    assert out.endswith("\n1 problem, 1 note\n")
+
+
+def test_tables_of_other_data_are_one_problem(run_command, folder):
+    facts = json.loads((folder / "atomic_facts_f1.json").read_text())
+    for fact in facts:
+        fact["target_text"] = f"{fact['input_text']}<t_0></a>"
+    (folder / "atomic_facts_f1.json").write_text(json.dumps(facts))
+    out = run_command("script/validate_dataset.py", folder).stdout
+    assert "problem: train.json: the tables give other answers for " in out
+    assert "what to do: put the right atomic_facts_f1.json back: changed since" in out
+    assert out.endswith("\n1 problem, 0 notes\n")
+
+
+def test_a_type_is_wrong_unless_records_left_out_may_explain_it(folder):
+    def wrong_types(train):
+        (folder / "train.json").write_text(json.dumps(train))
+        _, problems = validate(folder)
+        return [p.records for p in problems if p.file == "test.json" and "type is" in p.reason]
+
+    train, test = (json.loads((folder / f"{name}.json").read_text()) for name in ("train", "test"))
+    unseen = next(i for i, record in enumerate(test) if record["type"] == "type_1")
+    test[unseen]["type"] = "type_2"  # f2 unseen too, it says, unless a damaged record shows it
+    seen = {**train[-1], "type": "type_3"}  # its calls are seen, whatever the others show
+    (folder / "test.json").write_text(json.dumps([*test, seen]))
+    assert wrong_types(train) == [(unseen + 1,), (len(test) + 1,)]
+    damaged = [{**record, "target_text": "<t_0>"} for record in train[:-1]]
+    assert wrong_types([*damaged, train[-1]]) == [(len(test) + 1,)]
 
 
 def test_the_data_set_that_comes_with_the_repository_is_in_order():

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 #: Wings from the ground up; a module may import its own wing and those before it.
 WINGS = [
     "errors",
+    "reprs",
     "tasks",
     "paths",
     "presets",
@@ -28,6 +29,7 @@ WINGS = [
     "predictions",
     "reporting",
     "experiments",
+    "notebook",
 ]
 #: Modules of simpletransformers that need the standard library only.
 LIGHT = {"errors", "files", "lazy", "settings"}

@@ -14,6 +14,7 @@ import pytest
 from coverage_principle.data import validate
 from coverage_principle.data.importing import (
     IMPORTERS,
+    Imported,
     TableSettings,
     TriplesSettings,
     columns,
@@ -551,6 +552,54 @@ def test_a_column_that_can_keep_its_name_does(importing, tmp_path):
     finished, folder = importing("table", file, "--inputs", ",".join(header[:3]), "--answer", "t")
     assert read(folder)[2]["task"]["inputs"] == ["my_col-2", "my_col", "c3"]
     assert "column 3 is called c3 here" in finished.stdout
+
+
+def test_columns_keep_letters_of_any_script(importing, run_command, tmp_path):
+    """And graphs, coverage and figures take them; an accent of its own is part of its letter."""
+    header = ["Größe", "Sta\u0308dte", "価格 円"]
+    rows = [[f"g{i}", f"s{j}", f"p{(i + j) % 3}"] for i in range(4) for j in range(4)]
+    file = write_table(tmp_path / "cells.csv", header, rows)
+    given = ("table", file, "--inputs", ",".join(header[:2]), "--answer", header[2])
+    finished, folder = importing(*given, "--test_ratio", 0.3)
+    task = read(folder)[2]["task"]
+    assert task["inputs"] == ["Größe", "St\u00e4dte"]
+    assert task["functions"][0]["output"] == "価格_円"
+    assert "column 価格 円 is called 価格_円 here" in finished.stdout
+    covered = ("--data_dir", folder, "--k_sweep", "--output_dir", tmp_path / "sweep")
+    assert run_command("determine_coverage.py", *covered).returncode == 0
+
+
+def test_white_space_around_values_is_removed_and_told(importing, tmp_path):
+    rows = [[f"a{i}", f"b{j}", f"t{(i + j) % 3}"] for i in range(4) for j in range(4)]
+    plain = write_table(tmp_path / "cells.csv", ["a", "b", "t"], rows)
+    finished, folder = importing("table", plain, "--inputs", "a,b", "--answer", "t")
+    wanted = read(folder)
+    assert "white space" not in finished.stdout
+    rows[3][0], rows[5][0], rows[7][1] = "  a0", "a1\t", " b3 "
+    (tmp_path / "spaced").mkdir()
+    spaced = write_table(tmp_path / "spaced" / "cells.csv", ["a ", " b", "t"], rows)
+    given = ("--inputs", "a,b", "--answer", "t", "--overwrite")
+    finished, folder = importing("table", spaced, *given)
+    assert read(folder)[:2] == wanted[:2]
+    assert "removed around the value of 2 cells of column a\n" in finished.stdout
+    assert "removed around the value of 1 cell of column b\n" in finished.stdout
+
+
+def test_what_is_left_out_is_counted_in_words(importing, tmp_path):
+    rows = [[i, j, (i + j) % 3] for i in range(4) for j in range(4)]
+    file = write_table(tmp_path / "cells.csv", ["a", "b", "t"], [*rows, rows[0]])
+    finished, _ = importing("table", file, "--inputs", "a,b", "--answer", "t")
+    assert "  left out: 1 row whose input is there already\n" in finished.stdout
+    for reason, said in (
+        ("rows with another t than others of the same call", "row with another t than others of"),
+        ("valid items that are test items", "valid item that is a test item"),
+        ("facts of test that are no training facts", "fact of test that is no training fact"),
+        ("triples that are there already", "triple that is there already"),
+    ):
+        imported = Imported(None, {"imported": {"dropped": {reason: 1}}}, ())
+        assert imported.left_out[0].startswith(f"1 {said}")
+        imported = Imported(None, {"imported": {"dropped": {reason: 2000}}}, ())
+        assert imported.left_out == [f"2,000 {reason}"]
 
 
 def test_names_of_columns_are_no_triple(importing, refused, tmp_path):

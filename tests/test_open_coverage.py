@@ -151,7 +151,7 @@ def test_the_graph_is_named_by_tokens(tmp_path, seed):
     expected = oracle.substitution_graph(
         train, test["type_0"], oracle.all_slot_sets(len(graph.inputs)), 1
     )
-    found = dataset_coverage(dataset).to_networkx(1)
+    found = dataset_coverage(dataset).graph(1)
     answers = {**train, **test["type_0"]}
     named = {item: name(graph.inputs, item) for item in expected}
     assert {text: node["answer"] for text, node in found.nodes(data=True)} == {

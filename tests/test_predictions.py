@@ -423,6 +423,35 @@ def test_the_command_writes_what_the_library_finds(graded, run_command, tmp_path
     assert max(one["items"] for one in bins) - min(one["items"] for one in bins) <= 1
 
 
+def test_annotations_of_another_name_are_read_where_they_are_named(graded, run_command, tmp_path):
+    """And items that are all of one kind are shown once: without other types, no 'all unseen'."""
+    folder = tmp_path / graded[0].name
+    shutil.copytree(graded[0], folder)
+    test = json.loads((folder / "test.json").read_text())
+    test = [record for record in test if record["type"] in ("train_inferred", "type_0")]
+    (folder / "test.json").write_text(json.dumps(test))
+    (folder / "test_annotated.json").unlink()
+    dataset, name = load_dataset(folder), "test_annotated_noise-0.1.json"
+    noted = [{**r, "coverage": True, "k_cutoff": 7 + n % 2} for n, r in enumerate(test)]
+    write_annotations(dataset, name, noted)
+    file = lines(
+        tmp_path / "p.jsonl", [{"id": n, "output": "t_1"} for n in range(1, 1 + len(test))]
+    )
+    command = (COMMAND, "--data_dir", folder, "--predictions", file, "--output_dir", tmp_path / "o")
+    finished = run_command(*command)
+    assert f"Not read is what other runs wrote: --annotated {name}." in finished.stdout
+    assert "Accuracy by k-cutoff" not in finished.stdout
+    finished = run_command(*command, "--annotated", name)
+    assert finished.returncode == 0 and "Not read" not in finished.stdout
+    found = json.loads((tmp_path / "o" / "evaluation.json").read_text())
+    assert set(found["accuracy"]["by_k_cutoff"]) == {"7", "8"} and name in found["sha256"]
+    assert "type_0 items" in finished.stdout and "all unseen items" not in finished.stdout
+    noted[0]["input_text"] = noted[1]["input_text"]
+    write_annotations(dataset, name, noted)
+    finished = run_command(*command, "--annotated", folder / name)
+    assert finished.returncode == 1 and f"{name} does not belong to test.json" in finished.stderr
+
+
 def test_one_file_of_some_items_without_annotations(small_dataset, run_command, tmp_path):
     test = json.loads((small_dataset / "test.json").read_text())
     told = [{"id": n, "output": "t_1"} for n, r in enumerate(test, 1) if r["type"] == "type_0"]
@@ -460,4 +489,8 @@ def test_refusals_name_the_flag(small_dataset, run_command, refused, tmp_path):
     refused(finished, f"--prompts {tmp_path / 'q.jsonl'}")
     finished = run_command(*command, "--predictions", tmp_path / "none.json")
     refused(finished, "none.json does not exist")
+    finished = run_command(*command, "--predictions", file, "--annotated", "test.json")
+    refused(finished, "--annotated test.json", "it has none: run determine_coverage.py on it")
+    finished = run_command(*command, "--predictions", file, "--annotated", file)
+    refused(finished, f"--annotated {file} lies in another folder")
     assert not (tmp_path / "out").exists()

@@ -36,7 +36,8 @@ def test_the_commands_of_the_readme_work_in_its_order(checkout):
 def test_the_python_of_the_readme_works(checkout):
     (block,) = blocks("README.md", "python")
     output = run_block(f"python - <<'END'\n{block}\nEND", checkout)
-    assert output.startswith("[1284, 64.2]\n")
+    assert output.startswith("[1284, 64.2]\n{'input': '<t_")
+    assert "is covered up to k = " in output
 
 
 def test_the_commands_for_tasks_of_ones_own_work(checkout):

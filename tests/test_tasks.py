@@ -100,7 +100,7 @@ def test_a_malformed_description_is_refused():
 
 
 def test_the_examples_are_right():
-    assert doctest.testmod(tasks) == (0, 3)
+    assert doctest.testmod(tasks) == (0, 4)
 
 
 def test_a_task_goes_by_its_own_name_and_by_its_generators():

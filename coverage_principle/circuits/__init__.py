@@ -5,27 +5,28 @@ from simpletransformers.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "analysis": "Subject with_each",
         "bootstrap": "Bootstrap",
-        "checkpoints": "changed_since find_checkpoint find_checkpoints find_dataset find_run "
-        "list_checkpoints",
-        "analysis": "with_each",
+        "checkpoints": "changed_since dataset_name find_checkpoint find_checkpoints find_dataset "
+        "find_run list_checkpoints",
         "cluster": "cluster_states each_clustering run_cluster",
         "counterfactuals": "Counterfactuals Family Plan diff_family draw_counterfactuals families "
         "family_of",
         "interchange": "draw_interchange kept_value run_interchange summarise_interchange",
-        "items": "Grouping ItemSplit KGroup grouping_of item_splits k_groups_of layout_of "
-        "sequences",
+        "items": "Grouping ItemSplit KGroup can_be_known grouping_of item_splits k_groups_of "
+        "layout_of sequences token_ids",
         "lens": "read_lens run_lens summarise_lens",
         "measure": "BINS Measured Vectors check_groups cosine_histograms cosine_report cosine_text "
         "principal_components range_samples read_three read_vectors run_measure shared_groups "
         "site_in",
-        "metrics": "ANSWER_KEPT IICG LENS_READOUTS METRICS RANK_CHANGED LensReadout Metric Shown",
+        "metrics": "ANSWER_KEPT FEWEST IICG LENS_READOUTS METRICS RANK_CHANGED LensReadout Metric "
+        "Shown",
         "models": "LoadedModel READOUTS choose_device open_checkpoint",
         "patching": "PATCHED Trace patch_runs",
         "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "
         "MeasureSettings TraceSettings",
         "similarity": "measure_similarity",
         "states": "STREAMS Site collect_states collect_streams sites_of",
-        "trace": "plan_trace run_trace summarise_trace",
+        "trace": "plan_trace run_trace summarise_trace trace_subject",
     },
 )

@@ -6,7 +6,7 @@ The files that analyses write are described in docs/circuit_analysis.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,14 @@ import transformers
 import coverage_principle
 from coverage_principle.circuits import checkpoints as folders
 from coverage_principle.circuits.counterfactuals import Plan
-from coverage_principle.circuits.items import Grouping, ItemSplit, item_splits, k_groups_of
+from coverage_principle.circuits.items import (
+    Grouping,
+    ItemSplit,
+    can_be_known,
+    item_splits,
+    k_groups_of,
+    layout_of,
+)
 from coverage_principle.circuits.models import LoadedModel, choose_device, open_checkpoint
 from coverage_principle.circuits.patching import Trace, patch_runs
 from coverage_principle.circuits.settings import ClusterSettings, RunAnalysisSettings
@@ -32,13 +39,21 @@ _RECORDED = ("seed", "k_groups", "max_items", "every_item", "permutations")
 
 @dataclass(frozen=True)
 class Subject:
-    """What is analysed: the run's folder, the checkpoints asked for, its data set, the device."""
+    """What is analysed: the run's folder, the checkpoints asked for, its data set, the device.
+
+    ``opened`` has models that are loaded already, by their checkpoints' names.
+    """
 
     settings: RunAnalysisSettings | ClusterSettings
     path: Path
     checkpoints: list[Path]
     dataset: Dataset
     device: torch.device
+    opened: Mapping[str, LoadedModel] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        names = ", ".join(path.name for path in self.checkpoints)
+        return f"<Subject {self.path.name}: {names}; {self.dataset.name}; {self.device}>"
 
     @classmethod
     def find(cls, settings: RunAnalysisSettings | ClusterSettings) -> Subject:
@@ -63,6 +78,8 @@ class Subject:
         return item_splits(self.dataset, grouping, max_items=self.settings.max_items, **options)
 
     def load(self, checkpoint: Path) -> LoadedModel:
+        if checkpoint.name in self.opened:
+            return self.opened[checkpoint.name]
         return open_checkpoint(checkpoint, self.dataset.codec, self.device)
 
     def models(
@@ -101,6 +118,16 @@ class Subject:
             "settings": {name: getattr(self.settings, name) for name in recorded},
             "versions": {module.__name__: module.__version__ for module in modules},
         }
+
+    def of_cell(self, value: str, keys: Sequence[str], layer: int, position: int) -> dict:
+        """What tells whether a cell's number is a finding: ``tokens`` and ``can_be_known``.
+
+        ``value`` is what is read off, which can be so many tokens; ``keys`` what the state at that
+        layer and position is asked for (``items.can_be_known``).
+        """
+        dataset, names = self.dataset, layout_of(self.dataset).names
+        known = can_be_known(dataset.graph, names, keys, layer, position)
+        return {"tokens": dataset.sizes([value])[0], "can_be_known": known}
 
     def place(self, name: str) -> Path:
         """``<save_dir>/<name>.json``; ``InputError``, before the work, if it cannot be written."""

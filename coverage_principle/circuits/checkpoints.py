@@ -97,8 +97,7 @@ def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
     the default is used. Contents that differ from those recorded by the run give a warning if
     ``data_dir`` names them, and else ``InputError``.
     """
-    recorded, _ = _recorded_dataset(run)
-    name = recorded.name if recorded else run.name.split("_")[0]
+    recorded, name = _recorded_dataset(run)[0], dataset_name(run)
     folder = None if data_dir is None else _given_dataset(data_dir, name)
     if not (named := folder is not None):
         folder = recorded or repository_root() / "data" / name
@@ -113,6 +112,12 @@ def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
             raise InputError(f"{told}; {advice}")
         logger.warning("warning: %s", told)
     return folder
+
+
+def dataset_name(run: Path) -> str:
+    """The name of the data set that a run was trained on, whether it is still there or not."""
+    recorded, _ = _recorded_dataset(run)
+    return recorded.name if recorded else run.name.split("_")[0]
 
 
 def changed_since(run: Path, dataset: Path) -> list[str]:

@@ -128,7 +128,8 @@ def cluster_states(
 
     The model is fed each item's whole target (teacher-forced), so positions after the inputs are
     its bridges, filler or answer. Returns the cells, one for each site and split (``layer``,
-    ``after_ln_f``, ``position``, ``slot``, ``split`` and what ``measure_similarity`` returns), and
+    ``after_ln_f``, ``position``, ``slot``, ``split``, ``can_be_known`` (``items.can_be_known``) and
+    what ``measure_similarity`` returns), and
     the arrays behind them: ``test_rows`` (n,), ``inputs`` (n, slots), ``texts``
     (``measure.as_bytes``), ``groups`` (n,), ``member/<split>`` (n,) bool, and ``state/<site key>``
     (n, width). ``progress`` is called with 1
@@ -147,6 +148,8 @@ def cluster_states(
             rng, own = np.random.default_rng(seed), states[site][place]
             cell = {"layer": site.layer, "after_ln_f": site.after_ln_f, "position": site.position}
             cell |= {"slot": names[site.position], "split": name}
+            where = names, grouping.keys, site.layer, site.position
+            cell["can_be_known"] = items.can_be_known(dataset.graph, *where)
             cell |= measure_similarity(own, groups[place], rng=rng, permutations=permutations)
             cells.append(cell)
         progress(1)

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coverage_principle.circuits.items import ItemSplit, Layout, layout_of
+from coverage_principle.circuits.items import ItemSplit, Layout, layout_of, token_ids
 from coverage_principle.data import Dataset, evaluate
 from coverage_principle.data.tables import call_arguments, seen_calls
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import Function, TaskGraph
 
 # Candidates evaluated at once: items times tokens of the slot.
@@ -133,6 +134,8 @@ class Counterfactuals:
     candidates: np.ndarray
     reasons: np.ndarray
 
+    __repr__ = one_line
+
 
 def draw_counterfactuals(
     dataset: Dataset, family: Family, originals: np.ndarray, *, seed: int
@@ -220,6 +223,8 @@ class Plan:
     members: dict[str, np.ndarray]
     report: dict[str, dict]
 
+    __repr__ = one_line
+
     @property
     def slots(self) -> tuple[str, ...]:
         """Names of the prompt's positions."""
@@ -258,16 +263,12 @@ def plan_of(
             traced=len(traced),
             mean_candidates=float(drawn.candidates[traced].mean()) if len(traced) else None,
         )
-    slots, inputs = dataset.graph.inputs, dataset.test.inputs[rows[kept]]
-    filler = dataset.test.targets[rows[kept]][:, : layout.prompt - layout.inputs]
+    pair = dataset.test.inputs[rows[kept]], drawn.inputs
     both = []
-    for given in (inputs, drawn.inputs):
+    for given in pair:
         values = evaluate(dataset.graph, dataset.tables(), given)
         emitted = np.stack([values[name] for name in layout.emitted], axis=1)
         both.append(dataset.ids(emitted, layout.emitted))
-    prompts = [
-        np.concatenate([dataset.ids(given, slots), filler], axis=1)
-        for given in (inputs, drawn.inputs)
-    ]
+    prompts = [token_ids(dataset, given, layout.prompt) for given in pair]
     wanted = np.stack(both, axis=2).astype(np.int32)
     return Plan(layout, rows[kept], *prompts, wanted, members, report)

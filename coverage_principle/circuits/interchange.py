@@ -55,6 +55,9 @@ def run_interchange(
     for pair, plan in plans.items():
         for checkpoint, loaded, traces in subject.patched(plan, progress):
             found = summarise_interchange(traces[-1], plan.slots, seed=settings.seed)
+            for cell in found["cells"]:
+                where = cell["layer"], cell["position"]
+                cell |= subject.of_cell(dataset.graph.answer, grouping.keys, *where)
             summaries[checkpoint][pair], num_layers = found, loaded.num_layers
     family = {"name": f"same_{grouping.name}", "holds": grouping.name}
     results = subject.results(

@@ -18,9 +18,11 @@ from coverage_principle.data import (
     TRAIN_INFERRED,
     Dataset,
     annotated_records,
+    evaluate,
 )
 from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TaskGraph, base_type
 
 logger = logging.getLogger(__name__)
@@ -144,10 +146,52 @@ def layout_of(dataset: Dataset) -> Layout:
     return Layout((*graph.inputs, *emitted), slots, slots, emitted)
 
 
+def can_be_known(
+    graph: TaskGraph, names: Sequence[str], keys: Sequence[str], layer: int, position: int
+) -> bool:
+    """Whether the state at a layer and position can hold the joint value of ``keys`` at all.
+
+    ``names`` say what each token is (``Layout.names``): a slot, or an emitted value. Attention
+    looks back only, so a state knows the tokens up to its own, at layer 0 (an embedding) its own
+    alone, and what follows from these by the functions of the task.
+
+    For 2-hop, b = f1(x1, x2) cannot be in a state at x1:
+
+    >>> from coverage_principle.tasks import TASKS
+    >>> [can_be_known(TASKS["twohop"], ("x1", "x2", "x3"), ("b",), 1, p) for p in range(3)]
+    [False, True, True]
+    """
+    known = set(names[0 if layer else position : position + 1])
+    for function in graph.functions:  # in evaluation order
+        if known.issuperset(function.sources):
+            known.add(function.output)
+    return known.issuperset(keys)
+
+
 def sequences(dataset: Dataset, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """Ids of test items ``rows``, input and target without the end: (n, tokens) int32."""
     inputs = dataset.ids(dataset.test.inputs[rows], dataset.graph.inputs)
     return np.concatenate([inputs, dataset.test.targets[rows]], axis=1)
+
+
+def token_ids(dataset: Dataset, inputs: np.ndarray, length: int) -> np.ndarray:
+    """Ids of the first ``length`` tokens of any compositions ``(n, slots)``: (n, length) int32.
+
+    What comes after the input is filler, or the bridges and the answer by the tables.
+    ``InputError`` if these are asked for and the tables do not give them.
+    """
+    layout, graph = layout_of(dataset), dataset.graph
+    values = evaluate(graph, dataset.tables(), inputs) if length > layout.prompt else {}
+    columns = [dataset.ids(inputs, graph.inputs)[:, :length]]
+    for name in layout.names[layout.inputs : length]:
+        if name == FILLER:
+            columns.append(np.full((len(inputs), 1), dataset.codec.encode(FILLER)[0]))
+            continue
+        if (unknown := values[name] < 0).any():
+            first = dataset.text(inputs[np.argmax(unknown)])
+            raise InputError(f"the atomic facts of {dataset.name} do not give {name} of {first}")
+        columns.append(dataset.ids(values[name][:, None], [name]))
+    return np.concatenate(columns, axis=1, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -171,7 +215,7 @@ def parse_k_groups(text: str) -> list[KGroup]:
         low = int(match[1]) if match else 0
         high = None if match and match[3] else int(match[2] or low) if match else -1
         if high is not None and high < low:
-            raise InputError(f"{text!r} are no k-cutoff groups; write them like 1-2,3,4+")
+            raise InputError(f"`k_groups` {text!r} are no k-cutoffs; write them like 1-2,3,4+")
         groups.append(KGroup(part.strip(), low, high))
     return groups
 
@@ -221,6 +265,8 @@ class ItemSplit:
     types: tuple[str, ...]
     rows: np.ndarray
     available: int
+
+    __repr__ = one_line
 
     def about(self, **more: object) -> dict[str, object]:
         """What a result file says of the split."""

@@ -16,10 +16,11 @@ import torch
 from coverage_principle.circuits.analysis import Progress, Subject, chosen_sites
 from coverage_principle.circuits.bootstrap import Bootstrap
 from coverage_principle.circuits.items import grouping_of, layout_of, sequences, union_of
-from coverage_principle.circuits.metrics import LENS_READOUTS
+from coverage_principle.circuits.metrics import LENS_READOUTS, LensReadout
 from coverage_principle.circuits.models import READOUTS, LoadedModel
 from coverage_principle.circuits.settings import LensSettings
 from coverage_principle.errors import InputError
+from coverage_principle.statistics import median_interval, wilson_interval
 
 
 def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) -> tuple[Path, dict]:
@@ -56,6 +57,7 @@ def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) ->
         summaries[checkpoint] = {
             split: [
                 {"layer": layer, "position": position, "slot": names[position], "value": value}
+                | subject.of_cell(value, (value,), layer, position)
                 | found[i, j, k]
                 for found in [summarise_lens(read, place, seed=settings.seed)]
                 for i, layer in enumerate(layers)
@@ -112,7 +114,7 @@ def summarise_lens(read: Mapping[str, np.ndarray], members: np.ndarray, *, seed:
     """The numbers of each layer, position and value over the items ``members``.
 
     An object array (layers, positions, values) of dictionaries: ``n`` and every entry of
-    ``LENS_READOUTS``, with a 95 % percentile bootstrap interval over items where it has one.
+    ``LENS_READOUTS``, with its 95 % interval over items where it has one (see ``LensReadout``).
     Without items everything but ``n`` is None.
     """
     ranks, probs = read["rank"][:, :, members], read["prob"][:, :, members]
@@ -122,10 +124,19 @@ def summarise_lens(read: Mapping[str, np.ndarray], members: np.ndarray, *, seed:
     bootstrap = Bootstrap(count, np.random.default_rng(seed))
     for name, readout in LENS_READOUTS.items():
         items = np.moveaxis(readout.of_items(ranks, probs), 2, -1).reshape(result.size, count)
-        ends = bootstrap.intervals(items) if readout.interval else [None] * result.size
+        ends = _intervals(items, bootstrap, readout) if readout.interval else [None] * result.size
         for cell, own, interval in zip(result.flat, items, ends, strict=True):
             middle = np.median if readout.median else np.mean
             cell[name] = float(middle(own)) if count else None
             if readout.interval:
                 cell[readout.interval] = interval
     return result
+
+
+def _intervals(items: np.ndarray, bootstrap: Bootstrap, readout: LensReadout) -> list:
+    """For each row of ``items`` (rows, n) both ends of the interval of the readout's number."""
+    if readout.median:
+        return [ends and list(ends) for ends in map(median_interval, items)]
+    if items.dtype == bool and bootstrap.n:
+        return [list(wilson_interval(int(row.sum()), bootstrap.n)) for row in items]
+    return bootstrap.intervals(items)

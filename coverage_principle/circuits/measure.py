@@ -30,6 +30,7 @@ from coverage_principle.data import (
     write_together,
 )
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 
 #: Edges of the histograms' bins.
 BINS = np.linspace(-1, 1, 101)
@@ -51,6 +52,8 @@ class Vectors:
     groups: np.ndarray
     texts: list[str]
 
+    __repr__ = one_line
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -61,6 +64,8 @@ class Measured:
     folder: Path
     parts: dict[str, Vectors]
     report: dict[str, dict]
+
+    __repr__ = one_line
 
 
 def run_measure(settings: MeasureSettings) -> Measured:
@@ -242,7 +247,7 @@ def _from_arrays(file: Path, split: str, site: tuple[str, str], name: str) -> Ve
 
 
 def cosine_report(
-    parts: Mapping[str, Vectors], *, permutations: int = 20, seed: int = 0
+    parts: Mapping[str, Vectors], *, permutations: int = 200, seed: int = 0
 ) -> dict[str, dict]:
     """The published statistics of ``id_train``, ``id_test`` and ``ood``, plus IICG.
 

@@ -24,8 +24,47 @@ from typing import Any
 TOP_RANK = 5
 #: Below this change of probability between original and source run, their ratio is not defined.
 SMALLEST_CHANGE = 1e-6
+#: Intervals of fewer samples say too little: a bootstrap of three values is far too narrow.
+FEWEST = 10
 
 Array = Any  # numpy's, which is not imported here
+
+#: How intervals are made of rates, and of means unless an entry says otherwise.
+WILSON, BOOTSTRAP = "Wilson's", "percentile bootstrap over samples"
+
+
+# ------------------------------------ what is read off where a state knows nothing of the value
+
+
+def _chance(of_tokens: Callable[[int], float]) -> Callable[[Mapping], float | None]:
+    """What a cell would hold if its value stood anywhere among the tokens that it can be.
+
+    ``of_tokens`` gives it for that many tokens; None for a cell of an earlier version, which does
+    not say how many.
+    """
+    return lambda cell: of_tokens(cell["tokens"]) if cell.get("tokens") else None
+
+
+def _middle_rank(tokens: int) -> float:
+    return (tokens - 1) / 2
+
+
+def _reciprocal(tokens: int) -> float:
+    return sum(1 / (rank + 1) for rank in range(tokens)) / tokens
+
+
+def _one_of(tokens: int) -> float:
+    return 1 / tokens
+
+
+def _top_and_above(tokens: int) -> float:
+    """In a random order t' has each rank alike, and t is behind rank r in V-1-r of V-1 orders."""
+    ranks = range(min(TOP_RANK + 1, tokens))
+    return sum(tokens - 1 - rank for rank in ranks) / max(1, tokens * (tokens - 1))
+
+
+def _zero(_cell: Mapping) -> float:
+    return 0.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +75,11 @@ class Shown:
     multiplied by ``scale``. ``label`` names it on a colour bar or axis, ``unit`` in the title of a
     printed table ({} is the value that is looked at). ``printed`` and ``drawn`` are formats. The
     colours span ``limits``, and as much more as the values need, up to ``widest``.
+
+    ``ends`` is the key of a cell's interval where there is no ``field`` (``<key>_interval`` if not
+    given), ``method`` how it is made. ``nothing`` gives the number, unscaled, of a cell whose state
+    knows nothing, and ``nothing_is`` names it; ``better`` is -1 where less is more. ``dealt`` is
+    the key of what random labelings give.
     """
 
     key: str
@@ -47,6 +91,12 @@ class Shown:
     drawn: str = ".2f"
     limits: tuple[float, float] = (0.0, 1.0)
     widest: tuple[float, float] | None = None
+    ends: str | None = None
+    method: str | None = None
+    nothing: Callable[[Mapping], float | None] = lambda _cell: None
+    nothing_is: str = "0"
+    better: int = 1
+    dealt: str | None = None
 
     def part(self, cell: Mapping, subset: str | None = None) -> object:
         """What the cell holds under ``key``; cells of tracing hold it for each subset."""
@@ -57,6 +107,57 @@ class Shown:
         found = self.part(cell, subset)
         found = found if self.field is None or found is None else found[self.field]
         return None if found is None else self.scale * found
+
+    def count(self, cell: Mapping, subset: str | None = None) -> int:
+        """How many samples, items or vectors the number is of."""
+        found = cell if subset is None else cell[subset]
+        return found.get("n", found.get("n_vectors", 0))
+
+    @property
+    def interval_is(self) -> str:
+        """How the intervals are made, in words."""
+        return self.method or (WILSON if self.field == "rate" else BOOTSTRAP)
+
+    def interval(self, cell: Mapping, subset: str | None = None) -> tuple[float, float] | None:
+        """Both ends, scaled, of the number's 95 % interval; None where there is none.
+
+        Of a rate it is Wilson's: a bootstrap of 14 samples that are all alike has no width.
+        """
+        found = self.part(cell, subset)
+        if self.field is None:
+            ends = cell.get(self.ends or f"{self.key}_interval")
+        elif found is None or found[self.field] is None:
+            ends = None
+        elif self.field == "rate" and "count" in found:
+            from coverage_principle.statistics import wilson_interval
+
+            ends = wilson_interval(found["count"], self.count(cell, subset))
+        else:
+            ends = found.get("interval")
+        return None if ends is None else (self.scale * ends[0], self.scale * ends[1])
+
+    def nothing_at(self, cell: Mapping) -> float | None:
+        """The scaled number of a cell whose state knows nothing; None where that is not known."""
+        found = self.nothing(cell)
+        return None if found is None else self.scale * found
+
+    def is_weak(self, cell: Mapping, subset: str | None = None) -> bool:
+        """Whether the cell may well hold nothing, so that it must not look like a finding.
+
+        That is if its interval reaches what a state gives that knows nothing (or lies on the far
+        side of it), if it has no interval, if random labelings give as much in more than 2.5 %, or
+        if there are fewer than ``FEWEST`` samples. False for what cannot be told.
+        """
+        value, nothing = self.value(cell, subset), self.nothing_at(cell)
+        if value is None or nothing is None:
+            return False
+        ends = self.interval(cell, subset)
+        if ends is None or self.count(cell, subset) < FEWEST:
+            return True
+        dealt = cell.get(self.dealt) if self.dealt else None
+        if dealt is not None and value <= self.scale * dealt["interval"][1]:
+            return True
+        return min(self.better * (end - nothing) for end in ends) <= 0
 
     def span(self, values: Iterable[float]) -> tuple[float, float]:
         """The limits of the colour scale for these values."""
@@ -133,14 +234,15 @@ def _logit(cells) -> dict[str, list[dict]]:
 
 
 #: A ratio can be far off 0..1 for a few samples; it must not eat up the colour scale.
-_RATIO = {"widest": (-1.0, 2.0)}
+_RATIO = {"widest": (-1.0, 2.0), "nothing": _zero}
 _PERCENT = {"scale": 100, "printed": ".1f", "drawn": ".0f", "limits": (0, 100)}
 _MOVED = "relative change of p(t')", "relative change of p({}')"
 _SHARE = (
     "shift of logit(t') - logit(t)\n(share of source run's)",
     "share of the source run's logit shift to {}'",
 )
-_AT_TOP = Shown("both", "rate", "samples moved to t' (%)", "% moved to {}'", **_PERCENT)
+_RANDOM_ORDER = {**_PERCENT, "nothing": _chance(_top_and_above), "nothing_is": "chance"}
+_AT_TOP = Shown("both", "rate", "samples moved to t' (%)", "% moved to {}'", **_RANDOM_ORDER)
 _CHANGE = Shown("relative_change", "mean", *_MOVED, **_RATIO)
 _SHIFT = Shown("logit_shift_share", "mean", *_SHARE, **_RATIO)
 
@@ -164,8 +266,9 @@ class LensReadout:
     """A number that the lens gives of each layer, position and value.
 
     ``of_items(ranks, probs)`` is its value for each item, of arrays of any shape; the number is the
-    mean over items, or the median. ``interval`` is the key of the mean's bootstrap interval, if it
-    has one.
+    mean over items, or the median. ``interval`` is the key of its 95 % interval, if it has one: a
+    percentile bootstrap of means, Wilson's of shares (``of_items`` gives bool), order statistics of
+    the median.
     """
 
     help: str
@@ -175,22 +278,42 @@ class LensReadout:
     interval: str | None = None
 
 
-def _shown(key: str, label: str, **options) -> Shown:
-    return Shown(key, None, label, f"{label} of {{}}", **options)
+_OVER_ITEMS = "percentile bootstrap over items"
 
 
-_UP = {"widest": (0.0, float("inf"))}
-_MEAN_RANK = _shown("mean_rank", "mean rank", **_UP)
-_MEDIAN_RANK = _shown("median_rank", "median rank", **_UP)
-_FIRST = Shown("first", None, "ranked first (share of items)", "share that rank {} first")
-_RECIPROCAL = _shown("reciprocal_rank", "mean reciprocal rank")
-_PROB = _shown("prob", "mean probability")
+def _shown(key: str, label: str, chance: Callable[[int], float], **options) -> Shown:
+    options = {"nothing": _chance(chance), "nothing_is": "chance", "method": _OVER_ITEMS, **options}
+    unit = options.pop("unit", f"{label} of {{}}")
+    return Shown(key, None, label, unit, **options)
+
+
+_UP = {"widest": (0.0, float("inf")), "better": -1}
+_MEAN_RANK = _shown("mean_rank", "mean rank", _middle_rank, **_UP)
+_MEDIAN_RANK = _shown("median_rank", "median rank", _middle_rank, method="order statistics", **_UP)
+_FIRST = {"unit": "share that rank {} first", "method": WILSON}
+_FIRST = _shown("first", "ranked first (share of items)", _one_of, **_FIRST)
+_RECIPROCAL = _shown("reciprocal_rank", "mean reciprocal rank", _reciprocal, ends="interval")
+_PROB = _shown("prob", "mean probability", _one_of)
 
 LENS_READOUTS: dict[str, LensReadout] = {
-    "mean_rank": LensReadout("as published, 0 is best", lambda ranks, _: ranks, _MEAN_RANK),
-    "median_rank": LensReadout("0 is best", lambda ranks, _: ranks, _MEDIAN_RANK, median=True),
+    "mean_rank": LensReadout(
+        "as published, 0 is best",
+        lambda ranks, _: ranks,
+        _MEAN_RANK,
+        interval="mean_rank_interval",
+    ),
+    "median_rank": LensReadout(
+        "0 is best",
+        lambda ranks, _: ranks,
+        _MEDIAN_RANK,
+        median=True,
+        interval="median_rank_interval",
+    ),
     "first": LensReadout(
-        "share of items that rank the value first", lambda ranks, _: ranks == 0, _FIRST
+        "share of items that rank the value first",
+        lambda ranks, _: ranks == 0,
+        _FIRST,
+        interval="first_interval",
     ),
     "reciprocal_rank": LensReadout(
         "mean of 1 / (rank + 1)",
@@ -205,8 +328,13 @@ LENS_READOUTS: dict[str, LensReadout] = {
 
 
 #: Noise around zero must not fill the whole colour scale, hence the floor of 0.2.
-_GAP = {"limits": (0.0, 0.2), "widest": (float("-inf"), float("inf"))}
+_GAP = {"limits": (0.0, 0.2), "widest": (float("-inf"), float("inf")), "nothing": _zero}
+_GAP |= {"dealt": "iicg_permuted", "nothing_is": "0 and random groups"}
+_GAP |= {"method": "percentile bootstrap over groups"}
 IICG = Shown("iicg", None, "IICG (difference of cosines)", "IICG", **_GAP)
 _OTHER_RANK = "another rank of t (%)", "% with another rank of t"
-RANK_CHANGED = Shown("rank_changed", "rate", *_OTHER_RANK, **_PERCENT)
-ANSWER_KEPT = Shown("answer_kept", "rate", "answer kept (%)", "% of answers kept", **_PERCENT)
+_BY_CHANCE = {**_PERCENT, "nothing_is": "chance"}
+_MOVES = {"nothing": _chance(lambda tokens: 1 - 1 / tokens), "better": -1}
+RANK_CHANGED = Shown("rank_changed", "rate", *_OTHER_RANK, **_BY_CHANCE, **_MOVES)
+_KEPT = "answer kept (%)", "% of answers kept"
+ANSWER_KEPT = Shown("answer_kept", "rate", *_KEPT, **_BY_CHANCE, nothing=_chance(_one_of))

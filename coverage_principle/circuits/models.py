@@ -57,6 +57,11 @@ class LoadedModel:
     model: PreTrainedModel
     token_ids: Tensor
 
+    def __repr__(self) -> str:
+        config = self.model.config
+        size = f"{config.model_type} of {self.num_layers} layers, width {config.hidden_size}"
+        return f"<LoadedModel {size}, for {len(self.token_ids):,} tokens, on {self.device}>"
+
     @property
     def device(self) -> torch.device:
         return self.token_ids.device
@@ -94,6 +99,29 @@ class LoadedModel:
         logits, normaliser = self.logits(state), self.network.log_normaliser
         scores = logits, logits.gather(1, tokens), lambda: normaliser(state)[:, None]
         return {name: READOUTS[name].of(*scores).cpu().numpy() for name in names}
+
+    @torch.no_grad()
+    def emit(
+        self, rows: np.ndarray, count: int, *, batch_size: int = 4096
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The ``count`` tokens that the model emits after prompts (n, tokens), and how likely.
+
+        Each is the most probable of the data set's tokens, and is read back before the next.
+        Returns their data-set ids (n, count) int64 and probabilities (n, count) float32, a softmax
+        over all outputs.
+        """
+        tokens = np.empty((len(rows), count), np.int64)
+        chances = np.empty((len(rows), count), np.float32)
+        for begin in range(0, len(rows), batch_size):
+            batch = slice(begin, begin + batch_size)
+            ids = self.encode(rows[batch])
+            for place in range(count):
+                state = self.network.finish(self.network.embed(ids), 0)
+                best = self.logits(state).argmax(dim=-1, keepdim=True)
+                chances[batch, place] = self.read(state, best, ["prob"])["prob"][:, 0]
+                tokens[batch, place] = best[:, 0].cpu()
+                ids = torch.cat([ids, self.token_ids[best]], dim=1)
+        return tokens, chances
 
 
 def open_checkpoint(

@@ -77,6 +77,10 @@ class Trace:
     source: dict[str, np.ndarray]
     after: dict[str, np.ndarray]
 
+    def __repr__(self) -> str:
+        layers, positions, samples, _ = self.after["rank"].shape
+        return f"<Trace of {samples:,} samples at {layers} layers and {positions} positions>"
+
     @property
     def answers_original(self) -> np.ndarray:
         """(n,) bool: the original run ranks its own value first."""

@@ -213,7 +213,7 @@ class ClusterSettings(SiteSettings):
         group="measured",
     )
     permutations: int = setting(
-        20, "random groupings that the IICG is compared with", at_least=1, group="measured"
+        200, "random groupings that the IICG is compared with", at_least=1, group="measured"
     )
     vectors: str = setting("npz", "format of the vectors", choices=VECTOR_FORMATS, group="written")
     published_files: bool = setting(
@@ -287,7 +287,7 @@ class MeasureSettings(ComponentSettings):
         group="written",
     )
     permutations: int = setting(
-        20, "random groupings that the IICG is compared with", at_least=1, group="measured"
+        200, "random groupings that the IICG is compared with", at_least=1, group="measured"
     )
     overwrite: bool = setting(False, "replace results that are there", group="written")
     by_cutoff: bool = setting(

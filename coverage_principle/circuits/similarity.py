@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
+from coverage_principle.reprs import one_line
+
 
 @dataclass(frozen=True)
 class GroupSums:
@@ -31,6 +33,8 @@ class GroupSums:
     gram: np.ndarray
     own: np.ndarray
     centroids: np.ndarray
+
+    __repr__ = one_line
 
 
 def group_sums(vectors: np.ndarray, groups: np.ndarray) -> GroupSums:
@@ -49,29 +53,38 @@ def group_sums(vectors: np.ndarray, groups: np.ndarray) -> GroupSums:
     return GroupSums(counts, sums @ sums.T, own, totals / counts[:, None])
 
 
-def _gram(unit: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``gram`` and ``own`` of ``GroupSums``, of unit vectors sorted by group."""
-    sums = np.add.reduceat(unit, starts, axis=0)
-    own = np.add.reduceat(np.einsum("ij,ij->i", unit, unit), starts)
-    return (sums @ sums.T).astype(np.float64), own.astype(np.float64)
-
-
 def permuted(
     vectors: np.ndarray, groups: np.ndarray, rng: np.random.Generator, count: int
 ) -> dict[str, np.ndarray]:
     """``iicg`` and ``iicg_balanced`` (count,) with the labels dealt out anew each time.
 
     What a split of this size and these group sizes gives if states know nothing of their group.
+    nan where there are no pairs inside groups, or none between them.
+
+    Sizes, and the sum s of all unit vectors, stay the same. So the cosines between groups add up to
+    |s|^2 - sum_g |s_g|^2, and balanced to |sum_g s_g / n_g|^2 - sum_g |s_g|^2 / n_g^2: a labeling
+    costs one pass over the vectors, and no Gram matrix of the groups.
     """
-    sums = group_sums(vectors, groups)
+    sizes = np.unique(groups, return_counts=True)[1].astype(np.float64)
     unit = unit_vectors(np.asarray(vectors, dtype=np.float32))
-    starts = np.concatenate([[0], np.cumsum(sums.counts)[:-1]]).astype(np.int64)
-    ones = np.ones((1, len(starts)))
-    draws = []
-    for _ in range(count):
-        gram, own = _gram(unit[rng.permutation(len(unit))], starts)
-        draws.append(_means(GroupSums(sums.counts, gram, own, sums.centroids), ones))
-    return {name: np.array([draw[name][0] for draw in draws]) for name in ("iicg", "iicg_balanced")}
+    own = np.einsum("ij,ij->i", unit, unit).astype(np.float64)  # 1, but 0 for a zero vector
+    whole = unit.sum(axis=0, dtype=np.float64)
+    pairs = sizes * (sizes - 1)
+    several = pairs > 0
+    between = len(unit) ** 2 - sizes @ sizes, len(sizes) * (len(sizes) - 1)
+    if not several.any() or not between[0]:
+        return {name: np.full(count, np.nan) for name in ("iicg", "iicg_balanced")}
+    shape, starts = (len(sizes), len(unit)), np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+    ones, found = np.ones(len(unit), np.float32), np.empty((count, 2))
+    for row in found:
+        dealt = csr_array((ones, rng.permutation(len(unit)), starts), shape)
+        sums = (dealt @ unit).astype(np.float64)
+        squares, means = np.einsum("ij,ij->i", sums, sums), (sums / sizes[:, None]).sum(axis=0)
+        inside = squares - dealt @ own
+        row[0] = inside.sum() / pairs.sum() - (whole @ whole - squares.sum()) / between[0]
+        row[1] = (inside[several] / pairs[several]).mean()
+        row[1] -= (means @ means - (squares / sizes**2).sum()) / between[1]
+    return dict(zip(("iicg", "iicg_balanced"), found.T, strict=True))
 
 
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ side by side:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,20 +42,38 @@ def run_trace(
     anything that does not exist.
     """
     subject = Subject.find(settings)
-    graph = subject.dataset.graph
-    family = counterfactuals.family_of(graph, settings.family)
+    family = counterfactuals.family_of(subject.dataset.graph, settings.family)
     label = settings.label or family.name
     name = f"{subject.path.name}_{settings.stream}_{label}_{settings.metric}"
     subject.place(name)
+    results, arrays = trace_subject(subject, progress=progress)
+    return subject.write(name, results, arrays), results
+
+
+def trace_subject(
+    subject: Subject, *, progress: Progress = lambda *_: None
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Causal tracing in memory: the content of both files of ``run_trace``.
+
+    The settings are those of ``subject``, a ``TraceSettings``; the same ``InputError``.
+    """
+    settings, graph = subject.settings, subject.dataset.graph
+    family = counterfactuals.family_of(graph, settings.family)
     splits = subject.splits(grouping_of(graph, family.value), out_of_domain=settings.out_of_domain)
     plan = plan_trace(subject.dataset, family, splits, seed=settings.seed)
     summaries, arrays = {}, plan.arrays()
     options = {"stream": settings.stream, "pairs": settings.pairs}
     options["probabilities"] = METRICS[settings.metric].probabilities
+    # What changes is a value, or a slot that reaches the answer past the value that is kept.
+    changed = (family.slot if family.value in family.held else family.value,)
+
+    def of_cell(value: str, cell: Mapping) -> dict:
+        return subject.of_cell(value, changed, cell["layer"], cell["position"])
+
     for checkpoint, loaded, traces in subject.patched(plan, progress, **options):
         num_layers = loaded.num_layers
         summaries[checkpoint] = {
-            name: _summary(plan, traces, members, settings)
+            name: _summary(plan, traces, members, settings, of_cell)
             for name, members in plan.members.items()
         }
         for value, found in zip(plan.layout.emitted, traces, strict=True):
@@ -72,7 +90,7 @@ def run_trace(
         splits=plan.report,
         checkpoints=summaries,
     )
-    return subject.write(name, results, arrays), results
+    return results, arrays
 
 
 def plan_trace(
@@ -90,9 +108,16 @@ def plan_trace(
 
 
 def _summary(
-    plan: Plan, traces: Sequence[Trace], members: np.ndarray, settings: TraceSettings
+    plan: Plan,
+    traces: Sequence[Trace],
+    members: np.ndarray,
+    settings: TraceSettings,
+    of_cell: Callable[[str, Mapping], dict],
 ) -> dict:
-    """The answer's effects, and under ``bridges`` those of the bridges that the model writes."""
+    """The answer's effects, and under ``bridges`` those of the bridges that the model writes.
+
+    ``of_cell(value, cell)`` is what is added to the cells of an emitted value.
+    """
     found = {}
     for number, value in enumerate(plan.layout.emitted):
         # A bridge that is the same in both runs cannot move from one to the other.
@@ -103,6 +128,7 @@ def _summary(
             part["cells"] = [
                 c for c in part["cells"] if (c["layer"], c["position"]) in settings.pairs
             ]
+        part["cells"] = [cell | of_cell(value, cell) for cell in part["cells"]]
         found[value] = part
     answer = found.pop(plan.layout.emitted[-1])
     return answer | {"bridges": found} if found else answer

@@ -33,6 +33,7 @@ from coverage_principle.coverage.explanation import item_node
 from coverage_principle.coverage.scopes import EVERY_K, Item
 from coverage_principle.data import Dataset
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 
 #: Programs that are solved at most.
 _ROUNDS = 60
@@ -54,6 +55,8 @@ class Cut:
     rows: tuple[int, ...]
     lower_bound: int
     joined: tuple[SlotSet, ...]
+
+    __repr__ = one_line
 
     @property
     def smallest(self) -> bool:

@@ -18,6 +18,7 @@ from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
 from coverage_principle.coverage.settings import AUTO, EVERYTHING, CoverageSettings
 from coverage_principle.data import TRAIN_INFERRED, Dataset, evaluate
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 
 if TYPE_CHECKING:
     import networkx
@@ -49,6 +50,8 @@ class SlotSet:
     true_values: np.ndarray | None
     required: np.ndarray | None
 
+    __repr__ = one_line
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -68,6 +71,13 @@ class Coverage:
     node_cutoffs: np.ndarray
     true_cutoffs: np.ndarray | None
     noise: PairNoise = NO_NOISE
+
+    def __repr__(self) -> str:
+        first, total = self.settings.lowest_k, int(self.type_0.sum())
+        counts = {k: int(self.covered(k)[self.type_0].sum()) for k in range(first, first + 3)}
+        covered = ", ".join(f"{count:,} covered at k = {k}" for k, count in counts.items())
+        of = f"{self.dataset.name}, {self.scope.name} scope"
+        return f"<Coverage of {of}: {total:,} type_0 items, {covered}>"
 
     @property
     def test_rows(self) -> np.ndarray:
@@ -96,8 +106,12 @@ class Coverage:
 
     def covered_nodes(self, k: int) -> np.ndarray:
         """Which of the scope's nodes are covered at ``k``, training items among them: bool."""
-        if k < (lowest := self.settings.lowest_k):
-            raise ValueError(f"coverage was determined from k = {lowest} up, not at {k}")
+        lowest = self.settings.lowest_k
+        if not isinstance(k, int | np.integer) or k < lowest:
+            raise InputError(
+                f"`k` {k!r} must be a whole number of at least {lowest}, from which on "
+                "coverage was determined"
+            )
         return self.node_cutoffs >= k
 
     @cached_property
@@ -145,7 +159,7 @@ class Coverage:
             records.append({**record, "coverage": call in trained, **none})
         return records
 
-    def to_networkx(self, k: int) -> networkx.Graph:
+    def graph(self, k: int) -> networkx.Graph:
         """The substitution graph of the dataset scope at ``k``, with every edge.
 
         Nodes are input texts, with ``answer`` (text), ``split`` ("train", or the type of a test
@@ -157,7 +171,7 @@ class Coverage:
         """
         import networkx
 
-        scope, dataset = self.scope, self.dataset
+        scope, dataset, covered = self.scope, self.dataset, self.covered_nodes(k)
         inputs, answers = scope.items()
         found = [scope.pairs(slot_set.equivalence, k) for slot_set in self.slot_sets]
         first, second, evidence = (
@@ -172,7 +186,7 @@ class Coverage:
         columns = {
             "answer": [dataset.text([a], [dataset.graph.answer]) for a in answers.tolist()],
             "split": split.tolist(),
-            "covered": self.covered_nodes(k).tolist(),
+            "covered": covered.tolist(),
             "k_cutoff": np.minimum(self.node_cutoffs, self.last_row).tolist(),
             "component": components(scope.count, first, second).tolist(),
         }

@@ -19,6 +19,7 @@ import numpy as np
 
 from coverage_principle.coverage.evidence import ContextBits, Observations, agreeing_with
 from coverage_principle.coverage.noise import PairNoise
+from coverage_principle.reprs import one_line
 
 #: Fragments whose pairs are looked at to estimate a slot set's numbers; more change little.
 _MOST_FRAGMENTS = 1500
@@ -42,6 +43,8 @@ class PairCounts:
     agreements: float
     meetings: float
     sharing: float
+
+    __repr__ = one_line
 
 
 def count_pairs(observations: Observations, most: int = _MOST_FRAGMENTS) -> PairCounts:

@@ -20,6 +20,7 @@ from coverage_principle.coverage.evidence import Observations, consistent_pairs
 from coverage_principle.coverage.linking import components, stars
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.data.space import decode_rows, encode_rows, sizes_at
+from coverage_principle.reprs import one_line
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Equivalence:
     evidence: np.ndarray
     pairs: np.ndarray
     false_pairs: np.ndarray | None
+
+    __repr__ = one_line
 
     @property
     def levels(self) -> np.ndarray:

@@ -23,6 +23,7 @@ import scipy.sparse as sparse
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.data.space import encode_rows, sizes_at
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 
 #: Multiply-adds of one block of the product: its pairs take about 12 bytes each.
 _BLOCK = 1 << 23
@@ -105,6 +106,8 @@ class Observations:
     fragment_of: np.ndarray
     context_of: np.ndarray
     label_of: np.ndarray
+
+    __repr__ = one_line
 
     @property
     def num_fragments(self) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from coverage_principle.coverage.dataset import Coverage, SlotSet
 from coverage_principle.coverage.scopes import EVERY_K, Item
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 
 #: Inputs that a search visits before it gives up.
 _MOST_VISITED = 2_000_000
@@ -50,6 +51,8 @@ class Step:
     after: Item
     pairs: list[Pair]
 
+    __repr__ = one_line
+
 
 @dataclass(frozen=True)
 class Lacking:
@@ -58,6 +61,8 @@ class Lacking:
     slot_set: SlotSet
     trained: Item
     pair: Pair
+
+    __repr__ = one_line
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Explanation:
     steps: list[Step] = field(default_factory=list)
     lacking: list[Lacking] = field(default_factory=list)
     seen_fragments: list[tuple[SlotSet, int]] = field(default_factory=list)
+
+    __repr__ = one_line
 
 
 def explain(coverage: Coverage, item: Sequence[int], *, most: int = 3) -> Explanation:

@@ -18,6 +18,7 @@ from coverage_principle.coverage.learner import DEFAULT, Learned, learn
 from coverage_principle.coverage.matcher import Matched, Matcher
 from coverage_principle.coverage.settings import AUTO, LearnerSettings
 from coverage_principle.data import GRADED_FIELDS, Dataset
+from coverage_principle.reprs import one_line
 
 #: What annotated test items hold of it, in this order.
 FIELDS = tuple(GRADED_FIELDS)
@@ -34,6 +35,8 @@ class Graded:
     matched: Matched
     settings: LearnerSettings
     learned: Learned
+
+    __repr__ = one_line
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:

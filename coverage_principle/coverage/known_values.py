@@ -27,6 +27,7 @@ from coverage_principle.coverage.equivalence import functional_equivalence
 from coverage_principle.coverage.evidence import observe, row_blocks
 from coverage_principle.coverage.linking import components, stars
 from coverage_principle.data.space import MOST_CODES, encode_rows, numbered
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TaskGraph
 
 #: Lists that fragments are put in at most: each takes about 40 bytes.
@@ -50,6 +51,8 @@ class ValueFragments:
     num_values: int
     alike: bool
     answer_of: np.ndarray
+
+    __repr__ = one_line
 
     @cached_property
     def first(self) -> np.ndarray:

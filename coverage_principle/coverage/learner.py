@@ -40,6 +40,7 @@ from coverage_principle.coverage.evidence import Observations, observe, slot_set
 from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.settings import LearnerSettings
 from coverage_principle.data.space import encode_rows, sizes_at
+from coverage_principle.reprs import one_line
 
 #: Entries of one block of features, of behaviours at both parts or at one of them: more, and the
 #: contexts of behaviours are thinned out.
@@ -234,6 +235,8 @@ class Learned:
 
     scores: np.ndarray
     sharpness: float
+
+    __repr__ = one_line
 
     @property
     def probability(self) -> np.ndarray:

@@ -30,6 +30,7 @@ from coverage_principle.coverage.evidence import observe
 from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.votes import MOST_CELLS, Pairs, Queries, Voters, joint_votes
 from coverage_principle.data.space import encode_rows
+from coverage_principle.reprs import one_line
 
 #: Training items that are left out in turn, evenly spaced.
 _LEFT_OUT = 2000
@@ -56,6 +57,8 @@ class Matched:
 
     support: np.ndarray
     probability: np.ndarray
+
+    __repr__ = one_line
 
     @property
     def answer(self) -> np.ndarray:

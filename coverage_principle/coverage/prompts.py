@@ -30,6 +30,7 @@ from coverage_principle.data import (
     write_together,
 )
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Prompts:
     lines: list[dict]
     names: dict[str, str]
     left_out: Counter[str]
+
+    __repr__ = one_line
 
 
 def make_prompts(dataset: Dataset, settings: PromptSettings) -> Prompts:

@@ -146,10 +146,10 @@ def write_sweep(coverage: Coverage, diagnostics: Mapping, folder: Path) -> tuple
 
 
 def write_graph(coverage: Coverage, path: Path) -> Path:
-    """Write the substitution graph at ``min_evidence`` as GraphML (``Coverage.to_networkx``)."""
+    """Write the substitution graph at ``min_evidence`` as GraphML (``Coverage.graph``)."""
     from networkx import generate_graphml
 
-    graph = coverage.to_networkx(coverage.settings.min_evidence)
+    graph = coverage.graph(coverage.settings.min_evidence)
     write_text(path, "\n".join(generate_graphml(graph)) + "\n")
     return path
 

@@ -35,6 +35,7 @@ from coverage_principle.data import TRAIN_INFERRED, CompositionSpace, Dataset, e
 from coverage_principle.data.space import decode_rows, encode_rows, is_member, sizes_at
 from coverage_principle.data.tables import node_sizes, seen_calls
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TaskGraph
 
 #: In-domain items, and cells of all matrices together, that are held at once.
@@ -53,6 +54,8 @@ class Selection:
     items: np.ndarray
     in_domain: int
     covered: np.ndarray
+
+    __repr__ = one_line
 
 
 def suggest(

@@ -125,7 +125,15 @@ def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:
             "k-cutoff is the last k of the sweep"
         )
     if not coverage.type_0.any():
-        found.append("the test set has no type_0 items, so there is nothing to cover")
+        lack = "the test set has no type_0 items, which are what the k-sweep counts"
+        if coverage.settings.scope == "domain":
+            lack += (
+                ": look at the other types under 'covered at k', at the k_cutoff of the annotated "
+                "items, and at whole_domain in the diagnostics"
+            )
+        else:
+            lack += ", so there is nothing to cover; the domain scope takes items of all types"
+        found.append(lack)
     return found
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from coverage_principle.coverage.evidence import ContextBits, Observations, agreeing_with
 from coverage_principle.data.space import encode_rows, sizes_at
+from coverage_principle.reprs import one_line
 
 #: Cells of (fragment, context) of which tables may be held, to look training items up in.
 MOST_CELLS = 1 << 26
@@ -34,6 +35,8 @@ class Pairs:
     agreeing: np.ndarray
     shared: np.ndarray
 
+    __repr__ = one_line
+
     def only(self, kept: np.ndarray) -> Pairs:
         return Pairs(self.query[kept], self.other[kept], self.agreeing[kept], self.shared[kept])
 
@@ -48,6 +51,8 @@ class Queries:
     fragment: np.ndarray
     context: np.ndarray
     own: np.ndarray | None = None
+
+    __repr__ = one_line
 
 
 class Voters:

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "annotations": "ANNOTATED GRADED_FIELDS annotated_records answered test_records "
         "text_records write_annotations",
-        "checks": "Problem Split",
+        "checks": "Split",
         "files": "check_place digests dump_json looking_into one_writer read_arrays read_json "
         "read_lines replacing sha256 write_arrays write_dataset write_json write_text "
         "write_together",
@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = exports(
         "formats": "contents_files dataset_files table_files",
         "grokked": "EntityWorld data_set_name draw_entities generate_entity_world",
         "grokked_layout": "layout_dataset",
+        "problems": "Problem grouped",
         "prompt_settings": "PromptSettings",
         "reading": "Dataset find_task load_dataset read_task",
         "relational": "comparison_graph composition_graph",

@@ -6,36 +6,43 @@ reader: ``load_dataset`` refuses at the first one, ``validate`` collects them al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
 
+from coverage_principle.data.problems import Cause, Problem, Report
 from coverage_principle.data.space import encode_rows, is_member
 from coverage_principle.data.worlds import TRAIN_INFERRED
+from coverage_principle.reprs import one_line
 
-
-@dataclass(frozen=True)
-class Problem:
-    """Something wrong with a data set: in which file, why, and at which records (from 1).
-
-    ``tolerable`` problems do not keep the data set from being used; the published 3-hop and
-    parallel data sets have some.
-    """
-
-    file: str
-    reason: str
-    records: tuple[int, ...] = ()
-    tolerable: bool = False
-
-    def __str__(self) -> str:
-        numbers = " and ".join(map(str, self.records))
-        where = f" record{'s' if len(self.records) > 1 else ''} {numbers}" if self.records else ""
-        return f"{self.file}{where}: {self.reason}"
-
-
-Report = Callable[[Problem], None]
+_DUPLICATE = Cause("records repeat an item of their file", "remove one of the two records")
+_CONTRADICTION = Cause(
+    "records have another target than a record before them with the same input",
+    "find out which target is right, and correct or remove the other record",
+)
+_FACT_TWICE = Cause("records repeat a fact of their file", "remove one of the two records")
+_FACT_CONTRADICTION = Cause(
+    "facts have another result than a record before them",
+    "find out which result is right, and correct or remove the other record",
+)
+_TARGET_LENGTHS = Cause(
+    "files have targets of another length than train.json",
+    "write all files in one format: all with intermediate values in their targets, or none",
+)
+_LEAK = Cause(
+    "files hold items that should be unseen, but are training items",
+    "nothing, if this is meant; else remove them, or give them the type train_inferred",
+)
+_NOT_TRAINED = Cause(
+    "files hold train_inferred items that are not in train.json",
+    "nothing, if this is meant; else remove them, or correct their type",
+)
+_VALIDATION_LEAK = Cause(
+    "files hold validation items that are test items",
+    "nothing, if valid.json is not used to choose between models; else remove them",
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class FactRecords:
     numbers: list[int] = field(default_factory=list)
     calls: list[tuple[int, ...]] = field(default_factory=list)
     results: list[int] = field(default_factory=list)
+
+    __repr__ = one_line
 
     def __len__(self) -> int:
         return len(self.records)
@@ -58,7 +67,8 @@ class Split:
     ``inputs`` is ``(n, slots)`` and ``answers`` ``(n,)``, both int32 values. ``targets`` is
     ``(n, m)``, int32 vocabulary ids: what follows the input up to ``</a>``, bridges first and the
     answer last. ``types`` is ``(n,)`` of str (empty strings in a training file). ``numbers``
-    ``(n,)`` are the records' places in the file, from 1. ``facts`` are the single facts.
+    ``(n,)`` are the records' places in the file, from 1. ``facts`` are the single facts, and
+    ``left_out`` is how many records could not be read.
     """
 
     inputs: np.ndarray
@@ -68,6 +78,9 @@ class Split:
     records: list[dict] = field(repr=False)
     numbers: np.ndarray = field(repr=False)
     facts: FactRecords = field(repr=False, default_factory=lambda: FactRecords())
+    left_out: int = 0
+
+    __repr__ = one_line
 
     @property
     def all_records(self) -> list[dict]:
@@ -91,7 +104,8 @@ def check_pairs(
     for name, split in splits.items():
         if len(split) and split.targets.shape[1] != width:
             found = split.targets.shape[1]
-            report(Problem(name, f"targets have {found} tokens, but {width} in train.json"))
+            reason = f"targets have {found} tokens, but {width} in train.json"
+            report(Problem(name, reason, cause=_TARGET_LENGTHS, details=(name,)))
             return
         _check_duplicates(name, split, codes[name], report)
     # An empty file does not tell how long its targets would be.
@@ -101,12 +115,14 @@ def check_pairs(
     trained = np.sort(codes["train.json"])
     for name, split in splits.items():
         if name != "train.json":
-            _check_overlap(name, split, is_member(codes[name], trained), report)
+            inside = is_member(codes[name], trained)
+            _check_overlap(name, split, inside, splits["train.json"].left_out, report)
     if "valid.json" in splits:
         valid, held_out = splits["valid.json"], splits["test.json"].types != TRAIN_INFERRED
         known = np.sort(codes["test.json"][held_out])
         shared = (valid.types != TRAIN_INFERRED) & is_member(codes["valid.json"], known)
-        _report_first("valid.json", valid, shared, "validation items are test items", report)
+        what = "validation items are test items"
+        _report_first("valid.json", valid, shared, what, _VALIDATION_LEAK, report)
 
 
 def _neighbours(codes: np.ndarray, *then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,13 +138,14 @@ def _check_duplicates(name: str, split: Split, codes: np.ndarray, report: Report
     first, second = _neighbours(codes, kind)
     alike = kind[first] == kind[second]
     for a, b in zip(first[alike], second[alike], strict=True):
-        reason = "is there twice; training items must be distinct"
+        reason, cause = "is there twice; training items must be distinct", _DUPLICATE
         if not np.array_equal(split.targets[a], split.targets[b]):
-            reason = "has two different targets"
+            reason, cause = "has two different targets", _CONTRADICTION
         elif split.types[a]:
             reason = f"is there twice with type {split.types[a]}"
         reason = f"input {split.records[a]['input_text']} {reason}"
-        report(Problem(name, reason, (int(split.numbers[a]), int(split.numbers[b]))))
+        numbers = int(split.numbers[a]), int(split.numbers[b])
+        report(Problem(name, reason, numbers, cause=cause))
 
 
 def _check_contradictions(
@@ -151,7 +168,8 @@ def _check_contradictions(
         if here == "train.json" and int(numbers[a]) in noisy:
             continue
         reason = f"input {records[a]['input_text']} has another target than in {here} record "
-        report(Problem(there, f"{reason}{numbers[a]}", (int(numbers[b]),)))
+        reason, number = f"{reason}{numbers[a]}", int(numbers[b])
+        report(Problem(there, reason, (number,), cause=_CONTRADICTION))
 
 
 def _check_facts(splits: Mapping[str, Split], report: Report) -> None:
@@ -166,23 +184,33 @@ def _check_facts(splits: Mapping[str, Split], report: Report) -> None:
             other, where, first = before.setdefault(call, (result, name, number))
             if other != result:
                 reason = f"fact {record['input_text']} has another result than in {where} record "
-                report(Problem(name, f"{reason}{first}", (number,)))
+                reason = f"{reason}{first}"
+                report(Problem(name, reason, (number,), cause=_FACT_CONTRADICTION))
             elif there.setdefault(call, number) != number:
                 reason = f"fact {record['input_text']} is there twice"
-                report(Problem(name, reason, (there[call], number)))
+                report(Problem(name, reason, (there[call], number), cause=_FACT_TWICE))
 
 
-def _check_overlap(name: str, split: Split, inside: np.ndarray, report: Report) -> None:
-    """Items that should be unseen but are training items (``inside``), and the reverse."""
+def _check_overlap(
+    name: str, split: Split, inside: np.ndarray, left_out: int, report: Report
+) -> None:
+    """Items that should be unseen but are training items (``inside``), and the reverse.
+
+    The reverse is not looked for where training records were ``left_out``.
+    """
     unseen = split.types != TRAIN_INFERRED
     of = f"of {unseen.sum()} items that should be unseen are training items"
-    _report_first(name, split, unseen & inside, of, report)
-    of = f"of {(~unseen).sum()} train_inferred items are not in train.json"
-    _report_first(name, split, ~unseen & ~inside, of, report)
+    _report_first(name, split, unseen & inside, of, _LEAK, report)
+    if not left_out:
+        of = f"of {(~unseen).sum()} train_inferred items are not in train.json"
+        _report_first(name, split, ~unseen & ~inside, of, _NOT_TRAINED, report)
 
 
-def _report_first(name: str, split: Split, wrong: np.ndarray, what: str, report: Report) -> None:
+def _report_first(
+    name: str, split: Split, wrong: np.ndarray, what: str, cause: Cause, report: Report
+) -> None:
     """How many items are ``wrong``, if any, with the first of them; tolerable."""
     if wrong.any():
-        reason = f"{wrong.sum()} {what}, this one first"
-        report(Problem(name, reason, tuple(split.numbers[wrong][:1].tolist()), tolerable=True))
+        reason = f"{wrong.sum():,} {what}, this one first"
+        first = tuple(split.numbers[wrong][:1].tolist())
+        report(Problem(name, reason, first, True, cause, (f"{name} {wrong.sum():,}",)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coverage_principle.data.vocabulary import default_tokens
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import DEFAULT_ALPHABET, TaskGraph
 
 
@@ -25,6 +26,8 @@ class Items:
     label: str | None = None
     source_type: str | None = None
 
+    __repr__ = one_line
+
     def __len__(self) -> int:
         return len(self.inputs)
 
@@ -37,6 +40,8 @@ class Facts:
     calls: np.ndarray
     label: str | None = None
     source_type: str | None = None
+
+    __repr__ = one_line
 
     def __len__(self) -> int:
         return len(self.calls)
@@ -56,6 +61,8 @@ class Contents:
     alphabets: Mapping[str, Sequence[str]]
     tables: Sequence[np.ndarray] | None
     splits: Mapping[str, Sequence[Items | Facts]]
+
+    __repr__ = one_line
 
     def sizes(self) -> dict[str, int]:
         """The number of tokens of each alphabet."""

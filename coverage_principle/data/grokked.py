@@ -21,6 +21,7 @@ from coverage_principle.data.space import CompositionSpace
 from coverage_principle.data.tables import Table
 from coverage_principle.data.worlds import World, sample_world, trainable_space, training_items
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TaskGraph
 
 #: What two values are to each other, in the order of the comparison's values.
@@ -43,6 +44,8 @@ class EntityWorld:
     tables: list[Table]
     allowed: CompositionSpace
     amount: int
+
+    __repr__ = one_line
 
     @property
     def values(self) -> list[np.ndarray]:

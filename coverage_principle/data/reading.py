@@ -8,26 +8,35 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.data.checks import Problem, Report, Split, check_pairs
+from coverage_principle.data.checks import Split, check_pairs
 from coverage_principle.data.contents import Items
 from coverage_principle.data.files import METADATA, digests, read_json, sha256
 from coverage_principle.data.formats import RecordWriter
+from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.records import encode_input, outside, read_split, read_table
 from coverage_principle.data.space import check_domain
 from coverage_principle.data.tables import evaluate
 from coverage_principle.data.vocabulary import END, FILLER, Codec
 from coverage_principle.errors import InputError
-from coverage_principle.paths import importer_for
+from coverage_principle.paths import find_folder, importer_for
 from coverage_principle.tasks import DEFAULT_ALPHABET, TASKS, TaskGraph, task_name
 
 logger = logging.getLogger(__name__)
+
+_AGAIN = (
+    "make the data set again, by the command that its README.md tells; if the change is meant, "
+    'remove the file from "sha256" in metadata.json'
+)
+_MISSING = Cause(f"files are named in {METADATA}, but not there", _AGAIN)
+CHANGED = Cause(f"files were changed: their SHA-256 is not that in {METADATA}", _AGAIN)
+_NONE_LEFT = Cause("files have no record that can be used", "correct what is wrong with them")
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,41 @@ class Dataset:
     test: Split
     valid: Split | None
     metadata: dict | None
+
+    def __repr__(self) -> str:
+        held = ", ".join(f"{len(s):,} {file[:-5]}" for file, s in self.splits.items())
+        return f"<Dataset {self.name}: {self.graph.equations}; {held} items>"
+
+    @classmethod
+    def from_records(
+        cls,
+        rows: Iterable[Mapping],
+        task: TaskGraph | Mapping | str | Path,
+        path: str | Path | None = None,
+        *,
+        test_ratio: float = 0.2,
+        seed: int = 42,
+        contradictions: str = "refuse",
+    ) -> Dataset:
+        """A data set of rows: dicts with the text (or number) of each slot and value of ``task``.
+
+        They may also be a pandas DataFrame.
+
+        ``task`` is a graph, the name of a built-in task, a file or dict that describes one
+        (docs/custom_tasks.md), or equations, such as ``"b = f1(x1, x2), t = f2(b, x3)"``, where
+        each slot and value has an alphabet of its own. A key ``split`` says ``train``, ``test`` or
+        ``valid``; without it a share ``test_ratio`` of the inputs is drawn to be test items.
+        ``contradictions`` are rows that give one call two results: ``refuse``, ``drop`` or
+        ``majority`` (docs/own_data.md).
+
+        The data set is written to the folder ``path``, where every command finds it; without one,
+        to a folder that is gone when Python ends. ``InputError`` names the row that does not fit.
+        """
+        from coverage_principle.data.importing.rows import write_rows
+
+        graph, folder = _given_task(task), None if path is None else Path(path)
+        told = {"test_ratio": test_ratio, "seed": seed, "contradictions": contradictions}
+        return load_dataset(write_rows(rows, graph, folder, **told))
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -200,6 +244,16 @@ def find_task(name: str) -> TaskGraph:
     return read_task(Path(name))
 
 
+def _given_task(task: TaskGraph | Mapping | str | Path) -> TaskGraph:
+    if isinstance(task, TaskGraph):
+        return task
+    if isinstance(task, Mapping):
+        return TaskGraph.from_dict(task)
+    if "=" in str(task):
+        return TaskGraph.from_equations(str(task), shared=False)
+    return find_task(str(task))
+
+
 def refuse(path: Path) -> Report:
     """A report that raises ``InputError`` at a problem, or only warns of a tolerable one."""
 
@@ -212,7 +266,7 @@ def refuse(path: Path) -> Report:
 
 
 def load_dataset(path: str | Path) -> Dataset:
-    """Read and check the data set in folder ``path``.
+    """Read and check the data set in folder ``path``, or of that name in ``data/``.
 
     Raises ``InputError`` naming file, record number (from 1) and reason for: a missing or
     malformed file, a token outside the vocabulary, a wrong number of tokens, a target that does not
@@ -221,28 +275,32 @@ def load_dataset(path: str | Path) -> Dataset:
     with their count, because the published 3-hop and parallel sets hold some; so do files that
     were changed since they were generated.
     """
-    report = refuse(Path(path))
-    dataset = read_dataset(Path(path), report)
-    for problem in changed_files(dataset):
+    folder = find_folder(path, "path", also_in="data")
+    report = refuse(folder)
+    dataset = read_dataset(folder, report)
+    for problem in changed_files(dataset.path, dataset.metadata):
         report(replace(problem, tolerable=True))
     return dataset
 
 
-def changed_files(dataset: Dataset) -> Iterator[Problem]:
+def changed_files(path: Path, metadata: Mapping | None) -> Iterator[Problem]:
     """Those of a data set's files that are not what ``metadata.json`` was written with."""
-    for name, digest in (dataset.metadata or {}).get("sha256", {}).items():
-        if not (dataset.path / name).exists():
-            yield Problem(name, f"it is named in {METADATA}, but not there")
-        elif sha256(dataset.path / name) != digest:
-            yield Problem(name, f"it was changed: its SHA-256 is not that in {METADATA}")
+    for name, digest in (metadata or {}).get("sha256", {}).items():
+        if not (path / name).exists():
+            reason, cause = f"it is named in {METADATA}, but not there", _MISSING
+        elif sha256(path / name) != digest:
+            reason, cause = f"it was changed: its SHA-256 is not that in {METADATA}", CHANGED
+        else:
+            continue
+        yield Problem(name, reason, cause=cause, details=(name,))
 
 
 def read_dataset(path: Path, report: Report) -> Dataset:
     """Read a data set and report its problems; records with problems of their own are left out.
 
-    ``InputError`` if it cannot be read at all.
+    ``InputError`` if it cannot be read at all; a ``Fault`` if that is for the problems reported.
     """
-    metadata = _read_metadata(path / METADATA)
+    metadata = read_metadata(path / METADATA)
     graph = _graph_of(path, metadata)
     codec = _read_codec(path, graph, metadata)
     sizes = codec.sizes(graph.alphabets_of(graph.inputs))
@@ -251,17 +309,21 @@ def read_dataset(path: Path, report: Report) -> Dataset:
     if facts:
         _check_signatures(path, graph, metadata)
     train = read_split(path / "train.json", *given, with_facts=facts)
-    if len(train) == 0:
-        raise InputError(f"{path / 'train.json'} has no records; at least one is needed")
+    if len(train) == train.left_out == 0:
+        raise InputError(
+            f"{path / 'train.json'} has no records of compositions; at least one is needed"
+        )
     test = read_split(path / "test.json", *given, with_facts=facts)
     file = path / "valid.json"
     valid = read_split(file, *given, with_facts=facts) if file.exists() else None
+    if len(train) == 0:
+        raise Fault(f"{path / 'train.json'} has no record that can be used", _NONE_LEFT)
     dataset = Dataset(path, graph, codec, train, test, valid, metadata)
     check_pairs(dataset.splits, dataset.slot_sizes, dataset.noisy, report)
     return dataset
 
 
-def _read_metadata(file: Path) -> dict | None:
+def read_metadata(file: Path) -> dict | None:
     """The metadata, with objects wherever a reader looks into them; None if there is no file."""
     if not file.exists():
         return None

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.data.checks import FactRecords, Problem, Report, Split
+from coverage_principle.cli import counted
+from coverage_principle.data.checks import FactRecords, Split
 from coverage_principle.data.files import read_arrays, read_json
+from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph
+
+_RECORD = "correct or remove the records"
+_FIELDS = Cause("records lack fields, or have other values than texts", _RECORD)
+_TARGET = Cause(
+    "records have a target that is none",
+    f"write the input into the target, then what is asked for, then {END}",
+)
+_LENGTH = Cause(
+    "records have another number of input tokens than the task has slots",
+    f"{_RECORD}; if all are so, they are of another task than metadata.json or the folder's name "
+    "says",
+)
+_TARGET_LENGTH = Cause("records have longer or shorter targets than most", _RECORD)
+_SLOT = Cause(
+    "records hold a token where another alphabet is wanted",
+    f"{_RECORD}; if there are many, compare the order of vocab.json with alphabets in "
+    "metadata.json",
+)
+_NO_CALL = Cause("facts are no call of a function of the task", _RECORD)
+_TABLE_FACT = Cause("facts of tables are not of the form of their function", _RECORD)
+_TABLE_TWICE = Cause(
+    "facts of tables have another result than a fact before them",
+    "find out which result is right, and remove the other fact",
+)
 
 
 def read_split(
@@ -27,7 +55,7 @@ def read_split(
     typed, slots = file.name != "train.json", len(graph.inputs)
     signatures = [a for a in graph.fact_signatures if len(a) != slots] if with_facts else []
     lengths = {len(alphabets) for alphabets in signatures}
-    kept, numbers, inputs, targets, width = [], [], [], [], None
+    kept, numbers, inputs, targets = [], [], [], []
     facts = FactRecords()
     for number, record in enumerate(records, start=1):
         try:
@@ -39,21 +67,21 @@ def read_split(
                 facts.calls.append(tuple(given))
                 facts.results.append(answer[0])
                 continue
-            width = width or len(answer)
-            if fault := _length_fault(record["input_text"], len(given), graph):
-                raise InputError(fault)
-            if len(answer) != width:
-                has = f"{len(answer)} tokens between input and {END}"
-                raise InputError(f"{has}, but others have {width}")
-        except InputError as error:
-            report(Problem(file.name, str(error), (number,)))
+            _check_length(record["input_text"], len(given), graph)
+        except Fault as fault:
+            report(_problem(file.name, number, fault))
             continue
         kept.append(record)
         numbers.append(number)
         inputs.append(given)
         targets.append(answer)
+    width, right = _check_target_lengths(file.name, numbers, targets, report)
+    if not all(right):
+        kept, numbers, inputs, targets = (
+            list(compress(values, right)) for values in (kept, numbers, inputs, targets)
+        )
     ids = np.array(inputs, dtype=np.int32).reshape(-1, slots)
-    ends = np.array(targets, dtype=np.int32).reshape(-1, width or 1)
+    ends = np.array(targets, dtype=np.int32).reshape(-1, width)
     types = np.array([record["type"] if typed else "" for record in kept], dtype=str)
     places = np.array(numbers, dtype=np.int64)
     good = _check_alphabets(file.name, ids, ends, kept, places, graph, codec, report)
@@ -62,25 +90,45 @@ def read_split(
         kept = [record for record, is_good in zip(kept, good, strict=True) if is_good]
     values = codec.values(ids, graph.alphabets_of(graph.inputs))
     answers = codec.values(ends[:, -1:], [graph.alphabet(graph.answer)])[:, 0]
-    return Split(values, ends, answers, types, kept, places, facts)
+    left_out = len(records) - len(kept) - len(facts)
+    return Split(values, ends, answers, types, kept, places, facts, left_out)
+
+
+def _check_target_lengths(
+    name: str, numbers: Sequence[int], targets: Sequence[Sequence[int]], report: Report
+) -> tuple[int, list[bool]]:
+    """The length that most targets have, and which have it; the others are reported."""
+    found = list(map(len, targets))
+    ((most, _),) = Counter(found).most_common(1) or [(1, 0)]
+    for number, length in zip(numbers, found, strict=True):
+        if length != most:
+            reason = f"{counted(length, 'token')} between input and {END}, but most have {most}"
+            report(_problem(name, number, Fault(reason, _TARGET_LENGTH, counted(length, "token"))))
+    return most, [length == most for length in found]
+
+
+def _problem(name: str, number: int, fault: Fault) -> Problem:
+    return Problem(name, str(fault), (number,), cause=fault.cause, details=fault.details)
 
 
 def encode_input(text: str, graph: TaskGraph, codec: Codec) -> np.ndarray:
     """The values ``(slots,)`` int32 of an input given as text; ``InputError`` if it is none."""
+    if not isinstance(text, str):
+        wanted = f"such as {codec.decode([0] * len(graph.inputs))}"
+        raise InputError(f"an input must be text, {wanted}, not {text!r}")
     ids = np.array([codec.encode(text)], dtype=np.int32)
-    if fault := _length_fault(text, ids.shape[1], graph):
-        raise InputError(fault)
+    _check_length(text, ids.shape[1], graph)
     slots = graph.alphabets_of(graph.inputs)
     if (wrong := outside(codec, ids, slots)).any():
         raise InputError(_outside_fault(text, ids[0], wrong[0], graph, codec))
     return codec.values(ids, slots)[0]
 
 
-def _length_fault(text: str, length: int, graph: TaskGraph) -> str | None:
-    if length == len(graph.inputs):
-        return None
-    has = f"{text!r} has {length} tokens"
-    return f"{has}, but task {graph.name} has {len(graph.inputs)} input slots"
+def _check_length(text: str, length: int, graph: TaskGraph) -> None:
+    if length != len(graph.inputs):
+        has = f"{text!r} has {counted(length, 'token')}"
+        slots = f"task {graph.name} has {counted(len(graph.inputs), 'input slot')}"
+        raise Fault(f"{has}, but {slots}", _LENGTH, counted(length, "token"))
 
 
 def outside(codec: Codec, ids: np.ndarray, alphabets: Sequence[str]) -> np.ndarray:
@@ -118,12 +166,15 @@ def _check_alphabets(
     for row in np.flatnonzero(wrong.any(axis=1)):
         text = records[row]["input_text"]
         reason = _outside_fault(text, ids[row], wrong[row], graph, codec)
-        report(Problem(name, reason, (int(numbers[row]),)))
+        token = codec.vocabulary[ids[row][np.argmax(wrong[row])]]
+        fault = Fault(reason, _SLOT, token)
+        report(_problem(name, int(numbers[row]), fault))
     bad = outside(codec, targets[:, -1:], [graph.alphabet(graph.answer)])[:, 0]
     for row in np.flatnonzero(bad & ~wrong.any(axis=1)):
         wanted = codec.expected(graph.alphabet(graph.answer))
         reason = f"target_text {records[row]['target_text']!r}: the answer may only be {wanted}"
-        report(Problem(name, reason, (int(numbers[row]),)))
+        fault = Fault(reason, _SLOT, codec.vocabulary[targets[row, -1]])
+        report(_problem(name, int(numbers[row]), fault))
     return ~(wrong.any(axis=1) | bad)
 
 
@@ -135,7 +186,7 @@ def _check_fact(
     signatures: Sequence[tuple[str, ...]],
     codec: Codec,
 ) -> None:
-    """Raise ``InputError`` if a single fact is a call of none of the task's functions."""
+    """Raise a ``Fault`` if a single fact is a call of none of the task's functions."""
     for alphabets in signatures:
         if len(call) == len(alphabets) and all(
             token in codec.alphabets[name] for token, name in zip(call, alphabets, strict=True)
@@ -144,7 +195,7 @@ def _check_fact(
             if any(result in codec.alphabets[name] for name in outputs):
                 return
     functions = ", ".join(f"{f.name}({', '.join(f.sources)})" for f in graph.functions)
-    raise InputError(f"fact {record['target_text']!r} is no call of {functions}")
+    raise Fault(f"fact {record['target_text']!r} is no call of {functions}", _NO_CALL)
 
 
 def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[int]]:
@@ -153,17 +204,19 @@ def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[i
         prompt, full = record["input_text"], record["target_text"]
         if typed and not isinstance(record["type"], str):
             raise TypeError("type, which is no string")
-        given, whole = codec.encode(prompt), codec.encode(full)
+        whole, given = codec.encode(full), codec.encode(prompt)  # full: it names all tokens
     except (KeyError, TypeError, AttributeError) as error:
         strings = f"input_text, target_text{' and type' if typed else ''}"
         reason = f"it must be an object with the strings {strings}; problem with {error}"
-        raise InputError(reason) from error
+        raise Fault(reason, _FIELDS) from error
     if max(given) >= codec.num_tokens:  # an end or a filler, of no alphabet
         wanted = " and ".join(map(codec.expected, codec.alphabets))
-        raise InputError(f"input {prompt!r} may only hold {wanted}")
+        token = codec.vocabulary[max(given)]
+        raise Fault(f"input {prompt!r} may only hold {wanted}", _SLOT, token)
     if whole[: len(given)] != given or whole[-1] != codec.end_id or len(whole) < len(given) + 2:
-        raise InputError(
-            f"target_text {full!r} must repeat the input, then hold at least one token, then {END}"
+        raise Fault(
+            f"target_text {full!r} must repeat the input, then hold at least one token, then {END}",
+            _TARGET,
         )
     return given, whole[len(given) : -1]
 
@@ -193,14 +246,17 @@ def read_table(
                 or len(result) != 1
                 or not all(token in own for token, own in zip(tokens, ranges, strict=True))
             ):
-                raise InputError(
-                    f"{fact['target_text']!r} must be {arity} argument tokens, the result and {END}"
+                raise Fault(
+                    f"{fact['target_text']!r} must be {counted(arity, 'argument token')}, the "
+                    f"result and {END}",
+                    _TABLE_FACT,
                 )
             *call, value = (token - own.start for token, own in zip(tokens, ranges, strict=True))
             if table[tuple(call)] not in (-1, value):
-                raise InputError(f"call {fact['input_text']} has two different results")
-        except InputError as error:
-            report(Problem(file.name, str(error), (number,)))
+                reason = f"call {fact['input_text']} has two different results"
+                raise Fault(reason, _TABLE_TWICE)
+        except Fault as fault:
+            report(_problem(file.name, number, fault))
             continue
         table[tuple(call)] = value
     return _defined(function, file, table)

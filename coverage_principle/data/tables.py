@@ -10,6 +10,7 @@ from math import prod
 import numpy as np
 
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import Function, TaskGraph
 
 
@@ -25,6 +26,8 @@ class Table:
     values: np.ndarray
     expected_seen: np.ndarray
     listed: bool = True
+
+    __repr__ = one_line
 
 
 def draw_values(

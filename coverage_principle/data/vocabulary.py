@@ -17,13 +17,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from coverage_principle.errors import InputError
+from coverage_principle.data.problems import Cause, Fault
 from coverage_principle.tasks import DEFAULT_ALPHABET
 
 END = "</a>"
 FILLER = "</b>"
 #: Names that no token of an alphabet may have: their tokens mean something else.
 _RESERVED = (END, FILLER, "<pad>")
+
+LACKING = Cause(
+    "records hold tokens that vocab.json lacks",
+    "put the right vocab.json back, or add the tokens to it; if the tokens are wrong, correct or "
+    "remove the records",
+)
+_NO_TOKENS = Cause(
+    "records hold texts that are no sequence of tokens",
+    "write each token as a name between < and >, without anything between tokens",
+)
 
 
 def build_vocabulary(
@@ -102,16 +112,18 @@ class Codec:
         return np.array([self.alphabets[name].start for name in alphabets], dtype=like.dtype)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of ``<...><...>``; ``InputError`` names a token outside the vocabulary."""
+        """Ids of ``<...><...>``; a ``Fault`` names a token outside the vocabulary."""
         if not (text[:1] == "<" and text[-1:] == ">"):
-            raise InputError(f"{text!r} is not a sequence of <...> tokens")
-        ids = self._ids
+            raise Fault(f"{text!r} is not a sequence of <...> tokens", _NO_TOKENS)
+        ids, names = self._ids, text[1:-1].split("><")
         try:
-            return [ids[name] for name in text[1:-1].split("><")]
+            return [ids[name] for name in names]
         except KeyError as error:
-            raise InputError(
+            raise Fault(
                 f"token <{error.args[0]}> in {text!r} is not in the vocabulary of "
-                f"{len(self.vocabulary)} tokens ({self.vocabulary[0]} ... {self.vocabulary[-1]})"
+                f"{len(self.vocabulary)} tokens ({self.vocabulary[0]} ... {self.vocabulary[-1]})",
+                LACKING,
+                *dict.fromkeys(f"<{name}>" for name in names if name not in ids),
             ) from None
 
     def decode(self, ids: Sequence[int]) -> str:

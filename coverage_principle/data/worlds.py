@@ -26,6 +26,7 @@ from coverage_principle.data.tables import (
 )
 from coverage_principle.data.vocabulary import default_tokens
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import DEFAULT_ALPHABET, TaskGraph
 
 TRAIN_INFERRED = "train_inferred"
@@ -79,6 +80,8 @@ class World:
     noisy: dict[int, int] = field(default_factory=dict)
     facts: list[Facts] = field(default_factory=list)
     test_facts: list[Facts] = field(default_factory=list)
+
+    __repr__ = one_line
 
     def shortfalls(self) -> list[str]:
         """One sentence for every type that has fewer items than were asked for."""

@@ -62,6 +62,10 @@ class Workplace:
     def shared_folder(self, run: RunSettings) -> Path:
         return self.root / "worlds" / run.shared_id
 
+    def note(self, run: RunSettings) -> None:
+        """Write down what a run is, so that its folder tells of it before it has ended."""
+        write_json(self.run_folder(run) / SETTINGS, {"label": run.label, **run.as_dict()})
+
     def record(self, run: RunSettings) -> dict | None:
         """What came of a run that has ended."""
         file = self.run_folder(run) / RESULT
@@ -102,7 +106,7 @@ def execute(run: RunSettings, place: Workplace, report: Report = lambda *_: None
     record: dict[str, object] = {"run": run.id, "world": run.shared_id, "label": run.label}
     # Two jobs of a cluster may have the same run, if a runner died before it noted the first one.
     with place.alone_in(folder):
-        write_json(folder / SETTINGS, {"label": run.label, **run.as_dict()})
+        place.note(run)
         try:
             # Whoever comes second finds the stages that runs share done.
             with place.alone_in(shared):

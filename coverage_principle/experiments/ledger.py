@@ -30,8 +30,7 @@ class Ledger:
         self._guard = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         self._file.touch()
-        # A run whose line is broken is not known: its own folder may know it, or it is run again.
-        self.records = {record["run"]: record for record in read_lines(self._file, check_record)}
+        self.records = read_ledger(self._file)
 
     def add(self, record: Mapping[str, object]) -> None:
         """Append a record unless the run's last one is equal."""
@@ -57,6 +56,14 @@ class Ledger:
         columns = list(dict.fromkeys(name for row in rows for name in row))
         write_csv(self._table, [columns, *([row.get(name) for name in columns] for row in rows)])
         return self._table
+
+
+def read_ledger(file: Path) -> dict[str, dict]:
+    """The last record of each run, by its id; none if there is no such file.
+
+    A run whose line is broken is not known: its own folder may know it, or it is run again.
+    """
+    return {record["run"]: record for record in read_lines(file, check_record)}
 
 
 def check_record(record: Mapping[str, object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,10 +10,12 @@ from coverage_principle.data import looking_into, read_json, write_text
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.claims import CLAIMS
 from coverage_principle.experiments.claims.base import effort, machine, versions
-from coverage_principle.experiments.ledger import LEDGER, Ledger
+from coverage_principle.experiments.ledger import LEDGER
+from coverage_principle.experiments.results import chance_of, read_results
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.spec import dotted
 from coverage_principle.experiments.sweep import Sweep
+from coverage_principle.experiments.sweep_page import comparison, own_seconds, time_taken
 from coverage_principle.reporting import html
 from coverage_principle.reporting.quickstart import collect, write_report
 from coverage_principle.reporting.training_figures import accuracy_figures
@@ -47,17 +48,6 @@ _CAPTIONS = (
 )
 
 
-def _chance(about: Mapping[str, object]) -> float:
-    """The chance level of a run's answers, by what it records of its data set; 0: not known.
-
-    Runs of earlier versions record no number of answers, but the name of a generated set tells it.
-    """
-    answers = about.get("answers")
-    if answers is None:
-        answers = next(iter(re.findall(r"^[^.]+\.(\d+)\.", str(about.get("name")))), 0)
-    return 1 / int(answers) if str(answers).isdecimal() and int(answers) else 0.0
-
-
 def _run_page(folder: Path, model: RunFolder) -> str:
     config, history = model.settings(), model.evaluations()
     last = history[-1]["eval"]
@@ -65,7 +55,7 @@ def _run_page(folder: Path, model: RunFolder) -> str:
         name = str(config.get("dataset", {}).get("name", folder.name))
         lead = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
         device = config["device"]
-        chance = _chance(config.get("dataset", {}))
+        chance = chance_of(config.get("dataset", {}))
     types = [group for group in last if "/" not in group]
     figures = accuracy_figures({name: history}, folder / "report_figures", chance=chance)
     names = list(next(iter(last.values())))
@@ -99,30 +89,39 @@ def _words(content: Mapping) -> dict[str, str]:
 
 
 def _sweep_page(folder: Path) -> str:
-    records = list(Ledger(folder).records.values())
-    if not records:
-        raise InputError(f"{folder / LEDGER} holds no finished run yet")
+    results = read_results(folder)
+    records = results.whole
     done = [record for record in records if record["status"] == "done"]
     claims = [folder / name for name in CLAIMS if (folder / name / "numbers.json").exists()]
     blocks = [
         *(block for claim in claims for block in _claim_blocks(claim)),
+        *([] if claims else comparison(results, folder / "report_figures")),
         html.heading("Runs"),
-        html.text("A click on a column's head sorts by it."),
+        html.text(
+            "A click on a column's head sorts by it. Seconds are of the run's own stages: the data "
+            "set and its coverage, which runs share, are counted once, in the time above. Of a "
+            "stage that was interrupted, the time since it was gone on with counts."
+        ),
         html.table(*_run_rows(records), sortable=True),
     ]
     if failed := [record for record in records if record["status"] == "failed"]:
         rows = [[r["run"], r["label"], r["stage"], r["error"]] for r in failed]
         blocks += [html.heading("Failed"), html.table(["run", "label", "stage", "error"], rows)]
-    same, varying = _settings(records)
+    if waiting := results.unfinished.items():
+        blocks += [html.heading("Not finished"), html.table(["run", "label"], list(waiting))]
+    same, differ = _same_settings(records), ", ".join(results.varying()) or "nothing"
     blocks += [
         html.heading("Settings"),
-        html.text(f"The same in all runs; they differ in {', '.join(varying) or 'nothing'}."),
+        html.text(
+            f"The same in all runs; they differ in {differ}." if records[1:] else "Of the one run."
+        ),
         html.table(["setting", "value"], same),
         html.heading("Environment"),
         html.table(["", ""], list((machine(done) | versions(done)).items())),
     ]
-    hours = sum(sum(record["seconds"].values()) for record in records) / 3600
-    lead = f"{len(done):,} runs done, {len(failed):,} failed; {hours:.1f} hours of computing."
+    lead = f"{len(done):,} {'run' if len(done) == 1 else 'runs'} done, {len(failed):,} failed"
+    lead += f", {len(waiting):,} not finished" if waiting else ""
+    lead += f"; {time_taken(records)}."
     title = "The paper's claims, measured" if claims else f"Sweep: {folder.name}"
     return html.page(title, lead, blocks)
 
@@ -158,17 +157,16 @@ def accuracy_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]
 def _run_rows(records: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:
     header, rows = accuracy_rows(records)
     for record, row in zip(records, rows, strict=True):
-        row[1:1] = [f"{sum(record['seconds'].values()):.0f}"]
+        row[1:1] = [f"{own_seconds(record):.0f}"]
         row[:0] = record["label"] or record["run"], record["run"], record["status"]
     return ["run", "id", "status", header[0], "seconds", *header[1:]], rows
 
 
-def _settings(records: Sequence[Mapping]) -> tuple[list[list[str]], list[str]]:
-    """Rows of the settings that all runs share, and the names of those that differ."""
+def _same_settings(records: Sequence[Mapping]) -> list[list[str]]:
+    """Rows of the settings that all runs share."""
     flat = [_words(record["settings"]) for record in records]
     values = {name: {one.get(name) for one in flat} for every in flat for name in every}
-    same = [[name, *found] for name, found in values.items() if len(found) == 1]
-    return same, [name for name, found in values.items() if len(found) > 1]
+    return [[name, *found] for name, found in values.items() if len(found) == 1]
 
 
 def quickstart_report(sweep: Sweep, runs: Sequence[RunSettings], preset: str) -> tuple[dict, Path]:

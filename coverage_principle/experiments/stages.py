@@ -91,6 +91,7 @@ def _of_training(folder: Path) -> dict[str, object]:
     record |= {"scores": last["eval"]}
     with looking_into(run.path / SETTINGS, "the record of a run"):
         record |= {key: settings[key] for key in ("parameters", "device", "versions")}
+        record |= {"answers": settings["dataset"]["answers"]} if "dataset" in settings else {}
     return record | ({"valid": last["valid"]} if "valid" in last else {})
 
 

@@ -42,6 +42,8 @@ class Sweep:
                 else:
                     self._asked[run.id] = Future()
                     self._asked[run.id].set_result(known)
+            for run in fresh:
+                self._place.note(run)
             futures = self.launcher.submit_all(fresh) if fresh else []
             for run, future in zip(fresh, futures, strict=True):
                 self._asked[run.id] = future

@@ -36,17 +36,22 @@ _Z = 1.96  # 95 %
 
 
 def evaluate_predictions(
-    dataset: Dataset, predictions: Predictions, annotated: Sequence[Mapping]
+    dataset: Dataset,
+    predictions: Predictions,
+    annotated: Sequence[Mapping],
+    name: str = ANNOTATED,
 ) -> dict:
     """Everything about some models' predictions, JSON-ready: docs/predictions.md has the fields.
 
-    ``annotated`` are the test items' records, with what coverage knows of them (``test_records``).
+    ``annotated`` are the test items' records, with what coverage knows of them (``test_records``);
+    ``name`` is the file of the data set that they are from, if it is there.
     """
+    file = dataset.path / name
     outputs, right, test = predictions.outputs, answer_ids(dataset), dataset.test
     types = np.array([record["type"] for record in annotated])
     compositions = np.arange(len(types)) < len(test)
     count = dataset.sizes([dataset.graph.answer])[0]
-    with looking_into(dataset.path / ANNOTATED, "what coverage says of test items"):
+    with looking_into(file, "what coverage says of test items"):
         scores = {name: _column(annotated, name) for name in SCORES}
         given = {name: _answers_in(dataset, annotated, key) for name, key in ANSWERERS.items()}
     first = compositions & (types == "type_0")
@@ -67,10 +72,9 @@ def evaluate_predictions(
         for name, rows in chosen.items()
         if rows.any()
     }
-    file = dataset.path / ANNOTATED
     return {
         "data_set": dataset.name,
-        "sha256": {**dataset.digests, **({ANNOTATED: sha256(file)} if file.exists() else {})},
+        "sha256": {**dataset.digests, **({file.name: sha256(file)} if file.exists() else {})},
         "files": predictions.files,
         "prompts": predictions.prompts,
         "answers": count,

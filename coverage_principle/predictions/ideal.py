@@ -18,6 +18,7 @@ from coverage_principle.coverage import (
 from coverage_principle.coverage.settings import AUTO
 from coverage_principle.data import Dataset
 from coverage_principle.predictions.reading import answer_ids, prediction_records
+from coverage_principle.reprs import one_line
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class IdealPredictions:
     records: list[dict]
     right: np.ndarray
     noise: float
+
+    __repr__ = one_line
 
     def right_by_type(self) -> dict[str, tuple[int, int]]:
         """Of each type, in the order of the records: how many are right, and how many there are."""

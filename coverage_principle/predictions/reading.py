@@ -28,6 +28,7 @@ from coverage_principle.data import (
 )
 from coverage_principle.data.files import text_lines
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from simpletransformers.files import parse_json
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Predictions:
     outputs: np.ndarray
     files: list[dict]
     prompts: dict | None = None
+
+    __repr__ = one_line
 
 
 def read_predictions(

@@ -6,24 +6,32 @@ is an entry of ``circuits.metrics``:
 
     heat_maps({"N = 1,600": split_cells(metrics, "id_test")}, path, IICG)
 
-Layers go upwards, positions to the right, and every cell shows its number.
+Layers go upwards, positions to the right, and every cell shows its number. Colour is for findings:
+a cell whose interval reaches what a state gives that knows nothing is grey, and one at which the
+value cannot be known yet is hatched; a key below says so.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 
 from coverage_principle.circuits import ANSWER_KEPT, IICG, LENS_READOUTS, METRICS, Shown
 from coverage_principle.errors import InputError
-from coverage_principle.reporting import plots
+from coverage_principle.reporting import grids, plots
 from coverage_principle.reporting.style import SEQUENTIAL, new_figure, save_figure
 
 _CELL_WIDTH, _CELL_HEIGHT = 0.62, 0.42
+#: Cells that are no finding, and those at which there is no value at all.
+_WEAK, _NOTHING = "#d9d9d9", "#ffffff"
+_EARLY = {"hatch": "////", "linewidth": 0, "alpha": 0.45}
 
 Panels = Mapping[str, Sequence[Mapping]]
 
@@ -36,7 +44,8 @@ def split_cells(metrics: Mapping, split: str) -> list[Mapping]:
 def iicg_heatmap(metrics: Mapping, path: str | Path) -> list[Path]:
     """A panel for each split of one ``metrics.json``; returns the files written."""
     label = f"IICG by {metrics['grouped_by']['value']} (difference of cosines)"
-    return heat_maps(_split_panels(metrics), path, replace(IICG, label=label))
+    notes = _empty([name for name, n in metrics["splits"].items() if not n["vectors"]])
+    return heat_maps(_split_panels(metrics), path, replace(IICG, label=label), notes=notes)
 
 
 def iicg_comparison(metrics: Mapping[str, Mapping], path: str | Path) -> list[Path]:
@@ -55,6 +64,11 @@ def _split_panels(metrics: Mapping) -> dict[str, list[Mapping]]:
     }
 
 
+def _empty(splits: Sequence[str]) -> list[str]:
+    """A note on what has no panel."""
+    return [f"without items, not drawn: {', '.join(splits)}"] if splits else []
+
+
 def emitted_parts(results: Mapping, summary: Mapping) -> dict[str, Mapping]:
     """The summaries of what a traced model emits, by value: its bridges, if any, and the answer."""
     return {**summary.get("bridges", {}), results["emitted"][-1]: summary}
@@ -62,15 +76,23 @@ def emitted_parts(results: Mapping, summary: Mapping) -> dict[str, Mapping]:
 
 def tracing_heatmap(results: Mapping, path: str | Path, *, subset: str = "published") -> list[Path]:
     """A panel for each split of the last checkpoint; returns the files."""
-    panels = {}
-    for split, summary in _last_checkpoint(results).items():
+    return save_figure(tracing_figure(results, subset=subset), path)
+
+
+def tracing_figure(results: Mapping, *, subset: str = "published") -> Figure:
+    """The figure that ``tracing_heatmap`` writes."""
+    panels, last = {}, _last_checkpoint(results)
+    for split, summary in last.items():
         parts = emitted_parts(results, summary)
         for value, part in parts.items():
             total, about = part["samples"]["n"], f"{value} of " if len(parts) > 1 else ""
             if total:
                 n = max(cell[subset]["n"] for cell in part["cells"])
                 panels[f"{about}{split}\n{n:,} of {total:,} samples"] = part["cells"]
-    return heat_maps(panels, path, METRICS[results["metric"]].shown, subset=subset)
+    notes = _empty([split for split, part in last.items() if not part["samples"]["n"]])
+    notes.append(grids.yardstick_words(results["num_layers"]))
+    shown = METRICS[results["metric"]].shown
+    return heat_map_figure(panels, shown, subset=subset, notes=notes)
 
 
 def lens_heatmap(
@@ -102,71 +124,119 @@ def _last_checkpoint(results: Mapping) -> Mapping:
 
 
 def heat_maps(
-    panels: Panels, path: str | Path, shown: Shown, *, subset: str | None = None, per_row: int = 0
+    panels: Panels,
+    path: str | Path,
+    shown: Shown,
+    *,
+    subset: str | None = None,
+    per_row: int = 0,
+    notes: Sequence[str] = (),
 ) -> list[Path]:
     """A panel for each title, on one colour scale; ``per_row`` of them side by side, or all.
 
     Each panel has its own rows and columns; layers are named once if they are equal. ``subset`` is
-    that of the cells' samples, for tracing and interchange. Returns the files written.
+    that of the cells' samples, for tracing and interchange; where a filter leaves fewer samples at
+    some positions, these name their n. ``notes`` stand below. Returns the files written.
     """
+    options = {"subset": subset, "per_row": per_row, "notes": notes}
+    return save_figure(heat_map_figure(panels, shown, **options), path)
+
+
+def heat_map_figure(
+    panels: Panels,
+    shown: Shown,
+    *,
+    subset: str | None = None,
+    per_row: int = 0,
+    notes: Sequence[str] = (),
+) -> Figure:
+    """The figure that ``heat_maps`` writes. ``InputError`` if there is no panel."""
     if not panels:
-        raise InputError(f"nothing to draw in {path}")
-    grids = [_grid(cells, shown, subset) for cells in panels.values()]
-    columns = max(len(slots) for _, slots, _ in grids)
-    rows = max(len(names) for names, _, _ in grids)
+        raise InputError("nothing to draw: there are no samples")
+    laid = {title: grids.Grid.of(cells, shown, subset) for title, cells in panels.items()}
+    columns = max(len(grid.columns) for grid in laid.values())
+    rows = max(len(grid.rows) for grid in laid.values())
     across = min(per_row or len(panels), len(panels))
     down = -(-len(panels) // across)
     width = max(columns * _CELL_WIDTH + 0.9, 2.2) * across + 1.0
     height = max(rows * _CELL_HEIGHT + 1.5, 2.6) * down
-    figure, axes = new_figure(width, height, down, across, squeeze=False)
-    colours = matplotlib.colormaps[SEQUENTIAL]
-    drawn = [value for _, _, values in grids for value in values[~np.isnan(values)]]
-    norm = matplotlib.colors.Normalize(*shown.span(drawn))
+    key, words = _key(list(laid.values()), notes, width)
+    lines = "\n".join([*words, *(patch.get_label() for patch in key)]).count("\n")
+    figure, axes = new_figure(width, height + 0.19 * lines, down, across, squeeze=False)
+    norm = matplotlib.colors.Normalize(*shown.span(_findings(laid.values())))
+    image = matplotlib.cm.ScalarMappable(norm, matplotlib.colormaps[SEQUENTIAL])
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
-    look = {"cmap": colours, "norm": norm, "aspect": "auto", "interpolation": "nearest"}
-    for place, (title, (names, slots, values)) in enumerate(zip(panels, grids, strict=True)):
+    for place, (title, grid) in enumerate(laid.items()):
         axis = axes.flat[place]
-        axis.set_facecolor("#dddddd")  # shows where there is no value
-        image = axis.imshow(values, origin="lower", **look)
-        for (row, column), value in np.ndenumerate(values):
-            text = "-" if np.isnan(value) else _without_minus_zero(format(value, shown.drawn))
-            colour = "black" if np.isnan(value) else _readable_on(colours(norm(value)))
-            axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-        axis.set_xticks(range(len(slots)), slots)
-        same_rows = place % across > 0 and names == grids[place - place % across][0]
-        axis.set_yticks(range(len(names)), [""] * len(names) if same_rows else names)
         axis.set_title(title, fontsize=10)
-        axis.set_xlabel("position")
-        axis.set_xticks(np.arange(len(slots) - 1) + 0.5, minor=True)
-        axis.set_yticks(np.arange(len(names) - 1) + 0.5, minor=True)
-        axis.grid(False)
-        axis.grid(True, which="minor", color="white", linewidth=1.5, alpha=1)
-        axis.tick_params(which="both", length=0)
-        axis.spines[:].set_visible(False)
+        _draw_grid(axis, grid, image)
+        if place % across > 0 and _row_names(grid) == _row_names(list(laid.values())[place - 1]):
+            axis.set_yticklabels([""] * len(grid.rows))
     for first in axes[:, 0]:
         first.set_ylabel("layer")
     figure.colorbar(image, ax=axes.ravel().tolist(), label=shown.label)
-    return save_figure(figure, path)
+    plots.note_below(figure, words, key)
+    return figure
 
 
-def _grid(
-    cells: Sequence[Mapping], shown: Shown, subset: str | None
-) -> tuple[list[str], list[str], np.ndarray]:
-    """Row names (layers, upwards), column names (slots), values with nan where there is none."""
-    rows = sorted({_row(cell) for cell in cells})
-    positions = sorted({(cell["position"], cell["slot"]) for cell in cells})
-    values = np.full((len(rows), len(positions)), np.nan)
-    for cell in cells:
-        if (value := shown.value(cell, subset)) is not None:
-            column = positions.index((cell["position"], cell["slot"]))
-            values[rows.index(_row(cell)), column] = value
-    names = [f"{layer}\nafter ln_f" if normed else str(layer) for layer, normed in rows]
-    return names, [slot for _, slot in positions], values
+def _findings(laid: Sequence[grids.Grid]) -> list[float]:
+    """The numbers that are coloured: others must not stretch the scale."""
+    values = (g.value(*at) for g in laid for at in g.cells if not g.is_weak(*at))
+    return [value for value in values if value is not None]
 
 
-def _row(cell: Mapping) -> tuple[int, bool]:
-    return cell["layer"], cell.get("after_ln_f", False)
+def _draw_grid(axis, grid: grids.Grid, image) -> None:
+    """A rectangle and its number for each layer and position; the hatching is white on colour."""
+    for y, row in enumerate(grid.rows):
+        for x, column in enumerate(grid.columns):
+            value, colour = grid.value(row, column), _NOTHING
+            if value is not None:
+                colour = _WEAK if grid.is_weak(row, column) else image.to_rgba(value)
+            square = (x - 0.5, y - 0.5), 1, 1
+            ink = _readable_on(matplotlib.colors.to_rgba(colour))
+            axis.add_patch(Rectangle(*square, facecolor=colour, edgecolor="none"))
+            if grid.is_early(row, column):
+                axis.add_patch(Rectangle(*square, facecolor="none", edgecolor=ink, **_EARLY))
+            text = "-" if value is None else grids.plain(value, grid.shown.drawn)
+            box = {"facecolor": colour, "edgecolor": "none", "pad": 1.2}
+            centred = {"ha": "center", "va": "center", "fontsize": 8}
+            axis.text(x, y, text, color=ink, bbox=box, **centred)
+    slots, counts = [slot for _, slot in grid.columns], grid.counts
+    if len(set(counts)) > 1:
+        slots = [f"{slot}\nn={n:,}" for slot, n in zip(slots, counts, strict=True)]
+    axis.set_xticks(range(len(slots)), slots)
+    axis.set_yticks(range(len(grid.rows)), _row_names(grid))
+    axis.set(xlim=(-0.5, len(slots) - 0.5), ylim=(-0.5, len(grid.rows) - 0.5), xlabel="position")
+    axis.set_xticks(np.arange(len(slots) - 1) + 0.5, minor=True)
+    axis.set_yticks(np.arange(len(grid.rows) - 1) + 0.5, minor=True)
+    axis.grid(False)
+    axis.grid(True, which="minor", color="white", linewidth=1.5, alpha=1)
+    axis.tick_params(which="both", length=0)
+    axis.spines[:].set_visible(False)
+
+
+def _row_names(grid: grids.Grid) -> list[str]:
+    return [f"{layer}\nafter ln_f" if normed else str(layer) for layer, normed in grid.rows]
+
+
+def _key(
+    laid: Sequence[grids.Grid], notes: Sequence[str], width: float
+) -> tuple[list[Patch], list[str]]:
+    """What grey and hatching mean, where there are any, and the notes, in lines that fit."""
+    places = [(grid, at) for grid in laid for at in grid.cells]
+    room = int(15 * width)  # characters of 8 points
+    key = []
+    if any(grid.is_weak(*at) for grid, at in places):
+        words = f"{grids.weak_words(laid)} (95 % interval, {laid[0].shown.interval_is})"
+        key.append(Patch(facecolor=_WEAK, label=textwrap.fill(words, room)))
+    if any(grid.is_early(*at) for grid, at in places):
+        words = textwrap.fill(grids.NOT_YET, room)
+        key.append(Patch(facecolor=_NOTHING, edgecolor="black", label=words, **_EARLY))
+    if any(grid.value(*at) is None for grid, at in places):
+        key.append(Patch(facecolor="none", label="-: there is nothing to measure it by"))
+    notes = [*grids.chance_lines(laid), *notes]
+    return key, [textwrap.fill(note, room) for note in notes]
 
 
 def _readable_on(background: tuple[float, ...]) -> str:
@@ -175,48 +245,50 @@ def _readable_on(background: tuple[float, ...]) -> str:
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else "white"
 
 
-def _without_minus_zero(text: str) -> str:
-    return text.removeprefix("-") if not text.strip("-0.") else text
-
-
 def tracing_curves(results: Mapping, path: str | Path, *, subset: str = "published") -> list[Path]:
     """A panel for each split; a line for each position, at its strongest layer below the last.
 
     The layer is chosen by the last checkpoint and named in the legend, so that a line is about one
-    cell throughout. Bands are the bootstrap intervals. ``InputError`` for fewer than two
-    checkpoints.
+    cell throughout; a position at which the value cannot be known yet says so. Bands are 95 %
+    intervals, the dotted line is what a state gives that knows nothing. ``InputError`` for fewer
+    than two checkpoints.
     """
     checkpoints, shown = results["checkpoints"], METRICS[results["metric"]].shown
     if len(checkpoints) < 2:
         raise InputError(f"a curve over training needs two checkpoints; {path} would have one")
     last = _last_checkpoint(results)
     splits = [name for name, part in last.items() if part["samples"]["n"]]
-    size = 2.9 * len(splits) + 1.6, 3.2
+    empty, size = [name for name in last if name not in splits], (2.9 * len(splits) + 1.6, 3.4)
     figure, axes = new_figure(*size, 1, len(splits), squeeze=False, sharey=True)
     for axis, split in zip(axes[0], splits, strict=True):
         best = _strongest(last[split]["cells"], results["num_layers"], shown, subset)
         for number, (slot, layer) in enumerate(best.items()):
-            points = []
+            points, known = [], True
             for name, step in _steps(list(checkpoints)).items():
                 cells = checkpoints[name][split]["cells"]
                 cell = next(c for c in cells if (c["layer"], c["slot"]) == (layer, slot))
-                value = shown.value(cell, subset)
+                value, known = shown.value(cell, subset), cell.get("can_be_known", True)
+                n, nothing = shown.count(cell, subset), shown.nothing_at(cell)
                 if value is not None:
-                    ends = shown.part(cell, subset)["interval"]
-                    ends = (value, value) if ends is None else [shown.scale * e for e in ends]
+                    ends = shown.interval(cell, subset) or (value, value)
                     points.append((step, value, *ends))
             if points:
                 x, y, low, high = zip(*points, strict=True)
                 look = plots.look(number)
-                axis.plot(x, y, label=f"{slot}, layer {layer}", markersize=4, **look)
+                about = f"{slot}, layer {layer}, n = {n:,}{'' if known else ' (not yet)'}"
+                axis.plot(x, y, label=about, markersize=4, **look)
                 axis.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
+        if nothing is not None:
+            axis.axhline(nothing, color="grey", linewidth=1, linestyle=":")
         axis.set_title(f"{split}\n{last[split]['samples']['n']:,} samples", fontsize=10)
         axis.set_xlabel("training step")
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=7)
     if shown.widest is None:  # the numbers have fixed ends
         room = 0.02 * (shown.limits[1] - shown.limits[0])
         axes[0][0].set_ylim(shown.limits[0] - room, shown.limits[1] + room)
     axes[0][0].set_ylabel(shown.label)
+    dotted = f"dotted: {shown.nothing_is}; bands: 95 % intervals, {shown.interval_is}"
+    plots.note_below(figure, [dotted, f"(not yet): {grids.NOT_YET}", *_empty(empty)])
     return save_figure(figure, path)
 
 

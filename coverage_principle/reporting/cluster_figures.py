@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as plotly
 
 from coverage_principle.circuits import (
+    IICG,
     ComponentSettings,
     Measured,
     MeasureSettings,
@@ -20,7 +22,7 @@ from coverage_principle.circuits import (
 )
 from coverage_principle.data import write_json, write_text
 from coverage_principle.errors import InputError
-from coverage_principle.reporting.plots import look
+from coverage_principle.reporting.plots import look, note_below
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 
 _OTHERS = "#bbbbbb"
@@ -86,6 +88,7 @@ def _overlay(counts: Mapping[str, np.ndarray], bins, path: Path, title: str) -> 
 def draw_components(folder: Path, metrics: Mapping, *, every_site: bool) -> list[Path]:
     """Components of a clustering result's vectors: of every site, or of id_test's IICG peak.
 
+    The peak is taken among the cells that are findings, if any is.
     ``InputError`` if the vectors were not written as ``.npz``.
     """
     file = Path(folder) / "vectors.npz"
@@ -94,7 +97,9 @@ def draw_components(folder: Path, metrics: Mapping, *, every_site: bool) -> list
     cells = [c for c in metrics["cells"] if c["split"] == "id_test" and c["iicg"] is not None]
     sites = {(c["layer"], c["position"]): c["slot"] for c in cells}
     if not every_site and cells:
-        peak = max(cells, key=lambda c: c["iicg"])
+        known = [c for c in cells if c.get("can_be_known", True)] or cells
+        found = [c for c in known if not IICG.is_weak(c)] or known
+        peak = max(found, key=lambda c: c["iicg"])
         sites = {(peak["layer"], peak["position"]): peak["slot"]}
     written = []
     for (layer, position), slot in sites.items():
@@ -133,13 +138,22 @@ def component_figures(
     beside the figures as ``.json``. ``InputError`` if there are no such groups.
     """
     path, members = Path(path), settings.pca_n
+    empty = [title for title, part in parts.items() if not len(part.vectors)]
     parts = {title: part for title, part in parts.items() if len(part.vectors)}
     rng = np.random.default_rng(settings.seed)
     wanted = {title: part for title, part in parts.items() if title in (shared_by or parts)}
     check_groups(wanted, members)
     names = shared_groups(wanted, members)
     chosen = [names[i] for i in sorted(rng.permutation(len(names))[: settings.pca_m])]
+    total = len(np.unique(np.concatenate([part.groups for part in parts.values()])))
+    notes = [
+        f"coloured: {len(chosen)} of {total} groups, at random from the {len(names)} with at least "
+        f"{members} vector{'s' if members > 1 else ''} in each of {', '.join(wanted)}"
+    ]
+    if empty:
+        notes.append(f"without vectors, not drawn: {', '.join(empty)}")
     if settings.pca_scope == "local":
+        notes.append(f"drawn and projected: at most {members} vectors of each of these groups")
         parts = {title: _few(part, chosen, members, rng) for title, part in parts.items()}
     everything = np.concatenate([part.vectors for part in parts.values()])
     coordinates, axes = _project(everything, settings)
@@ -153,7 +167,7 @@ def component_figures(
         points[title] = [dict(zip(names, row, strict=True)) for row in rows]
     written = [path.with_suffix(".json")]
     write_json(written[0], {"coloured_groups": chosen, "axes": axes, "points": points})
-    drawing = (parts, places, chosen, axes, value, path)
+    drawing = (parts, places, chosen, axes, value, path, notes)
     if settings.reduce_dim in (2, None):
         written += _flat(*drawing)
     if settings.reduce_dim in (3, None):
@@ -183,8 +197,8 @@ def _few(part: Vectors, chosen: Sequence[str], members: int, rng) -> Vectors:
     return Vectors(part.vectors[rows], part.groups[rows], [part.texts[i] for i in rows])
 
 
-def _flat(parts, places, chosen, axes, value: str, path: Path) -> list[Path]:
-    size, grid = (3.2 * len(parts) + 1.0, 3.4), {"sharex": True, "sharey": True, "squeeze": False}
+def _flat(parts, places, chosen, axes, value: str, path: Path, notes) -> list[Path]:
+    size, grid = (3.2 * len(parts) + 1.0, 3.7), {"sharex": True, "sharey": True, "squeeze": False}
     figure, panels = new_figure(*size, 1, len(parts), **grid)
     for axis, (title, part) in zip(panels[0], parts.items(), strict=True):
         where = places[title]
@@ -199,10 +213,11 @@ def _flat(parts, places, chosen, axes, value: str, path: Path) -> list[Path]:
     panels[0][0].set_ylabel(axes[1], fontsize=9)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, title=value, loc="outside right center", fontsize=8)
+    note_below(figure, [textwrap.fill(note, int(15 * size[0])) for note in notes])
     return save_figure(figure, path)
 
 
-def _solid(parts, places, chosen, axes, value: str, path: Path) -> Path:
+def _solid(parts, places, chosen, axes, value: str, path: Path, notes) -> Path:
     """One interactive page; a click on a legend entry hides a split or a group."""
     symbols = ("circle", "diamond", "square", "cross", "x")
     traces = []
@@ -222,7 +237,8 @@ def _solid(parts, places, chosen, axes, value: str, path: Path) -> Path:
     named = zip("xyz", axes, strict=True)
     scene = {f"{axis}axis": {"title": {"text": text}} for axis, text in named}
     scene["camera"] = {"eye": {"x": 1.7, "y": 1.7, "z": 1.2}}  # so far off that names fit in
-    layout = {"title": {"text": f"Principal components by {value}"}, "scene": scene}
+    title = f"Principal components by {value}<br><sub>{'; '.join(notes)}</sub>"
+    layout = {"title": {"text": title}, "scene": scene}
     layout |= {"template": "plotly_white", "margin": {"l": 0, "r": 0, "t": 60, "b": 0}}
     # The library is put into the page: it opens offline, on any machine.
     page = plotly.Figure(traces, layout).to_html(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from coverage_principle.coverage import Coverage
@@ -26,6 +27,11 @@ def draw_sweep(coverage: Coverage, stem: Path) -> list[Path]:
 def k_sweep_curve(
     sweeps: Mapping[str, Mapping[str, Sequence[float]]], path: str | Path
 ) -> list[Path]:
+    """Write ``k_sweep_figure`` as PNG and PDF."""
+    return save_figure(k_sweep_figure(sweeps), path)
+
+
+def k_sweep_figure(sweeps: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Percent of ``type_0`` items covered against k, a line for each run.
 
     ``sweeps`` maps a line's name to the content of a k-sweep file, ``{"1": [covered, percent],
@@ -45,7 +51,7 @@ def k_sweep_curve(
         axis.legend(frameon=False)
     else:
         axis.set_title(next(iter(curves), ""))
-    return save_figure(figure, path)
+    return figure
 
 
 def k_cutoff_histogram(cutoffs: Sequence[int], path: str | Path, *, title: str = "") -> list[Path]:

@@ -91,8 +91,12 @@ def clustering(size: int, cells: Sequence[Mapping], *, value: str) -> str:
 
 
 def peak(cells: Sequence[Mapping], split: str) -> Mapping | None:
-    """The cell of a split with the largest IICG, without those after the final layer norm."""
+    """The cell of a split with the largest IICG, of those at which the value can be known.
+
+    Those after the final layer norm are left aside.
+    """
     here = [c for c in cells if c["split"] == split and not c["after_ln_f"]]
+    here = [c for c in here if c.get("can_be_known", True)]
     found = [c for c in here if c["iicg"] is not None]
     return max(found, key=lambda c: c["iicg"], default=None)
 

@@ -31,6 +31,24 @@ def legend_beside(axis) -> None:
     axis.figure.set_size_inches(width + 1.3 * (columns - 1), height)
 
 
+def note_below(figure, notes: Iterable[str], handles: Sequence = ()) -> None:
+    """Notes, and the key of ``handles``, below a figure that has a constrained layout."""
+    words = "\n".join(notes)
+    if words or handles:
+        look = {"loc": "outside lower left", "fontsize": 8, "frameon": False, "alignment": "left"}
+        legend = figure.legend(handles=list(handles), title=words, title_fontsize=8, **look)
+        legend.get_title().set_multialignment("left")
+
+
+def chance_line(axis, chance: float) -> None:
+    """The dotted level that guessing reaches, with its number; none for 0, which is not known."""
+    if chance:
+        axis.axhline(chance, color="grey", linewidth=1, linestyle=":", zorder=2.5)
+        place = {"xy": (1, chance), "xycoords": ("axes fraction", "data"), "ha": "right"}
+        place |= {"xytext": (-2, 2), "textcoords": "offset points", "fontsize": 7}
+        axis.annotate(f"chance {chance:.2g}", color="dimgrey", zorder=3, **place)
+
+
 def look(number: int) -> dict[str, str]:
     """Colour and marker of the series with this number."""
     return {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}

@@ -44,7 +44,7 @@ def prediction_tables(found: Mapping) -> list[Table]:
         tables.append(_accuracies("k-cutoff, type_0", "k-cutoff", by["by_k_cutoff"]))
     if bins:
         tables.append(_accuracies("support, type_0", "support", bins))
-    groups = found["groups"]
+    groups = _groups(found)
     header = [_GROUPS[name] for name in groups]
 
     def rows(part: Callable[[Mapping], Mapping], name: Callable[[str], str]) -> list[list[str]]:
@@ -80,9 +80,9 @@ def prediction_notes(found: Mapping) -> list[str]:
     notes = [f"Intervals are of 95 %: {own}."]
     if any(one["missing"] or one["unparsable"] or one["contradicting"] for one in found["files"]):
         notes.append("What is no answer counts as wrong, except under 'of those answered'.")
-    if any("learner_score" in group["auc"] for group in found["groups"].values()):
+    if any("learner_score" in group["auc"] for group in _groups(found).values()):
         notes.append("Support and the learner's score are those of the true answer.")
-    for name, group in found["groups"].items():
+    for name, group in _groups(found).items():
         if group["left_out"]:
             of = f"the {group['items']:,} of which every file has a prediction"
             lack = f"{group['left_out']:,} lack one"
@@ -94,6 +94,14 @@ def prediction_notes(found: Mapping) -> list[str]:
                 f"by chance {chance:.3f} would be the same."
             )
     return notes
+
+
+def _groups(found: Mapping) -> dict[str, Mapping]:
+    """The groups of items; one group alone where all unseen items are of ``type_0``."""
+    groups = dict(found["groups"])
+    if groups.get("unseen") == groups.get("type_0"):
+        groups.pop("unseen", None)
+    return groups
 
 
 def _accuracies(by: str, first: str, groups: Mapping[str, Mapping]) -> Table:
@@ -134,7 +142,7 @@ def shown(share: Mapping | None) -> str:
 
 def draw_predictions(found: Mapping, stem: Path) -> list[Path]:
     """Accuracy by type, k-cutoff and support, AUCs, and agreement on errors; PNG and PDF."""
-    by, groups = found["accuracy"], found["groups"]
+    by, groups = found["accuracy"], _groups(found)
     chance, several = 1 / found["answers"], len(found["files"]) > 1
     panels: list[Callable[[object], None]] = []
     bins = {f"{one['from']:.2g}\nto {one['to']:.2g}": one for one in by["by_support"]}

@@ -39,10 +39,17 @@ _STYLE = {
 }
 
 
+class _Figure(Figure):
+    """A figure that a notebook shows where it is the last line of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        return figure_png(self)
+
+
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid):
     """``(figure, axes)`` like ``pyplot.subplots`` (inches), without pyplot's global state."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = _Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, **grid)
     return figure, axes

@@ -6,22 +6,20 @@
 # python script/reproduce/data_scaling.py --help lists these flags. Run it again at any time: runs
 # that are done are skipped, the one in flight goes on.
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../setup_env.sh"
+help_if_asked "$@"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 scale=cpu output=""
 arguments=("$@")
 for ((i = 0; i < $#; i++)); do
     case "${arguments[i]}" in
-    -h | --help)
-        sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' script/reproduce/all.sh
-        exit ;;
     --scale) scale="${arguments[i + 1]:-}" ;;
     --scale=*) scale="${arguments[i]#*=}" ;;
     --output_dir) output="${arguments[i + 1]:-}" ;;
     --output_dir=*) output="${arguments[i]#*=}" ;;
     esac
 done
-. script/setup_env.sh
 set_up_environment
 claims="$(python -c 'from coverage_principle.experiments.claims import CLAIMS; print(*CLAIMS)')"
 for claim in $claims; do

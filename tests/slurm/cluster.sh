@@ -8,6 +8,8 @@
 # the loopback device, and keeps everything in FOLDER; nothing in /etc is read or changed. Starting
 # it again starts what is not running. There is no accounting, so no sacct.
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../../script/setup_env.sh"
+help_if_asked "$@"
 
 if [ "$#" -ne 2 ] || { [ "$1" != start ] && [ "$1" != stop ]; }; then
     echo "usage: bash tests/slurm/cluster.sh start|stop FOLDER" >&2

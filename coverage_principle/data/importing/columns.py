@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,14 @@ from coverage_principle.data.importing.common import (
     too_many,
 )
 from coverage_principle.data.importing.settings import MOST_ROWS
+from coverage_principle.data.vocabulary import name_of
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from simpletransformers.files import parse_json
 
 #: Texts that say that there is no value, in any kind of file.
 MISSING = ("", "NaN", "nan", "null")
+_TOKEN = re.compile(r"<[^<>]+>")
 _CHUNK = 100_000  # rows that become numbers at once
 
 #: Rows as they are read: their places in the file, and the cells of the columns that are wanted.
@@ -34,6 +38,7 @@ class Columns:
     """Columns of a table: for each its names, and the number of each row's.
 
     ``places`` ``(n,)`` say where rows stand: at which ``unit`` of ``file``, a line or a row.
+    ``spaced`` counts the cells whose value had white space around it, by column, where any had.
     """
 
     file: Path
@@ -41,6 +46,9 @@ class Columns:
     places: np.ndarray
     names: dict[str, list[str]]
     codes: dict[str, np.ndarray]
+    spaced: dict[str, int] = field(default_factory=dict)
+
+    __repr__ = one_line
 
     def place(self, row: int) -> str:
         return f"{self.file} {self.unit} {self.places[row]}"
@@ -59,6 +67,7 @@ class Columns:
 def read_columns(file: Path, wanted: Sequence[str], delimiter: str | None) -> Columns:
     """The columns ``wanted`` of a file, whose suffix tells its kind (CSV if no other).
 
+    White space around values and around names of CSV columns is no part of them.
     ``InputError`` names a column that is not there with those that are, a value that is missing
     with row and column, a line that is broken, and a file without rows or with too many.
     """
@@ -89,7 +98,44 @@ def read_columns(file: Path, wanted: Sequence[str], delimiter: str | None) -> Co
         {name: np.concatenate(parts) for name, parts in codes.items()},
     )
     _refuse_missing(columns)
+    _strip(columns)
     return columns
+
+
+def columns_of(rows: Sequence[Mapping], wanted: Sequence[str], what: str) -> Columns:
+    """The columns ``wanted`` of rows that are in memory; ``what`` is what messages call these.
+
+    A value is named by its text. A token, such as ``<new york>``, is the name that stands in it.
+    ``InputError`` names the row (from 1) of a value that is missing or is no name.
+    """
+    numbers = {name: Numbers() for name in wanted}
+    cells: dict[str, list[str | None]] = {name: [] for name in wanted}
+    for place, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            found = type(row).__name__
+            raise InputError(f"{what} row {place} is a {found}; it must be a dict of columns")
+        for name, column in cells.items():
+            if place == 1 and name not in row:
+                _refuse_unknown(Path(what), [name], list(row))
+            text = _text(row.get(name), f"{what} row {place}", name)
+            column.append(name_of(text) if text and _TOKEN.fullmatch(text) else text)
+    codes = {name: numbers[name].of(column) for name, column in cells.items()}
+    names = {name: own.names for name, own in numbers.items()}
+    columns = Columns(Path(what), "row", np.arange(1, len(rows) + 1), names, codes)
+    _refuse_missing(columns)
+    _strip(columns)
+    return columns
+
+
+def _strip(columns: Columns) -> None:
+    """Take white space from around values, and count where there was any."""
+    for name, texts in columns.names.items():
+        spaced = [text != text.strip() for text in texts]
+        if any(spaced):
+            numbers, codes = Numbers(), columns.codes[name]
+            columns.spaced[name] = int(np.array(spaced)[codes].sum())
+            columns.codes[name] = numbers.of(text.strip() for text in texts)[codes]
+            columns.names[name] = numbers.names
 
 
 def _refuse_missing(columns: Columns) -> None:
@@ -127,6 +173,7 @@ def _csv(file: Path, wanted: Sequence[str], delimiter: str | None) -> Iterator[_
             raise InputError(f"{file} has no rows; at least one is needed")
         if file.suffix.lower() == ".json" or header[:1] == ["["]:
             raise InputError(f"{file} is JSON; give JSON lines, an object a line, as FILE.jsonl")
+        header = [name.strip() for name in header]
         _refuse_unknown(file, wanted, header)
         chosen, width = [header.index(name) for name in wanted], len(header)
         for row in reader:

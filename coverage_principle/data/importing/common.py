@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from coverage_principle.data.space import check_domain, encode_rows, is_member
 from coverage_principle.data.tables import evaluate, seen_calls
 from coverage_principle.data.worlds import FACT_ONLY, FACT_SEEN, TRAIN_INFERRED
 from coverage_principle.errors import InputError
+from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TaskGraph, base_type
 
 #: What can be done about too large a domain.
@@ -32,6 +34,20 @@ class Imported:
     contents: Contents
     metadata: dict
     notes: tuple[str, ...]
+
+    @property
+    def left_out(self) -> list[str]:
+        """What the source has and the data set has not: ``1 row whose input is there already``."""
+        return [
+            f"{count:,} {_one(reason) if count == 1 else reason}"
+            for reason, count in self.metadata["imported"]["dropped"].items()
+        ]
+
+
+def _one(reason: str) -> str:
+    """A reason, such as ``rows whose input is there already``, said of one."""
+    reason = re.sub(r"\b(row|composition|fact|triple|item|token|record)s\b", r"\1", reason)
+    return reason.replace(" that are test ", " that is a test ").replace(" that are ", " that is ")
 
 
 class Numbers:
@@ -65,6 +81,8 @@ class Listed:
     type_names: Sequence[str] = ()
     function: int | None = None
 
+    __repr__ = one_line
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -91,6 +109,8 @@ class Draft:
     facts: list[Listed] = field(default_factory=list)
     held_out_facts: dict[str, list[Listed]] = field(default_factory=dict)
     dropped: Counter = field(default_factory=Counter)
+
+    __repr__ = one_line
 
     def contents(self) -> tuple[Contents, list[np.ndarray]]:
         """The items by type, and the calls that training compositions make, by function.

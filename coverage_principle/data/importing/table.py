@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from coverage_principle.cli import counted
 from coverage_principle.data.importing.columns import Columns, read_columns
 from coverage_principle.data.importing.common import (
     FEWER,
@@ -24,10 +26,9 @@ from coverage_principle.data.importing.settings import TableSettings, columns
 from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.data.vocabulary import token_of
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import DEFAULT_ALPHABET, TASKS, TaskGraph
+from coverage_principle.tasks import DEFAULT_ALPHABET, NODE_NAME, TASKS, TaskGraph
 
 _SPLITS = ("train", "test", "valid")
-_NODE = re.compile(r"[A-Za-z0-9_-]+")
 _CALL = re.compile(r"([^()]+)\(([^()]*)\)")
 
 
@@ -39,6 +40,10 @@ def read(sources: Sequence[Path], settings: TableSettings) -> Imported:
     used = [*slots, *(output for output, _ in functions)]
     more = [name for name in (settings.split, settings.type_column) if name]
     rows = read_columns(file, [*used, *more], settings.delimiter)
+    notes += [
+        f"white space was removed around the value of {counted(count, 'cell')} of column {name}"
+        for name, count in rows.spaced.items()
+    ]
     if settings.sequence:
         rows, slots, alphabet_of = _words(rows, settings, dropped)
         functions = [(functions[-1][0], slots)]
@@ -50,10 +55,23 @@ def read(sources: Sequence[Path], settings: TableSettings) -> Imported:
         for name in used
         if name in node and node[name] != name
     ]
+    return assembled(rows, graph, node, settings, dropped=dropped, notes=notes, files=[file])
+
+
+def assembled(
+    rows: Columns,
+    graph: TaskGraph,
+    node: Mapping[str, str],
+    settings: TableSettings,
+    *,
+    dropped: Counter,
+    notes: Sequence[str] = (),
+    files: Sequence[Path] = (),
+) -> Imported:
+    """Rows as a data set; ``node`` names the slot or value of ``graph`` that each column is."""
     rows = rows.take(_consistent(graph, node, rows, settings, dropped))
     codes, names = _shared(rows, node, graph)
     alphabets, told = _tokens(names)
-    notes += told
     sizes = {name: len(tokens) for name, tokens in alphabets.items()}
     check_domain([sizes[name] for name in graph.alphabets_of(graph.inputs)], FEWER)
     tables = _tables(graph, codes, sizes) if graph.bridges else None
@@ -68,7 +86,7 @@ def read(sources: Sequence[Path], settings: TableSettings) -> Imported:
     train, held_out = _split(listed, rows, settings, graph, sizes, dropped)
     draft = Draft(graph, alphabets, tables, train, held_out, dropped=dropped)
     contents, seen = draft.contents()
-    return finish("table", [file], contents, seen, settings, draft.dropped, notes)
+    return finish("table", files, contents, seen, settings, draft.dropped, [*notes, *told])
 
 
 # ----------------------------------------------------------------------------------- the graph
@@ -114,10 +132,12 @@ def _graph(
             raise InputError(f"column {column!r} is given twice; each is a slot or one value")
     node: dict[str, str] = {}
     # A name that can stay as it is does, whatever the others are turned into.
-    for column in sorted(used, key=lambda name: _NODE.fullmatch(name) is None):
+    for column in sorted(used, key=lambda name: NODE_NAME.fullmatch(name) is None):
         taken = {DEFAULT_ALPHABET, *node.values()}
         numbered = f"c{column}" if column.isdecimal() else column  # numbers are places of slots
-        node[column] = _plain(numbered, r"[^A-Za-z0-9_-]", "_", taken)
+        # One sign for a letter and its accent, so that it is taken for a letter.
+        whole = unicodedata.normalize("NFC", numbered)
+        node[column] = _plain(whole, r"[^\w-]", "_", taken)
     node = {column: node[column] for column in used}
     for output, sources in functions:
         for source in sources:

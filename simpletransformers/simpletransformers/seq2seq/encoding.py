@@ -36,6 +36,9 @@ class EncodedPairs:
     answer: torch.Tensor
     new_tokens: int
 
+    def __repr__(self) -> str:
+        return f"<EncodedPairs: {len(self):,} rows of {self.length} tokens>"
+
     def __len__(self) -> int:
         return len(self.table)
 

@@ -47,6 +47,9 @@ class RunFolder:
     def __str__(self) -> str:
         return str(self.path)
 
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
     def settings(self) -> dict:
         """What ``run_config.json`` holds; empty if there is none."""
         file = self.path / SETTINGS

@@ -1,0 +1,461 @@
+"""A sweep's answer to a question: a score against what varies, means over seeds with intervals.
+
+A point is the mean of the runs at one place of a figure, which differ in their seeds only (or it is
+said in what else). Its interval (95 %) is Student's t over the runs; where there is one run, or all
+agree, it is Wilson's over the items, if the score is a share of these.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from coverage_principle.data import check_place, digests, write_json
+from coverage_principle.errors import InputError
+from coverage_principle.experiments.results import SEEDS, Results, is_setting
+from coverage_principle.paths import repository_root
+from coverage_principle.reporting.sweep_text import PLACES, as_key, as_text, is_number, is_share
+from coverage_principle.statistics import mean_of, rate_of, wilson_interval
+from simpletransformers.seq2seq.run_folder import HISTORY, RunFolder
+from simpletransformers.settings import Settings, setting
+
+#: The files of a figure: the last one holds its points.
+ENDINGS = (".png", ".pdf", ".points.json")
+#: How many runs a sentence names.
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class PlotSettings(Settings):
+    """What a figure of a sweep shows."""
+
+    x: str | None = setting(
+        None,
+        "what is on x: a setting (train.n_embd, or n_embd), k_cutoff, step (over training), group, "
+        "or a number that runs have: parameters, seconds, type_1.loss (default: the setting with "
+        "the most values)",
+    )
+    vary: tuple[str, ...] = setting(
+        (),
+        "settings that make a line for each of their values (default: all that differ between "
+        "runs, beside seeds and x); none: one line",
+        metavar="SETTING",
+    )
+    y: str = setting(
+        "answer_accuracy", "which score, or a number that runs have, such as seconds or train_loss"
+    )
+    group: tuple[str, ...] = setting(
+        ("type_0",), "groups of test items; several make a line each", metavar="GROUP"
+    )
+    panels: str | None = setting(None, "a setting that makes a panel for each of its values")
+    where: tuple[str, ...] = setting(
+        (),
+        "only runs with this value of a setting, or one of several: train.weight_decay=0.1,1",
+        metavar="SETTING=VALUE",
+    )
+    kind: str = setting(
+        "auto",
+        "auto: bars where x is no amount, such as a seed or a word",
+        choices=("auto", "lines", "bars"),
+    )
+    log_x: str = setting(
+        "auto",
+        "a logarithmic x axis; auto: for values over a factor of 10 or more",
+        choices=("auto", "yes", "no"),
+    )
+    min_items: int = setting(
+        20,
+        "points of fewer items, all runs together, are in the table and the numbers but not drawn",
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a value belongs: panel, line (a value for each name) and x, as JSON has them."""
+
+    panel: object
+    series: tuple
+    x: object
+
+
+def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
+    """The points of a figure, and everything that is said beside it, JSON-ready.
+
+    ``points``: each with ``panel``, ``series`` (name to value), ``x``, ``mean``, ``low``, ``high``,
+    ``interval`` (``t``, ``Wilson`` or None), the ``values`` of its ``runs``, and ``items``, of all
+    runs together (None if ``y`` is no score); with ``drawn``. ``notes``: sentences about intervals
+    and about everything that is left out. ``InputError`` for what this sweep has not.
+    """
+    names = _Names(results)
+    chosen = _chosen(results, names, settings.where)
+    done = [record for record in chosen if record["status"] == "done"]
+    if not done:
+        raise InputError(f"none of the {len(chosen)} runs is done{_failures(chosen)}")
+    y, groups = names.score(settings)
+    panels = names.setting(settings.panels, "panels") if settings.panels else None
+    vary = [names.setting(one, "vary") for one in settings.vary if one != "none"]
+    differing = [name for name in Results(done, results.file).varying() if name != panels]
+    x = names.x(settings.x, [name for name in differing if name not in vary], done, groups)
+    if x in (*vary, panels) or panels in vary:
+        raise InputError(f"`x` {x}, `vary` {','.join(vary)} and `panels` {panels} name one twice")
+    others = [name for name in differing if name not in SEEDS and name != x]
+    measured = x in names.measured
+    if not settings.vary and not measured:
+        vary = _needed(done, [n for n in (panels, x) if n and is_setting(n)], others)
+    read = _reader(results, x, y, groups)
+    of_groups = len(groups) > 1 and x != "group" and y in names.scores
+    found: dict[_Place, list[tuple[dict, float, int | None, float | None]]] = {}
+    lacking = []
+    for record in done:
+        series = tuple(record.get(name) for name in vary)
+        config = tuple(as_text(record.get(name)) for name in others) if measured else None
+        values = list(read(record))
+        if not values:
+            lacking.append(record["label"] or record["run"])
+        for group, at, value, items in values:
+            line = (*series, group) if of_groups else series
+            place = _Place(
+                as_key(record.get(panels)) if panels else None,
+                tuple(map(as_key, line)),
+                config if measured else as_key(at),
+            )
+            found.setdefault(place, []).append((record, value, items, at if measured else None))
+    if not found:
+        raise InputError(_no_values(x, y, groups, names, results))
+    series_names = [*vary, "group"] if of_groups else vary
+    points = [_point(place, seen, series_names, y) for place, seen in found.items()]
+    points.sort(key=lambda p: (*map(_order, (p["panel"], *p["series"].values(), p["x"])),))
+    for point in points:
+        point["drawn"] = point["items"] is None or point["items"] >= settings.min_items
+    if not any(point["drawn"] for point in points):
+        most = max(point["items"] for point in points)
+        raise InputError(
+            f"no point has {settings.min_items} items (at most {most}); lower `min_items`"
+        )
+    chances = {record.get("chance", 0.0) for record in done}
+    share = is_share(y)
+    return {
+        "sweep": results.name,
+        "x": x,
+        "y": y,
+        "groups": groups if y in names.scores else [],
+        "vary": vary,
+        "panels": panels,
+        "where": list(settings.where),
+        "runs": {
+            "done": len(done),
+            "failed": [r["label"] or r["run"] for r in chosen if r["status"] != "done"],
+            "unfinished": list(results.unfinished.values()),
+        },
+        "chance": chances.pop() if share and len(chances) == 1 else 0.0,
+        "notes": [
+            *_intervals(points),
+            *_left_out(results, chosen, lacking, _what(y, groups, x)),
+            *_averaged(found.values(), [n for n in others if n not in (*vary, panels)]),
+            *_not_drawn(points, settings.min_items),
+        ],
+        "sha256": digests([results.file]),
+        "points": points,
+    }
+
+
+class _Names:
+    """What a user may name of a sweep, and the sentence for what is not there."""
+
+    def __init__(self, results: Results) -> None:
+        self.settings, self.groups = results.settings, results.groups
+        self.scores, self.numbers = results.scores, results.numbers
+        self.whole = [f"{group}.{score}" for group in self.groups for score in self.scores]
+        self.measured = {*self.numbers, *self.whole}
+        self._varying = results.varying()
+
+    def setting(self, given: str, flag: str) -> str:
+        """The full name of a setting."""
+        return self._find(given, flag, "a setting of this sweep", self.settings)
+
+    def x(
+        self, given: str | None, varying: Sequence[str], done: Sequence[Mapping], groups: list[str]
+    ) -> str:
+        """What is on x; without a wish the setting with the most values, else the k-cutoff."""
+        if given is not None:
+            if given in PLACES or given in self.measured:
+                return given
+            what = f"{', '.join(PLACES)} or a setting, score or number of this sweep"
+            return self._find(given, "x", what, self.settings)
+        counts = {n: len({as_text(r.get(n)) for r in done}) for n in varying if n not in SEEDS}
+        if counts:
+            numeric = [n for n in counts if all(is_number(r.get(n)) for r in done)]
+            return max(numeric or counts, key=counts.get)
+        return "k_cutoff" if any(_of_k(g, groups[0]) for g in self.groups) else "group"
+
+    def score(self, settings: PlotSettings) -> tuple[str, list[str]]:
+        """The score and its groups; a number of runs has none."""
+        y, groups = settings.y, list(dict.fromkeys(settings.group))
+        if y in self.whole:
+            group, _, y = y.rpartition(".")
+            groups = [group]
+        if y in self.numbers:
+            if settings.x in PLACES:
+                raise InputError(f"`y` {y} is one number a run, so that `x` cannot be {settings.x}")
+            return y, []
+        if y not in self.scores:
+            raise InputError(f"`y` {y} is not a score or number of this sweep; {self._there()}")
+        bases = {group.split("/")[0] for group in self.groups}
+        if wrong := [group for group in groups if group not in {*self.groups, *bases}]:
+            raise InputError(f"`group` {wrong[0]} is not a group of this sweep; {self._there()}")
+        return y, groups
+
+    def _find(self, given: str, flag: str, what: str, known: Sequence[str]) -> str:
+        ends = [name for name in known if name.rpartition(".")[2] == given]
+        if given in known or len(ends) == 1:
+            return given if given in known else ends[0]
+        if ends:
+            raise InputError(f"`{flag}` {given} may be {' or '.join(ends)}; give the whole name")
+        raise InputError(f"`{flag}` {given} is not {what}; {self._there()}")
+
+    def _there(self) -> str:
+        """What there is, in words."""
+        groups = [group for group in self.groups if "/" not in group]
+        parts = sorted({re.sub(r"\d+$", "K", g) for g in self.groups if "/" in g})
+        return (
+            f"its runs differ in {', '.join(self._varying) or 'nothing'}; groups are "
+            f"{', '.join([*groups, *parts]) or 'none'}; scores {', '.join(self.scores) or 'none'}; "
+            f"numbers {', '.join(n for n in self.numbers if '.' not in n)}"
+        )
+
+
+def _chosen(results: Results, names: _Names, where: Sequence[str]) -> list[dict]:
+    """The runs that ``where`` selects."""
+    chosen = list(results)
+    for text in where:
+        given, equals, values = text.partition("=")
+        if not equals:
+            raise InputError(f"`where` {text} is not of the form SETTING=VALUE")
+        name = names.setting(given, "where")
+        wanted = {values, *values.split(",")}
+        there = sorted({as_text(record.get(name)) for record in chosen})
+        chosen = [r for r in chosen if any(_same(r.get(name), one) for one in wanted)]
+        if not chosen:
+            raise InputError(f"`where` {text} selects no run; {name} is {', '.join(there)}")
+    return chosen
+
+
+def _same(value: object, text: str) -> bool:
+    """Whether a setting has the value that a user writes so: 1 and 1.0 are the same."""
+    try:
+        return is_number(value) and float(value) == float(text) or as_text(value) == text
+    except ValueError:
+        return as_text(value) == text
+
+
+Reader = Callable[[Mapping], Iterator[tuple[str, object, float, int | None]]]
+
+
+def _reader(results: Results, x: str, y: str, groups: Sequence[str]) -> Reader:
+    """A function from a run to its values: group, x, value, items (None if no score)."""
+
+    def of_run(record: Mapping) -> Iterator:
+        if not groups:
+            if y in record and x in record:
+                yield "", record[x], record[y], None
+            return
+        for group in groups:
+            for name, at in _parts(record, group, x):
+                if f"{name}.{y}" in record and at is not None:
+                    yield group, at, record[f"{name}.{y}"], record[f"{name}.n"]
+
+    def over_training(record: Mapping) -> Iterator:
+        run = RunFolder(results.file.parent / "runs" / record["run"] / "model")
+        for event in run.events():
+            for group in groups:
+                scores = event.get("eval", {}).get(group, {})
+                if y in scores:
+                    yield group, event["step"], scores[y], scores["n"]
+
+    return over_training if x == "step" else of_run
+
+
+def _parts(record: Mapping, group: str, x: str) -> Iterable[tuple[str, object]]:
+    """The groups of a run that belong to ``group``, and where each is on x."""
+    if x == "k_cutoff":
+        names = (name.removesuffix(".n") for name in record if name.endswith(".n"))
+        return [(name, int(match[1])) for name in names if (match := _of_k(name, group))]
+    return [(group, group if x == "group" else record.get(x))]
+
+
+def _of_k(name: str, group: str) -> re.Match | None:
+    return re.fullmatch(re.escape(group) + r"/k_cutoff=(\d+)", name)
+
+
+def _needed(done: Sequence[Mapping], given: Sequence[str], others: Iterable[str]) -> list[str]:
+    """Those settings that tell runs apart which the ones before them do not."""
+    kept = list(given)
+    for name in others:
+        values: dict[tuple, set] = {}
+        for record in done:
+            key = tuple(as_text(record.get(one)) for one in kept)
+            values.setdefault(key, set()).add(as_text(record.get(name)))
+        if any(len(found) > 1 for found in values.values()):
+            kept.append(name)
+    return kept[len(given) :]
+
+
+def summarised(values: Sequence[float], items: int | None, y: str) -> dict[str, object]:
+    """Mean and 95 % interval of the values of runs, and by which method.
+
+    Student's t over runs. Of one run, or of several that agree wholly, which t would call certain:
+    Wilson's over their ``items``, if ``y`` is a share of these, else none.
+    """
+    mean = (rate_of if is_share(y) else mean_of)(values)
+    found = {"mean": mean.mean, "low": mean.low, "high": mean.high, "interval": "t"}
+    if len(set(values)) > 1:
+        return found
+    if not (is_share(y) and items):
+        return found | {"low": None, "high": None, "interval": None}
+    low, high = wilson_interval(mean.mean * items, items)
+    return found | {"low": low, "high": high, "interval": "Wilson"}
+
+
+def _point(place: _Place, seen: Sequence[tuple], names: Sequence[str], y: str) -> dict[str, object]:
+    records, values, items, measured = zip(*seen, strict=True)
+    total = None if items[0] is None else sum(items)
+    x = place.x if measured[0] is None else sum(measured) / len(measured)
+    point = {"panel": place.panel, "series": dict(zip(names, place.series, strict=True)), "x": x}
+    point |= summarised(values, total, y)
+    runs = [record["run"] for record in records]
+    return point | {"runs": runs, "values": list(values), "items": total}
+
+
+def _order(value: object) -> tuple:
+    """Numbers before words, each in their order."""
+    return (0, value, "") if is_number(value) else (1, 0, str(value))
+
+
+# ---------------------------------------------------------------------------------- what is said
+
+
+def _intervals(points: Sequence[Mapping]) -> list[str]:
+    """How sure the means are, and of how many runs."""
+    methods = {point["interval"] for point in points}
+    counts = sorted({len(point["runs"]) for point in points})
+    runs = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    mean = f"Each point is {f'the mean of {runs} runs' if counts[-1] > 1 else 'one run'}"
+    if "t" in methods and "Wilson" in methods:
+        said = "Student's t over runs, or Wilson over items where there is one run or all agree"
+    elif "t" in methods:
+        said = "Student's t over runs"
+    elif "Wilson" in methods:
+        said = "Wilson over items"
+    else:
+        return [f"{mean}; no intervals, for which runs must differ"]
+    without = "" if None not in methods else "; none where there is one run or all agree"
+    return [f"{mean}; 95 % intervals: {said}{without}"]
+
+
+def _left_out(
+    results: Results, chosen: Sequence[Mapping], lacking: Sequence[str], what: str
+) -> list[str]:
+    """Runs that are not in the figure."""
+    notes, total = [], len(chosen) + len(results.unfinished)
+    if results.unfinished:
+        names = _listed(results.unfinished.values())
+        count = len(results.unfinished)
+        notes.append(f"{count} of {_count(total, 'run')} not finished, left out: {names}")
+    if failed := [record for record in chosen if record["status"] != "done"]:
+        names = _listed(f"{r['label'] or r['run']} (at {r['stage']})" for r in failed)
+        notes.append(f"{len(failed)} of {_count(total, 'run')} failed, left out: {names}")
+    if lacking:
+        count = f"{len(lacking)} of {_count(total, 'run')}"
+        notes.append(f"{count} without {what}, left out: {_listed(lacking)}")
+    return notes
+
+
+def _averaged(places: Iterable[Sequence[tuple]], others: Sequence[str]) -> list[str]:
+    """Settings that differ within a point, seeds aside."""
+    found: dict[str, set[str]] = {}
+    for seen, name in itertools.product(places, others):
+        values = {as_text(record.get(name)) for record, *_ in seen}
+        if len(values) > 1:
+            found.setdefault(name, set()).update(values)
+    return [
+        f"Points average over {name} ({', '.join(sorted(values))}) as over seeds; `vary`, `panels` "
+        "or `where` tell these runs apart"
+        for name, values in found.items()
+    ]
+
+
+def _not_drawn(points: Sequence[Mapping], least: int) -> list[str]:
+    hidden = list(dict.fromkeys(as_text(point["x"]) for point in points if not point["drawn"]))
+    if not hidden:
+        return []
+    count = sum(not point["drawn"] for point in points)
+    return [
+        f"{_count(count, 'point')} of fewer than {least} items not drawn: at x = "
+        f"{', '.join(hidden)}"
+    ]
+
+
+def _failures(chosen: Sequence[Mapping]) -> str:
+    errors = {f"{record['stage']}: {record['error']}" for record in chosen}
+    return f" ({'; '.join(sorted(errors)[:3])})"
+
+
+def _no_values(x: str, y: str, groups: Sequence[str], names: _Names, results: Results) -> str:
+    if x == "step":
+        place = results.file.parent / "runs"
+        return f"`x` step needs the evaluations of runs, {place}/*/model/{HISTORY}; there are none"
+    if x == "k_cutoff":
+        advice = 'a sweep records them with `coverage`: {"k_sweep": true}'
+        return f"no run has {_what(y, groups, x)}; {advice.replace('`', '')}; {names._there()}"
+    return f"no run has {_what(y, groups, x)}; {names._there()}"
+
+
+def _what(y: str, groups: Sequence[str], x: str) -> str:
+    of_groups = f" of {' or '.join(groups)}" if groups else ""
+    return f"{y}{of_groups}{' by k-cutoff' if x == 'k_cutoff' else ''}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+
+
+def place_of(content: Mapping, results: Results, given: Path, output: str | None) -> Path:
+    """Where the files of a figure go, without their endings.
+
+    ``output`` if there is one; else beside the results, where ``given`` is the sweep's folder, or
+    in ``results/sweeps/`` of the repository where it is a file, which may be anybody's.
+    """
+    name = "_by_".join(re.sub(r"[^\w.+-]", "_", content[key]) for key in ("y", "x"))
+    if output is None:
+        own = repository_root() / "results" / "sweeps" / results.name
+        stem = (own if given.is_file() else results.file.parent) / name
+    elif Path(output).is_dir():
+        stem = Path(output) / name
+    else:
+        stem = Path(output)
+        stem = stem.with_suffix("") if stem.suffix in (".png", ".pdf", ".json") else stem
+    for ending in ENDINGS:
+        check_place(stem.with_name(stem.name + ending), file=True)
+    return stem
+
+
+def write_points(content: Mapping, settings: PlotSettings, stem: Path) -> list[Path]:
+    """Draw the points and write them, to ``STEM`` with each of ``ENDINGS``; the paths."""
+    from coverage_principle.reporting.sweep_figures import draw_points
+
+    written = draw_points(
+        content, stem, kind=settings.kind, log_x=settings.log_x, notes=content["notes"]
+    )
+    numbers = stem.with_name(stem.name + ENDINGS[-1])
+    write_json(numbers, content)
+    return [*written, numbers]

@@ -1,0 +1,12 @@
+"""The library as a notebook uses it: text in and out, tables and figures, nothing on disk."""
+
+from simpletransformers.lazy import exports
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "coverage": "Explained NotebookCoverage notebook_coverage",
+        "run": "Run load_run",
+        "tracing": "Tracing",
+    },
+)

@@ -1,0 +1,96 @@
+"""What causal tracing found, in a notebook: ``run.trace(...)``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from coverage_principle.circuits import METRICS
+from coverage_principle.errors import InputError
+from coverage_principle.notebook.frames import frame_of
+from coverage_principle.statistics import wilson_interval
+
+if TYPE_CHECKING:
+    import pandas
+
+    from coverage_principle.reporting.style import Figure
+
+#: Which samples a cell's numbers are of, as docs/circuit_analysis.md defines them.
+SUBSETS = ("published", "unfiltered", "both_correct")
+_PLACE = ("split", "value", "layer", "position", "slot", "can_be_known")
+
+
+@dataclass(frozen=True, repr=False)
+class Tracing:
+    """Causal tracing of one checkpoint of ``run``; ``results`` is what ``trace.py`` writes as JSON.
+
+    ``docs/circuit_analysis.md`` says what is in it.
+    """
+
+    run: str
+    results: dict
+
+    def __repr__(self) -> str:
+        found, ((name, splits),) = self.results, self.results["checkpoints"].items()
+        traced = ", ".join(f"{split} {s['samples']['n']:,}" for split, s in splits.items())
+        sites = {(cell["layer"], cell["position"]) for cell in self._cells()}
+        about = f"{found['family']['name']} in {self.run}, {name}"
+        measured = f"{found['metric']} at {len(sites)} states ({found['stream']})"
+        return f"<Tracing of {about}: {measured}; samples: {traced}>"
+
+    def to_records(self, *, subset: str = "published", effect: str | None = None) -> list[dict]:
+        """A dict for each split, emitted value, layer and position.
+
+        ``split``, ``value`` (the answer, or a bridge that the model writes), ``layer``,
+        ``position``, ``slot``, ``can_be_known`` (whether the tokens that what changes depends on
+        have been read there), ``effect``, ``n`` (samples), ``mean``, and ``low`` and ``high``, the
+        ends of its 95 % interval over samples: Wilson's of a share, which has a width at 0 and 1
+        too, else a percentile bootstrap. None where there are no samples.
+
+        ``subset`` is published, unfiltered or both_correct. ``effect`` is a number of the metric:
+        the one that figures show if not given; a wrong name lists them.
+        """
+        _check_subset(subset)
+        effect = METRICS[self.results["metric"]].shown.key if effect is None else effect
+        return [_record(cell, subset, effect) for cell in self._cells()]
+
+    def to_frame(self, *, subset: str = "published", effect: str | None = None) -> pandas.DataFrame:
+        """``to_records`` as a table. ``InputError`` if pandas is not installed."""
+        return frame_of(self.to_records(subset=subset, effect=effect))
+
+    def plot(self, *, subset: str = "published") -> Figure:
+        """A heat map over layers and positions for each split, of the metric's own number."""
+        from coverage_principle.reporting.circuit_figures import tracing_figure
+
+        _check_subset(subset)
+        return tracing_figure(self.results, subset=subset)
+
+    def _cells(self) -> Iterator[Mapping]:
+        """Every cell, with its split and value."""
+        from coverage_principle.reporting.circuit_figures import emitted_parts
+
+        (splits,) = self.results["checkpoints"].values()
+        for split, summary in splits.items():
+            for value, part in emitted_parts(self.results, summary).items():
+                for cell in part["cells"]:
+                    yield {"split": split, "value": value, **cell}
+
+
+def _check_subset(subset: str) -> None:
+    if subset not in SUBSETS:
+        raise InputError(f"`subset` {subset} is not one of {', '.join(SUBSETS)}")
+
+
+def _record(cell: Mapping, subset: str, effect: str) -> dict:
+    numbers = cell[subset]
+    if effect not in numbers or effect == "n":
+        there = ", ".join(name for name in numbers if name != "n")
+        raise InputError(f"`effect` {effect} is not one of {there}")
+    found = numbers[effect]
+    place = {key: cell[key] for key in _PLACE}
+    count, mean, ends = numbers["n"], found.get("rate", found.get("mean")), found["interval"]
+    if count and "count" in found:
+        ends = wilson_interval(found["count"], count)
+    low, high = ends or (None, None)
+    return {**place, "effect": effect, "n": count, "mean": mean, "low": low, "high": high}

@@ -1,0 +1,201 @@
+"""Cells of the circuit analyses as rows of layers and columns of positions, in text.
+
+The figures lay the same ``Grid`` out as heat maps, so that tables and figures mark alike what is no
+finding: cells whose interval reaches what a state gives that knows nothing, and positions at which
+the value cannot be known yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from coverage_principle.circuits import FEWEST, Shown
+
+#: The widest line of a table.
+WIDEST = 100
+_LABEL = 9
+#: So many tables of one result are printed.
+MOST = 12
+
+#: What is said of hatched cells.
+NOT_YET = "the value cannot be known here yet: it depends on tokens that come later"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of one split and value, and what is shown of them (``subset``: of which samples).
+
+    ``rows`` are (layer, after the final norm) upwards, ``columns`` (position, slot); ``cells`` maps
+    (row, column) to what a result file holds, perhaps not for every pair.
+    """
+
+    shown: Shown
+    subset: str | None
+    rows: list[tuple[int, bool]]
+    columns: list[tuple[int, str]]
+    cells: Mapping[tuple, Mapping]
+
+    @classmethod
+    def of(cls, cells: Sequence[Mapping], shown: Shown, subset: str | None = None) -> Grid:
+        places = {(_row(cell), (cell["position"], cell["slot"])): cell for cell in cells}
+        rows, columns = (sorted(set(names)) for names in zip(*places, strict=True))
+        return cls(shown, subset, rows, columns, places)
+
+    def value(self, row: tuple, column: tuple) -> float | None:
+        cell = self.cells.get((row, column))
+        return None if cell is None else self.shown.value(cell, self.subset)
+
+    def interval(self, row: tuple, column: tuple) -> tuple[float, float] | None:
+        cell = self.cells.get((row, column))
+        return None if cell is None else self.shown.interval(cell, self.subset)
+
+    def is_weak(self, row: tuple, column: tuple) -> bool:
+        """Whether the cell is no finding (``Shown.is_weak``)."""
+        cell = self.cells.get((row, column))
+        return cell is not None and self.shown.is_weak(cell, self.subset)
+
+    def is_early(self, row: tuple, column: tuple) -> bool:
+        """Whether the value cannot be known there yet (``circuits.can_be_known``)."""
+        return not self.cells.get((row, column), {}).get("can_be_known", True)
+
+    @property
+    def counts(self) -> list[int]:
+        """Samples of each column; metrics with a filter have fewer at some positions."""
+        return [
+            max(self.shown.count(c, self.subset) for (_, at), c in self.cells.items() if at == one)
+            for one in self.columns
+        ]
+
+    @property
+    def nothing(self) -> float | None:
+        """What a state gives that knows nothing."""
+        return self.shown.nothing_at(next(iter(self.cells.values())))
+
+
+def _row(cell: Mapping) -> tuple[int, bool]:
+    return cell["layer"], cell.get("after_ln_f", False)
+
+
+def plain(value: float, form: str) -> str:
+    """The number as text, and no minus before a zero."""
+    text = format(value, form)
+    return text.removeprefix("-") if not text.strip("-0.") else text
+
+
+def chance_words(grid: Grid) -> str:
+    """``chance 0.180``; empty where nothing is 0, or not known."""
+    if grid.nothing is None or not grid.shown.nothing_is.startswith("chance"):
+        return ""
+    return f"chance {grid.nothing:{grid.shown.printed}}"
+
+
+def grid_lines(title: str, grid: Grid) -> list[str]:
+    """A table of at most ``WIDEST`` columns, the first layer at the bottom.
+
+    Below each number stands its interval; a number in parentheses is no finding, and one with ``~``
+    cannot be known there yet (``key_lines`` says so below the tables). Positions that do not fit
+    are in a second part below.
+    """
+    counts = grid.counts
+    n = f"n = {counts[0]:,}" if len(set(counts)) == 1 else "n by position"
+    heads = [n if "n_vectors" not in next(iter(grid.cells.values())) else "", chance_words(grid)]
+    lines = [", ".join([title, *filter(None, heads)])]
+    texts = {
+        (row, column): (_number(grid, row, column), _ends(grid, row, column))
+        for row in grid.rows
+        for column in grid.columns
+    }
+    wide = max(len(text) for pair in texts.values() for text in pair)
+    wide = max([wide, 8, *(len(slot) for _, slot in grid.columns)]) + 2
+    fits = max(1, (WIDEST - 2 - _LABEL) // wide)
+    for begin in range(0, len(grid.columns), fits):
+        part = slice(begin, begin + fits)
+        columns = grid.columns[part]
+        lines.append(_line("layer", [f"{slot}  " for _, slot in columns], wide))
+        for row in reversed(grid.rows):
+            name = f"{row[0]}{' ln_f' if row[1] else ''}"
+            numbers, ends = zip(*(texts[row, column] for column in columns), strict=True)
+            lines.append(_line(name, numbers, wide))
+            if any(text.strip() for text in ends):
+                lines.append(_line("", ends, wide))
+        if len(set(counts)) > 1:
+            lines.append(_line("n", [f"{count:,}  " for count in counts[part]], wide))
+    return lines
+
+
+def table_lines(tables: Mapping[str, Grid], empty: Sequence[str] = ()) -> list[str]:
+    """The tables by title, at most ``MOST``, the key to their marks, and what is not shown.
+
+    ``empty`` names the splits that hold nothing.
+    """
+    lines = []
+    for title, grid in list(tables.items())[:MOST]:
+        lines += ["", *grid_lines(title, grid)]
+    lines += ["", *key_lines(list(tables.values())[:MOST])]
+    if empty:
+        lines.append(f"without items, not shown: {', '.join(empty)}")
+    if left := list(tables)[MOST:]:
+        lines.append(f"not shown, in the file: {len(left)} more tables, from {left[0]!r} on")
+    return lines
+
+
+def _line(name: str, cells: Sequence[str], wide: int) -> str:
+    return f"  {name:<{_LABEL}}{''.join(cell.rjust(wide) for cell in cells)}".rstrip()
+
+
+def _number(grid: Grid, row: tuple, column: tuple) -> str:
+    value, weak = grid.value(row, column), grid.is_weak(row, column)
+    text = "-" if value is None else plain(value, grid.shown.printed)
+    after = (")" if weak else "") + ("~" if grid.is_early(row, column) else "")
+    return f"{'(' if weak else ''}{text}{after:<2}"
+
+
+def _ends(grid: Grid, row: tuple, column: tuple) -> str:
+    ends = grid.interval(row, column)
+    form = grid.shown.printed
+    return "" if ends is None else f"{plain(ends[0], form)}..{plain(ends[1], form)}  "
+
+
+def key_lines(grids: Sequence[Grid]) -> list[str]:
+    """What the marks of these tables mean, a line for each that there is."""
+    places = [(grid, row, column) for grid in grids for row, column in grid.cells]
+    if not places:
+        return []
+    shown, lines = grids[0].shown, []
+    if any(grid.interval(row, column) for grid, row, column in places):
+        lines.append(f"low..high: 95 % interval, {shown.interval_is}")
+    lines += chance_lines(grids)
+    if any(grid.is_weak(row, column) for grid, row, column in places):
+        lines.append(f"(  ): {weak_words(grids)}")
+    if any(grid.is_early(row, column) for grid, row, column in places):
+        lines.append(f"~: {NOT_YET}")
+    if any(grid.value(row, column) is None for grid, row, column in places):
+        lines.append("-: there is nothing to measure it by")
+    return lines
+
+
+def chance_lines(grids: Sequence[Grid]) -> list[str]:
+    """What chance is, and how high for so many tokens; nothing where nothing is 0."""
+    shown, found = grids[0].shown, {}
+    for cell in (cell for grid in grids if chance_words(grid) for cell in grid.cells.values()):
+        found[cell["tokens"]] = plain(shown.nothing_at(cell), shown.printed)
+    if not found:
+        return []
+    levels = " or ".join(f"{level} among {count:,}" for count, level in sorted(found.items()))
+    return [f"chance: {levels} tokens, if nothing tells which of them the value is"]
+
+
+def weak_words(grids: Sequence[Grid]) -> str:
+    """Why weak cells are no finding: ``not above chance (0.18), or fewer than 10 samples``."""
+    shown = grids[0].shown
+    values = {plain(g.nothing, shown.printed) for g in grids if g.nothing is not None}
+    of = f" ({values.pop()})" if len(values) == 1 and chance_words(grids[0]) else ""
+    words = f"no finding: not {'above' if shown.better > 0 else 'below'} {shown.nothing_is}{of}"
+    few = (n < FEWEST for grid in grids for n in grid.counts)
+    return words + (f", or of fewer than {FEWEST} samples" if any(few) else "")
+
+
+def yardstick_words(last: int) -> str:
+    """What is to be known of layer L of a tracing."""
+    return f"layer {last} is a yardstick: its last position gives the source run's own output"
