@@ -7,8 +7,16 @@ import argparse
 from coverage_principle.cli import command_parser, group_of, run
 
 EXAMPLES = (
-    ("a sweep, after script/quickstart.sh", "python script/make_report.py results/quickstart"),
-    ("the claims, after script/reproduce/", "python script/make_report.py results/reproduce/cpu"),
+    ("a claim of the paper", "python script/reproduce/accuracy_by_data.py --scale tiny"),
+    (
+        "all claims of that scale on a page",
+        "python script/make_report.py results/reproduce/tiny",
+    ),
+    (
+        "a sweep",
+        "python script/run_sweep.py docs/tutorial/weight_decay.json --jobs 2",
+    ),
+    ("its page", "python script/make_report.py results/sweeps/weight_decay"),
 )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from coverage_principle.cli import (
     add_settings,
     command_parser,
+    group_of,
     run,
     settings_from,
     table,
@@ -19,29 +20,28 @@ from coverage_principle.cli import (
 )
 from coverage_principle.experiments.points import PlotSettings
 
-EXAMPLES = """
-examples:
-  python script/plot_sweep.py results/sweeps/sizes
-  python script/plot_sweep.py results/sweeps/sizes --x k_cutoff --vary train.n_embd
-  python script/plot_sweep.py results/sweeps/sizes --x step --vary n_embd --panels n_layer
-  python script/plot_sweep.py results/sweeps/sizes --x group --group type_0 type_1 --where seed=42
-  python script/plot_sweep.py results/sweeps/sizes --x parameters --y loss --output loss.png
-"""
+_SWEEP = "python script/run_sweep.py docs/tutorial/weight_decay.json --jobs 2"
+_TUTORIAL = "python script/plot_sweep.py docs/tutorial/results.jsonl"
+_OWN = "python script/plot_sweep.py results/sweeps/weight_decay"
+EXAMPLES = (
+    ("the sweep of docs/tutorial.md, whose results are here", _TUTORIAL),
+    ("by k-cutoff, a line for each weight decay", f"{_TUTORIAL} --x k_cutoff --vary weight_decay"),
+    ("two types of test items, of one seed", f"{_TUTORIAL} --group type_0 type_1 --where seed=42"),
+    ("the same sweep, carried out here", _SWEEP),
+    ("over training", f"{_OWN} --x step --vary weight_decay"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = command_parser(__doc__, epilog=EXAMPLES)
+    parser = command_parser(__doc__, EXAMPLES)
     about = "a sweep's folder, or its results.jsonl; the sweep may still be under way"
-    parser.add_argument("sweep", metavar="DIR", help=about)
-    shown = parser.add_argument_group("what is shown")
-    add_settings(shown, PlotSettings, omit=("kind", "log_x", "min_items"))
-    look = parser.add_argument_group("how it looks, and where it goes")
-    add_settings(look, PlotSettings, only=("kind", "log_x", "min_items"))
+    group_of(parser, "source").add_argument("sweep", metavar="DIR", help=about)
+    add_settings(parser, PlotSettings)
     about = (
         "name of the files, an ending is replaced (default: Y_by_X in DIR; for a results.jsonl in "
         "results/sweeps/ of the repository, in a folder named as the one it is in)"
     )
-    look.add_argument("--output", metavar="FILE", help=about)
+    group_of(parser, "written").add_argument("--output", metavar="FILE", help=about)
     return parser
 
 

@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     about = "the data set's folder, or the name of one in data/"
     group_of(parser, "data").add_argument("data_dir", metavar="DATA_DIR", help=about)
     about = "every record's number, instead of the first three of each file"
-    parser.add_argument("--all", action="store_true", help=about)
+    group_of(parser, "shown").add_argument("--all", action="store_true", help=about)
     return parser
 
 

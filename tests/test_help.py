@@ -23,7 +23,7 @@ from tests.test_house import COMMANDS
 
 #: Flags and arguments whose values are read.
 _READ = re.compile(
-    r"(data|model)_dir|ckpt|model_name_or_path|predictions|\w+_file|spec|sources|dir"
+    r"(data|model)_dir|ckpt|model_name_or_path|predictions|(id_train|id_test|ood)_file|spec|sources|dir|sweep"
 )
 _WRITTEN = ("output_dir", "output", "prediction_dir", "save_dir")
 
@@ -144,7 +144,11 @@ class Made:
             if given.get(name):
                 self.places.add(ROOT / given[name])
         base = ROOT / (given.get("output_dir") or "data")
-        if script.startswith("dataset_generation/"):
+        if script.startswith("script/reproduce/"):
+            self.places.add(ROOT / "results" / "reproduce" / arguments.scale)
+        elif script.endswith("run_sweep.py"):
+            self.places.add(ROOT / "results" / "sweeps" / Path(arguments.spec).stem)
+        elif script.startswith("dataset_generation/"):
             self.places.add(base / generated(script, arguments))
         elif script.endswith("import_dataset.py"):
             settings = settings_from(IMPORTERS[arguments.kind].settings, arguments)
@@ -173,8 +177,8 @@ def generated(script: str, arguments: argparse.Namespace) -> str:
     return maker._name(graph.name, settings_from(WorldSettings, arguments), form)
 
 
-EXAMPLES = [
-    pytest.param(script, parser.examples, id=f"{script}{'-' * number}")
+WITH_EXAMPLES = [
+    pytest.param(parser, id=f"{script}{'-' * number}")
     for script in SCRIPTS
     for number, parser in enumerate(parsers(parser_at(script)))
     if parser.examples
@@ -190,12 +194,10 @@ def test_every_command_has_examples_that_call_it():
             assert script in called and len(called) <= 8, script
 
 
-@pytest.mark.parametrize(("script", "examples"), EXAMPLES)
-def test_examples_parse_and_their_files_exist_or_are_made_before(script, examples):
+@pytest.mark.parametrize("parser", WITH_EXAMPLES)
+def test_examples_parse_and_their_files_exist_or_are_made_before(parser):
     made = Made(set())
-    if script == "script/make_report.py":  # its examples say after which commands
-        made.places = {ROOT / "results"}
-    for about, command in examples:
+    for about, command in parser.examples:
         called, *words = words_of(command)
         arguments = parser_at(called).parse_args(words)
         assert about and (ROOT / called).is_file()
@@ -203,21 +205,15 @@ def test_examples_parse_and_their_files_exist_or_are_made_before(script, example
             if not _READ.fullmatch(name) or called.startswith("dataset_generation/"):
                 continue
             for place in value if isinstance(value, (list, tuple)) else filter(None, [value]):
-                ours = name == "cut_file"
-                assert ours or made.has(str(place)), f"{command}: {place}"
+                assert made.has(str(place)), f"{command}: {place}"
         made.add(called, arguments)
 
 
-@pytest.mark.parametrize(("script", "examples"), EXAMPLES)
-def test_a_shell_takes_the_lines_of_an_example_as_its_command(script, examples):
-    text = "".join(
-        parser.format_help()
-        for parser in parsers(parser_at(script))
-        if parser.examples == tuple(examples)
-    )
-    shown = text.replace(" \\\n", " ").splitlines()
-    for _, command in examples:
-        assert any(shlex.split(line) == shlex.split(command) for line in shown if "python" in line)
+@pytest.mark.parametrize("parser", WITH_EXAMPLES)
+def test_a_shell_takes_the_lines_of_an_example_as_its_command(parser):
+    shown = parser.format_help().replace(" \\\n", " ").splitlines()
+    lines = [shlex.split(line) for line in shown if line.startswith("  python ")]
+    assert lines == [shlex.split(command) for _, command in parser.examples]
 
 
 # ---------------------------------------------------------------------------- a worked example
