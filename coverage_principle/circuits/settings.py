@@ -140,7 +140,8 @@ class TraceSettings(RunAnalysisSettings, SiteSettings):
     )
     stream: str = setting(
         "residual",
-        "which states are patched: residual, post_attention, post_mlp or embedding",
+        "which states are patched. residual: after a layer; post_attention: before its MLP; "
+        "post_mlp: the MLP's output; embedding: the token's",
         flag="mode",
         metavar="STREAM",
         group="measured",
@@ -207,7 +208,8 @@ class ClusterSettings(SiteSettings):
     )
     stream: str = setting(
         "residual",
-        "which states: residual, post_attention, post_mlp, embedding, logit or prob",
+        "which states. residual: after a layer; post_attention: before its MLP; post_mlp: the "
+        "MLP's output; embedding: the token's; logit, prob: the model's output",
         flag="mode",
         metavar="STREAM",
         group="measured",
