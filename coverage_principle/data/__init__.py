@@ -16,11 +16,11 @@ __getattr__, __dir__, __all__ = exports(
         "grokked": "EntityWorld data_set_name draw_entities generate_entity_world",
         "grokked_layout": "layout_dataset",
         "problems": "Problem grouped",
+        "prompt_settings": "PromptSettings",
         "reading": "Dataset find_task load_dataset read_task",
         "relational": "comparison_graph composition_graph",
         "sentences": "Template alphabet_tokens item_tokens token_names",
-        "settings": "EntityWorldSettings FUNCTION_FAMILIES FormatSettings PromptSettings "
-        "WorldSettings",
+        "settings": "EntityWorldSettings FUNCTION_FAMILIES FormatSettings WorldSettings",
         "space": "CompositionSpace",
         "tables": "Table evaluate",
         "validation": "validate",
