@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from coverage_principle.data import Dataset as Dataset
     from coverage_principle.data import load_dataset as load_dataset
+    from coverage_principle.experiments import read_results as read_results
     from coverage_principle.notebook import NotebookCoverage
     from coverage_principle.notebook import load_run as load_run
     from coverage_principle.notebook import notebook_coverage as coverage
@@ -44,6 +45,7 @@ __getattr__, _names, __all__ = exports(
     __name__,
     {
         "data": "Dataset load_dataset",
+        "experiments": "read_results",
         "notebook": "load_run",
     },
 )

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 #: Wings from the ground up; a module may import its own wing and those before it.
 WINGS = [
     "errors",
+    "frames",
     "reprs",
     "tasks",
     "paths",

@@ -23,7 +23,7 @@ from coverage_principle.coverage import (
 )
 from coverage_principle.data import Dataset, load_dataset
 from coverage_principle.errors import InputError
-from coverage_principle.notebook.frames import frame_of
+from coverage_principle.frames import frame_of
 
 if TYPE_CHECKING:
     import pandas

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from coverage_principle.circuits import METRICS
 from coverage_principle.errors import InputError
-from coverage_principle.notebook.frames import frame_of
+from coverage_principle.frames import frame_of
 from coverage_principle.statistics import wilson_interval
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ _STYLE = {
 }
 
 
-class _Figure(Figure):
+class Drawing(Figure):
     """A figure that a notebook shows where it is the last line of a cell."""
 
     def _repr_png_(self) -> bytes:
@@ -49,7 +49,7 @@ class _Figure(Figure):
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **grid):
     """``(figure, axes)`` like ``pyplot.subplots`` (inches), without pyplot's global state."""
     with matplotlib.rc_context(_STYLE):
-        figure = _Figure(figsize=(width, height), layout="constrained")
+        figure = Drawing(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, **grid)
     return figure, axes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.cli import counted
+from coverage_principle.cli import counted, words
 from coverage_principle.data.importing.columns import Columns, read_columns
 from coverage_principle.data.importing.common import (
     FEWER,
@@ -22,7 +22,7 @@ from coverage_principle.data.importing.common import (
     empty_table,
     finish,
 )
-from coverage_principle.data.importing.settings import TableSettings, columns
+from coverage_principle.data.importing.settings import TableSettings
 from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.data.vocabulary import token_of
 from coverage_principle.errors import InputError
@@ -116,7 +116,7 @@ def _call(text: str, setting: str) -> tuple[str, tuple[str, ...]]:
         raise InputError(
             f"`{setting}` {text.strip()} must be a column and what it reads, such as b1(a,b)"
         )
-    return match[1].strip(), columns(match[2])
+    return match[1].strip(), words(match[2])
 
 
 def _graph(
@@ -174,7 +174,7 @@ def _alphabets_of(used: Sequence[str], settings: TableSettings) -> dict[str, str
     """The first column of each column's alphabet."""
     found = {column: column for column in used}
     for group in (settings.alphabet or "").split(";"):
-        members = columns(group)
+        members = words(group)
         for column in members:
             if column not in found:
                 raise InputError(
@@ -234,7 +234,7 @@ def _words(
 ) -> tuple[Columns, tuple[str, ...], dict[str, str]]:
     """The words of a column as slots ``w1``, ``w2`` ..., all of one alphabet."""
     texts = [name.split() for name in rows.names[settings.sequence]]
-    lengths = np.array([len(words) for words in texts])[rows.codes[settings.sequence]]
+    lengths = np.array([len(text) for text in texts])[rows.codes[settings.sequence]]
     found = dict(zip(*map(np.ndarray.tolist, np.unique(lengths, return_counts=True)), strict=True))
     shown = ", ".join(f"{n} ({count:,} rows)" for n, count in found.items())
     length = settings.length or next(iter(found))
@@ -252,9 +252,9 @@ def _words(
         if name in rows.names:
             raise InputError(f"column {name} has the name of a slot for a word; rename it")
     texts = [name.split() for name in rows.names[settings.sequence]]
-    for slot, words in zip(slots, zip(*texts, strict=True), strict=True):
+    for slot, column in zip(slots, zip(*texts, strict=True), strict=True):
         numbers = Numbers()
-        rows.codes[slot] = numbers.of(words)[rows.codes[settings.sequence]]
+        rows.codes[slot] = numbers.of(column)[rows.codes[settings.sequence]]
         rows.names[slot] = numbers.names
     answer = settings.answer.strip()
     word = "words" if answer == "word" else "word"
