@@ -4,62 +4,80 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from coverage_principle.cli import flags_of
+from coverage_principle.errors import InputError
 from coverage_principle.experiments.settings import command_parser
+from tests import typed
 from tests.conftest import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "data" / "README.md"])
-_COMMAND = re.compile(r"(?:python|bash)3? (?:-u )?((?:[\w./-]+/)?[\w-]+\.(?:py|sh))\b(.*)")
-#: Scripts whose further flags go to another command, and flags of their own.
-_HANDED_ON = {
-    "train.sh": ("main.py", ()),
-    "train.slurm": ("main.py", ()),
-    "quickstart.sh": ("script/quickstart.py", ("--no-install",)),
-    "all.sh": ("script/reproduce/data_scaling.py", ()),
-}
+README = ROOT / "README.md"
 
 
-def commands(page):
-    """The shell lines of a page's code blocks (fenced or indented): script and what follows it."""
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    inside = False
-    for line in text.splitlines():
-        if line.startswith("```"):
-            inside = not inside
-        elif inside or line.startswith("    "):
-            for match in _COMMAND.finditer(line.split(" # ")[0]):
-                yield match[1], match[2]
-
-
-def script_file(name):
-    """The script that a page means, which may name it from the folder that it is to be run in."""
-    if (ROOT / name).is_file():
-        return ROOT / name
-    found = [
-        path
-        for folder in ("dataset_generation", "circuit_analysis", "script", "benchmarks", "docs")
-        for path in (ROOT / folder).rglob(name.rsplit("/", 1)[-1])
-    ]
-    assert len(found) == 1, f"{name}: {found}"
-    return found[0]
+@pytest.fixture(scope="module")
+def after_readme():
+    """What lies in the repository once the README's commands have been typed."""
+    repository = typed.Repository()
+    for step in typed.steps(README):
+        if step.script:
+            repository.add(step)
+    return repository
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_the_commands_of_a_page_exist_and_know_their_flags(page):
-    for name, rest in commands(page):
-        script = script_file(name)
-        wanted = set(re.findall(r"(?<![\w-])--[\w-]+", rest))
-        target, own = _HANDED_ON.get(script.name, (script.relative_to(ROOT).as_posix(), ()))
-        if not wanted or not target.endswith(".py"):
+def test_the_commands_of_a_page_work_one_after_the_other_in_one_shell(page, after_readme):
+    """After those of the README: the script is there, takes its arguments, finds what it reads."""
+    repository = typed.Repository({} if page == README else after_readme.made)
+    for step in typed.steps(page):
+        if step.script is None:
             continue
-        if "build_parser" not in (ROOT / target).read_text(encoding="utf-8"):
+        assert step.script.is_file(), step
+        if step.usage:
+            wanted = {w.split("=")[0].strip("[]") for w in step.words if re.match(r"\[?--\w", w)}
+            if typed.has_parser(step.target[0]):
+                parser = command_parser(step.target[0])
+                known = {option for a in flags_of(parser) for option in a.option_strings}
+                assert wanted <= known, step
             continue
-        known = {o for action in flags_of(command_parser(target)) for o in action.option_strings}
-        unknown = wanted - known - set(own) - {"--debug"}
-        assert not unknown, f"{page.name}: {name} does not know {', '.join(sorted(unknown))}"
+        try:
+            lacking = repository.lacks(step)
+            repository.add(step)
+        except (InputError, SystemExit) as refusal:
+            pytest.fail(f"{step}: {refusal}")
+        assert not lacking, f"{step}: what makes {lacking}?"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_what_a_command_needs_of_the_readers_own_is_explained(page):
+    words = {w for step in typed.steps(page) for word in step.words for w in Path(word).parts}
+    text = page.read_text(encoding="utf-8")
+    for word in words & typed.OWN:
+        assert f"`{word}`" in text, f"{page.name} does not say what {word} is"
+
+
+def test_what_the_commands_of_the_pages_write_is_no_business_of_git(after_readme):
+    repository = typed.Repository(after_readme.made)
+    for page in PAGES:
+        for step in typed.steps(page):
+            if step.script and not step.usage:
+                repository.add(step)
+    names = [name.replace("*", "x") for name in repository.made]
+    ours = [name for name in names if not name.startswith("/") and name not in typed.kept()]
+    asked = subprocess.run(
+        ["git", "check-ignore", "--stdin"],
+        cwd=ROOT,
+        input="\n".join(name if typed.is_file(name) else f"{name}/file" for name in ours),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ignored = {line.removesuffix("/file") for line in asked.stdout.splitlines()}
+    assert set(ours) == ignored
 
 
 #: Flags of others that our pages mention: torch's launcher, pip, SLURM's tools.
@@ -90,8 +108,8 @@ def test_flags_that_a_page_mentions_exist(page, every_flag):
 
 
 def test_commands_are_found_on_the_pages():
-    found = [name for page in PAGES for name, _ in commands(page)]
-    assert len(found) > 25
+    found = [step.words[1] for page in PAGES for step in typed.steps(page) if step.script]
+    assert len(found) > 80
     assert {"determine_coverage.py", "script/run_sweep.py", "twohop.py"} <= set(found)
 
 
