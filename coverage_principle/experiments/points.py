@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coverage_principle.data import check_place, digests, write_json
+from coverage_principle.data import check_place, write_json
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.naming import Names, k_cutoff_of, runs_where
 from coverage_principle.experiments.results import SEEDS, Results
@@ -71,7 +71,8 @@ class PlotSettings(Settings):
     )
     min_items: int = setting(
         20,
-        "points of fewer items, all runs together, are in the table and the numbers but not drawn",
+        "points of fewer items, all runs together, are in the table and the numbers, but not "
+        "drawn, unless all are of fewer",
         at_least=0,
     )
 
@@ -131,12 +132,10 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
         raise InputError(_no_values(x, y, groups, names, results))
     points = [_point(place, seen, lines, y) for place, seen in found.items()]
     points.sort(key=lambda p: [*map(_order, (p["panel"], *p["series"].values(), p["x"]))])
-    for point in points:
-        point["drawn"] = point["items"] is None or point["items"] >= settings.min_items
-    if not any(point["drawn"] for point in points):
-        most = max(point["items"] for point in points)
-        few = f"no point has {settings.min_items} items (at most {most})"
-        raise InputError(f"{few}; lower `min_items`")
+    least = settings.min_items
+    many = [point["items"] is None or point["items"] >= least for point in points]
+    for point, drawn in zip(points, many, strict=True):
+        point["drawn"] = drawn or not any(many)
     chances = {record.get("chance", 0.0) for record in done}
     notes = _intervals(points)
     notes += _left_out(results, chosen, lacking, _what(y, groups, x))
@@ -149,8 +148,7 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
         "runs": {"done": len(done), "failed": failed, "unfinished": waiting},
         "chance": chances.pop() if is_share(y) and len(chances) == 1 else 0.0,
         "scattered": x in names.measured and x not in _STEADY,
-        "notes": [*notes, *_not_drawn(points, settings.min_items)],
-        "sha256": digests([results.file]),
+        "notes": [*notes, *_few_items(points, least)],
         "points": points,
     }
 
@@ -310,15 +308,15 @@ def _averaged(places: Iterable[Sequence[_Seen]], others: Sequence[str]) -> list[
     ]
 
 
-def _not_drawn(points: Sequence[Mapping], least: int) -> list[str]:
-    hidden = list(dict.fromkeys(as_text(point["x"]) for point in points if not point["drawn"]))
-    if not hidden:
-        return []
-    count = sum(not point["drawn"] for point in points)
-    return [
-        f"{_count(count, 'point')} of fewer than {least} items not drawn: at x = "
-        f"{', '.join(hidden)}"
-    ]
+def _few_items(points: Sequence[Mapping], least: int) -> list[str]:
+    """What became of points of few items."""
+    items = [point["items"] for point in points]
+    if None not in items and max(items) < least:
+        return [f"No point has {least} items: all are drawn"]
+    hidden = [point for point in points if not point["drawn"]]
+    places = ", ".join(dict.fromkeys(as_text(point["x"]) for point in hidden))
+    words = f"{_count(len(hidden), 'point')} of fewer than {least} items not drawn: at x = {places}"
+    return [words] if hidden else []
 
 
 def _failures(chosen: Sequence[Mapping]) -> str:
