@@ -176,6 +176,12 @@ READERS = {
     "report of a sweep": Reader(
         "script/make_report.py", "sweep", "sweep/results.jsonl sweep/*/numbers.json"
     ),
+    "figure of a sweep": Reader(
+        "script/plot_sweep.py",
+        "sweep --x seed --y covered.1 --output drawn",
+        "sweep/results.jsonl sweep/runs/*/settings.json",
+        lacks="sweep/runs/*/result.json",
+    ),
     "task": Reader("script/required_data.py", REQUIRED, "task.json required/*_measured.json"),
     "world": Reader(
         "dataset_generation/custom.py", f"--task task.json {WORLD} --output_dir mine", "task.json"

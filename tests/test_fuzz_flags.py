@@ -86,6 +86,10 @@ WORKING = {
         "--data_dir set --learner --noise auto --output out/a.json",
     ],
     "script/make_report.py": ["run"],
+    "script/plot_sweep.py": [
+        "results.jsonl --output out/f",
+        "results.jsonl --x k_cutoff --vary n_embd --output out/f",
+    ],
     "script/validate_dataset.py": ["set"],
     "script/coverage_by_phi.py": [_ENTITIES],
     "script/required_data.py": ["--num_tokens 4 --k 1 --seeds 0 --output_dir out"],
@@ -143,6 +147,7 @@ def world(tmp_path_factory, run_command):
     train = {"max_steps": 2, "n_layer": 1, "n_head": 1, "n_embd": 8, "device": "cpu"}
     spec = {"base": {"task": "twohop", "data": data, "train": train}}
     (folder / "spec.json").write_text(json.dumps(spec))
+    shutil.copy(ROOT / "docs/tutorial/results.jsonl", folder)
     (folder / "p.jsonl").write_text(json.dumps({"id": 1, "model_output": "<t_3>"}))
     (folder / "file").touch()
     (folder / "folder").mkdir()

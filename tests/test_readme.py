@@ -72,8 +72,9 @@ def test_the_tutorial_works(checkout):
     outputs = [run_block(block, checkout) for block in blocks("docs/tutorial.md", "bash")]
     assert outputs[0].count("python main.py --data_dir") == 6
     assert outputs[1].count("done ") >= 6 and "weight_decay=1.0 seed=43" in outputs[1]
-    assert (checkout / "results/sweeps/weight_decay/figure.png").exists()
-    assert (checkout / "results/sweeps/weight_decay/report.html").exists()
+    made = {path.name for path in (checkout / "results/sweeps/weight_decay").iterdir()}
+    assert {"answer_accuracy_by_train.weight_decay.png", "report.html"} <= made
+    assert {f"answer_accuracy_by_k_cutoff.{end}" for end in ("png", "pdf", "points.json")} <= made
     records = list(map(json.loads, (ROOT / "docs/tutorial/results.jsonl").read_text().splitlines()))
     for record in records:
         accuracies = [
@@ -82,17 +83,25 @@ def test_the_tutorial_works(checkout):
         ]
         line = rf"{record['run']}  {record['label']} +done +2,000 +{' +'.join(accuracies)}"
         assert re.search(line, shown), record["label"]
-    figure = run_block(
-        "python docs/tutorial/figure.py docs/tutorial/results.jsonl drawn.png", checkout
-    )
-    for line in re.findall(r"^    (weight decay .*)$", shown, flags=re.MULTILINE):
-        assert line in figure.splitlines()
+    # The page's figures and tables are those of the results beside it.
+    lines = set()
+    for block in blocks("docs/tutorial.md", "bash"):
+        if "plot_sweep.py" in block:
+            command = block.replace("results/sweeps/weight_decay", "docs/tutorial/results.jsonl")
+            lines |= {*run_block(command, checkout).splitlines()}
+    (section,) = re.findall(r"^## 4\. Draw\n(.*?)^## 5", shown, flags=re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^    (\S.*)$", section, flags=re.MULTILINE)
+    assert len(rows) > 12 and [row for row in rows if row not in lines] == []
 
 
 def test_the_python_of_the_page_on_sweeps_works(checkout):
-    (block,) = blocks("docs/sweeps.md", "python")
+    block, reading = blocks("docs/sweeps.md", "python")
     spec = checkout / "docs/tutorial/weight_decay.json"
     made_short(spec, ('"seed": [42, 43]', '"seed": [42]'))
     (checkout / "mine.py").write_text(block, encoding="utf-8")
     output = run_block("python mine.py", checkout)
     assert output.count("answer_accuracy") == 3
+    (checkout / "mine.py").write_text(reading, encoding="utf-8")
+    lines = run_block("python mine.py", checkout).splitlines()
+    assert lines[0].startswith("<Results of tutorial: 6 runs done")
+    assert lines[1] == "0.01 0.441" and len(lines) == 5

@@ -174,6 +174,9 @@ def test_by_k_cutoff_each_group_counts_its_own_runs_and_items(sweep):
     ]
     assert [p["drawn"] for p in found["points"]] == [False, True, True]
     assert found["notes"][-1] == "1 point of fewer than 20 items not drawn: at x = 1"
+    few = points(sweep(*runs), x="k_cutoff", min_items=41)
+    assert all(p["drawn"] for p in few["points"])
+    assert few["notes"][-1] == "No point has 41 items: all are drawn"
     header, rows = points_table(found)
     assert header == ["k-cutoff", "answer_accuracy", "95 % interval", "runs", "items"]
     assert rows[1] == ["2", "0.600", "0.000 to 1.000", "2", "40"]
@@ -237,7 +240,6 @@ def test_what_is_left_out_is_named(sweep):
         ({"x": "k_cutoff"}, "no run has answer_accuracy of type_0 by k-cutoff.*k_sweep"),
         ({"x": "step"}, "needs the evaluations of runs"),
         ({"x": "step", "y": "seconds"}, "seconds is one number a run"),
-        ({"min_items": 101}, "no point has 101 items \\(at most 100\\); lower `min_items`"),
     ],
 )
 def test_what_a_sweep_has_not_is_refused_with_what_it_has(sweep, settings, words):

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = exports(
         "execution": "Progress Interrupted Workplace execute",
         "launchers": "LocalLauncher make_launcher",
         "ledger": "Ledger",
+        "points": "PlotSettings sweep_points write_points",
         "results": "Results read_results",
         "settings": "ClaimSettings LauncherSettings RunSettings StageCommand",
         "slurm": "SlurmLauncher",

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coverage_principle.data import check_place, digests, write_json
+from coverage_principle.data import check_place, write_json
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.results import SEEDS, Results, is_setting
+from coverage_principle.experiments.naming import Names, k_cutoff_of, runs_where
+from coverage_principle.experiments.results import SEEDS, Results
 from coverage_principle.paths import repository_root
 from coverage_principle.reporting.sweep_text import PLACES, as_key, as_text, is_number, is_share
 from coverage_principle.statistics import mean_of, rate_of, wilson_interval
@@ -24,6 +25,8 @@ from simpletransformers.settings import Settings, setting
 
 #: The files of a figure: the last one holds its points.
 ENDINGS = (".png", ".pdf", ".points.json")
+#: Numbers of runs that seeds do not change, so that a line may go through their means.
+_STEADY = ("parameters", "steps", "epochs")
 #: How many runs a sentence names.
 _NAMED = 10
 
@@ -87,7 +90,8 @@ class PlotSettings(Settings):
     )
     min_items: int = setting(
         20,
-        "points of fewer items, all runs together, are in the table and the numbers but not drawn",
+        "points of fewer items, all runs together, are in the table and the numbers, but not "
+        "drawn, unless all are of fewer",
         at_least=0,
         group="drawn",
     )
@@ -95,11 +99,25 @@ class PlotSettings(Settings):
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a value belongs: panel, line (a value for each name) and x, as JSON has them."""
+    """Where values belong: a panel, a line (a value for each name) and a place on x."""
 
     panel: object
-    series: tuple
+    line: tuple
     x: object
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A value of a run, where it is on x, and of how many items (None: it is no score)."""
+
+    record: Mapping
+    x: object
+    value: float
+    items: int | None
+
+
+#: A function from a run to its values: group, x, value, items.
+Reader = Callable[[Mapping], Iterator[tuple[str, object, float, int | None]]]
 
 
 def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
@@ -107,15 +125,15 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
 
     ``points``: each with ``panel``, ``series`` (name to value), ``x``, ``mean``, ``low``, ``high``,
     ``interval`` (``t``, ``Wilson`` or None), the ``values`` of its ``runs``, and ``items``, of all
-    runs together (None if ``y`` is no score); with ``drawn``. ``notes``: sentences about intervals
+    runs together (None if ``y`` is no score); ``drawn``. ``notes``: sentences about intervals
     and about everything that is left out. ``InputError`` for what this sweep has not.
     """
-    names = _Names(results)
-    chosen = _chosen(results, names, settings.where)
+    names = Names(results)
+    chosen = runs_where(results, names, settings.where)
     done = [record for record in chosen if record["status"] == "done"]
     if not done:
         raise InputError(f"none of the {len(chosen)} runs is done{_failures(chosen)}")
-    y, groups = names.score(settings)
+    y, groups = names.score(settings.y, settings.group, settings.x)
     panels = names.setting(settings.panels, "panels") if settings.panels else None
     vary = [names.setting(one, "vary") for one in settings.vary if one != "none"]
     differing = [name for name in Results(done, results.file).varying() if name != panels]
@@ -123,160 +141,66 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
     if x in (*vary, panels) or panels in vary:
         raise InputError(f"`x` {x}, `vary` {','.join(vary)} and `panels` {panels} name one twice")
     others = [name for name in differing if name not in SEEDS and name != x]
-    measured = x in names.measured
-    if not settings.vary and not measured:
-        vary = _needed(done, [n for n in (panels, x) if n and is_setting(n)], others)
+    if not settings.vary:
+        given = [name for name in (panels, x) if name and name not in PLACES]
+        vary = _needed(done, given, others)
+    lines = [*vary, "group"] if len(groups) > 1 and x != "group" else vary
+    apart = others if x in names.measured else []
     read = _reader(results, x, y, groups)
-    of_groups = len(groups) > 1 and x != "group" and y in names.scores
-    found: dict[_Place, list[tuple[dict, float, int | None, float | None]]] = {}
-    lacking = []
-    for record in done:
-        series = tuple(record.get(name) for name in vary)
-        config = tuple(as_text(record.get(name)) for name in others) if measured else None
-        values = list(read(record))
-        if not values:
-            lacking.append(record["label"] or record["run"])
-        for group, at, value, items in values:
-            line = (*series, group) if of_groups else series
-            place = _Place(
-                as_key(record.get(panels)) if panels else None,
-                tuple(map(as_key, line)),
-                config if measured else as_key(at),
-            )
-            found.setdefault(place, []).append((record, value, items, at if measured else None))
+    found, lacking = _gathered(done, read, panels, lines, apart)
     if not found:
         raise InputError(_no_values(x, y, groups, names, results))
-    series_names = [*vary, "group"] if of_groups else vary
-    points = [_point(place, seen, series_names, y) for place, seen in found.items()]
-    points.sort(key=lambda p: (*map(_order, (p["panel"], *p["series"].values(), p["x"])),))
-    for point in points:
-        point["drawn"] = point["items"] is None or point["items"] >= settings.min_items
-    if not any(point["drawn"] for point in points):
-        most = max(point["items"] for point in points)
-        raise InputError(
-            f"no point has {settings.min_items} items (at most {most}); lower `min_items`"
-        )
+    points = [_point(place, seen, lines, y) for place, seen in found.items()]
+    points.sort(key=lambda p: [*map(_order, (p["panel"], *p["series"].values(), p["x"]))])
+    least = settings.min_items
+    many = [point["items"] is None or point["items"] >= least for point in points]
+    for point, drawn in zip(points, many, strict=True):
+        point["drawn"] = drawn or not any(many)
     chances = {record.get("chance", 0.0) for record in done}
-    share = is_share(y)
+    notes = _intervals(points)
+    notes += _left_out(results, chosen, lacking, _what(y, groups, x))
+    notes += _averaged(found.values(), [n for n in others if n not in (*vary, panels, *apart)])
+    failed = [record["label"] or record["run"] for record in chosen if record["status"] != "done"]
+    waiting = list(results.unfinished.values())
     return {
-        "sweep": results.name,
-        "x": x,
-        "y": y,
-        "groups": groups if y in names.scores else [],
-        "vary": vary,
-        "panels": panels,
-        "where": list(settings.where),
-        "runs": {
-            "done": len(done),
-            "failed": [r["label"] or r["run"] for r in chosen if r["status"] != "done"],
-            "unfinished": list(results.unfinished.values()),
-        },
-        "chance": chances.pop() if share and len(chances) == 1 else 0.0,
-        "notes": [
-            *_intervals(points),
-            *_left_out(results, chosen, lacking, _what(y, groups, x)),
-            *_averaged(found.values(), [n for n in others if n not in (*vary, panels)]),
-            *_not_drawn(points, settings.min_items),
-        ],
-        "sha256": digests([results.file]),
+        **{"sweep": results.name, "x": x, "y": y, "groups": groups},
+        **{"vary": vary, "panels": panels, "where": list(settings.where)},
+        "runs": {"done": len(done), "failed": failed, "unfinished": waiting},
+        "chance": chances.pop() if is_share(y) and len(chances) == 1 else 0.0,
+        "scattered": x in names.measured and x not in _STEADY,
+        "notes": [*notes, *_few_items(points, least)],
         "points": points,
     }
 
 
-class _Names:
-    """What a user may name of a sweep, and the sentence for what is not there."""
+def _gathered(
+    done: Iterable[Mapping],
+    read: Reader,
+    panels: str | None,
+    lines: Sequence[str],
+    apart: Sequence[str],
+) -> tuple[dict[_Place, list[_Seen]], list[str]]:
+    """The values of runs by their places, and the labels of runs that have none.
 
-    def __init__(self, results: Results) -> None:
-        self.settings, self.groups = results.settings, results.groups
-        self.scores, self.numbers = results.scores, results.numbers
-        self.whole = [f"{group}.{score}" for group in self.groups for score in self.scores]
-        self.measured = {*self.numbers, *self.whole}
-        self._varying = results.varying()
-
-    def setting(self, given: str, flag: str) -> str:
-        """The full name of a setting."""
-        return self._find(given, flag, "a setting of this sweep", self.settings)
-
-    def x(
-        self, given: str | None, varying: Sequence[str], done: Sequence[Mapping], groups: list[str]
-    ) -> str:
-        """What is on x; without a wish the setting with the most values, else the k-cutoff."""
-        if given is not None:
-            if given in PLACES or given in self.measured:
-                return given
-            what = f"{', '.join(PLACES)} or a setting, score or number of this sweep"
-            return self._find(given, "x", what, self.settings)
-        counts = {n: len({as_text(r.get(n)) for r in done}) for n in varying if n not in SEEDS}
-        if counts:
-            numeric = [n for n in counts if all(is_number(r.get(n)) for r in done)]
-            return max(numeric or counts, key=counts.get)
-        return "k_cutoff" if any(_of_k(g, groups[0]) for g in self.groups) else "group"
-
-    def score(self, settings: PlotSettings) -> tuple[str, list[str]]:
-        """The score and its groups; a number of runs has none."""
-        y, groups = settings.y, list(dict.fromkeys(settings.group))
-        if y in self.whole:
-            group, _, y = y.rpartition(".")
-            groups = [group]
-        if y in self.numbers:
-            if settings.x in PLACES:
-                raise InputError(f"`y` {y} is one number a run, so that `x` cannot be {settings.x}")
-            return y, []
-        if y not in self.scores:
-            raise InputError(f"`y` {y} is not a score or number of this sweep; {self._there()}")
-        bases = {group.split("/")[0] for group in self.groups}
-        if wrong := [group for group in groups if group not in {*self.groups, *bases}]:
-            raise InputError(f"`group` {wrong[0]} is not a group of this sweep; {self._there()}")
-        return y, groups
-
-    def _find(self, given: str, flag: str, what: str, known: Sequence[str]) -> str:
-        ends = [name for name in known if name.rpartition(".")[2] == given]
-        if given in known or len(ends) == 1:
-            return given if given in known else ends[0]
-        if ends:
-            raise InputError(f"`{flag}` {given} may be {' or '.join(ends)}; give the whole name")
-        raise InputError(f"`{flag}` {given} is not {what}; {self._there()}")
-
-    def _there(self) -> str:
-        """What there is, in words."""
-        groups = [group for group in self.groups if "/" not in group]
-        parts = sorted({re.sub(r"\d+$", "K", g) for g in self.groups if "/" in g})
-        return (
-            f"its runs differ in {', '.join(self._varying) or 'nothing'}; groups are "
-            f"{', '.join([*groups, *parts]) or 'none'}; scores {', '.join(self.scores) or 'none'}; "
-            f"numbers {', '.join(n for n in self.numbers if '.' not in n)}"
-        )
-
-
-def _chosen(results: Results, names: _Names, where: Sequence[str]) -> list[dict]:
-    """The runs that ``where`` selects."""
-    chosen = list(results)
-    for text in where:
-        given, equals, values = text.partition("=")
-        if not equals:
-            raise InputError(f"`where` {text} is not of the form SETTING=VALUE")
-        name = names.setting(given, "where")
-        wanted = {values, *values.split(",")}
-        there = sorted({as_text(record.get(name)) for record in chosen})
-        chosen = [r for r in chosen if any(_same(r.get(name), one) for one in wanted)]
-        if not chosen:
-            raise InputError(f"`where` {text} selects no run; {name} is {', '.join(there)}")
-    return chosen
-
-
-def _same(value: object, text: str) -> bool:
-    """Whether a setting has the value that a user writes so: 1 and 1.0 are the same."""
-    try:
-        return is_number(value) and float(value) == float(text) or as_text(value) == text
-    except ValueError:
-        return as_text(value) == text
-
-
-Reader = Callable[[Mapping], Iterator[tuple[str, object, float, int | None]]]
+    With settings to hold ``apart``, where x is measured, runs that differ in these are not at one
+    place, however near.
+    """
+    found: dict[_Place, list[_Seen]] = {}
+    lacking = []
+    for record in done:
+        values = list(read(record))
+        if not values:
+            lacking.append(record["label"] or record["run"])
+        for group, x, value, items in values:
+            line = tuple(group if n == "group" else as_key(record.get(n)) for n in lines)
+            at = tuple(as_text(record.get(name)) for name in apart) if apart else as_key(x)
+            panel = as_key(record.get(panels)) if panels else None
+            found.setdefault(_Place(panel, line, at), []).append(_Seen(record, x, value, items))
+    return found, lacking
 
 
 def _reader(results: Results, x: str, y: str, groups: Sequence[str]) -> Reader:
-    """A function from a run to its values: group, x, value, items (None if no score)."""
+    """What reads the values of a score, or of a number of runs, at their places on x."""
 
     def of_run(record: Mapping) -> Iterator:
         if not groups:
@@ -303,12 +227,8 @@ def _parts(record: Mapping, group: str, x: str) -> Iterable[tuple[str, object]]:
     """The groups of a run that belong to ``group``, and where each is on x."""
     if x == "k_cutoff":
         names = (name.removesuffix(".n") for name in record if name.endswith(".n"))
-        return [(name, int(match[1])) for name in names if (match := _of_k(name, group))]
+        return [(name, k) for name in names if (k := k_cutoff_of(name, group)) is not None]
     return [(group, group if x == "group" else record.get(x))]
-
-
-def _of_k(name: str, group: str) -> re.Match | None:
-    return re.fullmatch(re.escape(group) + r"/k_cutoff=(\d+)", name)
 
 
 def _needed(done: Sequence[Mapping], given: Sequence[str], others: Iterable[str]) -> list[str]:
@@ -340,14 +260,14 @@ def summarised(values: Sequence[float], items: int | None, y: str) -> dict[str, 
     return found | {"low": low, "high": high, "interval": "Wilson"}
 
 
-def _point(place: _Place, seen: Sequence[tuple], names: Sequence[str], y: str) -> dict[str, object]:
-    records, values, items, measured = zip(*seen, strict=True)
+def _point(place: _Place, seen: Sequence[_Seen], lines: Sequence[str], y: str) -> dict[str, object]:
+    values, items = [one.value for one in seen], [one.items for one in seen]
     total = None if items[0] is None else sum(items)
-    x = place.x if measured[0] is None else sum(measured) / len(measured)
-    point = {"panel": place.panel, "series": dict(zip(names, place.series, strict=True)), "x": x}
+    x = [one.x for one in seen]
+    at = sum(x) / len(x) if len(set(x)) > 1 else as_key(x[0])
+    point = {"panel": place.panel, "series": dict(zip(lines, place.line, strict=True)), "x": at}
     point |= summarised(values, total, y)
-    runs = [record["run"] for record in records]
-    return point | {"runs": runs, "values": list(values), "items": total}
+    return point | {"runs": [one.record["run"] for one in seen], "values": values, "items": total}
 
 
 def _order(value: object) -> tuple:
@@ -394,11 +314,11 @@ def _left_out(
     return notes
 
 
-def _averaged(places: Iterable[Sequence[tuple]], others: Sequence[str]) -> list[str]:
+def _averaged(places: Iterable[Sequence[_Seen]], others: Sequence[str]) -> list[str]:
     """Settings that differ within a point, seeds aside."""
     found: dict[str, set[str]] = {}
     for seen, name in itertools.product(places, others):
-        values = {as_text(record.get(name)) for record, *_ in seen}
+        values = {as_text(one.record.get(name)) for one in seen}
         if len(values) > 1:
             found.setdefault(name, set()).update(values)
     return [
@@ -408,15 +328,15 @@ def _averaged(places: Iterable[Sequence[tuple]], others: Sequence[str]) -> list[
     ]
 
 
-def _not_drawn(points: Sequence[Mapping], least: int) -> list[str]:
-    hidden = list(dict.fromkeys(as_text(point["x"]) for point in points if not point["drawn"]))
-    if not hidden:
-        return []
-    count = sum(not point["drawn"] for point in points)
-    return [
-        f"{_count(count, 'point')} of fewer than {least} items not drawn: at x = "
-        f"{', '.join(hidden)}"
-    ]
+def _few_items(points: Sequence[Mapping], least: int) -> list[str]:
+    """What became of points of few items."""
+    items = [point["items"] for point in points]
+    if None not in items and max(items) < least:
+        return [f"No point has {least} items: all are drawn"]
+    hidden = [point for point in points if not point["drawn"]]
+    places = ", ".join(dict.fromkeys(as_text(point["x"]) for point in hidden))
+    words = f"{_count(len(hidden), 'point')} of fewer than {least} items not drawn: at x = {places}"
+    return [words] if hidden else []
 
 
 def _failures(chosen: Sequence[Mapping]) -> str:
@@ -424,14 +344,14 @@ def _failures(chosen: Sequence[Mapping]) -> str:
     return f" ({'; '.join(sorted(errors)[:3])})"
 
 
-def _no_values(x: str, y: str, groups: Sequence[str], names: _Names, results: Results) -> str:
+def _no_values(x: str, y: str, groups: Sequence[str], names: Names, results: Results) -> str:
     if x == "step":
         place = results.file.parent / "runs"
         return f"`x` step needs the evaluations of runs, {place}/*/model/{HISTORY}; there are none"
     if x == "k_cutoff":
         advice = 'a sweep records them with `coverage`: {"k_sweep": true}'
-        return f"no run has {_what(y, groups, x)}; {advice.replace('`', '')}; {names._there()}"
-    return f"no run has {_what(y, groups, x)}; {names._there()}"
+        return f"no run has {_what(y, groups, x)}; {advice.replace('`', '')}; {names.there()}"
+    return f"no run has {_what(y, groups, x)}; {names.there()}"
 
 
 def _what(y: str, groups: Sequence[str], x: str) -> str:

@@ -42,7 +42,7 @@ def comparison(results: Results, folder: Path) -> list[str]:
         html.table(*seed_means(done), sortable=True),
     ]
     if any(group.startswith("type_0/k_cutoff=") for group in done.groups):
-        points = sweep_points(results, PlotSettings(x="k_cutoff", min_items=0))
+        points = sweep_points(results, PlotSettings(x="k_cutoff"))
         blocks.append(html.heading("Accuracy by k-cutoff"))
         blocks += _figure(points, folder / "accuracy_by_k_cutoff")
         blocks += [

@@ -46,15 +46,19 @@ def draw_points(
     bars = kind == "bars" or (kind == "auto" and words)
     if kind == "lines" and not all(map(is_number, places)):
         raise InputError(f"`kind` lines needs numbers on x; {content['x']} is no number: use bars")
-    width = max(4.4, 0.45 * len(places) * len(series) * 0.5 if bars else 0)
-    figure, axes = new_figure(
-        min(14, width) * len(panels) + 1.2, 3.6, 1, len(panels), sharey=True, squeeze=False
-    )
+    width = max(4.4 if len(panels) == 1 else 3.2, 0.2 * len(places) * len(series) * bars)
+    width = 1.2 + min(14, width) * len(panels)
+    figure, axes = new_figure(width, 3.6, 1, len(panels), sharey=True, squeeze=False)
     for axis, panel in zip(axes[0], panels, strict=True):
         own = [point for point in points if point["panel"] == panel]
         groups = [[p for p in own if tuple(p["series"].values()) == one] for one in series]
-        draw = _bars if bars else _lines
-        draw(axis, groups, [", ".join(map(x_text, one)) for one in series], places)
+        labels = [", ".join(map(x_text, one)) for one in series]
+        if bars:
+            _bars(axis, groups, labels, places)
+        else:
+            few, scattered = len(places) <= _MOST_TICKS, content["scattered"]
+            _lines(axis, groups, labels, few=few or scattered, joined=not scattered)
+            _scale(axis, places, content["x"], log_x, few=few and not scattered)
         if content["chance"]:
             style = {"color": "grey", "linewidth": 1, "linestyle": ":", "zorder": 2.5}
             axis.axhline(content["chance"], label="chance", **style)
@@ -63,8 +67,6 @@ def draw_points(
             axis.set_title(f"{short_names([content['panels']])[content['panels']]} {x_text(panel)}")
         if is_share(content["y"]):
             axis.set_ylim(-0.02, 1.05)
-        if not bars:
-            _scale(axis, places, content["x"], log_x)
     of_groups = f", {' and '.join(content['groups'])}" if len(content["groups"]) == 1 else ""
     axes[0][0].set_ylabel(f"{content['y']}{of_groups}")
     if series != [()] or content["chance"]:
@@ -78,12 +80,17 @@ def draw_points(
     return save_figure(figure, stem.with_name(f"{stem.name}.png"))
 
 
-def _lines(axis, groups: Sequence, labels: Sequence[str], places: Sequence) -> None:
-    """A line for each series, a little beside the others, so that no interval hides another."""
-    few, apart = len(places) <= _MOST_TICKS, min(3.0, 24 / len(groups))
+def _lines(axis, groups: Sequence, labels: Sequence[str], *, few: bool, joined: bool) -> None:
+    """A line for each series, a little beside the others, so that no interval hides another.
+
+    Where places on x are not ``few``, intervals are bands, and single runs are not shown. Points
+    that are not ``joined`` stand where they were measured, without a line.
+    """
+    apart = min(3.0, 24 / len(groups))
     for number, (points, label) in enumerate(zip(groups, labels, strict=True)):
         style = {**line(number), "marker": look(number)["marker"] if few else ""}
-        aside = apart * (number - (len(groups) - 1) / 2) if few else 0
+        style |= {} if joined else {"linestyle": ""}
+        aside = apart * (number - (len(groups) - 1) / 2) if few and joined else 0
         moved = offset_copy(axis.transData, axis.figure, x=aside, units="points")
         x, means = ([point[key] for point in points] for key in ("x", "mean"))
         axis.plot(x, means, label=label, markersize=4.5, transform=moved, **style)
@@ -128,7 +135,7 @@ def _runs(point: Mapping, x: float) -> tuple[list[float], list[float]]:
     return [x] * len(values), values
 
 
-def _scale(axis, places: Sequence[float], x: str, wish: str) -> None:
+def _scale(axis, places: Sequence[float], x: str, wish: str, *, few: bool) -> None:
     """A logarithmic axis where values differ by a factor of 10, and a tick at each of a few."""
     positive = [place for place in places if place > 0]
     if wish == "yes" and (not positive or min(places) < 0):
@@ -139,7 +146,8 @@ def _scale(axis, places: Sequence[float], x: str, wish: str) -> None:
             axis.set_xscale("log")
         else:  # 0 stands where it would be on a linear axis, up to the least other value
             axis.set_xscale("symlog", linthresh=min(positive))
-    if len(places) <= _MOST_TICKS:
+            axis.set_xlim(-0.4 * min(positive), 1.4 * max(positive))
+    if few:
         shown = sorted(places)
         axis.xaxis.set_major_locator(FixedLocator(shown))
         axis.xaxis.set_minor_locator(NullLocator())
