@@ -231,6 +231,7 @@ def main(arguments: argparse.Namespace) -> None:
         init_weights=job.init_weights,
         device=job.device,
     )
+    answers = dataset.sizes([dataset.graph.answer])[0]
     if job.do_train:
         stop_data = stop_records(dataset, job) if watched else None
         tracked = vars(arguments) if is_main else None
@@ -238,9 +239,9 @@ def main(arguments: argparse.Namespace) -> None:
     elif job.do_eval:
         scores = model.eval_model(records)
         if is_main:
-            print_scores(scores)
+            print_scores(scores, answers)
     if job.do_predict and is_main:
-        predict(model, records, job)
+        predict(model, records, job, answers)
 
 
 def asked_for(arguments: argparse.Namespace) -> dict[str, object]:
@@ -295,6 +296,7 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     from simpletransformers.seq2seq.trackers import Trackers
 
     folder, line, trackers = Path(job.output_dir), LiveLine(), None
+    answers = dataset.sizes([dataset.graph.answer])[0]
     if tracked is not None:
         wandb = {"project": job.wandb_project, "entity": job.wandb_entity, "name": job.wandb_exp}
         trackers = Trackers(folder, tracked, **wandb, tensorboard=job.tensorboard)
@@ -302,7 +304,7 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
         "name": dataset.name,
         "path": relative_to_root(dataset.path),
         "sha256": dataset.digests,
-        "answers": dataset.sizes([dataset.graph.answer])[0],
+        "answers": answers,
     }
     if job.custom_train:
         own = Path(job.custom_train)
@@ -326,8 +328,8 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     ended = "all steps done" if reason == "finished" else f"stopped early: {reason}"
     events = [event for event in RunFolder(folder).events() if "eval" in event]
     if events:
-        print_scores(events[-1]["eval"])
-        write_run_card(folder, ended, dataset.sizes([dataset.graph.answer])[0])
+        print_scores(events[-1]["eval"], answers)
+        write_run_card(folder, ended, answers)
     if reason != "finished":
         print(ended)
     print(f"{step:,} steps done; run: {relative_to_root(folder)}")
@@ -362,14 +364,12 @@ class LiveLine:
             self._bar.close()
 
 
-def print_scores(scores: dict) -> None:
-    """A table of groups: items, loss, accuracies."""
-    names = list(next(iter(scores.values())))
-    rows = [
-        [group, *(f"{v:,}" if name == "n" else f"{v:.4f}" for name, v in values.items())]
-        for group, values in scores.items()
-    ]
-    print(cli.table(["group", *names], rows))
+def print_scores(scores: dict, answers: int) -> None:
+    """A table of groups: items, loss, accuracies; below it the level of guessing."""
+    from coverage_principle.reporting.scores import score_note, score_rows
+
+    print(cli.table(*score_rows(scores)))
+    print(score_note(answers))
 
 
 def predictions_file(job: JobSettings) -> Path:
@@ -389,9 +389,10 @@ def check_predictions(job: JobSettings) -> None:
         )
 
 
-def predict(model, records: list[dict], job: JobSettings) -> None:
+def predict(model, records: list[dict], job: JobSettings, answers: int) -> None:
     """Write every record with its ``model_output``; print exact match by type."""
     from coverage_principle.data import answered, write_json
+    from coverage_principle.reporting.scores import INTERVAL, interval_text
 
     outputs = model.predict([record["input_text"] for record in records])
     items = [{**r, "model_output": o} for r, o in zip(records, outputs, strict=True)]
@@ -400,8 +401,12 @@ def predict(model, records: list[dict], job: JobSettings) -> None:
     right: dict[str, list[bool]] = {}
     for item, exact in zip(items, answered(items), strict=True):
         right.setdefault(item.get("type", "all"), []).append(exact)
-    rows = [[kind, f"{len(r):,}", f"{sum(r) / len(r):.4f}"] for kind, r in sorted(right.items())]
-    print(cli.table(["type", "n", "exact_match"], rows))
+    rows = []
+    for kind, own in sorted(right.items()):
+        share, n = sum(own) / len(own), len(own)
+        rows.append([kind, f"{n:,}", f"{share:.4f}", interval_text(share, n)])
+    print(cli.table(["type", "n", "exact_match", INTERVAL], rows))
+    print(f"intervals: Wilson's; one of {answers:,} answers is {1 / answers:.4f}")
     print(f"outputs: {relative_to_root(file)}")
 
 

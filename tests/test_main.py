@@ -85,7 +85,7 @@ def test_train_then_evaluate_and_predict_from_the_checkpoint(tmp_path, small_dat
         right = [i["model_output"] == i["target_text"] for i in items if i["type"] == kind]
         assert scores["n"] == len(right)
         assert scores["exact_match"] == pytest.approx(sum(right) / len(right))
-        assert table[kind][-1] == f"{scores['exact_match']:.4f}"
+        assert table[kind][-2] == f"{scores['exact_match']:.4f}"
 
 
 def test_k_cutoffs_of_an_annotated_test_set_become_groups(tmp_path, small_dataset, run_command):

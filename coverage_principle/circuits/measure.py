@@ -302,6 +302,13 @@ def cosine_text(measured: Measured) -> str:
         part = report[split]
         lines += ["", heading, f"  {part['n_vectors']} vectors in {part['n_groups']} groups"]
         lines += [f"  {label}: {show(part.get(key))}" for key, label in names.items()]
+        dealt = part.get("iicg_permuted") or {}
+        for label, ends in (
+            ("95 % interval, percentile bootstrap over groups", part.get("iicg_interval")),
+            ("of random groups, the middle 95 %", dealt.get("interval")),
+        ):
+            if ends:
+                lines.append(f"    {label}: {show(ends[0])} to {show(ends[1])}")
     lines += ["", "Cross-Category"]
     cross = report["cross_category"]
     lines += [f"  {key}: {show(cross[key])}" for key in cross if key.endswith("_sim")]

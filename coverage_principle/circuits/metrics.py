@@ -329,7 +329,7 @@ LENS_READOUTS: dict[str, LensReadout] = {
 
 #: Noise around zero must not fill the whole colour scale, hence the floor of 0.2.
 _GAP = {"limits": (0.0, 0.2), "widest": (float("-inf"), float("inf")), "nothing": _zero}
-_GAP |= {"dealt": "iicg_permuted", "nothing_is": "0 and random groups"}
+_GAP |= {"dealt": "iicg_permuted", "nothing_is": "0 and what random groups give"}
 _GAP |= {"method": "percentile bootstrap over groups"}
 IICG = Shown("iicg", None, "IICG (difference of cosines)", "IICG", **_GAP)
 _OTHER_RANK = "another rank of t (%)", "% with another rank of t"

@@ -30,7 +30,8 @@ _REASONS = {
 def sweep_lines(coverage: Coverage, diagnostics: Mapping) -> list[str]:
     """The k-sweep as a table, up to the first k that covers nothing.
 
-    A k at which nothing differs from the row above is left out. Beside the counts stand the items
+    A k at which nothing differs from the row above has no row; a line below the table names it, as
+    it does what comes after the last row. Beside the counts stand the items
     among them that are only covered because fragments agree by chance, and the classes of what the
     task's first function reads, if that is a slot set of its own.
     """
@@ -43,8 +44,8 @@ def sweep_lines(coverage: Coverage, diagnostics: Mapping) -> list[str]:
         header.append("by chance")
     if shown:
         header += [f"classes of {_slots(shown)}", "largest", "mixing values"]
-    rows = [header]
-    for k, (count, percent) in coverage.sweep().items():
+    rows, repeated, sweep = [header], {}, coverage.sweep()
+    for k, (count, percent) in sweep.items():
         row = [k, f"{count:,}", f"{percent:.2f}"]
         if chance is not None:
             row.append(f"{chance.get(k, 0):,}")
@@ -58,13 +59,25 @@ def sweep_lines(coverage: Coverage, diagnostics: Mapping) -> list[str]:
             ]
         if row[1:] != rows[-1][1:]:
             rows.append(row)
+        else:
+            repeated.setdefault(rows[-1][0], []).append(int(k))
         if count == 0:
             break
+    notes = [f"k = {_runs(ks)}: as k = {first}" for first, ks in repeated.items()]
+    if later := [int(one) for one in sweep if int(one) > int(k)]:
+        notes.append(f"k = {_runs(later)}: nothing is covered")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in rows
-    ]
+    ] + notes
+
+
+def _runs(numbers: list[int]) -> str:
+    """Ascending numbers without a gap: ``11``, ``11 and 12``, ``11 to 20``."""
+    first, last = numbers[0], numbers[-1]
+    word = " and " if last == first + 1 else " to "
+    return str(first) if first == last else f"{first}{word}{last}"
 
 
 def type_lines(coverage: Coverage, k: int) -> list[str]:

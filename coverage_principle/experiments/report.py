@@ -18,6 +18,7 @@ from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.experiments.sweep_page import comparison, own_seconds, time_taken
 from coverage_principle.reporting import html
 from coverage_principle.reporting.quickstart import collect, write_report
+from coverage_principle.reporting.scores import score_note, score_rows
 from coverage_principle.reporting.training_figures import accuracy_figures
 from simpletransformers.seq2seq.run_folder import SETTINGS, RunFolder
 
@@ -43,7 +44,7 @@ def make_report(folder: Path) -> Path:
 
 _CAPTIONS = (
     "Answer accuracy by type over training. Dotted: chance.",
-    "type_0 accuracy over training by k-cutoff, groups of at least 20 items.",
+    "type_0 accuracy over training by k-cutoff; k-cutoffs without a curve are named below it.",
     "Final type_0 accuracy by k-cutoff with 95 % Wilson intervals.",
 )
 
@@ -58,11 +59,6 @@ def _run_page(folder: Path, model: RunFolder) -> str:
         chance = chance_of(config.get("dataset", {}))
     types = [group for group in last if "/" not in group]
     figures = accuracy_figures({name: history}, folder / "report_figures", chance=chance)
-    names = list(next(iter(last.values())))
-    rows = [
-        [group, *(f"{v:,}" if n == "n" else f"{v:.4f}" for n, v in scores.items())]
-        for group, scores in last.items()
-    ]
     evaluations = []
     for event in history:
         scores = (f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"])
@@ -70,7 +66,8 @@ def _run_page(folder: Path, model: RunFolder) -> str:
         evaluations.append([f"{event['step']:,}", "-" if loss is None else f"{loss:.4f}", *scores])
     blocks = [
         html.heading("Last evaluation"),
-        html.table(["group", *names], rows, sortable=True),
+        html.table(*score_rows(last), sortable=True),
+        html.text(score_note(round(1 / chance) if chance else None)),
         html.heading("Over training"),
         *(html.figure(path, [about]) for path, about in zip(figures, _CAPTIONS, strict=False)),
         html.heading("Evaluations"),

@@ -94,21 +94,14 @@ def grid_lines(title: str, grid: Grid) -> list[str]:
     """A table of at most ``WIDEST`` columns, the first layer at the bottom.
 
     Below each number stands its interval; a number in parentheses is no finding, and one with ``~``
-    cannot be known there yet (``key_lines`` says so below the tables). Positions that do not fit
-    are in a second part below.
+    cannot be known there yet (``key_lines`` says so below the tables). Where many positions would
+    not fit, numbers are shorter, then without intervals, then in a second part below.
     """
-    counts = grid.counts
+    counts, (texts, wide) = grid.counts, _texts(grid)
     n = f"n = {counts[0]:,}" if len(set(counts)) == 1 else "n by position"
     heads = [n if "n_vectors" not in next(iter(grid.cells.values())) else "", chance_words(grid)]
     lines = [", ".join([title, *filter(None, heads)])]
-    texts = {
-        (row, column): (_number(grid, row, column), _ends(grid, row, column))
-        for row in grid.rows
-        for column in grid.columns
-    }
-    wide = max(len(text) for pair in texts.values() for text in pair)
-    wide = max([wide, 8, *(len(slot) for _, slot in grid.columns)]) + 2
-    fits = max(1, (WIDEST - 2 - _LABEL) // wide)
+    fits = _fits(wide)
     for begin in range(0, len(grid.columns), fits):
         part = slice(begin, begin + fits)
         columns = grid.columns[part]
@@ -117,11 +110,35 @@ def grid_lines(title: str, grid: Grid) -> list[str]:
             name = f"{row[0]}{' ln_f' if row[1] else ''}"
             numbers, ends = zip(*(texts[row, column] for column in columns), strict=True)
             lines.append(_line(name, numbers, wide))
-            if any(text.strip() for text in ends):
+            if any(ends):
                 lines.append(_line("", ends, wide))
         if len(set(counts)) > 1:
             lines.append(_line("n", [f"{count:,}  " for count in counts[part]], wide))
     return lines
+
+
+def _texts(grid: Grid) -> tuple[dict[tuple, tuple[str, str]], int]:
+    """Number and interval of each place as text, in the longest form that fits; their width."""
+    short, shown = grid.shown.drawn, grid.shown.printed
+    for form, with_ends in ((shown, True), (short, True), (short, False)):
+        texts = {
+            (row, column): (
+                _number(grid, row, column, form),
+                _ends(grid, row, column, form) if with_ends else "",
+            )
+            for row in grid.rows
+            for column in grid.columns
+        }
+        longest = max(len(text) for pair in texts.values() for text in pair)
+        wide = max([longest, *(len(slot) + 2 for _, slot in grid.columns)]) + 1
+        if _fits(wide) >= len(grid.columns):
+            break
+    return texts, wide
+
+
+def _fits(wide: int) -> int:
+    """How many columns of this width fit."""
+    return max(1, (WIDEST - 2 - _LABEL) // wide)
 
 
 def table_lines(tables: Mapping[str, Grid], empty: Sequence[str] = ()) -> list[str]:
@@ -144,16 +161,15 @@ def _line(name: str, cells: Sequence[str], wide: int) -> str:
     return f"  {name:<{_LABEL}}{''.join(cell.rjust(wide) for cell in cells)}".rstrip()
 
 
-def _number(grid: Grid, row: tuple, column: tuple) -> str:
+def _number(grid: Grid, row: tuple, column: tuple, form: str) -> str:
     value, weak = grid.value(row, column), grid.is_weak(row, column)
-    text = "-" if value is None else plain(value, grid.shown.printed)
+    text = "-" if value is None else plain(value, form)
     after = (")" if weak else "") + ("~" if grid.is_early(row, column) else "")
     return f"{'(' if weak else ''}{text}{after:<2}"
 
 
-def _ends(grid: Grid, row: tuple, column: tuple) -> str:
+def _ends(grid: Grid, row: tuple, column: tuple, form: str) -> str:
     ends = grid.interval(row, column)
-    form = grid.shown.printed
     return "" if ends is None else f"{plain(ends[0], form)}..{plain(ends[1], form)}  "
 
 
@@ -163,8 +179,10 @@ def key_lines(grids: Sequence[Grid]) -> list[str]:
     if not places:
         return []
     shown, lines = grids[0].shown, []
-    if any(grid.interval(row, column) for grid, row, column in places):
+    if any(ends for grid in grids for _, ends in _texts(grid)[0].values()):
         lines.append(f"low..high: 95 % interval, {shown.interval_is}")
+    elif any(grid.interval(row, column) for grid, row, column in places):
+        lines.append(f"95 % intervals ({shown.interval_is}) do not fit; the file has them")
     lines += chance_lines(grids)
     if any(grid.is_weak(row, column) for grid, row, column in places):
         lines.append(f"(  ): {weak_words(grids)}")
@@ -187,11 +205,11 @@ def chance_lines(grids: Sequence[Grid]) -> list[str]:
 
 
 def weak_words(grids: Sequence[Grid]) -> str:
-    """Why weak cells are no finding: ``not above chance (0.18), or fewer than 10 samples``."""
+    """Why weak cells are no finding: ``not clearly above chance (0.18)``."""
     shown = grids[0].shown
     values = {plain(g.nothing, shown.printed) for g in grids if g.nothing is not None}
     of = f" ({values.pop()})" if len(values) == 1 and chance_words(grids[0]) else ""
-    words = f"no finding: not {'above' if shown.better > 0 else 'below'} {shown.nothing_is}{of}"
+    words = f"no finding: not clearly {'above' if shown.better > 0 else 'below'} {shown.nothing_is}{of}"
     few = (n < FEWEST for grid in grids for n in grid.counts)
     return words + (f", or of fewer than {FEWEST} samples" if any(few) else "")
 

@@ -46,7 +46,8 @@ def chance_line(axis, chance: float) -> None:
         axis.axhline(chance, color="grey", linewidth=1, linestyle=":", zorder=2.5)
         place = {"xy": (1, chance), "xycoords": ("axes fraction", "data"), "ha": "right"}
         place |= {"xytext": (-2, 2), "textcoords": "offset points", "fontsize": 7}
-        axis.annotate(f"chance {chance:.2g}", color="dimgrey", zorder=3, **place)
+        place["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
+        axis.annotate(f"chance {chance:.3g}", zorder=3, **place)
 
 
 def look(number: int) -> dict[str, str]:

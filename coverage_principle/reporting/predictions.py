@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coverage_principle.data import write_text
 from coverage_principle.reporting import html
-from coverage_principle.reporting.plots import BELOW, look
+from coverage_principle.reporting.plots import BELOW, chance_line, look
 from coverage_principle.reporting.style import new_figure, save_figure
 
 #: Predictors and answerers as a person reads them.
@@ -78,6 +78,8 @@ def prediction_notes(found: Mapping) -> list[str]:
         own = "of accuracies Student's over the files, of AUCs DeLong's over the items"
         own += ", of agreement alike"
     notes = [f"Intervals are of 95 %: {own}."]
+    answers = found["answers"]
+    notes.append(f"Chance is an accuracy of {1 / answers:.3f}: one of {answers:,} answers.")
     if any(one["missing"] or one["unparsable"] or one["contradicting"] for one in found["files"]):
         notes.append("What is no answer counts as wrong, except under 'of those answered'.")
     if any("learner_score" in group["auc"] for group in _groups(found).values()):
@@ -184,11 +186,13 @@ def points(axis, places: Sequence[float], shares: Sequence[Mapping], *, x=True, 
 def _accuracy_panel(axis, title: str, groups: Mapping[str, Mapping], chance: float) -> None:
     places = range(len(groups))
     points(axis, places, [one["accuracy"] for one in groups.values()], **look(0))
-    axis.axhline(chance, color="grey", linewidth=1, linestyle=":")
+    chance_line(axis, chance)
     turned = {"rotation": 30, "ha": "right"} if title == "type" else {}
-    axis.set_xticks(places, list(groups), fontsize=8, **turned)
+    break_ = " " if title == "type" else "\n"
+    names = [f"{name}{break_}({one['items']:,})" for name, one in groups.items()]
+    axis.set_xticks(places, names, fontsize=8, **turned)
     about = "" if title == "type" else ", type_0 items"
-    axis.set(ylim=(-0.02, 1.05), title=f"by {title}{about}")
+    axis.set(ylim=(-0.02, 1.05), title=f"by {title}{about}", xlabel="(number of items)")
 
 
 def _auc_panel(axis, groups: Mapping[str, Mapping]) -> None:

@@ -11,6 +11,7 @@ from coverage_principle.data import looking_into, read_json, write_json, write_t
 from coverage_principle.reporting import findings, html
 from coverage_principle.reporting.circuit_figures import heat_maps, split_cells
 from coverage_principle.reporting.coverage_figures import k_sweep_curve
+from coverage_principle.reporting.grids import yardstick_words
 from coverage_principle.reporting.training_figures import accuracy_by_k, accuracy_figures
 from simpletransformers.seq2seq.run_folder import RunFolder
 
@@ -95,6 +96,7 @@ def summary_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
         [f"accuracy, {name}", *(_cell(one.get(group)) for one in groups)]
         for name, group in shown.items()
     ]
+    rows.append(["accuracy, chance", *[f"{summary['chance']:.2f}"] * len(groups)])
     rows.append(["IICG peak, type_0", *map(_iicg_peak, runs)])
     rows.append(["tracing peak, type_0", *map(_tracing_peak, runs)])
     return ["", *map(_title, summary["sizes"])], rows
@@ -110,7 +112,7 @@ def _cell(group: Mapping | None) -> str:
 
 def _iicg_peak(run: Mapping) -> str:
     peak = findings.peak(run["clustering"]["cells"], "id_test")
-    return "-" if peak is None else f"{peak['iicg']:.2f} (layer {peak['layer']}, {peak['slot']})"
+    return "-" if peak is None else _peak(f"{peak['iicg']:.2f}", peak, IICG.is_weak(peak))
 
 
 def _tracing_peak(run: Mapping) -> str:
@@ -121,7 +123,14 @@ def _tracing_peak(run: Mapping) -> str:
     peak = max(cells, key=findings.moved, default=None)
     if peak is None:
         return "-"
-    return f"{100 * findings.moved(peak):.0f} % (layer {peak['layer']}, {peak['slot']})"
+    weak = METRICS["rank"].shown.is_weak(peak, "published")
+    return _peak(f"{100 * findings.moved(peak):.0f} %", peak, weak)
+
+
+def _peak(number: str, cell: Mapping, weak: bool) -> str:
+    """A number and its place; whether it is more than nothing."""
+    about = f"{number} (layer {cell['layer']}, {cell['slot']})"
+    return f"{about}, no finding" if weak else about
 
 
 def write_report(summary: Mapping, folder: Path) -> Path:
@@ -169,19 +178,24 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
     runs = {_title(size): run for size, run in summary["sizes"].items()}
     histories = {title: run["history"] for title, run in runs.items()}
     cells = {
-        f"{title}, {about}": split_cells(run["clustering"], split)
+        f"{title}, {about}\n{own[0]['n_vectors']:,} vectors": own
         for title, run in runs.items()
         for split, about in _SPLITS.items()
+        if (own := split_cells(run["clustering"], split))
     }
-    tested = _SPLITS["id_test"]
-    traced = {f"{title}, {tested}": _traced(run["tracing"])["cells"] for title, run in runs.items()}
+    traced, tested = {}, _SPLITS["id_test"]
+    for title, run in runs.items():
+        own = _traced(run["tracing"])["cells"]
+        n = max(cell["published"]["n"] for cell in own)
+        traced[f"{title}, {tested}\n{n:,} samples"] = own
+    yardstick = yardstick_words(next(iter(runs.values()))["tracing"]["num_layers"])
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
     by_type, *by_k = accuracy_figures(histories, folder, chance=summary["chance"])
-    shown = METRICS["rank"].shown
+    shown, options = METRICS["rank"].shown, {"subset": "published", "notes": [yardstick]}
     return {
         "k_sweep": [k_sweep_curve(sweeps, folder / "k_sweep")[0]],
         "types": [by_type],
         "k_cutoff": by_k,
         "clustering": [heat_maps(cells, folder / "iicg", IICG)[0]],
-        "tracing": [heat_maps(traced, folder / "tracing", shown, subset="published")[0]],
+        "tracing": [heat_maps(traced, folder / "tracing", shown, **options)[0]],
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coverage_principle.data import write_text
 from coverage_principle.reporting.html import as_markdown
+from coverage_principle.reporting.scores import score_note, score_rows
 from coverage_principle.reporting.training_figures import (
     accuracy_by_k,
     k_cutoff_curves,
@@ -35,18 +36,18 @@ def write_run_card(run: Path, ended: str, answers: int) -> list[Path]:
     if accuracy_by_k(last["eval"]):
         figures += k_cutoff_curves({name: history}, run / "k_cutoff_curves.png", chance=chance)
     card = run / "README.md"
-    write_text(card, _text(config, last, ended, [f for f in figures if f.suffix == ".png"]))
+    write_text(
+        card, _text(config, last, ended, answers, [f for f in figures if f.suffix == ".png"])
+    )
     return [card, *figures]
 
 
-def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> str:
+def _text(config: Mapping, last: Mapping, ended: str, answers: int, figures: list[Path]) -> str:
     args, count = config["args"], config["processes"]
     shown = [n for n, (_, s) in fields_of(Seq2SeqArgs).items() if s.on_card and n in args]
-    names = [n for n in next(iter(last["eval"].values())) if n != "n"]
-    scores = [f"| {' | '.join(['group', 'n', *names])} |", "|---" * (len(names) + 2) + "|"]
-    for group, found in last["eval"].items():
-        shares = " | ".join(f"{found[n]:.4f}" for n in names)
-        scores.append(f"| {as_markdown(group)} | {found['n']:,} | {shares} |")
+    header, rows = score_rows(last["eval"])
+    scores = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    scores += [f"| {' | '.join([as_markdown(group), *cells])} |" for group, *cells in rows]
     loading, code = _loading(args)
     steps = f"{last['step']:,} steps ({last['epoch']:g} epochs)"
     return _CARD.read_text(encoding="utf-8").format(
@@ -55,7 +56,7 @@ def _text(config: Mapping, last: Mapping, ended: str, figures: list[Path]) -> st
         ended=as_markdown(ended),
         place=f"{config['device']}, {count} process{'es' if count > 1 else ''}",
         versions=", ".join(f"{package} {v}" for package, v in config["versions"].items()),
-        scores="\n".join(scores),
+        scores="\n".join([*scores, "", as_markdown(score_note(answers))]),
         settings="\n".join(f"| {name} | {as_markdown(args[name])} |" for name in shown),
         loading=loading,
         code=code,

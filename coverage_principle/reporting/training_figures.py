@@ -6,14 +6,25 @@ run's ``metrics.jsonl``; groups are types (``type_0``) and k-cutoffs (``type_0/k
 
 from __future__ import annotations
 
+import math
 import re
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from coverage_principle.reporting.plots import label_only, legend_beside, line, shades
+from coverage_principle.reporting.plots import (
+    chance_line,
+    label_only,
+    legend_beside,
+    line,
+    note_below,
+    shades,
+)
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 from coverage_principle.statistics import wilson_interval
 
+#: So many curves can have bands; more would hide each other.
+_BANDS = 8
 _K_GROUP = re.compile(r"type_0/k_cutoff=(\d+)$")
 
 
@@ -45,17 +56,35 @@ def accuracy_figures(
 def type_curves(
     runs: Mapping[str, Sequence[Mapping]], path: Path, *, chance: float, types: Sequence[str]
 ) -> list[Path]:
-    """Answer accuracy of each type over training, a panel for each run (title -> history)."""
+    """Answer accuracy of each type over training, a panel for each run (title -> history).
+
+    Up to ``_BANDS`` types have bands, Wilson's 95 % intervals; below stand the types' items.
+    """
     figure, axes = _panels(runs, "answer accuracy", chance)
-    for axis, history in zip(axes, runs.values(), strict=True):
+    notes = []
+    for axis, (title, history) in zip(axes, runs.items(), strict=True):
         for number, label in enumerate(types):
             events = [event for event in history if label in event["eval"]]
-            accuracy = [event["eval"][label]["answer_accuracy"] for event in events]
             if events:
+                found = [event["eval"][label] for event in events]
+                accuracy = [scores["answer_accuracy"] for scores in found]
                 steps = [event["step"] for event in events]
                 axis.plot(steps, accuracy, label=label, marker=_marker(steps), **line(number))
+                if len(types) <= _BANDS:
+                    ends = [wilson_interval(s["answer_accuracy"] * s["n"], s["n"]) for s in found]
+                    colour = {"color": line(number)["color"], "alpha": 0.15, "linewidth": 0}
+                    axis.fill_between(steps, *zip(*ends, strict=True), **colour)
+        last = history[-1]["eval"]
+        counts = ", ".join(f"{name} {last[name]['n']:,}" for name in types if name in last)
+        notes.append(f"items{_of(title, runs)}: {counts}")
+    there = axes[-1].get_legend_handles_labels()[1]
+    for number, label in enumerate(types):  # those of other panels alone
+        if label not in there:
+            label_only(axes[-1], label, **line(number))
     legend_beside(axes[-1])
-    return save_figure(figure, path)
+    if len(types) <= _BANDS:
+        notes.append("bands: 95 % intervals, Wilson's")
+    return _with_notes(figure, notes, path)
 
 
 def k_cutoff_curves(
@@ -63,24 +92,40 @@ def k_cutoff_curves(
 ) -> list[Path]:
     """Answer accuracy of type_0 items over training, a line for each k-cutoff.
 
-    Groups of fewer than ``min_items`` items are left out: their curves are noise.
+    Groups of fewer than ``min_items`` items are left out, since their curves are noise; a note
+    below says which, and how many items the others have.
     """
-    shown = {
-        title: [k for k, (_, n) in accuracy_by_k(history[-1]["eval"]).items() if n >= min_items]
+    sizes = {
+        title: {k: n for k, (_, n) in accuracy_by_k(history[-1]["eval"]).items()}
         for title, history in runs.items()
     }
+    shown = {title: [k for k in own if own[k] >= min_items] for title, own in sizes.items()}
     present = sorted(set().union(*shown.values()))
     colours = dict(zip(present, shades(len(present)), strict=True))
     figure, axes = _panels(runs, "answer accuracy, type_0", chance)
+    notes = []
     for axis, (title, history) in zip(axes, runs.items(), strict=True):
         steps = [event["step"] for event in history]
         for k in shown[title]:
-            values = [accuracy_by_k(event["eval"]).get(k, (0, 0))[0] for event in history]
+            values = [accuracy_by_k(event["eval"]).get(k, (math.nan, 0))[0] for event in history]
             axis.plot(steps, values, color=colours[k], marker=_marker(steps))
+        notes += _k_notes(sizes[title], min_items, _of(title, runs))
     for k in present:  # one legend for all panels
         label_only(axes[-1], f"k-cutoff {k}", color=colours[k])
-    legend_beside(axes[-1])
-    return save_figure(figure, path)
+    if present:
+        legend_beside(axes[-1])
+    return _with_notes(figure, notes, path)
+
+
+def _k_notes(sizes: Mapping[int, int], min_items: int, of: str) -> list[str]:
+    """Items of the k-cutoffs that have a curve, and those that have none."""
+    few = [k for k, n in sizes.items() if n < min_items]
+    kept, left = (
+        ", ".join(f"k = {k}: {sizes[k]:,}" for k in sizes if (k in few) == is_left)
+        for is_left in (False, True)
+    )
+    notes = [f"items{of}: {kept}"] if kept else []
+    return notes + ([f"no curve{of}, fewer than {min_items} items: {left}"] if left else [])
 
 
 def k_cutoff_bars(
@@ -101,7 +146,7 @@ def k_cutoff_bars(
         ticks = [f"{k}\n({n})" for k, (_, n) in table.items()]
         axis.set_xticks(range(len(table)), ticks, fontsize=8)
         axis.set_xlabel("k-cutoff (number of items)")
-    return save_figure(figure, path)
+    return _with_notes(figure, ["bars of error: 95 % intervals, Wilson's"], path)
 
 
 def _marker(steps: Sequence[int]) -> str:
@@ -114,6 +159,20 @@ def _panels(titles: Collection[str], label: str, chance: float):
     figure, axes = new_figure(4.2 * len(titles), 3.2, 1, len(titles), sharey=True, squeeze=False)
     axes[0][0].set_ylabel(label)
     for axis, title in zip(axes[0], titles, strict=True):
-        axis.axhline(chance, color="grey", linewidth=1, linestyle=":", zorder=2.5)
+        chance_line(axis, chance)
         axis.set(title=title, xlabel="step", ylim=(0, 1.12), yticks=[0, 0.25, 0.5, 0.75, 1])
     return figure, axes[0]
+
+
+def _of(title: str, runs: Collection[str]) -> str:
+    """Which panel a note is about, where there are several."""
+    return f", {title}" if len(runs) > 1 else ""
+
+
+def _with_notes(figure, notes: Sequence[str], path: Path) -> list[Path]:
+    """Write the figure with its notes below, for which it grows."""
+    width, height = figure.get_size_inches()
+    words = [textwrap.fill(note, int(15 * width)) for note in notes]
+    figure.set_size_inches(width, height + 0.18 * len("\n".join(words).splitlines()))
+    note_below(figure, words)
+    return save_figure(figure, path)

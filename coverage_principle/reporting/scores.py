@@ -1,0 +1,38 @@
+"""The scores of an evaluation as a table: each with its interval, and the level of guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from coverage_principle.statistics import wilson_interval
+
+#: The score that a table gives an interval of, and the head of that column.
+_OF, INTERVAL = "answer_accuracy", "95 % interval"
+
+
+def score_rows(groups: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a group's items, loss and accuracies; ``-`` for what has no items.
+
+    ``groups`` maps types and k-cutoffs to ``{"n", "loss", "answer_accuracy", ...}``; the answer
+    accuracy has a column for its interval beside it.
+    """
+    names = [name for name in next(iter(groups.values())) if name != "n"]
+    header, rows = ["group", "n"], [[group, f"{own['n']:,}"] for group, own in groups.items()]
+    for name in names:
+        header += [name, *([INTERVAL] if name == _OF else [])]
+        for row, own in zip(rows, groups.values(), strict=True):
+            row.append(f"{own[name]:.4f}")
+            if name == _OF:
+                row.append(interval_text(own[name], own["n"]))
+    return header, rows
+
+
+def interval_text(share: float, n: int) -> str:
+    """Wilson's 95 % interval of a share of ``n`` items, as text."""
+    return "{:.2f}..{:.2f}".format(*wilson_interval(share * n, n)) if n else "-"
+
+
+def score_note(answers: int | None) -> str:
+    """What a reader has to know below the table; ``answers`` tokens an answer can be."""
+    chance = f"chance: {1 / answers:.4f}, one of {answers:,} answers; " if answers else ""
+    return f"{chance}intervals of {_OF}: Wilson's"
