@@ -13,6 +13,7 @@ from coverage_principle import cli
 from coverage_principle.errors import InputError
 from coverage_principle.paths import find_folder, relative_to_root
 from coverage_principle.presets import TRAINING
+from coverage_principle.tasks import TaskGraph
 from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.args import (
     ArchitectureSettings,
@@ -21,6 +22,7 @@ from simpletransformers.seq2seq.args import (
     TrainingSettings,
 )
 from simpletransformers.settings import Settings, setting
+from simpletransformers.words import counted
 
 #: Flags of the published main.py that change nothing here, with the reason.
 WITHOUT_EFFECT = {
@@ -168,9 +170,9 @@ def main(arguments: argparse.Namespace) -> None:
     elif job.do_eval:
         scores = model.eval_model(records)
         if is_main:
-            print_scores(scores)
+            print_scores(scores, dataset.graph)
     if job.do_predict and is_main:
-        predict(model, records, job)
+        predict(model, records, job, dataset.graph)
 
 
 def check_published_flags(arguments: argparse.Namespace, *, quiet: bool) -> None:
@@ -222,11 +224,14 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     if tracked is not None:
         wandb = {"project": job.wandb_project, "entity": job.wandb_entity, "name": job.wandb_exp}
         trackers = Trackers(folder, tracked, **wandb, tensorboard=job.tensorboard)
+    types = {str(record["type"]) for record in records[1] if "type" in record}
     about = {
         "name": dataset.name,
         "path": relative_to_root(dataset.path),
         "sha256": dataset.digests,
         "answers": dataset.sizes([dataset.graph.answer])[0],
+        # For the card and the pages of the run, which have no task to ask.
+        "types": {name: dataset.graph.explained(name) for name in sorted(types)},
     }
     if job.custom_train:
         own = Path(job.custom_train)
@@ -250,11 +255,11 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     ended = "all steps done" if reason == "finished" else f"stopped early: {reason}"
     events = [event for event in RunFolder(folder).events() if "eval" in event]
     if events:
-        print_scores(events[-1]["eval"])
+        print_scores(events[-1]["eval"], dataset.graph)
         write_run_card(folder, ended, dataset.sizes([dataset.graph.answer])[0])
     if reason != "finished":
         print(ended)
-    print(f"{step:,} steps done; run: {relative_to_root(folder)}")
+    print(f"{counted(step, 'step')} done; run: {relative_to_root(folder)}")
 
 
 class LiveLine:
@@ -286,11 +291,14 @@ class LiveLine:
             self._bar.close()
 
 
-def print_scores(scores: dict) -> None:
-    """A table of groups: items, loss, accuracies."""
+def print_scores(scores: dict, graph: TaskGraph) -> None:
+    """A table of groups: items, loss, accuracies; the task says what its types are."""
     names = list(next(iter(scores.values())))
     rows = [
-        [group, *(f"{v:,}" if name == "n" else f"{v:.4f}" for name, v in values.items())]
+        [
+            graph.explained(group),
+            *(f"{v:,}" if name == "n" else f"{v:.4f}" for name, v in values.items()),
+        ]
         for group, values in scores.items()
     ]
     print(cli.table(["group", *names], rows))
@@ -313,7 +321,7 @@ def check_predictions(job: JobSettings) -> None:
         )
 
 
-def predict(model, records: list[dict], job: JobSettings) -> None:
+def predict(model, records: list[dict], job: JobSettings, graph: TaskGraph) -> None:
     """Write every record with its ``model_output``; print exact match by type."""
     from coverage_principle.data import answered, write_json
 
@@ -324,7 +332,10 @@ def predict(model, records: list[dict], job: JobSettings) -> None:
     right: dict[str, list[bool]] = {}
     for item, exact in zip(items, answered(items), strict=True):
         right.setdefault(item.get("type", "all"), []).append(exact)
-    rows = [[kind, f"{len(r):,}", f"{sum(r) / len(r):.4f}"] for kind, r in sorted(right.items())]
+    rows = [
+        [graph.explained(kind), f"{len(r):,}", f"{sum(r) / len(r):.4f}"]
+        for kind, r in sorted(right.items())
+    ]
     print(cli.table(["type", "n", "exact_match"], rows))
     print(f"outputs: {relative_to_root(file)}")
 

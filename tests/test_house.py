@@ -29,7 +29,7 @@ WINGS = [
     "experiments",
 ]
 #: Modules of simpletransformers that need the standard library only.
-LIGHT = {"errors", "files", "lazy", "settings"}
+LIGHT = {"errors", "files", "lazy", "settings", "words"}
 HEAVY = {"torch", "transformers", "scipy", "matplotlib", "plotly", "networkx", "numpy"}
 
 LIBRARY = sorted((ROOT / "coverage_principle").rglob("*.py"))

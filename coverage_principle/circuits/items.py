@@ -15,13 +15,12 @@ import numpy as np
 from coverage_principle.data import (
     ANNOTATED,
     FILLER,
-    TRAIN_INFERRED,
     Dataset,
     annotated_records,
 )
 from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import TaskGraph, base_type
+from coverage_principle.tasks import TRAIN_INFERRED, TaskGraph, base_type
 
 logger = logging.getLogger(__name__)
 

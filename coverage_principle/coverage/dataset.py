@@ -16,8 +16,9 @@ from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
 from coverage_principle.coverage.settings import AUTO, EVERYTHING, CoverageSettings
-from coverage_principle.data import TRAIN_INFERRED, Dataset, evaluate
+from coverage_principle.data import Dataset, evaluate
 from coverage_principle.errors import InputError
+from coverage_principle.tasks import TRAIN_INFERRED
 
 if TYPE_CHECKING:
     import networkx

@@ -31,11 +31,11 @@ import numpy as np
 
 from coverage_principle.coverage.counting import fragment_of_value
 from coverage_principle.coverage.linking import components
-from coverage_principle.data import TRAIN_INFERRED, CompositionSpace, Dataset, evaluate
+from coverage_principle.data import CompositionSpace, Dataset, evaluate
 from coverage_principle.data.space import decode_rows, encode_rows, is_member, sizes_at
 from coverage_principle.data.tables import node_sizes, seen_calls
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import TaskGraph
+from coverage_principle.tasks import TRAIN_INFERRED, TaskGraph
 
 #: In-domain items, and cells of all matrices together, that are held at once.
 _MOST = 1 << 27

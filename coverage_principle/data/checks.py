@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 
 from coverage_principle.data.space import encode_rows, is_member
-from coverage_principle.data.worlds import TRAIN_INFERRED
+from coverage_principle.tasks import TRAIN_INFERRED
 
 
 @dataclass(frozen=True)

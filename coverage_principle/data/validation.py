@@ -15,9 +15,8 @@ from coverage_principle.data.reading import Dataset, changed_files, read_dataset
 from coverage_principle.data.records import read_table
 from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
 from coverage_principle.data.vocabulary import FILLER
-from coverage_principle.data.worlds import FACT_ONLY, FACT_SEEN, TRAIN_INFERRED
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import base_type
+from coverage_principle.tasks import FACT_ONLY, FACT_SEEN, TRAIN_INFERRED, base_type
 
 
 def validate(path: Path) -> tuple[Dataset | None, list[Problem]]:

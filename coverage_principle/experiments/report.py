@@ -17,8 +17,10 @@ from coverage_principle.experiments.spec import dotted
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import html
 from coverage_principle.reporting.quickstart import collect, write_report
+from coverage_principle.reporting.run_card import type_names
 from coverage_principle.reporting.training_figures import accuracy_figures
 from simpletransformers.seq2seq.run_folder import SETTINGS, RunFolder
+from simpletransformers.words import counted
 
 
 def make_report(folder: Path) -> Path:
@@ -63,17 +65,23 @@ def _run_page(folder: Path, model: RunFolder) -> str:
     last = history[-1]["eval"]
     with looking_into(model.path / SETTINGS, "the record of a run"):
         name = str(config.get("dataset", {}).get("name", folder.name))
-        lead = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
+        steps = counted(history[-1]["step"], "step")
+        lead = f"{counted(config['parameters'], 'parameter')}, {steps}"
         device = config["device"]
         chance = _chance(config.get("dataset", {}))
+        called = type_names(config)
     types = [group for group in last if "/" not in group]
-    figures = accuracy_figures({name: history}, folder / "report_figures", chance=chance)
+    options = {"chance": chance, "names": called}
+    figures = accuracy_figures({name: history}, folder / "report_figures", **options)
     names = list(next(iter(last.values())))
     rows = [
-        [group, *(f"{v:,}" if n == "n" else f"{v:.4f}" for n, v in scores.items())]
+        [
+            called.get(group, group),
+            *(f"{v:,}" if n == "n" else f"{v:.4f}" for n, v in scores.items()),
+        ]
         for group, scores in last.items()
     ]
-    evaluations = []
+    evaluations, columns = [], [called.get(kind, kind) for kind in types]
     for event in history:
         scores = (f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"])
         loss = event["train_loss"]
@@ -84,7 +92,7 @@ def _run_page(folder: Path, model: RunFolder) -> str:
         html.heading("Over training"),
         *(html.figure(path, [about]) for path, about in zip(figures, _CAPTIONS, strict=False)),
         html.heading("Evaluations"),
-        html.table(["step", "training loss", *types], evaluations, sortable=True),
+        html.table(["step", "training loss", *columns], evaluations, sortable=True),
         html.heading("Settings and environment"),
         html.table(["setting", "value"], list(_words(config).items())),
     ]
@@ -122,7 +130,9 @@ def _sweep_page(folder: Path) -> str:
         html.table(["", ""], list((machine(done) | versions(done)).items())),
     ]
     hours = sum(sum(record["seconds"].values()) for record in records) / 3600
-    lead = f"{len(done):,} runs done, {len(failed):,} failed; {hours:.1f} hours of computing."
+    lead = (
+        f"{counted(len(done), 'run')} done, {len(failed):,} failed; {hours:.1f} hours of computing."
+    )
     title = "The paper's claims, measured" if claims else f"Sweep: {folder.name}"
     return html.page(title, lead, blocks)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from coverage_principle.reporting.plots import label_only, legend_beside, line, shades
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 from coverage_principle.statistics import wilson_interval
 
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 _K_GROUP = re.compile(r"type_0/k_cutoff=(\d+)$")
 
 
@@ -25,15 +27,21 @@ def accuracy_by_k(groups: Mapping[str, Mapping]) -> dict[int, tuple[float, int]]
 
 
 def accuracy_figures(
-    histories: Mapping[str, Sequence[Mapping]], folder: Path, *, chance: float
+    histories: Mapping[str, Sequence[Mapping]],
+    folder: Path,
+    *,
+    chance: float,
+    names: Mapping[str, str] = NO_NAMES,
 ) -> list[Path]:
     """Accuracy by type, and where runs have k-cutoffs, over training and at the end by these.
 
-    ``histories`` maps a panel's title to a history. The PNG files, in this order.
+    ``histories`` maps a panel's title to a history, ``names`` a type to what the legend calls it.
+    The PNG files, in this order.
     """
     finals = {title: history[-1]["eval"] for title, history in histories.items()}
     types = sorted({g for groups in finals.values() for g in groups if "/" not in g})
-    figures = [type_curves(histories, folder / "accuracy_by_type", chance=chance, types=types)]
+    options = {"chance": chance, "types": types, "names": names}
+    figures = [type_curves(histories, folder / "accuracy_by_type", **options)]
     if any(accuracy_by_k(groups) for groups in finals.values()):
         figures += [
             k_cutoff_curves(histories, folder / "accuracy_by_k_over_training", chance=chance),
@@ -43,9 +51,17 @@ def accuracy_figures(
 
 
 def type_curves(
-    runs: Mapping[str, Sequence[Mapping]], path: Path, *, chance: float, types: Sequence[str]
+    runs: Mapping[str, Sequence[Mapping]],
+    path: Path,
+    *,
+    chance: float,
+    types: Sequence[str],
+    names: Mapping[str, str] = NO_NAMES,
 ) -> list[Path]:
-    """Answer accuracy of each type over training, a panel for each run (title -> history)."""
+    """Answer accuracy of each type over training, a panel for each run (title -> history).
+
+    ``names`` maps a type to what the legend calls it, if not by its own name.
+    """
     figure, axes = _panels(runs, "answer accuracy", chance)
     for axis, history in zip(axes, runs.values(), strict=True):
         for number, label in enumerate(types):
@@ -53,7 +69,8 @@ def type_curves(
             accuracy = [event["eval"][label]["answer_accuracy"] for event in events]
             if events:
                 steps = [event["step"] for event in events]
-                axis.plot(steps, accuracy, label=label, marker=_marker(steps), **line(number))
+                own = {"label": names.get(label, label), "marker": _marker(steps), **line(number)}
+                axis.plot(steps, accuracy, **own)
     legend_beside(axes[-1])
     return save_figure(figure, path)
 
