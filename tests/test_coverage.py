@@ -301,10 +301,8 @@ def test_a_test_item_that_is_a_training_item_is_covered_at_every_k():
     assert coverage.sweep()["20"] == [1, 50.0]
     assert [r["k_cutoff"] for r in annotated(coverage)] == [20, 0]
     assert [r["k_cutoff"] for r in annotated(coverage, max_k=5)] == [5, 0]
-    assert any(
-        "type_0 items that are training items: 1;" in w
-        for w in warnings(coverage, diagnose(coverage))
-    )
+    told = "type_0 items that are training items: 1;"
+    assert any(told in w for w in warnings(coverage, diagnose(coverage)))
 
 
 def test_the_answer_is_the_last_token_of_a_chain_of_thought():

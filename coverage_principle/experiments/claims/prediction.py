@@ -220,7 +220,7 @@ def find(numbers: Mapping) -> list[str]:
         words: _means(_known(agreements, key, "same_wrong")) for key, words in ANSWERERS.items()
     }
     if any(wrong.values()):
-        chance = {"by chance": [one["chance"] for one in agreements]}
+        chance = {"at random": [one["chance"] for one in agreements]}
         sentences.append(
             "Where both are wrong, the share of items with the very answer of the model is, by "
             f"world: {_spans({**wrong, **chance})}."
@@ -306,7 +306,7 @@ def _agreements(worlds: Mapping[str, Mapping]) -> base.Table:
             row += [shown(found[key][kind] if key in found else None) for key in ANSWERERS]
         rows.append([*row, f"{found['chance']:.3f}"])
     title = "Right answers, and answers that are the models'"
-    return base.Table(title, [*header, "by chance"], rows)
+    return base.Table(title, [*header, "at random"], rows)
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
