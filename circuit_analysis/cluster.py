@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from circuit_analysis.common import analysis_parser, print_files, print_grid
 from coverage_principle.circuits import IICG, ClusterSettings
 from coverage_principle.cli import run, settings_from
+from simpletransformers.words import counted
 
 
 def build_parser(description: str = __doc__, **options):
@@ -54,7 +55,9 @@ def cluster(settings: ClusterSettings):
         draw_components(folder, metrics, every_site=settings.pairs is not None)
     for split, about in metrics["splits"].items():
         if about["vectors"]:
-            vectors = f"{about['vectors']:,} vectors in {about['groups']} groups"
+            vectors = (
+                f"{counted(about['vectors'], 'vector')} in {counted(about['groups'], 'group')}"
+            )
             title = f"IICG, {split}: {vectors} by {metrics['grouped_by']['value']}"
             print_grid(title, split_cells(metrics, split), IICG)
     print()

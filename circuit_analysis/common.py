@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Mapping
 
 from coverage_principle.cli import add_settings, command_parser
+from simpletransformers.words import counted
 
 #: The published ``--detailed_grouping``.
 _DETAILED = {"1": "0-2,3+", "2": "0-2,3,4+", "3": "each"}
@@ -93,7 +94,9 @@ def print_grid(title: str, cells: Iterable[Mapping], shown, subset: str | None =
 def print_reasons(splits: dict) -> None:
     """How many items of each split are traced, and why others are not."""
     for split, about in splits.items():
-        print(f"{split}: {about['traced']:,} of {about['distinct_fragments']:,} items traced")
+        print(
+            f"{split}: {about['traced']:,} of {counted(about['distinct_fragments'], 'item')} traced"
+        )
         for reason, count in about["no_counterfactual"].items():
             print(f"  {count:,} without a counterfactual: {reason}")
 

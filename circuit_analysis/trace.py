@@ -41,7 +41,8 @@ def main(arguments, folder: str = "trace", **fixed) -> None:
         for split, summary in splits.items():
             for value, part in circuit_figures.emitted_parts(results, summary).items():
                 if part["samples"]["n"]:
-                    title = f"{checkpoint}, {split}: {shown.unit.format(value)}"
+                    words = "answer" if value == results["emitted"][-1] else value
+                    title = f"{checkpoint}, {split}: {shown.unit.format(value, words)}"
                     common.print_grid(title, part["cells"], shown, "published")
     print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it")
 

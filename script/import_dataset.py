@@ -83,7 +83,7 @@ def print_summary(imported: Imported) -> None:
         facts = counted(one["facts"], "fact")
         print(f"  {one['name']}: {one['seen_in_train']:,} of {facts} seen in train")
     for reason, count in about["dropped"].items():
-        print(f"  left out: {count:,} {reason}")
+        print(f"  left out: {reason}: {count:,}")
     if types := about["source_types"]:
         rows = [
             [theirs, graph.explained(label), f"{n:,}"]

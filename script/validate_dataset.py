@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from coverage_principle.cli import command_parser, run
+from simpletransformers.words import counted
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,10 +31,11 @@ def main(arguments: argparse.Namespace) -> None:
     if dataset is not None:
         tested = len(dataset.test) + (len(dataset.valid) if dataset.valid else 0)
         print(
-            f"{relative_to_root(path)}: task {dataset.graph.name}, {len(dataset.train):,} training "
-            f"compositions and {tested:,} of test and validation read"
+            f"{relative_to_root(path)}: task {dataset.graph.name}, read "
+            f"{counted(len(dataset.train), 'training composition')} and {tested:,} of test and "
+            "validation"
         )
-    print(f"{serious:,} problems, {len(problems) - serious:,} notes")
+    print(f"{counted(serious, 'problem')}, {counted(len(problems) - serious, 'note')}")
     if serious:
         sys.exit(1)
 

@@ -519,7 +519,7 @@ def test_every_problem_is_listed_with_file_and_record(run_command, folder):
         "problem: train.json: it was changed",
     ):
         assert words in out, out
-    assert re.search(r"^\d+ problems, [1-9]\d* notes$", out, flags=re.MULTILINE)
+    assert re.search(r"^\d+ problems, [1-9]\d* notes?$", out, flags=re.MULTILINE)
 
 
 def test_the_data_set_that_comes_with_the_repository_is_in_order():

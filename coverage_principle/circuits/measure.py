@@ -30,6 +30,7 @@ from coverage_principle.data import (
     write_together,
 )
 from coverage_principle.errors import InputError
+from simpletransformers.words import counted
 
 #: Edges of the histograms' bins.
 BINS = np.linspace(-1, 1, 101)
@@ -295,7 +296,11 @@ def cosine_text(measured: Measured) -> str:
     }
     for split, heading in THREE.items():
         part = report[split]
-        lines += ["", heading, f"  {part['n_vectors']} vectors in {part['n_groups']} groups"]
+        lines += [
+            "",
+            heading,
+            f"  {counted(part['n_vectors'], 'vector')} in {counted(part['n_groups'], 'group')}",
+        ]
         lines += [f"  {label}: {show(part.get(key))}" for key, label in names.items()]
     lines += ["", "Cross-Category"]
     cross = report["cross_category"]

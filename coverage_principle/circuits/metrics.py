@@ -34,8 +34,9 @@ class Shown:
 
     ``key`` and ``field`` find it: ``cell[key][field]``, or ``cell[key]`` without ``field``; it is
     multiplied by ``scale``. ``label`` names it on a colour bar or axis, ``unit`` in the title of a
-    printed table ({} is the value that is looked at). ``printed`` and ``drawn`` are formats. The
-    colours span ``limits``, and as much more as the values need, up to ``widest``.
+    printed table ({} is the value that is looked at, {1} its name in words). ``printed`` and
+    ``drawn`` are formats. The colours span ``limits``, and as much more as the values need, up to
+    ``widest``.
     """
 
     key: str
@@ -140,7 +141,13 @@ _SHARE = (
     "shift of logit(t') - logit(t)\n(share of source run's)",
     "share of the source run's logit shift to {}'",
 )
-_AT_TOP = Shown("both", "rate", "samples moved to t' (%)", "% moved to {}'", **_PERCENT)
+_AT_TOP = Shown(
+    "both",
+    "rate",
+    "runs whose answer became\nthe source run's (%)",
+    "% of runs whose {1} became the source run's",
+    **_PERCENT,
+)
 _CHANGE = Shown("relative_change", "mean", *_MOVED, **_RATIO)
 _SHIFT = Shown("logit_shift_share", "mean", *_SHARE, **_RATIO)
 

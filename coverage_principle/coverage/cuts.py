@@ -164,8 +164,8 @@ def matched_control(coverage: Coverage, cuts: Sequence[Cut], seed: int) -> Contr
                 break
         else:
             raise InputError(
-                f"there are no {len(replaced):,} other training items that can be removed and "
-                "leave the item covered: no control; omit `cut_file`"
+                f"too few other training items (of {len(replaced):,} needed) can be removed and "
+                "leave the item covered: there is no control; omit `cut_file`"
             )
     rows = tuple(sorted(removed))
     if not all(covered_without(coverage, rows, [cut.item for cut in cuts])):

@@ -328,7 +328,7 @@ def _first_fragment(dataset: Dataset, values: Mapping[str, np.ndarray]) -> list[
     if len(positions) == len(graph.inputs):
         raise InputError(
             f"`ground_truth` compares what {function.name} reads in different contexts, but in "
-            f"task {graph.name} it reads all {len(positions)} slots, which leaves no context"
+            f"task {graph.name} it reads every slot, which leaves no context"
         )
     if function.output not in values:
         file = dataset.path / f"atomic_facts_{function.name}.json"

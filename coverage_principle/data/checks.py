@@ -14,6 +14,7 @@ import numpy as np
 
 from coverage_principle.data.space import encode_rows, is_member
 from coverage_principle.tasks import TRAIN_INFERRED
+from simpletransformers.words import counted
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ def check_pairs(
     for name, split in splits.items():
         if len(split) and split.targets.shape[1] != width:
             found = split.targets.shape[1]
-            report(Problem(name, f"targets have {found} tokens, but {width} in train.json"))
+            report(
+                Problem(name, f"targets have {counted(found, 'token')}, but {width} in train.json")
+            )
             return
         _check_duplicates(name, split, codes[name], report)
     # An empty file does not tell how long its targets would be.

@@ -12,6 +12,7 @@ from coverage_principle.data.files import read_arrays, read_json
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph
+from simpletransformers.words import counted
 
 
 def read_split(
@@ -43,7 +44,7 @@ def read_split(
             if fault := _length_fault(record["input_text"], len(given), graph):
                 raise InputError(fault)
             if len(answer) != width:
-                has = f"{len(answer)} tokens between input and {END}"
+                has = f"{counted(len(answer), 'token')} between input and {END}"
                 raise InputError(f"{has}, but others have {width}")
         except InputError as error:
             report(Problem(file.name, str(error), (number,)))
@@ -79,8 +80,8 @@ def encode_input(text: str, graph: TaskGraph, codec: Codec) -> np.ndarray:
 def _length_fault(text: str, length: int, graph: TaskGraph) -> str | None:
     if length == len(graph.inputs):
         return None
-    has = f"{text!r} has {length} tokens"
-    return f"{has}, but task {graph.name} has {len(graph.inputs)} input slots"
+    has = f"{text!r} has {counted(length, 'token')}"
+    return f"{has}, but task {graph.name} has {counted(len(graph.inputs), 'input slot')}"
 
 
 def outside(codec: Codec, ids: np.ndarray, alphabets: Sequence[str]) -> np.ndarray:

@@ -17,6 +17,7 @@ from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
 from coverage_principle.data.vocabulary import FILLER
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import FACT_ONLY, FACT_SEEN, TRAIN_INFERRED, base_type
+from simpletransformers.words import counted
 
 
 def validate(path: Path) -> tuple[Dataset | None, list[Problem]]:
@@ -85,8 +86,8 @@ def _check_targets(
     form = "inf" if width == 1 else "fakebridge" if FILLER in vocabulary else "cot"
     wanted = target_ids(graph, values, form, dataset.codec)
     if wanted.shape[1] != width:
-        told = f"task {graph.name} has {len(graph.bridges)} bridges and an answer"
-        report(Problem(name, f"targets hold {width} tokens, but {told}"))
+        told = f"task {graph.name} has {counted(len(graph.bridges), 'bridge')} and an answer"
+        report(Problem(name, f"targets hold {counted(width, 'token')}, but {told}"))
         return
     wrong = ((wanted >= 0) & (wanted != split.targets)).any(axis=1)
     if name == "train.json":
@@ -168,5 +169,5 @@ def _check_metadata(dataset: Dataset, report: Report) -> None:
         report(problem)
     told, found = dataset.metadata.get("counts", {}).get("train"), len(dataset.train)
     if told not in (None, found):
-        reason = f"it holds {found} compositions, but {METADATA} says {told}"
+        reason = f"it holds {counted(found, 'composition')}, but {METADATA} says {told}"
         report(Problem("train.json", reason))

@@ -25,6 +25,7 @@ from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.data.vocabulary import token_of
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import DEFAULT_ALPHABET, TASKS, TaskGraph
+from simpletransformers.words import counted
 
 _SPLITS = ("train", "test", "valid")
 _NODE = re.compile(r"[A-Za-z0-9_-]+")
@@ -216,7 +217,7 @@ def _words(
     texts = [name.split() for name in rows.names[settings.sequence]]
     lengths = np.array([len(words) for words in texts])[rows.codes[settings.sequence]]
     found = dict(zip(*map(np.ndarray.tolist, np.unique(lengths, return_counts=True)), strict=True))
-    shown = ", ".join(f"{n} ({count:,} rows)" for n, count in found.items())
+    shown = ", ".join(f"{n} ({counted(count, 'row')})" for n, count in found.items())
     length = settings.length or next(iter(found))
     if settings.length is None and len(found) > 1:
         raise InputError(
@@ -348,7 +349,8 @@ def _split(
     count = round(settings.test_ratio * len(first))
     if count == len(first):
         raise InputError(
-            f"`test_ratio` {settings.test_ratio:g} of {len(first):,} inputs leaves none to train on"
+            f"`test_ratio` {settings.test_ratio:g} of {counted(len(first), 'input')} leaves "
+            "none to train on"
         )
     shuffled = np.random.default_rng(settings.seed).permutation(np.sort(first))
     test, train = np.sort(shuffled[:count]), np.sort(shuffled[count:])

@@ -24,6 +24,7 @@ from coverage_principle.predictions import agreement, prediction_of_answers, rea
 from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.predictions import points, shown
 from coverage_principle.statistics import mean_of
+from simpletransformers.words import counted
 
 TITLE = "Which unseen in-domain items are answered, told from the data alone"
 PUBLISHED = "coverage tells which items can be answered; no AUC is published."
@@ -196,7 +197,8 @@ def find(numbers: Mapping) -> list[str]:
     sentences = [
         "Each predictor is made from the training items alone. Scores and probabilities are those "
         "of a test item's true answer: they say how much speaks for it.",
-        f"In {len(worlds)} worlds (data seed {numbers['data_seed']}, {numbers['seeds']} models "
+        f"In {counted(len(worlds), 'world')} (data seed {numbers['data_seed']}, "
+        f"{counted(numbers['seeds'], 'model')} "
         f"each) the share of type_0 items that are answered rightly is: {_spans(right)}.",
         "The AUC of predicting which of them a model answers is, by world: "
         f"{_spans({PREDICTORS[name]: _means(found) for name, found in aucs.items()})}.",
@@ -233,7 +235,7 @@ def _comparison(a: str, b: str, known: Sequence[Mapping], mean: Mapping) -> str:
     above, below = sum(one["low"] > 0 for one in known), sum(one["high"] < 0 for one in known)
     text = (
         f"{_the(a).capitalize()} predicts clearly better than {_the(b)} in {above} of "
-        f"{len(known)} worlds, clearly worse in {below}; the mean difference of AUCs is "
+        f"{counted(len(known), 'world')}, clearly worse in {below}; the mean difference of AUCs is "
         f"{shown(mean['items'])}"
     )
     if mean["worlds"]["low"] is not None:
