@@ -24,9 +24,11 @@ from coverage_principle.cli import (
     run,
     settings_from,
     table,
+    with_flags,
 )
 from coverage_principle.coverage import CoverageSettings, LearnerSettings
 from coverage_principle.errors import InputError
+from simpletransformers.words import counted
 
 _DATA = "python determine_coverage.py --data_dir data/twohop.20.1500.diff-f12.inf"
 EXAMPLES = (
@@ -134,9 +136,10 @@ def cut(coverage, item, files: list[Path]) -> None:
     texts = [dump_json(records, one_per_line=True) for records in left]
     about = wing.about_cut(coverage, item, found, control)
     write_together(dict(zip(files, [*texts, dump_json(about)], strict=True)))
+    records, others = counted(len(left[0]), "training record"), counted(len(control.rows), "other")
     print(
-        f"\nwritten: {relative_to_root(files[0])}, the {len(left[0]):,} training records left\n"
-        f"         {relative_to_root(files[1])}, without {len(control.rows):,} others, "
+        f"\nwritten: {relative_to_root(files[0])}, the {records} left\n"
+        f"         {relative_to_root(files[1])}, without {others}, "
         f"{control.matched:,} of the same fragments: still covered"
     )
 
@@ -167,18 +170,20 @@ def write_and_report(coverage, graded, folder: Path) -> None:
         written.append(wing.write_graph(coverage, Path(settings.export_graph)))
 
     print(
-        f"{name}: {len(coverage.dataset.train):,} training items, "
-        f"{diagnostics['type_0_items']:,} type_0 items"
+        f"{name}: {counted(len(coverage.dataset.train), 'training item')}, "
+        f"{counted(diagnostics['type_0_items'], 'type_0 item')}"
         + (f", noise {coverage.noise.rate:.3g}" if settings.noise else "")
     )
     if settings.k_sweep:
         print("\nk-sweep\n  " + "\n  ".join(wing.sweep_lines(coverage, diagnostics)))
-    print(f"\ncovered at k = {k}\n  " + "\n  ".join(wing.type_lines(coverage, k)))
+    lines = with_flags("\n  ".join(wing.type_lines(coverage, k)), build_parser())
+    print(f"\ncovered at k = {k}\n  {lines}")
     if graded:
-        header, *rows = wing.graded_rows(graded.summary())
+        header, *rows = wing.graded_rows(graded.summary(), coverage.dataset.graph)
         print(f"\ngraded coverage\n{table(header, rows)}")
         header, *rows = wing.calibration_rows(graded.summary())
-        print(f"\nhow sure the answers to type_0 items are, and right\n{table(header, rows)}")
+        about = "answers to type_0 items by their probability, and how many of them are right"
+        print(f"\n{about}\n{table(header, rows)}")
     for sentence in wing.warnings(coverage, diagnostics):
         print(f"\nwarning: {sentence}")
     print("\nwritten: " + "\n         ".join(map(relative_to_root, written)))
@@ -202,8 +207,8 @@ def report_fit(found, model: str, file: Path) -> None:
     header, *rows = wing.fit_rows(found)
     chosen, others = found.items
     print(
-        f"\nthe learner's numbers, fitted to {model}: chosen by {chosen:,} type_0 items, "
-        f"tested on {others:,} others\n{table(header, rows)}"
+        f"\nthe learner's numbers, fitted to {model}: chosen by {counted(chosen, 'type_0 item')}, "
+        f"tested on {counted(others, 'other')}\n{table(header, rows)}"
     )
     flags = (f"--{name} {value:g}" for name, value in asdict(found.settings).items())
     print(f"\nas flags: {' '.join(flags)}\nwritten: {relative_to_root(file)}")
@@ -222,14 +227,14 @@ def suggest(dataset, settings: CoverageSettings, folder: Path) -> None:
     write_json(file, dataset.records(found.items), one_per_line=True)
     before, after = (f"{n:,} ({n / max(found.in_domain, 1):.2%})" for n in found.covered[[0, -1]])
     print(
-        f"{dataset.name}: {found.in_domain:,} unseen in-domain items\n"
-        f"  covered at k = {k} now           {before}\n"
-        f"  with {len(found.items):,} more training items  {after}"
+        f"{dataset.name}: {counted(found.in_domain, 'unseen in-domain item')}, of which are\n"
+        f"  covered at k = {k} now  {before}\n"
+        f"  covered with {counted(len(found.items), 'more training item')}, these included  {after}"
     )
     if both := wing.count_tested(dataset, found.items):
-        print(f"  {both:,} of these are test items: take them out of test.json before training")
+        print(f"  test items among the added ones: {both:,}; take them out of test.json first")
     if len(found.items) < settings.suggest:
-        print("  which is all that can be covered: no more than these are suggested")
+        print("  which is all that can be covered: no more items are suggested")
     print(f"written: {relative_to_root(file)}")
 
 

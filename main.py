@@ -28,6 +28,7 @@ from simpletransformers.seq2seq.args import (
     TrainingSettings,
 )
 from simpletransformers.settings import Settings, setting
+from simpletransformers.words import counted
 
 #: Flags of the published main.py that change nothing here, with the reason.
 WITHOUT_EFFECT = {
@@ -231,7 +232,6 @@ def main(arguments: argparse.Namespace) -> None:
         init_weights=job.init_weights,
         device=job.device,
     )
-    answers = dataset.sizes([dataset.graph.answer])[0]
     if job.do_train:
         stop_data = stop_records(dataset, job) if watched else None
         tracked = vars(arguments) if is_main else None
@@ -239,9 +239,9 @@ def main(arguments: argparse.Namespace) -> None:
     elif job.do_eval:
         scores = model.eval_model(records)
         if is_main:
-            print_scores(scores, answers)
+            print_scores(scores, dataset)
     if job.do_predict and is_main:
-        predict(model, records, job, answers)
+        predict(model, records, job, dataset)
 
 
 def asked_for(arguments: argparse.Namespace) -> dict[str, object]:
@@ -300,11 +300,14 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     if tracked is not None:
         wandb = {"project": job.wandb_project, "entity": job.wandb_entity, "name": job.wandb_exp}
         trackers = Trackers(folder, tracked, **wandb, tensorboard=job.tensorboard)
+    types = {str(record["type"]) for record in records[1] if "type" in record}
     about = {
         "name": dataset.name,
         "path": relative_to_root(dataset.path),
         "sha256": dataset.digests,
         "answers": answers,
+        # For the card and the pages of the run, which have no task to ask.
+        "types": {name: dataset.graph.explained(name) for name in sorted(types)},
     }
     if job.custom_train:
         own = Path(job.custom_train)
@@ -328,11 +331,11 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     ended = "all steps done" if reason == "finished" else f"stopped early: {reason}"
     events = [event for event in RunFolder(folder).events() if "eval" in event]
     if events:
-        print_scores(events[-1]["eval"], answers)
+        print_scores(events[-1]["eval"], dataset)
         write_run_card(folder, ended, answers)
     if reason != "finished":
         print(ended)
-    print(f"{step:,} steps done; run: {relative_to_root(folder)}")
+    print(f"{counted(step, 'step')} done; run: {relative_to_root(folder)}")
 
 
 class LiveLine:
@@ -364,12 +367,13 @@ class LiveLine:
             self._bar.close()
 
 
-def print_scores(scores: dict, answers: int) -> None:
+def print_scores(scores: dict, dataset) -> None:
     """A table of groups: items, loss, accuracies; below it the level of guessing."""
     from coverage_principle.reporting.scores import score_note, score_rows
 
-    print(cli.table(*score_rows(scores)))
-    print(score_note(answers))
+    called = {group: dataset.graph.explained(group) for group in scores}
+    print(cli.table(*score_rows(scores, called)))
+    print(score_note(*dataset.sizes([dataset.graph.answer])))
 
 
 def predictions_file(job: JobSettings) -> Path:
@@ -389,7 +393,7 @@ def check_predictions(job: JobSettings) -> None:
         )
 
 
-def predict(model, records: list[dict], job: JobSettings, answers: int) -> None:
+def predict(model, records: list[dict], job: JobSettings, dataset) -> None:
     """Write every record with its ``model_output``; print exact match by type."""
     from coverage_principle.data import answered, write_json
     from coverage_principle.reporting.scores import INTERVAL, interval_text
@@ -401,10 +405,11 @@ def predict(model, records: list[dict], job: JobSettings, answers: int) -> None:
     right: dict[str, list[bool]] = {}
     for item, exact in zip(items, answered(items), strict=True):
         right.setdefault(item.get("type", "all"), []).append(exact)
-    rows = []
+    (answers,), rows = dataset.sizes([dataset.graph.answer]), []
     for kind, own in sorted(right.items()):
         share, n = sum(own) / len(own), len(own)
-        rows.append([kind, f"{n:,}", f"{share:.4f}", interval_text(share, n)])
+        called = dataset.graph.explained(kind)
+        rows.append([called, f"{n:,}", f"{share:.4f}", interval_text(share, n)])
     print(cli.table(["type", "n", "exact_match", INTERVAL], rows))
     print(f"intervals: Wilson's; one of {answers:,} answers is {1 / answers:.4f}")
     print(f"outputs: {relative_to_root(file)}")

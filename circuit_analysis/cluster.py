@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from circuit_analysis.common import FIRST, RUN, SEVERAL, analysis_parser, print_files, print_grids
 from coverage_principle.circuits import IICG, ClusterSettings
 from coverage_principle.cli import group_of, run, settings_from
+from simpletransformers.words import counted
 
 _COMMAND = f"python circuit_analysis/cluster.py --ckpt {RUN}/final_checkpoint"
 EXAMPLES = (
@@ -70,14 +71,13 @@ def cluster(settings: ClusterSettings, *, named: bool):
     iicg_heatmap(metrics, folder / "iicg")
     if settings.pca:
         draw_components(folder, metrics, every_site=settings.pairs is not None)
-    splits = metrics["splits"].items()
-    before = f"{folder.name}, " if named else ""
-    tables = {
-        f"{before}IICG, {split}: {about['vectors']:,} vectors in {about['groups']} groups by "
-        f"{metrics['grouped_by']['value']}": split_cells(metrics, split)
-        for split, about in splits
-        if about["vectors"]
-    }
+    splits, value = metrics["splits"].items(), metrics["grouped_by"]["value"]
+    before, tables = f"{folder.name}, " if named else "", {}
+    for split, about in splits:
+        if about["vectors"]:
+            vectors, groups = counted(about["vectors"], "vector"), counted(about["groups"], "group")
+            title = f"{before}IICG, {split}: {vectors} in {groups} by {value}"
+            tables[title] = split_cells(metrics, split)
     print_grids(tables, IICG, empty=[split for split, about in splits if not about["vectors"]])
     print()
     print_files(folder)

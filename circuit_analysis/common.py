@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Mapping
 
 from coverage_principle.cli import add_settings, command_parser, group_of, settings_from
+from simpletransformers.words import counted
 
 #: A flag that takes values one after the other, each as it is written: ``b "b,x2"``.
 SEVERAL = {"nargs": "+", "default": ["1"]}
@@ -145,7 +146,9 @@ def last_checkpoint(results: Mapping) -> tuple[str, Mapping, list[str]]:
 def print_reasons(splits: dict) -> None:
     """How many items of each split are traced, and why others are not."""
     for split, about in splits.items():
-        print(f"{split}: {about['traced']:,} of {about['distinct_fragments']:,} items traced")
+        print(
+            f"{split}: {about['traced']:,} of {counted(about['distinct_fragments'], 'item')} traced"
+        )
         for reason, count in about["no_counterfactual"].items():
             print(f"  {count:,} without a counterfactual: {reason}")
 

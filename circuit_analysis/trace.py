@@ -59,8 +59,9 @@ def trace(settings: TraceSettings, folder: str) -> None:
     common.print_reasons(results["splits"])
     shown = METRICS[settings.metric].shown
     checkpoint, splits, notes = common.last_checkpoint(results)
+    words = {value: value for value in results["emitted"]} | {results["emitted"][-1]: "answer"}
     tables = {
-        f"{checkpoint}, {split}: {shown.unit.format(value)}": part["cells"]
+        f"{checkpoint}, {split}: {shown.unit.format(value, words[value])}": part["cells"]
         for split, summary in splits.items()
         for value, part in circuit_figures.emitted_parts(results, summary).items()
         if part["samples"]["n"]

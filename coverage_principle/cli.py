@@ -370,11 +370,6 @@ def over_worlds(worlds: Sequence[tuple], name: str, find: Callable[..., object],
             find(*world, tell)
 
 
-def counted(number: int, noun: str) -> str:
-    """A number and what it counts: ``1 problem``, ``2,000 problems``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Text in aligned columns, the first to the left and the others to the right."""
     columns = []

@@ -18,15 +18,28 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, compress
 from typing import Self
 
 from coverage_principle.errors import InputError
+from simpletransformers.words import listed
 
 #: The alphabet of slots and values that name none: the tokens ``<t_0>``, ``<t_1>`` ...
 DEFAULT_ALPHABET = "token"
 #: Names of nodes, functions and alphabets: letters and digits of any script, ``_`` and ``-``.
 NODE_NAME = re.compile(r"[\w-]+")
+
+#: The type of test items that are training items.
+TRAIN_INFERRED = "train_inferred"
+#: Types of test items that are single facts, all of them training facts: those that training
+#: compositions use, and those that none does.
+FACT_TYPES = FACT_SEEN, FACT_ONLY = "fact_seen", "fact_only"
+#: Their words, and those of ``TRAIN_INFERRED``: the same in every task.
+_SAME_WORDS = {
+    TRAIN_INFERRED: "training items",
+    FACT_SEEN: "single facts, used by training compositions",
+    FACT_ONLY: "single facts, used by no training composition",
+}
 
 
 @dataclass(frozen=True)
@@ -238,6 +251,38 @@ class TaskGraph:
         """Which functions' calls are unseen but known as facts in items of this type."""
         names = label.split("+")[1:]
         return tuple(function.name in names for function in self.functions)
+
+    def words(self, label: str) -> str | None:
+        """What a type says of its items, in few words; None if it is no type of this task.
+
+        A function is unseen where no training composition makes the item's call of it:
+        ``f1 unseen`` for ``type_2`` of two functions.
+        """
+        if label in _SAME_WORDS:
+            return _SAME_WORDS[label]
+        if base_type(label) not in self.type_labels:
+            return None
+        if not self.bridges:
+            return "not in training"
+        names = [function.name for function in self.functions]
+        known = list(compress(names, self.type_known(label)))
+        seen = list(compress(names, self.type_seen(label)))
+        if len(seen) == len(names):
+            return "every call seen"
+        if not (seen or known):
+            return "both unseen" if len(names) == 2 else "all unseen"
+        facts = "known as a fact only" if len(known) == 1 else "known as facts only"
+        unseen = [name for name in names if name not in {*seen, *known}]
+        parts = (unseen, "unseen"), (known, facts)
+        return "; ".join(f"{listed(own)} {what}" for own, what in parts if own)
+
+    def explained(self, label: str) -> str:
+        """A type with its words, as a person reads it: ``type_2 (f1 unseen)``.
+
+        What is no type of this task, as a group of items by k-cutoff, stays as it is.
+        """
+        words = self.words(label)
+        return label if words is None else f"{label} ({words})"
 
     @property
     def equations(self) -> str:

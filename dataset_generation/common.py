@@ -20,6 +20,7 @@ from coverage_principle.cli import (
 from coverage_principle.data import FormatSettings, WorldSettings
 from coverage_principle.paths import relative_to_root, repository_root
 from coverage_principle.tasks import generator_name
+from simpletransformers.words import count_lines, counted
 
 if TYPE_CHECKING:
     from coverage_principle.data import World
@@ -148,10 +149,10 @@ def generate(
         _print_summary(world, metadata)
         return
     counts = given[1]["counts"]
-    print(f"  train           {counts['train']:>9,} of {world.trainable:,} trainable compositions")
-    print(f"  training facts  {counts['atomic_facts_in_train']:>9,}")
-    for label, count in counts["test"].items():
-        print(f"  {label:<17} {count:>7,}")
+    rows = [("train", counts["train"], _possible(world))]
+    rows += [("training facts", counts["atomic_facts_in_train"], "")]
+    rows += [(label, count, "") for label, count in counts["test"].items()]
+    print("  " + "\n  ".join(count_lines(rows)))
 
 
 def _command(argv: list[str]) -> str:
@@ -168,21 +169,29 @@ def _command(argv: list[str]) -> str:
 
 
 def _print_summary(world: World, metadata: Mapping) -> None:
-    all_of = metadata["compositions"]
-    print(f"  train           {len(world.train):>9,} of {world.trainable:,} trainable compositions")
-    print(f"  in the domain   {all_of['in_domain']:>9,} of {all_of['domain']:,} compositions")
-    for label, rows in world.test.items():
-        of = f" of {world.available[label]:,}" if label in world.available else ""
-        print(f"  {label:<15} {len(rows):>9,}{of}")
+    all_of, explained = metadata["compositions"], world.graph.explained
+    domain = f"of {counted(all_of['domain'], 'composition')}"
+    rows = [("train", len(world.train), _possible(world))]
+    rows += [("in the domain (every call seen)", all_of["in_domain"], domain)]
+    for label, items in world.test.items():
+        of = f"of {world.available[label]:,}" if label in world.available else ""
+        rows.append((explained(label), len(items), of))
     for label in sorted({part.label for part in world.test_facts}, reverse=True):
-        print(f"  {label:<15} {metadata['counts']['test'][label]:>9,} of the training facts")
+        count = metadata["counts"]["test"][label]
+        rows.append((explained(label), count, "of the training facts"))
     if world.facts:
-        print(f"  training facts  {sum(map(len, world.facts)):>9,}")
+        rows.append(("training facts", sum(map(len, world.facts)), ""))
     if world.noisy:
-        print(f"  wrong answers   {len(world.noisy):>9,} of the training items (label noise)")
+        rows.append(("wrong answers (label noise)", len(world.noisy), "of the training items"))
     if world.validation:
-        print(f"  validation      {sum(map(len, world.validation.values())):>9,} of all types")
+        rows.append(("validation", sum(map(len, world.validation.values())), "of all types"))
+    print("  " + "\n  ".join(count_lines(rows)))
     for one in metadata["primitives"]:
-        print(f"  {one['name']}: {one['seen_in_train']:,} of {one['facts']:,} facts seen in train")
+        facts = counted(one["facts"], "fact")
+        print(f"  {one['name']}: {one['seen_in_train']:,} of {facts} seen in train")
     for sentence in world.shortfalls():
         print(f"  note: {sentence}")
+
+
+def _possible(world: World) -> str:
+    return f"of {counted(world.trainable, 'possible training composition')}"

@@ -22,6 +22,7 @@ from coverage_principle.cli import (
     table,
 )
 from coverage_principle.coverage import PhiSettings
+from simpletransformers.words import counted
 
 _COMMAND = "python script/coverage_by_phi.py"
 EXAMPLES = (
@@ -64,10 +65,11 @@ def main(arguments: argparse.Namespace) -> None:
 def report(summary: dict) -> None:
     """Print the covered shares at each k, and median k-cutoffs, by phi and number of entities."""
     coverage = summary["coverage"]
-    seeds = f"mean over {len(summary['seeds'])} seeds" if len(summary["seeds"]) > 1 else "1 seed"
+    seeds = counted(len(summary["seeds"]), "seed")
+    seeds = f"mean over {seeds}" if len(summary["seeds"]) > 1 else seeds
     print(
         "\nheld-out compositions of in-domain facts, all of them, covered by the fragment (h, r1)\n"
-        f"({summary['num_relations']} relations, out-degree {summary['out_degree']}, "
+        f"({counted(summary['num_relations'], 'relation')}, out-degree {summary['out_degree']}, "
         f"{summary['ood_ratio']:.0%} of the facts out of domain; {seeds})\n"
     )
     shown = {
@@ -77,7 +79,10 @@ def report(summary: dict) -> None:
     for title, cell in shown.items():
         phis = dict.fromkeys(phi for by_phi in coverage.values() for phi in by_phi)
         rows = [[phi, *(cell(by_phi[phi]) for by_phi in coverage.values())] for phi in phis]
-        header = ["phi", *(f"{int(entities):,} entities" for entities in coverage)]
+        header = [
+            "phi",
+            *(counted(int(entities), "entity", "entities") for entities in coverage),
+        ]
         print(f"{title}\n{table(header, rows)}\n")
 
 

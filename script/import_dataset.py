@@ -22,6 +22,7 @@ from coverage_principle.cli import (
 from coverage_principle.data.importing import IMPORTERS, import_source
 from coverage_principle.helptext import GROUPS
 from coverage_principle.paths import relative_to_root, repository_root
+from simpletransformers.words import count_lines, counted
 
 if TYPE_CHECKING:
     from coverage_principle.data.importing import Imported
@@ -101,18 +102,24 @@ def print_summary(imported: Imported) -> None:
     print(f"  task            {graph.name}: {graph.equations}")
     sizes = ", ".join(f"{n} {size:,}" for n, size in imported.contents.sizes().items())
     print(f"  alphabets       {sizes}")
-    print(f"  train           {counts['train']:>9,}")
+    items = [("train", counts["train"], "")]
     if facts := counts.get("atomic_facts_in_train"):
-        print(f"  training facts  {facts:>9,}")
+        items.append(("training facts", facts, ""))
     for split, prefix in (("test", ""), ("valid", "valid ")):
         for label, count in counts.get(split, {}).items():
-            print(f"  {prefix + label:<15} {count:>9,}")
+            items.append((prefix + graph.explained(label), count, ""))
+    print("  " + "\n  ".join(count_lines(items)))
     for one in metadata["primitives"]:
-        print(f"  {one['name']}: {one['seen_in_train']:,} of {one['facts']:,} facts seen in train")
+        facts = counted(one["facts"], "fact")
+        print(f"  {one['name']}: {one['seen_in_train']:,} of {facts} seen in train")
     for what in imported.left_out:
         print(f"  left out: {what}")
     if types := about["source_types"]:
-        rows = [[theirs, label, f"{n:,}"] for theirs in types for label, n in types[theirs].items()]
+        rows = [
+            [theirs, graph.explained(label), f"{n:,}"]
+            for theirs in types
+            for label, n in types[theirs].items()
+        ]
         lines = table(("type in the source", "type here", "items"), rows).splitlines()
         print("", *lines, sep="\n  ")
     for note in imported.notes:

@@ -24,6 +24,7 @@ from coverage_principle.cli import (
     table,
 )
 from coverage_principle.coverage import LearnerSettings, PredictedSettings
+from simpletransformers.words import counted
 
 _COMMAND = "python script/predicted_data.py --num_tokens 12,14,16 --accuracy 0.9"
 EXAMPLES = (
@@ -61,7 +62,8 @@ def main(arguments: argparse.Namespace) -> None:
     needed = dict(zip(settings.num_tokens, arguments.needed or (), strict=False))
     if arguments.needed and len(arguments.needed) != len(settings.num_tokens):
         raise InputError(
-            f"`needed` gives {len(arguments.needed)} amounts for the {len(settings.num_tokens)} "
+            f"`needed` gives {counted(len(arguments.needed), 'amount')} for the "
+            f"{len(settings.num_tokens)} "
             "sizes of `num_tokens`; give one for each"
         )
     stem = Path(arguments.output_dir) / f"predicted_{predicted_name(graph, settings)}"
@@ -79,10 +81,11 @@ def main(arguments: argparse.Namespace) -> None:
 
 def report(summary: dict) -> None:
     """Print the amounts by predictor, and how they compare with what a model needed."""
+    worlds = counted(len(summary["seeds"]), "world")
     print(
         f"\n{summary['task']}: training items from which {100 * summary['accuracy']:g} % of the "
-        f"unseen in-domain items are answered rightly\n(mean of {len(summary['seeds'])} worlds, "
-        f"standard deviation; samples of {summary['sample']:,} items)\n"
+        f"unseen in-domain items are answered rightly\n(mean of {worlds}, standard deviation; "
+        f"samples of {counted(summary['sample'], 'item')})\n"
     )
     names = summary["by"]
     compared = summary["needed"] is not None

@@ -14,6 +14,7 @@ from sweeping import report_trouble, sweeping, watch
 from coverage_principle.cli import add_settings, command_parser, group_of, run, table
 from coverage_principle.data import WorldSettings
 from coverage_principle.experiments import LauncherSettings
+from simpletransformers.words import counted
 
 _SMALL = {"eval_steps": 250}
 _TINY = {"n_embd": 32, "learning_rate": 1.2e-3, "weight_decay": 0.3, "eval_steps": 20}
@@ -56,7 +57,10 @@ def main(arguments: argparse.Namespace) -> None:
     def report(_, command, done: bool) -> None:
         news.put(f"$ {command.shown()}{'   (done before)' if done else ''}")
 
-    print(f"{len(runs)} runs of data, coverage, training and circuit analysis, side by side")
+    print(
+        f"{counted(len(runs), 'run')} of data, coverage, training and circuit analysis, side "
+        "by side"
+    )
     settings = LauncherSettings(jobs=len(runs), retry_failed=True)
     with sweeping(settings, folder, report) as sweep:
         sweep.forget_lost(runs)

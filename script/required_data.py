@@ -21,6 +21,7 @@ from coverage_principle.cli import (
     table,
 )
 from coverage_principle.coverage import SearchSettings
+from simpletransformers.words import counted, listed
 
 _COMMAND = "python script/required_data.py"
 EXAMPLES = (
@@ -67,9 +68,9 @@ def report(summary: dict) -> None:
     """Print the amounts, the spread over seeds, and the fitted power laws."""
     ks, fits = [str(k) for k in summary["k"]], summary["fits"]
     values, sample = summary["values"], summary["sample"]
-    notes = [f"fragment{'s' if len(values) > 1 else ''} of {' and '.join(values)}"]
+    notes = [f"fragment{'s' if len(values) > 1 else ''} of {listed(values)}"]
     notes += ["iterated"] if summary["iterate"] else []
-    notes += [f"samples of {sample:,} items"] if sample else []
+    notes += [f"samples of {counted(sample, 'item')}"] if sample else []
     print(
         f"\n{summary['task']}: training items that cover {summary['share']:.0%} of all unseen "
         f"in-domain items\n({'; '.join(notes)}; mean over seeds, standard deviation)\n"

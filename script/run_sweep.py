@@ -15,6 +15,7 @@ from pathlib import Path
 from sweeping import launcher_flags, report_trouble, sweeping, watch
 
 from coverage_principle.cli import command_parser, group_of, run, table
+from simpletransformers.words import counted
 
 _COMMAND = "python script/run_sweep.py docs/tutorial/weight_decay.json"
 EXAMPLES = (
@@ -49,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.launcher == "print":
         show_commands(spec, root)
         return
-    print(f"{spec.name}: {len(spec.runs):,} runs in {relative_to_root(root)}")
+    print(f"{spec.name}: {counted(len(spec.runs), 'run')} in {relative_to_root(root)}")
     from coverage_principle.experiments.report import accuracy_rows
 
     with sweeping(arguments, root) as sweep:

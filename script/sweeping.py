@@ -17,6 +17,7 @@ from pathlib import Path
 from coverage_principle.cli import add_settings, settings_from
 from coverage_principle.experiments import LauncherSettings
 from simpletransformers.settings import fields_of
+from simpletransformers.words import counted
 
 #: Without a terminal, a summary line this often.
 _LINE_S = 30
@@ -67,7 +68,8 @@ def report_trouble(sweep, runs: Sequence, futures: Sequence[Future]) -> None:
         print(*trouble, sep="\n", file=sys.stderr)
         retry = "" if sweep.retry_failed else " to go on, with --retry_failed for those that failed"
         sys.exit(
-            f"{len(trouble):,} of {len(runs):,} runs are not done; run the command again{retry}"
+            f"not done: {len(trouble):,} of {counted(len(runs), 'run')}; run the command "
+            f"again{retry}"
         )
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from coverage_principle.cli import command_parser, counted, group_of, run
+from coverage_principle.cli import command_parser, group_of, run
+from simpletransformers.words import counted
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,8 +38,9 @@ def main(arguments: argparse.Namespace) -> None:
     if dataset is not None:
         tested = len(dataset.test) + (len(dataset.valid) if dataset.valid else 0)
         print(
-            f"{relative_to_root(path)}: task {dataset.graph.name}, {len(dataset.train):,} training "
-            f"compositions and {tested:,} of test and validation read"
+            f"{relative_to_root(path)}: task {dataset.graph.name}, read "
+            f"{counted(len(dataset.train), 'training composition')} and {tested:,} of test and "
+            "validation"
         )
     print(f"{counted(serious, 'problem')}, {counted(len(groups) - serious, 'note')}")
     if serious:

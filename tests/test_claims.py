@@ -292,7 +292,7 @@ def test_predictors_are_called_better_only_where_the_interval_says_so():
         "with the worlds as units 0.000 (-0.138 to 0.138)",
         "2-hop 0.030 (0.009 to 0.051), 3-hop -0.060 (-0.090 to -0.030)",
         "2-hop, 20 tokens, N = 1,600: k-cutoff 0.620 (0.600 to 0.640)",
-        "matcher 0.250, learner 0.250, by chance 0.100 to 0.200",
+        "matcher 0.250, learner 0.250, at random 0.100 to 0.200",
     ):
         assert part in text, part
     assert "the others'" not in text

@@ -63,7 +63,7 @@ def test_a_sweep_writes_what_the_library_computes(swept):
     assert finished.stderr == ""
     row = [sweep["2"][0], f"{sweep['2'][1]:.2f}"]
     assert re.search(rf"^ +2 +{row[0]} +{row[1]} ", finished.stdout, re.MULTILINE)
-    assert re.search(rf"type_0 +{row[0]} of +60", finished.stdout)
+    assert re.search(rf"type_0 \(every call seen\) +{row[0]} of 60", finished.stdout)
 
 
 def test_every_file_that_is_announced_is_there(swept):

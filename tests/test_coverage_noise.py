@@ -144,13 +144,21 @@ def test_every_explanation_says_what_the_training_set_shows(seed, scope):
             weight = oracle.penalty(*noise) * counts[1]
             assert counts[0] + more - weight + 1e-9 >= cutoff + 1 > counts[0] + more - 1 - weight
         text = "\n".join(explanation_lines(coverage, found))
-        assert "never equivalent" not in text
-        said = re.findall(r"equal answers in (?:all|(\d+) of) (\d+) contexts? that", text)
+        assert "never interchangeable" not in text
+        said = re.findall(
+            r"equal answers in (?:all |(\d+) of |the )(only|\d+) contexts? that", text
+        )
         assert said == [
-            (str(p.agreeing) if p.disagreeing else "", str(p.agreeing + p.disagreeing))
+            (str(p.agreeing) if p.disagreeing else "", together(p))
             for step in found.steps
             for p in step.pairs
         ]
+
+
+def together(pair):
+    """The contexts that a pair shares, as an explanation counts them."""
+    count = pair.agreeing + pair.disagreeing
+    return "only" if count == 1 else str(count)
 
 
 def one_wrong_label(**more):
@@ -171,9 +179,9 @@ def test_one_wrong_label_costs_agreements_and_no_more():
     assert "(0, 0) ~ (1, 1): equal answers in 4 of 5 contexts that they share (x3=0 -> 1" in text
     assert "), evidence 3" in text
     assert "agree in 4 of 5 shared contexts, 1 more needed" in text
-    assert "10.0% of the training answers; a disagreement outweighs 0.58 agreements" in text
+    assert "10.0% of the training answers; a different answer outweighs 0.58 equal ones" in text
     text = "\n".join(explanation_lines(strict, explain(strict, item)))
-    assert "contradict each other in 1 of 5 shared contexts: never equivalent" in text
+    assert "give different answers in 1 of 5 shared contexts: never interchangeable" in text
     # Wrong labels make equal fragments contradict each other: that is counted, not warned of.
     report = diagnose(noisy)
     pairs = next(s for s in report["slot_sets"] if s["slots"] == ["x1", "x2"])
@@ -189,7 +197,7 @@ def test_an_explanation_with_true_values_offers_no_pair_that_is_barred():
     coverage = dataset_coverage(dataset, settings)
     assert coverage.cutoffs.tolist() == [0]
     text = "\n".join(explanation_lines(coverage, explain(coverage, item)))
-    assert "they have different true b: never equivalent" in text
+    assert "they have different true b: never interchangeable" in text
 
 
 def test_auto_takes_the_rate_that_the_data_show(monkeypatch):

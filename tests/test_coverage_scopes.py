@@ -240,13 +240,14 @@ def test_an_explanation_by_hand():
     coverage = dataset_coverage(dataset)
     text = "\n".join(explanation_lines(coverage, explain(coverage, (0, 0, 2))))
     assert "<t_0><t_0><t_2> -> <t_3> is covered up to k = 2." in text
-    assert "1. At (x1, x2), (0, 0) acts like (1, 1):" in text
+    assert "1. At (x1, x2), (0, 0) is interchangeable with (1, 1):" in text
     assert "equal answers in all 2 contexts that they share (x3=0 -> 1, x3=1 -> 2)" in text
     assert "What is missing at k = 3:" in text
     assert "agree in 2 shared contexts, 1 more needed" in text
+    assert "covered at k if swaps of interchangeable fragments turn it into a training item" in text
     text = "\n".join(explanation_lines(coverage, explain(coverage, (0, 0, 3))))
     assert "is not covered at any k" in text
-    assert "no single substitution would reach a training item" in text
+    assert "no swap of one fragment would give a training item" in text
     assert (
         "a training item: covered at every k"
         in explanation_lines(coverage, explain(coverage, (1, 1, 2)))[0]
@@ -290,7 +291,7 @@ def test_the_command_in_the_domain_annotates_every_type(folder, tmp_path, run_co
         for label in ("type_0", "type_1", "type_2", "type_3")
     }
     for label, count in counts.items():
-        assert re.search(rf"{label} +{count} of", finished.stdout)
+        assert re.search(rf"{label} \(.*\) +{count} of", finished.stdout)
     assert not (folder / "test_annotated.json").exists()
     assert (tmp_path / "out" / f"{folder.name}_domain.json").exists()
 

@@ -134,7 +134,7 @@ def test_a_pair_with_spare_evidence_and_a_single_end():
     assert {train[row][:2] for row in cut.rows} == {(0, 0)} and len(cut.rows) == 2
     lines = cut_lines(coverage, cut)
     assert lines[0].endswith(
-        "is not covered at k = 2 without 2 training items; no smaller set does:"
+        "is not covered at k = 2 without 2 training items (removing fewer is not enough):"
     )
     assert "evidence of its (x1, x2), at x3=" in lines[2]
 

@@ -278,7 +278,7 @@ def test_the_card_tells_what_the_files_hold(run_command, tmp_path):
     assert "--output_dir" not in command
     for split in ("test", "valid"):
         for label, count in metadata["counts"][split].items():
-            assert f"| {split}, {label} | {count} |" in card
+            assert f"| {split}, {TASKS['twohop'].explained(label)} | {count} |" in card
     for primitive in metadata["primitives"]:
         assert f"| {primitive['name']} | 36 | {primitive['expected_seen']} |" in card
     # Its command makes the same data set again.

@@ -122,7 +122,7 @@ def test_a_stage_that_fails_is_named_and_changed_settings_are_noticed(results):
     assert finished.returncode == 1
     failed = next(line for line in finished.stderr.splitlines() if line.startswith("failed: "))
     assert "max_train_data_num=160, at generate: twohop.py: error: " in failed
-    assert finished.stderr.splitlines()[-1] == "1 of 2 runs are not done; run the command again"
+    assert finished.stderr.splitlines()[-1] == "not done: 1 of 2 runs; run the command again"
 
 
 # ------------------------------------------------------------------------------------- sentences
@@ -176,7 +176,9 @@ def test_a_position_is_singled_out_only_where_the_intervals_allow_it():
         traced(2, 1, 0.0),
     ]
     text = findings.tracing(2500, {"cells": cells}, value="b", last_layer=2)
-    assert "at layer 1 moves 90 % at x2, 10 % at x3 of 100 samples" in text
+    assert (
+        "makes the answer that run's: at layer 1, for 90 % at x2, 10 % at x3 of 100 samples" in text
+    )
     assert text.endswith("hangs clearly on x2 at layer 1.")
     cells[0] = traced(1, 1, 0.12)
     text = findings.tracing(2500, {"cells": cells}, value="b", last_layer=2)

@@ -18,7 +18,11 @@ def test_the_commands_of_the_readme_work_in_its_order(checkout):
             outputs[block] = run_block(block, checkout)
     text = "\n".join(outputs.values())
     # What the README shows of them is what they print.
-    for line in ("10,000 of 61,426 trainable compositions", "2      ", "moved to t'"):
+    for line in (
+        "10,000 of 61,426 possible training compositions",
+        "2      ",
+        "became the source run's",
+    ):
         assert line in text
     shown = (ROOT / "README.md").read_text(encoding="utf-8")
     for line in re.findall(r"^    ( +\d+ +[\d,]+ +[\d.]+ +.*)$", shown, flags=re.MULTILINE):
@@ -44,7 +48,7 @@ def test_the_commands_for_tasks_of_ones_own_work(checkout):
     output = "".join(run_block(b, checkout) for b in blocks("docs/custom_tasks.md", "bash"))
     assert "data/recall.8.120.diff.cot: written" in output
     assert "IICG, id_test" in output
-    assert "% moved to t'" in output
+    assert "% of runs whose answer became the source run's" in output
     shown = re.search(
         r"    \{\n.*?\n    \}\n", (ROOT / "docs/custom_tasks.md").read_text(), re.DOTALL
     )

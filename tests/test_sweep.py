@@ -269,7 +269,7 @@ def test_a_failed_run_is_reported_and_retried_only_on_request(run_command, tmp_p
     first = run_command(*command)
     assert first.returncode == 1
     assert "at generate: twohop.py: error: --max_train_data_num 9000 is more than" in first.stderr
-    assert "1 of 2 runs are not done" in first.stderr.splitlines()[-1]
+    assert "not done: 1 of 2 runs" in first.stderr.splitlines()[-1]
     log = re.search(r"\(log: (.*)\)", first.stderr)[1]
     assert "--max_train_data_num 9000" in Path(log).read_text()
     assert [record["status"] for record in lines(root)] == ["done", "failed"]

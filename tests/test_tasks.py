@@ -1,6 +1,8 @@
 """Task graphs: what is derived from them, and which graphs are refused."""
 
 import doctest
+import re
+from itertools import product
 
 import pytest
 
@@ -118,3 +120,46 @@ def test_a_task_goes_by_its_own_name_and_by_its_generators():
         assert (ROOT / "dataset_generation" / f"{generator_name(name)}.py").is_file()
     with pytest.raises(InputError, match="`task` sixhop is neither a file nor one of twohop"):
         find_task("sixhop")
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "words"),
+    [
+        ("twohop", "type_0", "type_0 (every call seen)"),
+        ("twohop", "type_1", "type_1 (both unseen)"),
+        ("twohop", "type_2", "type_2 (f1 unseen)"),
+        ("twohop", "type_3", "type_3 (f2 unseen)"),
+        ("twohop", "type_1+f1", "type_1+f1 (f2 unseen; f1 known as a fact only)"),
+        ("twohop", "type_1+f1+f2", "type_1+f1+f2 (f1 and f2 known as facts only)"),
+        ("twohop", "type_3+f2", "type_3+f2 (f2 known as a fact only)"),
+        ("threehop", "type_1", "type_1 (all unseen)"),
+        ("threehop", "type_3", "type_3 (f1 and f3 unseen)"),
+        ("fivehop", "type_2", "type_2 (f1, f2, f3 and f4 unseen)"),
+        ("nontree", "train_inferred", "train_inferred (training items)"),
+        ("twohop", "fact_only", "fact_only (single facts, used by no training composition)"),
+        # What is no type is left alone: a group of one, types of other tasks, those of others.
+        ("twohop", "type_0/k_cutoff=3", "type_0/k_cutoff=3"),
+        ("twohop", "type_4", "type_4"),
+        ("twohop", "all", "all"),
+    ],
+)
+def test_types_in_words(task, label, words):
+    assert TASKS[task].explained(label) == words
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_words_of_a_type_name_the_functions_whose_calls_are_unseen(task):
+    """Read back against ``type_label``, whatever the number of functions."""
+    graph = TASKS[task]
+    for bits in product((True, False), repeat=len(graph.functions)):
+        unseen = [f.name for f, seen in zip(graph.functions, bits, strict=True) if not seen]
+        found = graph.words(graph.type_label(bits))
+        if 0 < len(unseen) < len(bits):
+            assert re.findall(r"f\d", found) == unseen and found.endswith("unseen")
+        else:
+            assert found in ({"both unseen", "all unseen"} if unseen else {"every call seen"})
+
+
+def test_the_type_of_a_task_of_one_function_says_that_an_item_is_new():
+    graph = TaskGraph("recall", ("x1", "x2"), (Function("f1", "t", ("x1", "x2")),))
+    assert graph.explained("type_0") == "type_0 (not in training)"

@@ -15,7 +15,6 @@ import numpy as np
 from coverage_principle.data import (
     ANNOTATED,
     FILLER,
-    TRAIN_INFERRED,
     Dataset,
     annotated_records,
     evaluate,
@@ -23,7 +22,8 @@ from coverage_principle.data import (
 from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
-from coverage_principle.tasks import TaskGraph, base_type
+from coverage_principle.tasks import TRAIN_INFERRED, TaskGraph, base_type
+from simpletransformers.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Grouping:
         columns = np.stack([values[key] for key in self.keys], axis=1)
         unknown = int((columns < 0).any(axis=1).sum())
         if unknown:
-            lack = f"do not give {self.name!r} of {unknown} test items"
+            lack = f"do not give {self.name!r} of {counted(unknown, 'test item')}"
             raise InputError(f"{dataset.path}: the atomic facts {lack}")
         sizes = dataset.sizes(self.keys)
         check_domain(sizes, f"`group_by` {self.name} has too many keys")
@@ -139,8 +139,9 @@ def layout_of(dataset: Dataset) -> Layout:
             return Layout(names, slots, slots + width - 1, (graph.answer,))
     if width != len(graph.bridges) + 1:
         raise InputError(
-            f"{dataset.name}: targets of {width} tokens are neither the answer alone nor the "
-            f"{len(graph.bridges)} bridges of task {graph.name} and the answer"
+            f"{dataset.name}: targets of {counted(width, 'token')} are neither the answer "
+            "alone nor the "
+            f"{counted(len(graph.bridges), 'bridge')} of task {graph.name} and the answer"
         )
     emitted = (*graph.bridges, graph.answer)
     return Layout((*graph.inputs, *emitted), slots, slots, emitted)

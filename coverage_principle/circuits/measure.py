@@ -31,6 +31,7 @@ from coverage_principle.data import (
 )
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
+from simpletransformers.words import counted
 
 #: Edges of the histograms' bins.
 BINS = np.linspace(-1, 1, 101)
@@ -300,7 +301,11 @@ def cosine_text(measured: Measured) -> str:
     }
     for split, heading in THREE.items():
         part = report[split]
-        lines += ["", heading, f"  {part['n_vectors']} vectors in {part['n_groups']} groups"]
+        lines += [
+            "",
+            heading,
+            f"  {counted(part['n_vectors'], 'vector')} in {counted(part['n_groups'], 'group')}",
+        ]
         lines += [f"  {label}: {show(part.get(key))}" for key, label in names.items()]
         dealt = part.get("iicg_permuted") or {}
         for label, ends in (

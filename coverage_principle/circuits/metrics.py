@@ -73,8 +73,9 @@ class Shown:
 
     ``key`` and ``field`` find it: ``cell[key][field]``, or ``cell[key]`` without ``field``; it is
     multiplied by ``scale``. ``label`` names it on a colour bar or axis, ``unit`` in the title of a
-    printed table ({} is the value that is looked at). ``printed`` and ``drawn`` are formats. The
-    colours span ``limits``, and as much more as the values need, up to ``widest``.
+    printed table ({} is the value that is looked at, {1} its name in words). ``printed`` and
+    ``drawn`` are formats. The colours span ``limits``, and as much more as the values need, up to
+    ``widest``.
 
     ``ends`` is the key of a cell's interval where there is no ``field`` (``<key>_interval`` if not
     given), ``method`` how it is made. ``nothing`` gives the number, unscaled, of a cell whose state
@@ -242,7 +243,13 @@ _SHARE = (
     "share of the source run's logit shift to {}'",
 )
 _RANDOM_ORDER = {**_PERCENT, "nothing": _chance(_top_and_above), "nothing_is": "chance"}
-_AT_TOP = Shown("both", "rate", "samples moved to t' (%)", "% moved to {}'", **_RANDOM_ORDER)
+_AT_TOP = Shown(
+    "both",
+    "rate",
+    "runs whose answer became\nthe source run's (%)",
+    "% of runs whose {1} became the source run's",
+    **_RANDOM_ORDER,
+)
 _CHANGE = Shown("relative_change", "mean", *_MOVED, **_RATIO)
 _SHIFT = Shown("logit_shift_share", "mean", *_SHARE, **_RATIO)
 

@@ -18,6 +18,7 @@ from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.architecture import Blockwise, architecture_of, load_model
 from simpletransformers.seq2seq.distributed import choose_device
 from simpletransformers.seq2seq.tokenizer import load_tokenizer
+from simpletransformers.words import counted
 
 Place = tuple[str, int]  # a stream and a layer
 
@@ -147,7 +148,7 @@ def _token_ids(checkpoint: Path, codec: Codec, config: PretrainedConfig) -> list
     known, size = load_tokenizer(checkpoint, config).get_vocab(), config.vocab_size
     missing = [token for token in codec.vocabulary if known.get(token, size) >= size]
     if missing:
-        lack = f"{len(missing)} of the data set's {len(codec.vocabulary)} tokens"
+        lack = f"{len(missing)} of the data set's {counted(len(codec.vocabulary), 'token')}"
         raise InputError(
             f"the tokenizer of {checkpoint} lacks {lack} (such as {missing[0]}): it belongs to "
             "another data set, or its files are incomplete"

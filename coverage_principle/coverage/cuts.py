@@ -34,6 +34,7 @@ from coverage_principle.coverage.scopes import EVERY_K, Item
 from coverage_principle.data import Dataset
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
+from simpletransformers.words import counted
 
 #: Programs that are solved at most.
 _ROUNDS = 60
@@ -166,8 +167,8 @@ def matched_control(coverage: Coverage, cuts: Sequence[Cut], seed: int) -> Contr
                 break
         else:
             raise InputError(
-                f"there are no {len(replaced):,} other training items that can be removed and "
-                "leave the item covered: no control; omit `cut_file`"
+                f"too few other training items (of {len(replaced):,} needed) can be removed and "
+                "leave the item covered: there is no control; omit `cut_file`"
             )
     rows = tuple(sorted(removed))
     if not all(covered_without(coverage, rows, [cut.item for cut in cuts])):
@@ -189,9 +190,11 @@ def cut_lines(coverage: Coverage, cut: Cut) -> list[str]:
     """The cut in sentences, for a terminal."""
     dataset = coverage.dataset
     text, size = dataset.text(cut.item), len(cut.rows)
-    count = f"{size:,} training item" + ("" if size == 1 else "s")
-    least = "no smaller set does" if cut.smallest else f"at least {cut.lower_bound:,} are needed"
-    lines = [f"{text} is not covered at k = {cut.k} without {count}; {least}:", ""]
+    count = counted(size, "training item")
+    least = "removing fewer is not enough"
+    if not cut.smallest:
+        least = f"at least {cut.lower_bound:,} must be removed"
+    lines = [f"{text} is not covered at k = {cut.k} without {count} ({least}):", ""]
     for row in cut.rows:
         given, answer = dataset.train.inputs[row], dataset.train.answers[row : row + 1]
         answer = dataset.text(answer, [dataset.graph.answer])
@@ -213,4 +216,4 @@ def _role(coverage: Coverage, cut: Cut, row: int) -> str:
             short = dataset.short([given[i] for i in rest], [names[i] for i in rest])
             where = " ".join(f"{names[i]}={v}" for i, v in zip(rest, short, strict=True))
             roles.append(f"evidence of its ({', '.join(slot_set.slots)}), at {where}")
-    return "; ".join(roles) or "evidence of a fragment, or an end, further along"
+    return "; ".join(roles) or "evidence of a fragment, or the training item, further along a path"

@@ -16,9 +16,10 @@ from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
 from coverage_principle.coverage.settings import AUTO, EVERYTHING, CoverageSettings
-from coverage_principle.data import TRAIN_INFERRED, Dataset, evaluate
+from coverage_principle.data import Dataset, evaluate
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
+from coverage_principle.tasks import TRAIN_INFERRED
 
 if TYPE_CHECKING:
     import networkx
@@ -341,7 +342,7 @@ def _first_fragment(dataset: Dataset, values: Mapping[str, np.ndarray]) -> list[
     if len(positions) == len(graph.inputs):
         raise InputError(
             f"`ground_truth` compares what {function.name} reads in different contexts, but in "
-            f"task {graph.name} it reads all {len(positions)} slots, which leaves no context"
+            f"task {graph.name} it reads every slot, which leaves no context"
         )
     if function.output not in values:
         file = dataset.path / f"atomic_facts_{function.name}.json"

@@ -19,6 +19,7 @@ from coverage_principle.coverage.dataset import Coverage, SlotSet
 from coverage_principle.coverage.scopes import EVERY_K, Item
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
+from simpletransformers.words import counted, listed
 
 #: Inputs that a search visits before it gives up.
 _MOST_VISITED = 2_000_000
@@ -242,8 +243,17 @@ def explanation_lines(coverage: Coverage, explanation: Explanation) -> list[str]
     lines = [f"{text} is covered up to k = {k}." if k else f"{text} is not covered at any k."]
     for number, step in enumerate(explanation.steps, start=1):
         lines += ["", *_step_lines(coverage, step, number, explanation)]
-    lines += ["", *_lacking_lines(coverage, explanation)]
-    return lines
+    return [*lines, "", *_lacking_lines(coverage, explanation), "", *_definition(coverage)]
+
+
+def _definition(coverage: Coverage) -> list[str]:
+    """What "covered" means, for who reads an explanation first."""
+    never = "few enough different ones" if coverage.noise.rate else "never different ones"
+    return [
+        "Two fragments are interchangeable at k if training shows them giving equal answers in at",
+        f"least k shared contexts and {never}, or if such pairs (~) link them. An item is",
+        "covered at k if swaps of interchangeable fragments turn it into a training item.",
+    ]
 
 
 def _step_lines(coverage: Coverage, step: Step, number: int, explanation: Explanation) -> list[str]:
@@ -256,12 +266,12 @@ def _step_lines(coverage: Coverage, step: Step, number: int, explanation: Explan
         for item in (step.before, step.after)
     )
     lines = [
-        f"{number}. At {_values(step.slot_set.slots)}, {old} acts like {new}:",
+        f"{number}. At {_values(step.slot_set.slots)}, {old} is interchangeable with {new}:",
         f"   {dataset.text(step.before)} -> {dataset.text(step.after)}"
         + (" (a training item)" if last else ""),
     ]
     rest = [name for i, name in enumerate(names) if i not in positions]
-    chance = f", by chance: their true {' and '.join(step.slot_set.determined)} differ"
+    differ = f", only by coincidence: their true {listed(step.slot_set.determined)} differ"
     for pair in step.pairs:
         shared = [
             " ".join(f"{n}={v}" for n, v in zip(rest, dataset.short(context, rest), strict=True))
@@ -271,9 +281,9 @@ def _step_lines(coverage: Coverage, step: Step, number: int, explanation: Explan
         lines.append(
             f"     {_values(dataset.short(pair.first, inside))} ~ "
             f"{_values(dataset.short(pair.second, inside))}: equal answers in "
-            f"{_share_of_contexts(pair)} that they share ({', '.join(shared)})"
+            f"{_share_of_contexts(pair)} ({', '.join(shared)})"
             + (f", evidence {pair.balance}" if pair.disagreeing else "")
-            + (chance if pair.by_chance else "")
+            + (differ if pair.by_chance else "")
         )
     return lines
 
@@ -287,25 +297,26 @@ def _lacking_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
         together = pair.agreeing + pair.disagreeing
         if pair.balance is not None:
             where = f"{pair.agreeing} of " if pair.disagreeing else ""
-            where += _counted(together, "shared context")
+            where += counted(together, "shared context")
             state = f"agree in {where}, {k - pair.balance} more needed"
         elif pair.disagreeing and not coverage.noise.rate:
             state = (
-                f"contradict each other in {pair.disagreeing} of {together} shared contexts: never "
-                "equivalent"
+                f"give different answers in {pair.disagreeing} of "
+                f"{counted(together, 'shared context')}: never interchangeable"
             )
         else:  # `ground_truth`
-            state = f"have different true {dataset.graph.functions[0].output}: never equivalent"
+            value = dataset.graph.functions[0].output
+            state = f"have different true {value}: never interchangeable"
         lines.append(
-            f"   {_values(slots)}: {first} by {second} would reach the training "
+            f"   {_values(slots)}: {second} in place of {first} would give the training "
             f"item {dataset.text(near.trained)}; they {state}"
         )
     if not explanation.lacking:
-        lines.append("   no single substitution would reach a training item, whatever its evidence")
+        lines.append("   no swap of one fragment would give a training item, whatever its evidence")
     if coverage.noise.rate:
         lines.append(
-            f"   wrong labels: {coverage.noise.rate:.1%} of the training answers; a disagreement "
-            f"outweighs {coverage.noise.penalty:.2f} agreements"
+            f"   wrong labels: {coverage.noise.rate:.1%} of the training answers; a different "
+            f"answer outweighs {coverage.noise.penalty:.2f} equal ones"
         )
     unseen = [_values(s.slots) for s, count in explanation.seen_fragments if count == 0]
     if unseen:
@@ -314,12 +325,12 @@ def _lacking_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
 
 
 def _share_of_contexts(pair: Pair) -> str:
-    together = _counted(pair.agreeing + pair.disagreeing, "context")
-    return f"{pair.agreeing} of {together}" if pair.disagreeing else f"all {together}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    if pair.disagreeing:
+        together = counted(pair.agreeing + pair.disagreeing, "context")
+        return f"{pair.agreeing} of {together} that they share"
+    if pair.agreeing == 1:
+        return "the only context that they share"
+    return f"all {pair.agreeing:,} contexts that they share"
 
 
 def _values(values: Sequence[object]) -> str:

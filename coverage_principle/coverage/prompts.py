@@ -31,6 +31,7 @@ from coverage_principle.data import (
 )
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
+from simpletransformers.words import counted
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def make_prompts(dataset: Dataset, settings: PromptSettings) -> Prompts:
     if not lines:
         asked = f"`inside` {settings.inside}" if settings.inside else "`outside`"
         raise InputError(
-            f"{asked}: no such shots were found for any of {left_out.total():,} items of "
+            f"{asked}: no such shots were found for any of {counted(left_out.total(), 'item')} of "
             f"{settings.split}.json"
         )
     return Prompts(dataset, settings, lines, names, left_out)

@@ -21,7 +21,7 @@ import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence
 from coverage_principle.coverage.linking import cliques, merge, stars
-from coverage_principle.data import TRAIN_INFERRED, Dataset, evaluate
+from coverage_principle.data import Dataset, evaluate
 from coverage_principle.data.space import (
     MOST_CODES,
     encode_rows,
@@ -30,6 +30,7 @@ from coverage_principle.data.space import (
     tokens_in_slots,
 )
 from coverage_principle.errors import InputError
+from coverage_principle.tasks import TRAIN_INFERRED
 
 #: The k-cutoff of training items: they are covered at every k.
 EVERY_K = int(np.iinfo(np.int32).max)

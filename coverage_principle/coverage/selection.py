@@ -31,12 +31,13 @@ import numpy as np
 
 from coverage_principle.coverage.counting import fragment_of_value
 from coverage_principle.coverage.linking import components
-from coverage_principle.data import TRAIN_INFERRED, CompositionSpace, Dataset, evaluate
+from coverage_principle.data import CompositionSpace, Dataset, evaluate
 from coverage_principle.data.space import decode_rows, encode_rows, is_member, sizes_at
 from coverage_principle.data.tables import node_sizes, seen_calls
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
-from coverage_principle.tasks import TaskGraph
+from coverage_principle.tasks import TRAIN_INFERRED, TaskGraph
+from simpletransformers.words import counted
 
 #: In-domain items, and cells of all matrices together, that are held at once.
 _MOST = 1 << 27
@@ -73,7 +74,8 @@ def suggest(
     dataset.graph.require_bridges("`suggest` chooses items by true")
     if dataset.noisy:
         raise InputError(
-            f"`suggest` counts by true answers, but {len(dataset.noisy):,} training items of "
+            "`suggest` counts by true answers, but "
+            f"{counted(len(dataset.noisy), 'training item')} of "
             f"{dataset.name} have wrong ones (label noise)"
         )
     tables = dataset.tables()

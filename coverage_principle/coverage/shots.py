@@ -17,6 +17,7 @@ from coverage_principle.coverage.equivalence import functional_equivalence
 from coverage_principle.coverage.evidence import observe
 from coverage_principle.data.space import distinct_integers, encode_rows, sizes_at
 from coverage_principle.errors import InputError
+from simpletransformers.words import counted
 
 #: How often agreements and other shots are drawn anew beside one partner (``inside``), and how many
 #: exchanges are tried for each shot (``outside``).
@@ -72,7 +73,8 @@ class ShotDrawer:
     ) -> None:
         if count >= len(inputs):
             raise InputError(
-                f"`shots` {count} is too many; train.json has {len(inputs):,} compositions, and an "
+                f"`shots` {count} is too many; train.json has "
+                f"{counted(len(inputs), 'composition')}, and an "
                 "item is no shot for itself"
             )
         self._inputs, self._answers, self._sizes = inputs, answers, sizes

@@ -10,30 +10,36 @@ from coverage_principle.coverage.dataset import Coverage
 from coverage_principle.coverage.fitting import Fit
 from coverage_principle.coverage.scopes import EVERY_K
 from coverage_principle.coverage.settings import LearnerSettings
-from coverage_principle.data import FACT_TYPES, TRAIN_INFERRED, Dataset
+from coverage_principle.data import Dataset
+from coverage_principle.tasks import FACT_TYPES, TRAIN_INFERRED, TaskGraph
+from simpletransformers.words import count_lines, listed
 
 _CONTRADICTION = (
-    "some classes of {} hold fragments that contradict each other in the training set, joined "
-    "through others"
+    "some classes of {} hold fragments that contradict each other in the training set; they are "
+    "linked only by third fragments"
+)
+_COINCIDENCE = (
+    "some classes of {} mix fragments with different true values, which agree only by coincidence"
 )
 #: What may be wrong with the classes of a slot set, by its counts at some k.
 _REASONS = {
     "all fragments of {} fall into one class: they substitute for each other whatever they do, so "
-    "coverage there is vacuous": lambda s, at_k: at_k["largest_class"] == s["fragments"] > 1,
-    "some classes of {} mix fragments with different true values, joined by chance agreement": (
-        lambda _, at_k: at_k["mixed_classes"]
-    ),
+    "coverage there says nothing": lambda s, at_k: at_k["largest_class"] == s["fragments"] > 1,
+    _COINCIDENCE: lambda _, at_k: at_k["mixed_classes"],
     _CONTRADICTION: lambda s, at_k: not s["determines"] and at_k["contradictory_classes"],
 }
+#: Below the counts, of types that the scope does not look at.
+_OUTSIDE = "-: uses a fact that no training composition shows; not counted here, see `scope` domain"
 
 
 def sweep_lines(coverage: Coverage, diagnostics: Mapping) -> list[str]:
     """The k-sweep as a table, up to the first k that covers nothing.
 
     A k at which nothing differs from the row above has no row; a line below the table names it, as
-    it does what comes after the last row. Beside the counts stand the items
-    among them that are only covered because fragments agree by chance, and the classes of what the
-    task's first function reads, if that is a slot set of its own.
+    it does what comes after the last row. Beside the counts stand the items among them that are
+    covered only by coincidence (of fragments that agree although their true values differ), and the
+    classes of what the task's first function reads, if that is a slot set of its own: how many
+    there are, the fragments of the largest, and how many mix different values.
     """
     graph = coverage.dataset.graph
     first = list(graph.fragment(graph.functions[0].output))
@@ -41,9 +47,10 @@ def sweep_lines(coverage: Coverage, diagnostics: Mapping) -> list[str]:
     chance = diagnostics["by_chance"]
     header = ["k", "covered", "percent"]
     if chance is not None:
-        header.append("by chance")
+        header.append("only by coincidence")
     if shown:
-        header += [f"classes of {_slots(shown)}", "largest", "mixing values"]
+        value = graph.functions[0].output
+        header += [f"classes of {_slots(shown)}", "largest", f"mixing {value}"]
     rows, repeated, sweep = [header], {}, coverage.sweep()
     for k, (count, percent) in sweep.items():
         row = [k, f"{count:,}", f"{percent:.2f}"]
@@ -85,32 +92,30 @@ def type_lines(coverage: Coverage, k: int) -> list[str]:
 
     Single facts come last.
     """
-    test = coverage.dataset.test
+    test, explained = coverage.dataset.test, coverage.dataset.graph.explained
     covered = test.types == TRAIN_INFERRED
     covered[coverage.test_rows] |= coverage.covered(k)
-    lines = []
+    parts: list[tuple[str, np.ndarray]] = []
     for label in (TRAIN_INFERRED, *coverage.dataset.graph.fact_type_labels):
         mine = test.types == label
-        if not mine.any():
-            continue
-        note = ""
-        if label == TRAIN_INFERRED:
-            note = "   training items"
-        elif not mine[coverage.test_rows].any():
-            note = "   an unseen call: not in this scope"
-        lines.append(_count_line(label, covered, mine, note))
-        lines += [
-            _count_line(f"  {name}", covered, mine & of_source, "")
-            for name, of_source in _by_source_type(coverage.dataset)
-            if (mine & of_source).any()
-        ]
+        if mine.any():
+            parts.append((explained(label), mine))
+            parts += [
+                (f"  {name}", mine & of_source)
+                for name, of_source in _by_source_type(coverage.dataset)
+                if (mine & of_source).any()
+            ]
+    counted_here = test.types == TRAIN_INFERRED
+    counted_here[coverage.test_rows] = True
+    widest = max((len(f"{mine.sum():,}") for _, mine in parts), default=0)
+    rows: list[tuple[str, int | None, str]] = []
+    for name, mine in parts:
+        count = int((covered & mine).sum()) if counted_here[mine].any() else None
+        rows.append((name, count, f"of {mine.sum():>{widest},}"))
     facts = [record["type"] for record in test.facts.records]
-    lines += [f"{n:<15} {facts.count(n):>7,} single facts" for n in FACT_TYPES if n in facts]
-    return lines
-
-
-def _count_line(name: str, covered: np.ndarray, mine: np.ndarray, note: str) -> str:
-    return f"{name:<15} {int((covered & mine).sum()):>7,} of {int(mine.sum()):>7,}{note}"
+    single = [(explained(name), facts.count(name), "") for name in FACT_TYPES if name in facts]
+    note = [_OUTSIDE] if any(count is None for _, count, _ in rows) else []
+    return [*count_lines(rows + single), *note]
 
 
 def _by_source_type(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
@@ -134,8 +139,8 @@ def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:
         found += [f"up to k = {k} {sentence.format(names)}" for k, names in _by_k(last)]
     if leaked := int((coverage.cutoffs[coverage.type_0] == EVERY_K).sum()):
         found.append(
-            f"{leaked:,} type_0 items are training items: they are covered at every k, and their "
-            "k-cutoff is the last k of the sweep"
+            f"type_0 items that are training items: {leaked:,}; they are covered at every k, and "
+            "their k-cutoff is the last k of the sweep"
         )
     if not coverage.type_0.any():
         lack = "the test set has no type_0 items, which are what the k-sweep counts"
@@ -150,7 +155,7 @@ def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:
     return found
 
 
-def graded_rows(summary: Mapping) -> list[list[str]]:
+def graded_rows(summary: Mapping, graph: TaskGraph) -> list[list[str]]:
     """What graded coverage says of each type (``Graded.summary``): a header and rows of cells.
 
     Beside how many answers of matcher and learner are right stands how many they expect to be.
@@ -158,7 +163,7 @@ def graded_rows(summary: Mapping) -> list[list[str]]:
     header = ["", "items", "median support", "matcher right", "expected"]
     rows = [[*header, "learner right", "expected"]]
     for label, own in summary["by_type"].items():
-        cells = [label, f"{own['items']:,}", f"{own['median_support']:,.0f}"]
+        cells = [graph.explained(label), f"{own['items']:,}", f"{own['median_support']:,.0f}"]
         for name in ("matcher", "learner"):
             cells.append(f"{own[name]['right'] / own['items']:.1%}")
             cells.append(f"{own[name]['probability']:.1%}")
@@ -212,7 +217,7 @@ def _by_k(last: Mapping[str, int], most: int = 3) -> Iterable[tuple[int, str]]:
         names = [name for name, own in last.items() if own == k]
         if len(names) > most:
             names = [*names[: most - 1], f"{len(names) - most + 1} other slot sets"]
-        yield k, " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+        yield k, listed(names)
 
 
 def _slots(slot_set: Mapping) -> str:

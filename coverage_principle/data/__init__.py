@@ -25,7 +25,6 @@ __getattr__, __dir__, __all__ = exports(
         "tables": "Table evaluate",
         "validation": "validate",
         "vocabulary": "END FILLER Codec build_vocabulary name_of token_of",
-        "worlds": "FACT_ONLY FACT_SEEN FACT_TYPES TRAIN_INFERRED World bridge_counts draw_tables "
-        "generate_world",
+        "worlds": "World bridge_counts draw_tables generate_world",
     },
 )

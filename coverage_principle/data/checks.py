@@ -14,8 +14,9 @@ import numpy as np
 
 from coverage_principle.data.problems import Cause, Problem, Report
 from coverage_principle.data.space import encode_rows, is_member
-from coverage_principle.data.worlds import TRAIN_INFERRED
 from coverage_principle.reprs import one_line
+from coverage_principle.tasks import TRAIN_INFERRED
+from simpletransformers.words import counted
 
 _DUPLICATE = Cause("records repeat an item of their file", "remove one of the two records")
 _CONTRADICTION = Cause(
@@ -104,7 +105,7 @@ def check_pairs(
     for name, split in splits.items():
         if len(split) and split.targets.shape[1] != width:
             found = split.targets.shape[1]
-            reason = f"targets have {found} tokens, but {width} in train.json"
+            reason = f"targets have {counted(found, 'token')}, but {width} in train.json"
             report(Problem(name, reason, cause=_TARGET_LENGTHS, details=(name,)))
             return
         _check_duplicates(name, split, codes[name], report)

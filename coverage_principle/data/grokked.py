@@ -23,6 +23,7 @@ from coverage_principle.data.worlds import World, sample_world, trainable_space,
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TaskGraph
+from simpletransformers.words import counted
 
 #: What two values are to each other, in the order of the comparison's values.
 ANSWERS = ("<less>", "<equal>", "<greater>")
@@ -75,7 +76,7 @@ def draw_entities(settings: EntityWorldSettings) -> EntityWorld:
     graph, (alphabets, tables) = _graph(settings), draw(settings, rng)
     allowed = trainable_space(graph, tables)
     facts = int(tables[0].expected_seen.sum())
-    asked = f"`phi` {settings.phi:g} of {facts:,} in-domain facts"
+    asked = f"`phi` {settings.phi:g} of {counted(facts, 'in-domain fact')}"
     wanted = settings.phi * facts  # may be beyond all integers
     if wanted >= allowed.size + 0.5:
         most = floor(1000 * allowed.size / facts) / 1000

@@ -20,9 +20,9 @@ from coverage_principle.data.formats import RecordWriter, json_list, versions
 from coverage_principle.data.grokked import ANSWERS
 from coverage_principle.data.tables import call_arguments, evaluate
 from coverage_principle.data.vocabulary import END, Codec
-from coverage_principle.data.worlds import TRAIN_INFERRED, World
+from coverage_principle.data.worlds import World
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import Function, TaskGraph
+from coverage_principle.tasks import TRAIN_INFERRED, Function, TaskGraph
 
 _SPECIAL = ("<mask>", "<sep>", "<a>", END, "<q>", "</q>")
 #: A comparison with its constants, each an alphabet of one token.

@@ -27,6 +27,7 @@ from coverage_principle.data.vocabulary import END, FILLER, Codec
 from coverage_principle.errors import InputError
 from coverage_principle.paths import find_folder, importer_for
 from coverage_principle.tasks import DEFAULT_ALPHABET, TASKS, TaskGraph, task_name
+from simpletransformers.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +202,8 @@ class Dataset:
             item = self.train.records[int(wrong.argmax())]["target_text"]
             raise InputError(
                 f"{self.path}: the tables atomic_facts_*.json or .npz are not those of train.json: "
-                f"they give other answers for {wrong.sum():,} of {len(wrong):,} training items, "
+                f"they give other answers for {wrong.sum():,} of "
+                f"{counted(len(wrong), 'training item')}, "
                 f"such as {item}"
             )
         return tables

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.cli import counted
 from coverage_principle.data.checks import FactRecords, Split
 from coverage_principle.data.files import read_arrays, read_json
 from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph
+from simpletransformers.words import counted
 
 _RECORD = "correct or remove the records"
 _FIELDS = Cause("records lack fields, or have other values than texts", _RECORD)

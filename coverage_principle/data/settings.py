@@ -13,6 +13,7 @@ from coverage_principle.data.relational import MOST_HOPS
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TaskGraph
 from simpletransformers.settings import MOST_SEED, Settings, setting
+from simpletransformers.words import counted
 
 #: How a function's table is drawn: the name of a family, and what it means. ``tables.py`` has the
 #: function that draws each.
@@ -221,7 +222,7 @@ def check_facts(graph: TaskGraph, *, same: bool) -> None:
         if len(alphabets) == len(graph.inputs):
             raise InputError(
                 f"`facts` cannot be used with task {graph.name}: facts of {names} are as long as "
-                f"its compositions ({len(alphabets)} tokens) and would contradict them"
+                f"its compositions ({counted(len(alphabets), 'token')}) and would contradict them"
             )
         if not same and len({function.table for function in functions}) > 1:
             raise InputError(
@@ -396,7 +397,9 @@ class FormatSettings(Settings):
                 "different functions with the same arguments contradict each other"
             )
         if len(graph.inputs) in arities:
-            facts = f"its facts are as long as its compositions ({len(graph.inputs)} tokens)"
+            facts = (
+                f"its facts are as long as its compositions ({counted(len(graph.inputs), 'token')})"
+            )
             refused = f"`include_atomic` cannot be used with task {graph.name}"
             raise InputError(f"{refused}: {facts} and would contradict them")
 

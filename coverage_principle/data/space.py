@@ -38,6 +38,7 @@ import numpy as np
 from coverage_principle.data.tables import node_sizes
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph
+from simpletransformers.words import counted
 
 # Counts are int64, and an entry is a full row of fixed slots and arguments.
 MOST_CODES = 2**62
@@ -213,7 +214,7 @@ def check_domain(sizes: Sequence[int], remedy: str) -> None:
 def tokens_in_slots(sizes: Sequence[int]) -> str:
     """The sizes of slots in words."""
     if len({*sizes}) == 1:
-        return f"{sizes[0]:,} tokens in {len(sizes)} slots"
+        return f"{counted(sizes[0], 'token')} in {counted(len(sizes), 'slot')}"
     return f"slots of {', '.join(f'{size:,}' for size in sizes)} tokens"
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.cli import counted
 from coverage_principle.data.annotations import ANNOTATED, annotated_records
 from coverage_principle.data.checks import Split
 from coverage_principle.data.files import METADATA
@@ -25,9 +24,9 @@ from coverage_principle.data.reading import (
 from coverage_principle.data.records import read_table
 from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
 from coverage_principle.data.vocabulary import FILLER, LACKING
-from coverage_principle.data.worlds import FACT_ONLY, FACT_SEEN, TRAIN_INFERRED
 from coverage_principle.errors import InputError
-from coverage_principle.tasks import base_type
+from coverage_principle.tasks import FACT_ONLY, FACT_SEEN, TRAIN_INFERRED, base_type
+from simpletransformers.words import counted
 
 _TABLES = "put the atomic_facts_* files back that were written with the data set"
 _OTHER_TABLES = Cause("files have other targets than the tables give", _TABLES)

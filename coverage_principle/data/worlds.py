@@ -27,12 +27,8 @@ from coverage_principle.data.tables import (
 from coverage_principle.data.vocabulary import default_tokens
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
-from coverage_principle.tasks import DEFAULT_ALPHABET, TaskGraph
-
-TRAIN_INFERRED = "train_inferred"
-#: Types of test items that are single facts, all of them training facts: those that training
-#: compositions use, and those that none does.
-FACT_TYPES = FACT_SEEN, FACT_ONLY = "fact_seen", "fact_only"
+from coverage_principle.tasks import DEFAULT_ALPHABET, FACT_TYPES, TRAIN_INFERRED, TaskGraph
+from simpletransformers.words import listed
 
 # Independent random streams of one seed, so that a larger test or validation set leaves tables,
 # training items and each other as they are.
@@ -84,18 +80,18 @@ class World:
     __repr__ = one_line
 
     def shortfalls(self) -> list[str]:
-        """One sentence for every type that has fewer items than were asked for."""
+        """A sentence for each split in which types have fewer items than were asked for."""
         wanted = (
             ("test", self.test, self.settings.test_size_for_type),
             ("validation", self.validation, self.settings.validation_size),
         )
-        return [
-            f"{label} has {len(rows):,} {kind} items instead of {size:,}: only that many "
-            + ("training items exist" if label == TRAIN_INFERRED else "such compositions are left")
-            for kind, groups, size in wanted
-            for label, rows in groups.items()
-            if len(rows) < size
-        ]
+        sentences = []
+        for kind, groups, size in wanted:
+            few = [f"{len(r):,} of {label}" for label, r in groups.items() if len(r) < size]
+            if few:
+                asked = f"fewer {kind} items exist than the {size:,} of each type asked for"
+                sentences.append(f"{asked}: {listed(few)}")
+        return sentences
 
 
 def generate_world(graph: TaskGraph, settings: WorldSettings) -> World:
@@ -109,9 +105,9 @@ def generate_world(graph: TaskGraph, settings: WorldSettings) -> World:
     amount, allowed = settings.max_train_data_num, trainable_space(graph, tables)
     if amount > allowed.size:
         raise InputError(
-            f"`max_train_data_num` {amount} is more than the {allowed.size} "
-            f"compositions whose every call is expected seen (`num_tokens` {settings.num_tokens}, "
-            f"`default_seen_ratio` {settings.default_seen_ratio}); give at most {allowed.size}"
+            f"`max_train_data_num` {amount} is more than there are possible training compositions "
+            f"(`num_tokens` {settings.num_tokens}, `default_seen_ratio` "
+            f"{settings.default_seen_ratio}); give at most {allowed.size}"
         )
     alphabets = {
         name: default_tokens(size)
@@ -125,7 +121,7 @@ def generate_world(graph: TaskGraph, settings: WorldSettings) -> World:
 
 
 def trainable_space(graph: TaskGraph, tables: Sequence[Table]) -> CompositionSpace:
-    """The compositions whose every call is expected seen."""
+    """The possible training compositions: every call of them is expected seen."""
     values = [table.values for table in tables]
     return CompositionSpace(graph, values, [table.expected_seen for table in tables])
 

@@ -18,9 +18,11 @@ from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.experiments.sweep_page import comparison, own_seconds, time_taken
 from coverage_principle.reporting import html
 from coverage_principle.reporting.quickstart import collect, write_report
+from coverage_principle.reporting.run_card import type_names
 from coverage_principle.reporting.scores import score_note, score_rows
 from coverage_principle.reporting.training_figures import accuracy_figures
 from simpletransformers.seq2seq.run_folder import SETTINGS, RunFolder
+from simpletransformers.words import counted
 
 
 def make_report(folder: Path) -> Path:
@@ -54,24 +56,27 @@ def _run_page(folder: Path, model: RunFolder) -> str:
     last = history[-1]["eval"]
     with looking_into(model.path / SETTINGS, "the record of a run"):
         name = str(config.get("dataset", {}).get("name", folder.name))
-        lead = f"{config['parameters']:,} parameters, {history[-1]['step']:,} steps"
+        steps = counted(history[-1]["step"], "step")
+        lead = f"{counted(config['parameters'], 'parameter')}, {steps}"
         device = config["device"]
         chance = chance_of(config.get("dataset", {}))
+        called = type_names(config)
     types = [group for group in last if "/" not in group]
-    figures = accuracy_figures({name: history}, folder / "report_figures", chance=chance)
-    evaluations = []
+    options = {"chance": chance, "names": called}
+    figures = accuracy_figures({name: history}, folder / "report_figures", **options)
+    evaluations, columns = [], [called.get(kind, kind) for kind in types]
     for event in history:
         scores = (f"{event['eval'][t]['answer_accuracy']:.4f}" for t in types if t in event["eval"])
         loss = event["train_loss"]
         evaluations.append([f"{event['step']:,}", "-" if loss is None else f"{loss:.4f}", *scores])
     blocks = [
         html.heading("Last evaluation"),
-        html.table(*score_rows(last), sortable=True),
+        html.table(*score_rows(last, called), sortable=True),
         html.text(score_note(round(1 / chance) if chance else None)),
         html.heading("Over training"),
         *(html.figure(path, [about]) for path, about in zip(figures, _CAPTIONS, strict=False)),
         html.heading("Evaluations"),
-        html.table(["step", "training loss", *types], evaluations, sortable=True),
+        html.table(["step", "training loss", *columns], evaluations, sortable=True),
         html.heading("Settings and environment"),
         html.table(["setting", "value"], list(_words(config).items())),
     ]
@@ -116,7 +121,7 @@ def _sweep_page(folder: Path) -> str:
         html.heading("Environment"),
         html.table(["", ""], list((machine(done) | versions(done)).items())),
     ]
-    lead = f"{len(done):,} {'run' if len(done) == 1 else 'runs'} done, {len(failed):,} failed"
+    lead = f"{counted(len(done), 'run')} done, {len(failed):,} failed"
     lead += f", {len(waiting):,} not finished" if waiting else ""
     lead += f"; {time_taken(records)}."
     title = "The paper's claims, measured" if claims else f"Sweep: {folder.name}"

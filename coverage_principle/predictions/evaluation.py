@@ -13,11 +13,12 @@ from itertools import pairwise, permutations
 import numpy as np
 
 from coverage_principle.coverage import neighbours
-from coverage_principle.data import TRAIN_INFERRED, Dataset, looking_into
+from coverage_principle.data import Dataset, looking_into
 from coverage_principle.data.annotations import ANNOTATED
 from coverage_principle.data.files import sha256
 from coverage_principle.predictions.reading import MISSING, Predictions, answer_ids
 from coverage_principle.statistics import auc_influence, rate_of, wilson_interval
+from coverage_principle.tasks import TRAIN_INFERRED
 
 #: Fields of annotated items that may tell which are answered; a higher value: rather so.
 SCORES = ("k_cutoff", "support", "matcher_probability", "learner_score")

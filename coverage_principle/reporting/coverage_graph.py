@@ -20,6 +20,7 @@ from coverage_principle.coverage import EVERY_K, Coverage
 from coverage_principle.coverage.linking import components
 from coverage_principle.data import write_text
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
+from simpletransformers.words import counted
 
 #: name, colour, plotly symbol, matplotlib marker; as in the published pictures, in safe colours.
 _KINDS = (
@@ -61,7 +62,7 @@ def draw_coverage_graph(
     layout = _lay_out(np.unique(component[keep], return_inverse=True)[1], edges, kinds[keep])
     title = f"{coverage.dataset.name}: substitution graph at k = {k}"
     if not keep.all():
-        title += f" ({keep.sum():,} of {len(keep):,} items)"
+        title += f" ({keep.sum():,} of {counted(len(keep), 'item')})"
     page, picture = Path(f"{path}.html"), Path(f"{path}.png")
     write_text(page, _page(layout, kinds[keep], cutoffs[keep], hover[keep], title))
     return [page, *_picture(layout, kinds[keep], title, picture)]

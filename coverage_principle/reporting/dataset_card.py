@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.data import FACT_TYPES, World, bridge_counts
+from coverage_principle.data import World, bridge_counts
 from coverage_principle.data.files import Content
 from coverage_principle.data.settings import TRAINED_FACTS
 from coverage_principle.reporting.style import PALETTE, figure_png, new_figure
+from coverage_principle.tasks import FACT_TYPES
+from simpletransformers.words import counted
 
 #: The card's text; its figure is ``bridges.png``.
 _CARD = Path(__file__).with_suffix(".txt")
@@ -26,7 +28,8 @@ def dataset_card(world: World, metadata: Mapping, name: str, command: str) -> di
 
 def _text(world: World, metadata: Mapping, name: str, command: str) -> str:
     graph, counts, compositions = world.graph, metadata["counts"], metadata["compositions"]
-    items = [("train", counts["train"], f"{compositions['trainable']:,} trainable compositions")]
+    possible = "possible training composition"
+    items = [("train", counts["train"], counted(compositions["trainable"], possible))]
     if "atomic_facts_in_train" in counts:
         of = "facts that every function uses in training"
         if world.facts:
@@ -35,9 +38,13 @@ def _text(world: World, metadata: Mapping, name: str, command: str) -> str:
     for split in ("test", "valid"):
         for label, number in counts.get(split, {}).items():
             pool = compositions["outside_train"].get(label)
-            of = "training items" if pool is None else f"{pool:,} compositions outside train"
+            of = (
+                "training items"
+                if pool is None
+                else counted(pool, "composition") + " outside train"
+            )
             of = "training facts" if label in FACT_TYPES else of
-            items.append((f"{split}, {label}", number, of))
+            items.append((f"{split}, {graph.explained(label)}", number, of))
     if world.noisy:
         items.append(("train, wrong answers", len(world.noisy), "training items (label noise)"))
     sizes = {name: len(tokens) for name, tokens in world.alphabets.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from coverage_principle.statistics import trend_z, wilson_interval
+from simpletransformers.words import counted
 
 #: A trend is claimed beyond this |z|: p < 0.001 two-sided, since several runs are looked at.
 _CLEAR_Z = 3.3
@@ -119,15 +120,16 @@ def tracing(size: int, summary: Mapping, *, value: str, last_layer: int) -> str:
     if not layers:
         return f"With {size:,} training items, no sample was left to trace {value} with."
     text = f"With {size:,} training items, patching in the state of a run with another {value}"
+    text += " makes the answer that run's:"
     parts, best, clear = [], [], True
     for layer, cells in sorted(layers.items()):
         shares = ", ".join(f"{100 * moved(c):.0f} % at {c['slot']}" for c in cells)
-        parts.append(f"at layer {layer} moves {shares}")
+        parts.append(f"at layer {layer}, for {shares}")
         first = max(cells, key=moved)
         best.append(f"{first['slot']} at layer {layer}")
         clear = clear and _leads(first, cells)
     n = max(c["published"]["n"] for c in next(iter(layers.values())))
-    text += " " + "; ".join(parts) + f" of {n:,} samples to that run's answer."
+    text += " " + "; ".join(parts) + f" of {counted(n, 'sample')}."
     if clear:
         return text + f" The answer hangs clearly on {', '.join(best)}."
     return text + " The intervals of the leading positions overlap, so no position is singled out."

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from coverage_principle.coverage.by_phi import CoverageByPhi, median_cutoff
 from coverage_principle.reporting.plots import legend_beside, look, with_interval
 from coverage_principle.reporting.style import new_figure, save_figure
+from simpletransformers.words import counted
 
 
 def summarise_phi(found: CoverageByPhi) -> dict:
@@ -48,7 +49,7 @@ def draw_phi(summary: dict, stem: Path) -> list[Path]:
     share = "share of held-out in-domain items"
     left.set(xlabel="phi", ylabel=share, title=f"covered at k = {k}", ylim=(-0.02, 1.05))
     left.legend(title="entities", fontsize=8, title_fontsize=8)
-    right.set(xlabel="k", title=f"covered at k, {int(largest):,} entities")
+    right.set(xlabel="k", title=f"covered at k, {counted(int(largest), 'entity', 'entities')}")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_beside(right)
     return save_figure(figure, f"{stem}.png")

@@ -92,8 +92,8 @@ def prediction_notes(found: Mapping) -> list[str]:
         chance = group["agreement"]["chance"]
         if name == "type_0" and chance is not None and _answerers(group):
             notes.append(
-                "Same wrong answers are counted where both give one; "
-                f"by chance {chance:.3f} would be the same."
+                "Same wrong answers are counted where both give one; of wrong answers at random, "
+                f"{chance:.3f} would be the same."
             )
     return notes
 
@@ -222,7 +222,7 @@ def _agreement_panel(axis, groups: Mapping[str, Mapping]) -> None:
             points(axis, list(found), list(found.values()), label=label, **look(number + 2))
     if group["agreement"]["chance"] is not None:
         chance = {"color": "grey", "linewidth": 1, "linestyle": ":"}
-        axis.axhline(group["agreement"]["chance"], label="by chance, if wrong", **chance)
+        axis.axhline(group["agreement"]["chance"], label="at random, if wrong", **chance)
     axis.set_xticks(range(len(own)), [NAMES[name] for name in own], fontsize=8)
     title = f"agreement, {_GROUPS['type_0'] if 'type_0' in groups else _GROUPS['unseen']}"
     axis.set(ylim=(-0.02, 1.05), xlim=(-0.6, len(own) - 0.4), title=title)

@@ -17,6 +17,7 @@ from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.run_folder import FINAL, RunFolder
 from simpletransformers.settings import fields_of
+from simpletransformers.words import counted
 
 _CARD = Path(__file__).with_suffix(".txt")
 
@@ -32,7 +33,8 @@ def write_run_card(run: Path, ended: str, answers: int) -> list[Path]:
     last = history[-1]
     types = [group for group in last["eval"] if "/" not in group]
     chance, name = 1 / answers, run.name
-    figures = type_curves({name: history}, run / "curves.png", chance=chance, types=types)
+    options = {"chance": chance, "types": types, "names": type_names(config)}
+    figures = type_curves({name: history}, run / "curves.png", **options)
     if accuracy_by_k(last["eval"]):
         figures += k_cutoff_curves({name: history}, run / "k_cutoff_curves.png", chance=chance)
     card = run / "README.md"
@@ -45,16 +47,16 @@ def write_run_card(run: Path, ended: str, answers: int) -> list[Path]:
 def _text(config: Mapping, last: Mapping, ended: str, answers: int, figures: list[Path]) -> str:
     args, count = config["args"], config["processes"]
     shown = [n for n, (_, s) in fields_of(Seq2SeqArgs).items() if s.on_card and n in args]
-    header, rows = score_rows(last["eval"])
+    header, rows = score_rows(last["eval"], type_names(config))
     scores = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     scores += [f"| {' | '.join([as_markdown(group), *cells])} |" for group, *cells in rows]
     loading, code = _loading(args)
-    steps = f"{last['step']:,} steps ({last['epoch']:g} epochs)"
+    steps = f"{counted(last['step'], 'step')} ({last['epoch']:g} epochs)"
     return _CARD.read_text(encoding="utf-8").format(
         name=as_markdown(config.get("dataset", {}).get("name", "A run")),
-        size=f"{config['parameters']:,} parameters, {steps}",
+        size=f"{counted(config['parameters'], 'parameter')}, {steps}",
         ended=as_markdown(ended),
-        place=f"{config['device']}, {count} process{'es' if count > 1 else ''}",
+        place=f"{config['device']}, {counted(count, 'process', 'processes')}",
         versions=", ".join(f"{package} {v}" for package, v in config["versions"].items()),
         scores="\n".join([*scores, "", as_markdown(score_note(answers))]),
         settings="\n".join(f"| {name} | {as_markdown(args[name])} |" for name in shown),
@@ -62,6 +64,11 @@ def _text(config: Mapping, last: Mapping, ended: str, answers: int, figures: lis
         code=code,
         figures="\n".join(f"![{f.stem.replace('_', ' ')}]({f.name})" for f in figures),
     )
+
+
+def type_names(config: Mapping) -> Mapping[str, str]:
+    """What a run's types are called, with words, by what it recorded; runs of old recorded none."""
+    return config.get("dataset", {}).get("types", {})
 
 
 def _loading(args: Mapping) -> tuple[str, str]:

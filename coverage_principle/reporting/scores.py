@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from coverage_principle.statistics import wilson_interval
 
+#: Types that are called what they are.
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 #: The score that a table gives an interval of, and the head of that column.
 _OF, INTERVAL = "answer_accuracy", "95 % interval"
 
 
-def score_rows(groups: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:
+def score_rows(
+    groups: Mapping[str, Mapping], called: Mapping[str, str] = NO_NAMES
+) -> tuple[list[str], list[list[str]]]:
     """Header and rows: a group's items, loss and accuracies; ``-`` for what has no items.
 
     ``groups`` maps types and k-cutoffs to ``{"n", "loss", "answer_accuracy", ...}``; the answer
-    accuracy has a column for its interval beside it.
+    accuracy has a column for its interval beside it. ``called`` maps a type to its name with words.
     """
     names = [name for name in next(iter(groups.values())) if name != "n"]
-    header, rows = ["group", "n"], [[group, f"{own['n']:,}"] for group, own in groups.items()]
+    header = ["group", "n"]
+    rows = [[called.get(group, group), f"{own['n']:,}"] for group, own in groups.items()]
     for name in names:
         header += [name, *([INTERVAL] if name == _OF else [])]
         for row, own in zip(rows, groups.values(), strict=True):

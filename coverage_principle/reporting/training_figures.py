@@ -20,6 +20,7 @@ from coverage_principle.reporting.plots import (
     note_below,
     shades,
 )
+from coverage_principle.reporting.scores import NO_NAMES
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 from coverage_principle.statistics import wilson_interval
 
@@ -36,15 +37,21 @@ def accuracy_by_k(groups: Mapping[str, Mapping]) -> dict[int, tuple[float, int]]
 
 
 def accuracy_figures(
-    histories: Mapping[str, Sequence[Mapping]], folder: Path, *, chance: float
+    histories: Mapping[str, Sequence[Mapping]],
+    folder: Path,
+    *,
+    chance: float,
+    names: Mapping[str, str] = NO_NAMES,
 ) -> list[Path]:
     """Accuracy by type, and where runs have k-cutoffs, over training and at the end by these.
 
-    ``histories`` maps a panel's title to a history. The PNG files, in this order.
+    ``histories`` maps a panel's title to a history, ``names`` a type to what the legend calls it.
+    The PNG files, in this order.
     """
     finals = {title: history[-1]["eval"] for title, history in histories.items()}
     types = sorted({g for groups in finals.values() for g in groups if "/" not in g})
-    figures = [type_curves(histories, folder / "accuracy_by_type", chance=chance, types=types)]
+    options = {"chance": chance, "types": types, "names": names}
+    figures = [type_curves(histories, folder / "accuracy_by_type", **options)]
     if any(accuracy_by_k(groups) for groups in finals.values()):
         figures += [
             k_cutoff_curves(histories, folder / "accuracy_by_k_over_training", chance=chance),
@@ -54,11 +61,17 @@ def accuracy_figures(
 
 
 def type_curves(
-    runs: Mapping[str, Sequence[Mapping]], path: Path, *, chance: float, types: Sequence[str]
+    runs: Mapping[str, Sequence[Mapping]],
+    path: Path,
+    *,
+    chance: float,
+    types: Sequence[str],
+    names: Mapping[str, str] = NO_NAMES,
 ) -> list[Path]:
     """Answer accuracy of each type over training, a panel for each run (title -> history).
 
-    Up to ``_BANDS`` types have bands, Wilson's 95 % intervals; below stand the types' items.
+    ``names`` maps a type to what the legend calls it, if not by its own name. Up to ``_BANDS``
+    types have bands, Wilson's 95 % intervals; below stand the types' items.
     """
     figure, axes = _panels(runs, "answer accuracy", chance)
     notes = []
@@ -69,7 +82,8 @@ def type_curves(
                 found = [event["eval"][label] for event in events]
                 accuracy = [scores["answer_accuracy"] for scores in found]
                 steps = [event["step"] for event in events]
-                axis.plot(steps, accuracy, label=label, marker=_marker(steps), **line(number))
+                own = {"label": names.get(label, label), "marker": _marker(steps), **line(number)}
+                axis.plot(steps, accuracy, **own)
                 if len(types) <= _BANDS:
                     ends = [wilson_interval(s["answer_accuracy"] * s["n"], s["n"]) for s in found]
                     colour = {"color": line(number)["color"], "alpha": 0.15, "linewidth": 0}
@@ -79,8 +93,8 @@ def type_curves(
         notes.append(f"items{_of(title, runs)}: {counts}")
     there = axes[-1].get_legend_handles_labels()[1]
     for number, label in enumerate(types):  # those of other panels alone
-        if label not in there:
-            label_only(axes[-1], label, **line(number))
+        if names.get(label, label) not in there:
+            label_only(axes[-1], names.get(label, label), **line(number))
     legend_beside(axes[-1])
     if len(types) <= _BANDS:
         notes.append("bands: 95 % intervals, Wilson's")

@@ -23,6 +23,7 @@ from coverage_principle.data.vocabulary import name_of
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 from simpletransformers.files import parse_json
+from simpletransformers.words import counted
 
 #: Texts that say that there is no value, in any kind of file.
 MISSING = ("", "NaN", "nan", "null")
@@ -180,8 +181,8 @@ def _csv(file: Path, wanted: Sequence[str], delimiter: str | None) -> Iterator[_
             if len(row) != width:
                 if not row:
                     continue  # an empty line
-                found = f"{file} line {reader.line_num} has {len(row)} fields"
-                raise InputError(f"{found}, and the header names {width} columns")
+                found = f"{file} line {reader.line_num} has {counted(len(row), 'field')}"
+                raise InputError(f"{found}, and the header names {counted(width, 'column')}")
             places.append(reader.line_num)
             rows.append(row)
             if len(rows) == _CHUNK:

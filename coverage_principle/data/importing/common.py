@@ -18,10 +18,9 @@ from coverage_principle.data.importing.settings import ImportSettings
 from coverage_principle.data.settings import MOST_FACTS
 from coverage_principle.data.space import check_domain, encode_rows, is_member
 from coverage_principle.data.tables import evaluate, seen_calls
-from coverage_principle.data.worlds import FACT_ONLY, FACT_SEEN, TRAIN_INFERRED
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
-from coverage_principle.tasks import TaskGraph, base_type
+from coverage_principle.tasks import FACT_ONLY, FACT_SEEN, TRAIN_INFERRED, TaskGraph, base_type
 
 #: What can be done about too large a domain.
 FEWER = "take fewer columns, or such with fewer values"

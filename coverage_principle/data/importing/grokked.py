@@ -34,6 +34,7 @@ from coverage_principle.data.vocabulary import END, token_of
 from coverage_principle.errors import InputError
 from coverage_principle.paths import find_folder
 from coverage_principle.tasks import TaskGraph
+from simpletransformers.words import counted
 
 #: Tokens that are no names.
 CONSTANTS = ("<mask>", "<sep>", "<a>", "</a>", "<q>", "</q>")
@@ -306,7 +307,8 @@ def _composition_length(source: _Source, settings: GrokkedSettings) -> int:
     if len(lengths) == 1 and 2 <= lengths[0] - 1 <= MOST_HOPS:
         return lengths[0]
     found = ", ".join(
-        f"{len(r.ids):,} records of {n} tokens" for n, r in sorted(source.splits["train"].items())
+        f"{counted(len(r.ids), 'record')} of {counted(n, 'token')}"
+        for n, r in sorted(source.splits["train"].items())
     )
     wanted = f"compositions of {settings.hops or f'2 to {MOST_HOPS}'} relations, all as long"
     raise InputError(

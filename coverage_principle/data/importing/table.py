@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.cli import counted, words
+from coverage_principle.cli import words
 from coverage_principle.data.importing.columns import Columns, read_columns
 from coverage_principle.data.importing.common import (
     FEWER,
@@ -27,6 +27,7 @@ from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.data.vocabulary import token_of
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import DEFAULT_ALPHABET, NODE_NAME, TASKS, TaskGraph
+from simpletransformers.words import counted
 
 _SPLITS = ("train", "test", "valid")
 _CALL = re.compile(r"([^()]+)\(([^()]*)\)")
@@ -236,7 +237,7 @@ def _words(
     texts = [name.split() for name in rows.names[settings.sequence]]
     lengths = np.array([len(text) for text in texts])[rows.codes[settings.sequence]]
     found = dict(zip(*map(np.ndarray.tolist, np.unique(lengths, return_counts=True)), strict=True))
-    shown = ", ".join(f"{n} ({count:,} rows)" for n, count in found.items())
+    shown = ", ".join(f"{n} ({counted(count, 'row')})" for n, count in found.items())
     length = settings.length or next(iter(found))
     if settings.length is None and len(found) > 1:
         raise InputError(
@@ -368,7 +369,8 @@ def _split(
     count = round(settings.test_ratio * len(first))
     if count == len(first):
         raise InputError(
-            f"`test_ratio` {settings.test_ratio:g} of {len(first):,} inputs leaves none to train on"
+            f"`test_ratio` {settings.test_ratio:g} of {counted(len(first), 'input')} leaves "
+            "none to train on"
         )
     shuffled = np.random.default_rng(settings.seed).permutation(np.sort(first))
     test, train = np.sort(shuffled[:count]), np.sort(shuffled[count:])

@@ -36,6 +36,7 @@ from coverage_principle.data.vocabulary import token_of
 from coverage_principle.data.worlds import sample_world, trainable_space, training_items
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TaskGraph
+from simpletransformers.words import counted
 
 #: Splits that a file's name may tell, in the order in which a triple belongs to the first.
 _ROLES = {"train": ("train",), "valid": ("valid", "dev"), "test": ("test",)}
@@ -90,7 +91,9 @@ def read(sources: Sequence[Path], settings: TriplesSettings) -> Imported:
     drawn = replace(settings, facts=trained)
     train = training_items(space, amount, drawn.seed)
     world = sample_world(graph, alphabets, tables, train, space.size, drawn)
-    notes += [f"{amount:,} of {space.size:,} compositions of training triples are trained on"]
+    notes += [
+        f"{amount:,} of {counted(space.size, 'composition')} of training triples are trained on"
+    ]
     few = [
         name for name in world.available if 0 < len(world.test[name]) < settings.test_size_for_type
     ]
@@ -255,7 +258,8 @@ def _paths(triples: _Triples, steps: _Triples, hops: int) -> list[str]:
             np.add.at(further, heads, ways[tails])
             ways = further
         counts.append(int(ways.sum()))
-    along = f"{counts[0]:,} of {counts[1]:,} paths of {hops} triples are along functional steps"
+    paths = f"{counted(counts[1], 'path')} of {counted(hops, 'triple')}"
+    along = f"{counts[0]:,} of {paths} are along functional steps"
     others = "; the others have no one answer and are no compositions"
     return [along + (others if counts[0] < counts[1] else "")]
 
@@ -273,7 +277,8 @@ def _amount(available: int, settings: TriplesSettings) -> int:
         raise InputError(f"there are {available:,} {of}, {why}")
     if amount > MOST_ROWS:
         raise InputError(
-            f"there are {amount:,} compositions to train on, and a data set is made of at most "
+            f"there are {counted(amount, 'composition')} to train on, and a data set is made "
+            "of at most "
             f"{MOST_ROWS:,}; give `max_train_data_num`"
         )
     return amount

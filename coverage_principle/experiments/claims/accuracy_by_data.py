@@ -13,6 +13,7 @@ from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
 from coverage_principle.statistics import rate_of
+from simpletransformers.words import counted
 
 TITLE = "Accuracy against training data and training time (2-hop)"
 PUBLISHED = (
@@ -67,7 +68,9 @@ def find(numbers: Mapping) -> list[str]:
     low, *_, high = sizes
     given = f"With {numbers['num_tokens']} tokens, accuracy on unseen compositions of seen facts"
     ends = f"{inside[low]} with {int(low):,} training items to {inside[high]} with {int(high):,}"
-    sentences = [f"{given} goes from {ends} (means over {inside[high].n} seeds, 95 % intervals)."]
+    sentences = [
+        f"{given} goes from {ends} (means over {counted(inside[high].n, 'seed')}, 95 % intervals)."
+    ]
     fitted = min(rate_of(final_accuracies(numbers, size, "train_inferred")).mean for size in sizes)
     sentences.append(
         f"Accuracy on training items is at least {fitted:.2f} at every size, so what grows is "

@@ -15,6 +15,7 @@ from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.training_figures import accuracy_by_k
 from coverage_principle.statistics import auc, mean_difference, rate_of
+from simpletransformers.words import counted
 
 TITLE = "Accuracy by k-cutoff over training (2-hop)"
 PUBLISHED = (
@@ -76,7 +77,7 @@ def find(numbers: Mapping) -> list[str]:
         ]
         sentences.append(
             f"With {int(size):,} training items, accuracy on type_0 items is {' and '.join(ends)} "
-            f"(means over {len(seeds)} seeds)."
+            f"(means over {counted(len(seeds), 'seed')})."
         )
     for size, seeds in numbers["sizes"].items():
         found = {name: _aucs(seeds, "type_0", name) for name in PREDICTORS}

@@ -28,6 +28,7 @@ from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.presets import SCALES, TRAINING
 from coverage_principle.statistics import rate_of
+from simpletransformers.words import counted
 
 
 def by_scale(tiny: Any, cpu: Any, gpu: Any, paper: Any) -> dict[str, Any]:
@@ -208,13 +209,18 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
 
 def effort(result: Mapping) -> str:
     """What a result took."""
-    return f"{result['runs']:,} runs, {result['compute_seconds'] / 60:,.0f} minutes of computing"
+    minutes = counted(round(result["compute_seconds"] / 60), "minute")
+    return f"{counted(result['runs'], 'run')}, {minutes} of computing"
 
 
 def machine(records: Sequence[Mapping]) -> dict[str, str]:
     """What the runs ran on: the trainers' devices, the processor, its cores."""
     devices = "; ".join(sorted({record["device"] for record in records if "device" in record}))
-    return {"devices": devices, "processor": processor(), "cores": f"{os.cpu_count()} cores"}
+    return {
+        "devices": devices,
+        "processor": processor(),
+        "cores": counted(os.cpu_count(), "core"),
+    }
 
 
 def versions(records: Sequence[Mapping]) -> dict[str, str]:

@@ -36,6 +36,7 @@ from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.paths import relative_to_root
 from coverage_principle.reporting import plots, style
 from coverage_principle.statistics import Mean, mean_of
+from simpletransformers.words import counted
 
 TITLE = "Cuts: without the training items that cover it, is an item lost? (2-hop)"
 PUBLISHED = (
@@ -273,7 +274,8 @@ def find(numbers: Mapping) -> list[str]:
         "longer answers it.",
         f"{len(numbers['items'])} of the {numbers['eligible']:,} unseen type_0 items of k-cutoff "
         f"{numbers['least_cutoff']} or more that all {seeds} models trained on "
-        f"{numbers['size']:,} items answer were chosen at random, in {len(groups)} groups. Every "
+        f"{counted(numbers['size'], 'item')} answer were chosen at random, in "
+        f"{counted(len(groups), 'group')}. Every "
         "model was trained anew without the cuts of a group, and without as many other items, of "
         "the same fragments where there were such.",
     ]
@@ -299,7 +301,7 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
     clear = gap.above_zero and p < 0.05
     verdict = f"clearly more often: by {gap}" if clear else f"not clearly more: by {gap}"
     found = [
-        f"Uncovered at k = {k} by cuts of {min(sizes)} to {max(sizes)} items (mean "
+        f"Uncovered at k = {k} by cuts of {min(sizes)} to {counted(max(sizes), 'item')} (mean "
         f"{np.mean(sizes):.1f}; {proven} of {len(sizes)} proven smallest), an item is lost in "
         f"{np.mean(cut):.0%} of the models ({seeds} seed{'s' * (seeds > 1)}), with the control in "
         f"{np.mean(control):.0%}: {verdict} (Student's 95 % interval over items); {more} items are "
@@ -320,7 +322,9 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
     for subset, words in (("calls", calls), ("alike", alike)):
         if (gap := _gap(numbers, k, subset)) is not None:
             count = len(differences(numbers, k, subset))
-            found.append(f"For the {count} items at k = {k} {words}, the difference is {gap}.")
+            found.append(
+                f"For the {counted(count, 'item')} at k = {k} {words}, the difference is {gap}."
+            )
     left = {arm: np.mean([n for group in groups for n in group["fragment"][arm]]) for arm in ARMS}
     sentence = (
         f"An item's (x1, x2) stands in {left['cut']:.1f} training items without the cuts and in "

@@ -26,6 +26,7 @@ from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
 from coverage_principle.statistics import Mean, mean_difference, rate_of
+from simpletransformers.words import counted
 
 TITLE = "Beyond coverage: property-based and shared-operator generalisation (2-hop)"
 PUBLISHED = (
@@ -140,7 +141,8 @@ def find(numbers: Mapping) -> list[str]:
     sentences += [words for gap, words in found if gap.above_zero]
     if unclear := [gap.mean for gap, _ in found if not gap.above_zero]:
         sentences.append(
-            f"In {len(unclear)} of {len(found)} comparisons, over variants with one and with two "
+            f"In {len(unclear)} of {counted(len(found), 'comparison')}, over variants with "
+            "one and with two "
             "functions and both hops, an unseen call is not clearly answered more often where the "
             f"other hop has seen it: differences lie between {min(unclear):.2f} and "
             f"{max(unclear):.2f}."

@@ -24,6 +24,7 @@ from coverage_principle.predictions import agreement, prediction_of_answers, rea
 from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.predictions import points, shown
 from coverage_principle.statistics import mean_of
+from simpletransformers.words import counted
 
 TITLE = "Which unseen in-domain items are answered, told from the data alone"
 PUBLISHED = "coverage tells which items can be answered; no AUC is published."
@@ -196,7 +197,8 @@ def find(numbers: Mapping) -> list[str]:
     sentences = [
         "Each predictor is made from the training items alone. Scores and probabilities are those "
         "of a test item's true answer: they say how much speaks for it.",
-        f"In {len(worlds)} worlds (data seed {numbers['data_seed']}, {numbers['seeds']} models "
+        f"In {counted(len(worlds), 'world')} (data seed {numbers['data_seed']}, "
+        f"{counted(numbers['seeds'], 'model')} "
         f"each) the share of type_0 items that are answered rightly is: {_spans(right)}.",
         "The AUC of predicting which of them a model answers is, by world: "
         f"{_spans({PREDICTORS[name]: _means(found) for name, found in aucs.items()})}.",
@@ -220,7 +222,7 @@ def find(numbers: Mapping) -> list[str]:
         words: _means(_known(agreements, key, "same_wrong")) for key, words in ANSWERERS.items()
     }
     if any(wrong.values()):
-        chance = {"by chance": [one["chance"] for one in agreements]}
+        chance = {"at random": [one["chance"] for one in agreements]}
         sentences.append(
             "Where both are wrong, the share of items with the very answer of the model is, by "
             f"world: {_spans({**wrong, **chance})}."
@@ -233,7 +235,7 @@ def _comparison(a: str, b: str, known: Sequence[Mapping], mean: Mapping) -> str:
     above, below = sum(one["low"] > 0 for one in known), sum(one["high"] < 0 for one in known)
     text = (
         f"{_the(a).capitalize()} predicts clearly better than {_the(b)} in {above} of "
-        f"{len(known)} worlds, clearly worse in {below}; the mean difference of AUCs is "
+        f"{counted(len(known), 'world')}, clearly worse in {below}; the mean difference of AUCs is "
         f"{shown(mean['items'])}"
     )
     if mean["worlds"]["low"] is not None:
@@ -306,7 +308,7 @@ def _agreements(worlds: Mapping[str, Mapping]) -> base.Table:
             row += [shown(found[key][kind] if key in found else None) for key in ANSWERERS]
         rows.append([*row, f"{found['chance']:.3f}"])
     title = "Right answers, and answers that are the models'"
-    return base.Table(title, [*header, "by chance"], rows)
+    return base.Table(title, [*header, "at random"], rows)
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:

@@ -26,6 +26,7 @@ from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.required_data import summarise
 from coverage_principle.statistics import power_law_through
 from coverage_principle.tasks import TASKS
+from simpletransformers.words import counted
 
 #: The published rule: this accuracy on type_0, within so many epochs after the training items' own.
 ACCURACY, EPOCHS = 0.99, 100
@@ -213,7 +214,7 @@ def find(numbers: Mapping) -> list[str]:
     for name, series in numbers["series"].items():
         fit, all_of_it = series["fit"], searches(series)
         missing = sum(search["required"] is None for search in all_of_it)
-        some = f"{missing} of {len(all_of_it)} searches"
+        some = f"{missing} of {counted(len(all_of_it), 'search', 'searches')}"
         none = "no N below the number of compositions was enough"
         if fit is None:
             sentences.append(f"{name}: no exponent, since in {some} {none}.")
@@ -290,7 +291,8 @@ def cut_off(numbers: Mapping) -> list[str]:
         cut = sum(trial["steps"] >= numbers["max_steps"] for trial in failed)
         if cut:
             sentences.append(
-                f"{name}: {cut} of {len(failed)} trials that failed were cut off at step "
+                f"{name}: {cut} of {counted(len(failed), 'trial')} that failed were cut off "
+                "at step "
                 f"{numbers['max_steps']:,}, before the rule ended them; longer training might have "
                 "needed fewer items."
             )

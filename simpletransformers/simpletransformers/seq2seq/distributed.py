@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from simpletransformers.errors import InputError
+from simpletransformers.words import counted
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def describe_device(device: torch.device) -> str:
     """The device in words: a GPU's model, or the number of threads of a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return device.type + (f", {torch.get_num_threads()} threads" if device.type == "cpu" else "")
+    return device.type + (
+        f", {counted(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
+    )
 
 
 @contextmanager

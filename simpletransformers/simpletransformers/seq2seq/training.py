@@ -30,6 +30,7 @@ from simpletransformers.seq2seq.order import DataOrder
 from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.seq2seq.signals import StopSignals
 from simpletransformers.seq2seq.stopping import SaveSteps, StopRules
+from simpletransformers.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,8 @@ class Trainer:
         self._last_loss: float | None = None
         if ranks.world > self.order.batch:
             raise InputError(
-                f"there are {ranks.world} processes, but only {self.order.batch} items in a step; "
+                f"there are {counted(ranks.world, 'process', 'processes')}, but only "
+                f"{counted(self.order.batch, 'item')} in a step; "
                 f"start at most {self.order.batch}"
             )
 
@@ -374,7 +376,8 @@ class Trainer:
             f"{k} was {old.get(k)}, is {new}" for k, new in now.items() if old.get(k) != new
         ]
         if not differing and state and state["step"] > self.total:
-            differing = [f"it has done {state['step']} steps, more than the {self.total} asked for"]
+            done = counted(state["step"], "step")
+            differing = [f"it has done {done}, more than the {self.total} asked for"]
         if not differing:
             return state
         if args.overwrite_output_dir:
