@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from coverage_principle.experiments import report
+from coverage_principle.experiments import results
 from coverage_principle.reporting import findings, html, training_figures
 from coverage_principle.reporting.style import new_figure, save_figure
 from coverage_principle.statistics import trend_z, wilson_interval
@@ -134,7 +134,7 @@ def test_a_name_is_written_in_a_figure_as_it_is(drawn, tmp_path, name):
     ],
 )
 def test_chance_is_that_of_the_answers(about, chance):
-    assert report._chance(about) == chance
+    assert results.chance_of(about) == chance
 
 
 @pytest.mark.parametrize(("steps", "marker"), [((10,), "o"), ((10, 20), "")])
