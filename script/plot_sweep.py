@@ -17,7 +17,7 @@ from coverage_principle.cli import (
     table,
     with_flags,
 )
-from coverage_principle.experiments.points import PlotSettings
+from coverage_principle.experiments import PlotSettings
 
 EXAMPLES = """
 examples:

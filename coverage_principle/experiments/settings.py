@@ -74,6 +74,52 @@ class ClaimSettings(Settings):
 
 
 @dataclass(frozen=True)
+class PlotSettings(Settings):
+    """What a figure of a sweep shows."""
+
+    x: str | None = setting(
+        None,
+        "what is on x: a setting (train.n_embd, or n_embd), k_cutoff, step (over training), group, "
+        "or a number that runs have: parameters, seconds, type_1.loss (default: the setting with "
+        "the most values)",
+    )
+    vary: tuple[str, ...] = setting(
+        (),
+        "settings that make a line for each of their values (default: all that differ between "
+        "runs, beside seeds and x); none: one line",
+        metavar="SETTING",
+    )
+    y: str = setting(
+        "answer_accuracy", "which score, or a number that runs have, such as seconds or train_loss"
+    )
+    group: tuple[str, ...] = setting(
+        ("type_0",), "groups of test items; several make a line each", metavar="GROUP"
+    )
+    panels: str | None = setting(None, "a setting that makes a panel for each of its values")
+    where: tuple[str, ...] = setting(
+        (),
+        "only runs with this value of a setting, or one of several: train.weight_decay=0.1,1",
+        metavar="SETTING=VALUE",
+    )
+    kind: str = setting(
+        "auto",
+        "auto: bars where x is no amount, such as a seed or a word",
+        choices=("auto", "lines", "bars"),
+    )
+    log_x: str = setting(
+        "auto",
+        "a logarithmic x axis; auto: for values over a factor of 10 or more",
+        choices=("auto", "yes", "no"),
+    )
+    min_items: int = setting(
+        20,
+        "points of fewer items, all runs together, are in the table and the numbers, but not "
+        "drawn, unless all are of fewer",
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True)
 class StageCommand:
     """One command of a run: its stage, ``script`` below the repository root, its arguments."""
 
