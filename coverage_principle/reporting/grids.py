@@ -209,7 +209,9 @@ def weak_words(grids: Sequence[Grid]) -> str:
     shown = grids[0].shown
     values = {plain(g.nothing, shown.printed) for g in grids if g.nothing is not None}
     of = f" ({values.pop()})" if len(values) == 1 and chance_words(grids[0]) else ""
-    words = f"no finding: not clearly {'above' if shown.better > 0 else 'below'} {shown.nothing_is}{of}"
+    words = (
+        f"no finding: not clearly {'above' if shown.better > 0 else 'below'} {shown.nothing_is}{of}"
+    )
     few = (n < FEWEST for grid in grids for n in grid.counts)
     return words + (f", or of fewer than {FEWEST} samples" if any(few) else "")
 
