@@ -1,9 +1,9 @@
 """Coverage counted over unseen in-domain items, the true values of fragments being known.
 
 Equivalent are two fragments that share k contexts in the training set, agree in all of them, and
-have the same true value: what agrees by chance never counts. With the fragment of one value, a
-component of the substitution graph is a class of fragments in one context, and *all* items are
-counted, class by class, without being held.
+have the same true value: what agrees only by coincidence never counts. With the fragment of one
+value, a component of the substitution graph is a class of fragments in one context, and *all* items
+are counted, class by class, without being held.
 
 With the fragments of several values the graph is that of the formal definition: every input is a
 node, and two are joined if they differ by an equivalent fragment of one of the values. A path from

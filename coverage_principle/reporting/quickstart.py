@@ -154,7 +154,7 @@ def _data_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     for run in summary["sizes"].values():
         data, counts = run["data"], run["data"]["counts"]
         cells = {"training items": f"{counts['train']:,}"}
-        cells["trainable compositions"] = f"{data['compositions']['trainable']:,}"
+        cells["possible training compositions"] = f"{data['compositions']['trainable']:,}"
         for one in data["primitives"]:
             used = f"{one['seen_in_train']:,} of {one['facts']:,}"
             cells[f"facts of {one['name']} used in training"] = used
