@@ -28,8 +28,8 @@ PHRASES = {
 }
 #: A count and a noun that do not agree; no longer number, share or name ends in this 1.
 PLURALS = re.compile(
-    r"(?<![\w.,=/-])(?<![-+] )1 (?:problems|notes|rows|records|items|contexts|steps|runs|seeds|worlds|groups"
-    r"|vectors|samples|tokens|compositions|fragments|files|columns|minutes|cores|facts)\b"
+    r"(?<![\w.,=/-])(?<![-+] )1 (?:problems|notes|rows|records|items|contexts|steps|runs"
+    r"|seeds|worlds|groups|vectors|samples|tokens|compositions|fragments|files|columns|minutes|cores|facts)\b"
 )
 TEXT = {".py", ".md", ".toml", ".txt", ".sh", ".html", ".js", ".css", ".csv", ".json", ".slurm"}
 FOLDERS = ("coverage_principle", "dataset_generation", "circuit_analysis", "script", "benchmarks")

@@ -39,7 +39,8 @@ def prediction_tables(found: Mapping) -> list[Table]:
     files = [[one["file"], *(f"{one[name]:,}" for name in _COUNTS)] for one in found["files"]]
     by = found["accuracy"]
     bins = {f"{one['from']:.3g} to {one['to']:.3g}": one for one in by["by_support"]}
-    tables = [("Files", ["file", *_COUNTS], files), _accuracies("type", "type", by["by_type"])]
+    types = {found["types"][kind]: one for kind, one in by["by_type"].items()}
+    tables = [("Files", ["file", *_COUNTS], files), _accuracies("type", "type", types)]
     if by["by_k_cutoff"]:
         tables.append(_accuracies("k-cutoff, type_0", "k-cutoff", by["by_k_cutoff"]))
     if bins:
