@@ -134,7 +134,7 @@ def check_held(items: int) -> None:
     """Refuse so many in-domain items as iterated coverage would have to hold."""
     if items > MOST_HELD:
         raise InputError(
-            f"`iterate` holds every in-domain item, and there are {items:,}; {MOST_HELD:,} is the "
+            f"`iterate` keeps all in-domain items in memory: {items:,}, and {MOST_HELD:,} is the "
             "limit. Lower `num_tokens`, or omit `iterate`"
         )
 
