@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import analysis_parser, print_files, print_grid
+from circuit_analysis.common import analysis_parser, print_files, print_grid, print_splits
 from coverage_principle.circuits import IICG, ClusterSettings
 from coverage_principle.cli import run, settings_from
 from simpletransformers.words import counted
@@ -53,6 +53,7 @@ def cluster(settings: ClusterSettings):
     iicg_heatmap(metrics, folder / "iicg")
     if settings.pca:
         draw_components(folder, metrics, every_site=settings.pairs is not None)
+    print_splits(metrics["splits"])
     for split, about in metrics["splits"].items():
         if about["vectors"]:
             vectors = (

@@ -7,7 +7,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import analysis_parser, choice_of, print_grid, run_analysis
+from circuit_analysis.common import (
+    analysis_parser,
+    choice_of,
+    print_grid,
+    print_splits,
+    run_analysis,
+)
 from coverage_principle.circuits import LENS_READOUTS, LensSettings
 from coverage_principle.cli import run, settings_from
 
@@ -26,6 +32,7 @@ def main(arguments, folder: str = "lens", **fixed) -> None:
 
     settings = settings_from(LensSettings, arguments, **fixed)
     file, results = run_analysis(run_lens, settings, results=f"logit-lens_results/{folder}")
+    print_splits(results["splits"])
     shown = LENS_READOUTS[settings.readout].shown
     for checkpoint, splits in results["checkpoints"].items():
         for split, cells in splits.items():
