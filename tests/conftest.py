@@ -16,10 +16,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Commands are started often, and compiling what they import takes each a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-from coverage_principle.experiments.commands import start_command  # noqa: E402
+from coverage_principle.experiments.commands import PRELOADED, start_command  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-
+PRELOADED.append("tests.preloaded")
 
 #: What replaces a command that needs a GPU or too long a time: the same command, made smaller.
 SMALLER = {

@@ -95,6 +95,7 @@ def test_pages_are_self_contained_and_escaped(tmp_path):
     axis.plot([0, 1])
     png, pdf = save_figure(drawing, tmp_path / "f.png")
     assert pdf.read_bytes().startswith(b"%PDF")
+    assert b"/FontFile2" in pdf.read_bytes()  # a TrueType font: its text can be looked for
     content = html.page(
         "a < b", "lead", [html.figure(png, ["<t_1> & more."]), html.table(["k"], [["<t_2>"]])]
     )
