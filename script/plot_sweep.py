@@ -18,7 +18,7 @@ from coverage_principle.cli import (
     table,
     with_flags,
 )
-from coverage_principle.experiments.points import PlotSettings
+from coverage_principle.experiments import PlotSettings
 
 _SWEEP = "python script/run_sweep.py docs/tutorial/weight_decay.json --jobs 2"
 _TUTORIAL = "python script/plot_sweep.py docs/tutorial/results.jsonl"

@@ -11,9 +11,10 @@ import pytest
 from scipy import stats
 
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.points import PlotSettings, sweep_points
+from coverage_principle.experiments.points import sweep_points
 from coverage_principle.experiments.report import make_report
 from coverage_principle.experiments.results import read_results
+from coverage_principle.experiments.settings import PlotSettings
 from coverage_principle.reporting.sweep_text import points_table
 from tests.conftest import ROOT
 
@@ -148,7 +149,8 @@ def test_a_mean_over_seeds_has_students_interval(sweep):
     right = stats.binomtest(45, 50).proportion_ci(0.95, method="wilson")
     assert wide["interval"] == "Wilson" and wide["items"] == 50
     assert (wide["low"], wide["high"]) == pytest.approx((right.low, right.high), abs=1e-4)
-    (note,) = found["notes"]
+    note, chance = found["notes"]
+    assert chance == "Chance is 0.05" and found["chance"] == 0.05
     assert note.startswith("Each point is the mean of 1 to 3 runs; 95 % intervals: Student's t")
 
 
@@ -222,9 +224,15 @@ def test_what_is_left_out_is_named(sweep):
         record(3, failed="train", n_embd=32),
     ]
     notes = points(sweep(*runs), x="k_cutoff")["notes"]
-    assert "1 of 3 runs failed, left out: number 3 (at train)" in notes
+    assert "1 of 3 ended runs failed, left out: number 3 (at train)" in notes
     by_k = "answer_accuracy of type_0 by k-cutoff"
-    assert f"1 of 3 runs without {by_k}, left out: number 2" in notes
+    assert f"1 of 3 ended runs without {by_k}, left out: number 2" in notes
+    more = record(4, 0.5, n_embd=8)
+    more["scores"]["type_1"] = more["scores"]["type_0"]
+    notes = points(sweep(*runs, more), group=("type_0", "type_1"))["notes"]
+    both = "answer_accuracy of type_0 or type_1"
+    names = "number 1 (type_1), number 2 (type_1)"
+    assert f"2 of 4 ended runs without {both}, left out: {names}" in notes
 
 
 @pytest.mark.parametrize(
@@ -268,7 +276,9 @@ def test_over_training(sweep, tmp_path):
     found = points(results, x="step")
     seen = [(p["x"], p["mean"], len(p["runs"])) for p in found["points"]]
     assert seen == [(10, pytest.approx(0.15), 2), (20, 0.3, 1)]
-    assert any("1 of 3 runs without" in note and "number 3" in note for note in found["notes"])
+    assert any(
+        "1 of 3 ended runs without" in note and "number 3" in note for note in found["notes"]
+    )
 
 
 # ------------------------------------------------------------------------------------- the command
@@ -350,7 +360,7 @@ def test_the_page_of_a_sweep_has_means_k_cutoffs_and_the_time_it_took(sweep, tmp
     cell = f"0.360 ({max(0, 0.36 - half):.3f} to {min(1, 0.36 + half):.3f})"
     assert cell in page and f"{cell}, n = 100" in page
     assert "n_embd 8" in page and "they differ in seed, train.n_embd" in page
-    assert "1 of 5 runs failed, left out: number 9 (at train)" in page
+    assert "1 of 5 ended runs failed, left out: number 9 (at train)" in page
     figures = tmp_path / "sweep" / "report_figures"
     assert {"accuracy.png", "accuracy_by_k_cutoff.png"} <= {p.name for p in figures.iterdir()}
 

@@ -27,7 +27,7 @@ class Names:
     def x(
         self, given: str | None, varying: Sequence[str], done: Sequence[Mapping], groups: list[str]
     ) -> str:
-        """What is on x; without a wish the setting with the most values, else the k-cutoff."""
+        """What is on x; without a wish the setting with the most values, else what there is."""
         if given is not None:
             if given in PLACES or given in self.measured:
                 return given
@@ -37,6 +37,8 @@ class Names:
         if counts:
             numeric = [n for n in counts if all(is_number(r.get(n)) for r in done)]
             return max(numeric or counts, key=counts.get)
+        if not groups:
+            return "seed"
         found = [k_cutoff_of(name, group) for name in self.groups for group in groups]
         return "group" if all(k is None for k in found) else "k_cutoff"
 

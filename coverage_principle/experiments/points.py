@@ -16,12 +16,12 @@ from pathlib import Path
 from coverage_principle.data import check_place, write_json
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.naming import Names, k_cutoff_of, runs_where
-from coverage_principle.experiments.results import SEEDS, Results
+from coverage_principle.experiments.results import SEEDS, Results, is_setting
+from coverage_principle.experiments.settings import PlotSettings
 from coverage_principle.paths import repository_root
 from coverage_principle.reporting.sweep_text import PLACES, as_key, as_text, is_number, is_share
 from coverage_principle.statistics import mean_of, rate_of, wilson_interval
 from simpletransformers.seq2seq.run_folder import HISTORY, RunFolder
-from simpletransformers.settings import Settings, setting
 
 #: The files of a figure: the last one holds its points.
 ENDINGS = (".png", ".pdf", ".points.json")
@@ -29,72 +29,6 @@ ENDINGS = (".png", ".pdf", ".points.json")
 _STEADY = ("parameters", "steps", "epochs")
 #: How many runs a sentence names.
 _NAMED = 10
-
-
-@dataclass(frozen=True)
-class PlotSettings(Settings):
-    """What a figure of a sweep shows."""
-
-    x: str | None = setting(
-        None,
-        "what is on x: a setting (train.n_embd, or n_embd), k_cutoff, step (over training), group, "
-        "or a number that runs have: parameters, seconds, type_1.loss (default: the setting with "
-        "the most values)",
-        metavar="WHAT",
-        group="shown",
-    )
-    vary: tuple[str, ...] = setting(
-        (),
-        "settings that make a line for each of their values (default: all that differ between "
-        "runs, beside seeds and x); none: one line",
-        metavar="SETTING",
-        group="shown",
-    )
-    y: str = setting(
-        "answer_accuracy",
-        "what is on y: a score, or a number that runs have, such as seconds or train_loss",
-        metavar="WHAT",
-        group="shown",
-    )
-    group: tuple[str, ...] = setting(
-        ("type_0",),
-        "groups of test items, such as type_0 (new compositions of facts that training shows); "
-        "several make a line each",
-        metavar="GROUP",
-        group="shown",
-    )
-    panels: str | None = setting(
-        None,
-        "a setting that makes a panel for each of its values (default: one panel)",
-        metavar="SETTING",
-        group="shown",
-    )
-    where: tuple[str, ...] = setting(
-        (),
-        "only runs with this value of a setting, or one of several: train.weight_decay=0.1,1 "
-        "(default: all runs)",
-        metavar="SETTING=VALUE",
-        group="shown",
-    )
-    kind: str = setting(
-        "auto",
-        "auto: bars where x is no amount, such as a seed or a word",
-        choices=("auto", "lines", "bars"),
-        group="drawn",
-    )
-    log_x: str = setting(
-        "auto",
-        "a logarithmic x axis; auto: for values over a factor of 10 or more",
-        choices=("auto", "yes", "no"),
-        group="drawn",
-    )
-    min_items: int = setting(
-        20,
-        "points of fewer items, all runs together, are in the table and the numbers, but not "
-        "drawn, unless all are of fewer",
-        at_least=0,
-        group="drawn",
-    )
 
 
 @dataclass(frozen=True)
@@ -147,7 +81,7 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
     lines = [*vary, "group"] if len(groups) > 1 and x != "group" else vary
     apart = others if x in names.measured else []
     read = _reader(results, x, y, groups)
-    found, lacking = _gathered(done, read, panels, lines, apart)
+    found, lacking = _gathered(done, read, groups, panels, lines, apart)
     if not found:
         raise InputError(_no_values(x, y, groups, names, results))
     points = [_point(place, seen, lines, y) for place, seen in found.items()]
@@ -156,8 +90,8 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
     many = [point["items"] is None or point["items"] >= least for point in points]
     for point, drawn in zip(points, many, strict=True):
         point["drawn"] = drawn or not any(many)
-    chances = {record.get("chance", 0.0) for record in done}
-    notes = _intervals(points)
+    chances = sorted({record.get("chance", 0.0) for record in done}) if is_share(y) else [0.0]
+    notes = _intervals(points) + _chance(chances)
     notes += _left_out(results, chosen, lacking, _what(y, groups, x))
     notes += _averaged(found.values(), [n for n in others if n not in (*vary, panels, *apart)])
     failed = [record["label"] or record["run"] for record in chosen if record["status"] != "done"]
@@ -166,7 +100,7 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
         **{"sweep": results.name, "x": x, "y": y, "groups": groups},
         **{"vary": vary, "panels": panels, "where": list(settings.where)},
         "runs": {"done": len(done), "failed": failed, "unfinished": waiting},
-        "chance": chances.pop() if is_share(y) and len(chances) == 1 else 0.0,
+        "chance": chances[0] if len(chances) == 1 else 0.0,
         "scattered": x in names.measured and x not in _STEADY,
         "notes": [*notes, *_few_items(points, least)],
         "points": points,
@@ -176,11 +110,12 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
 def _gathered(
     done: Iterable[Mapping],
     read: Reader,
+    groups: Sequence[str],
     panels: str | None,
     lines: Sequence[str],
     apart: Sequence[str],
 ) -> tuple[dict[_Place, list[_Seen]], list[str]]:
-    """The values of runs by their places, and the labels of runs that have none.
+    """The values of runs by their places, and the labels of runs that have none of a group.
 
     With settings to hold ``apart``, where x is measured, runs that differ in these are not at one
     place, however near.
@@ -189,8 +124,10 @@ def _gathered(
     lacking = []
     for record in done:
         values = list(read(record))
-        if not values:
-            lacking.append(record["label"] or record["run"])
+        label, there = record["label"] or record["run"], {group for group, *_ in values}
+        for group in groups or [""]:
+            if group not in there:
+                lacking.append(f"{label} ({group})" if groups[1:] else label)
         for group, x, value, items in values:
             line = tuple(group if n == "group" else as_key(record.get(n)) for n in lines)
             at = tuple(as_text(record.get(name)) for name in apart) if apart else as_key(x)
@@ -204,19 +141,20 @@ def _reader(results: Results, x: str, y: str, groups: Sequence[str]) -> Reader:
 
     def of_run(record: Mapping) -> Iterator:
         if not groups:
-            if y in record and x in record:
-                yield "", record[x], record[y], None
+            if y in record and (x in record or is_setting(x)):
+                yield "", record.get(x), record[y], None
             return
         for group in groups:
             for name, at in _parts(record, group, x):
-                if f"{name}.{y}" in record and at is not None:
+                if f"{name}.{y}" in record and (at is not None or is_setting(x)):
                     yield group, at, record[f"{name}.{y}"], record[f"{name}.n"]
 
     def over_training(record: Mapping) -> Iterator:
         run = RunFolder(results.file.parent / "runs" / record["run"] / "model")
         for event in run.events():
             for group in groups:
-                scores = event.get("eval", {}).get(group, {})
+                kind = "valid" if group.startswith("valid:") else "eval"
+                scores = event.get(kind, {}).get(group.removeprefix("valid:"), {})
                 if y in scores:
                     yield group, event["step"], scores[y], scores["n"]
 
@@ -300,18 +238,27 @@ def _left_out(
     results: Results, chosen: Sequence[Mapping], lacking: Sequence[str], what: str
 ) -> list[str]:
     """Runs that are not in the figure."""
-    notes, total = [], len(chosen) + len(results.unfinished)
-    if results.unfinished:
-        names = _listed(results.unfinished.values())
-        count = len(results.unfinished)
-        notes.append(f"{count} of {_count(total, 'run')} not finished, left out: {names}")
+    notes, waiting = [], results.unfinished
+    if waiting:
+        total = _count(len(results) + len(waiting), "run")
+        notes.append(
+            f"{len(waiting)} of {total} not finished, left out: {_listed(waiting.values())}"
+        )
+    ended = _count(len(chosen), "ended run")
     if failed := [record for record in chosen if record["status"] != "done"]:
         names = _listed(f"{r['label'] or r['run']} (at {r['stage']})" for r in failed)
-        notes.append(f"{len(failed)} of {_count(total, 'run')} failed, left out: {names}")
+        notes.append(f"{len(failed)} of {ended} failed, left out: {names}")
     if lacking:
-        count = f"{len(lacking)} of {_count(total, 'run')}"
-        notes.append(f"{count} without {what}, left out: {_listed(lacking)}")
+        notes.append(f"{len(lacking)} of {ended} without {what}, left out: {_listed(lacking)}")
     return notes
+
+
+def _chance(chances: Sequence[float]) -> list[str]:
+    """The accuracy of a guess; 0 where it is not known."""
+    if len(chances) > 1:
+        words = ", ".join(f"{chance:.3g}" if chance else "unknown" for chance in chances)
+        return [f"Chance differs between runs ({words}) and is not drawn"]
+    return [f"Chance is {chances[0]:.3g}"] if chances[0] else []
 
 
 def _averaged(places: Iterable[Sequence[_Seen]], others: Sequence[str]) -> list[str]:
@@ -349,14 +296,17 @@ def _no_values(x: str, y: str, groups: Sequence[str], names: Names, results: Res
         place = results.file.parent / "runs"
         return f"`x` step needs the evaluations of runs, {place}/*/model/{HISTORY}; there are none"
     if x == "k_cutoff":
-        advice = 'a sweep records them with `coverage`: {"k_sweep": true}'
-        return f"no run has {_what(y, groups, x)}; {advice.replace('`', '')}; {names.there()}"
+        advice = 'a sweep records it with "coverage": {"k_sweep": true}'
+        return f"no run has {_what(y, groups, x)}; {advice}; {names.there()}"
     return f"no run has {_what(y, groups, x)}; {names.there()}"
 
 
 def _what(y: str, groups: Sequence[str], x: str) -> str:
     of_groups = f" of {' or '.join(groups)}" if groups else ""
-    return f"{y}{of_groups}{' by k-cutoff' if x == 'k_cutoff' else ''}"
+    place = " by k-cutoff" if x == "k_cutoff" else ""
+    if x not in PLACES and not is_setting(x):
+        place = f" and {x}"
+    return f"{y}{of_groups}{place}"
 
 
 def _listed(names: Iterable[str]) -> str:

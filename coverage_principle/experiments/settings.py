@@ -85,6 +85,72 @@ class ClaimSettings(Settings):
 
 
 @dataclass(frozen=True)
+class PlotSettings(Settings):
+    """What a figure of a sweep shows."""
+
+    x: str | None = setting(
+        None,
+        "what is on x: a setting (train.n_embd, or n_embd), k_cutoff, step (over training), group, "
+        "or a number that runs have: parameters, seconds, type_1.loss (default: the setting with "
+        "the most values)",
+        metavar="WHAT",
+        group="shown",
+    )
+    vary: tuple[str, ...] = setting(
+        (),
+        "settings that make a line for each of their values (default: all that differ between "
+        "runs, beside seeds and x); none: one line",
+        metavar="SETTING",
+        group="shown",
+    )
+    y: str = setting(
+        "answer_accuracy",
+        "what is on y: a score, or a number that runs have, such as seconds or train_loss",
+        metavar="WHAT",
+        group="shown",
+    )
+    group: tuple[str, ...] = setting(
+        ("type_0",),
+        "groups of test items, such as type_0 (new compositions of facts that training shows); "
+        "several make a line each",
+        metavar="GROUP",
+        group="shown",
+    )
+    panels: str | None = setting(
+        None,
+        "a setting that makes a panel for each of its values (default: one panel)",
+        metavar="SETTING",
+        group="shown",
+    )
+    where: tuple[str, ...] = setting(
+        (),
+        "only runs with this value of a setting, or one of several: train.weight_decay=0.1,1 "
+        "(default: all runs)",
+        metavar="SETTING=VALUE",
+        group="shown",
+    )
+    kind: str = setting(
+        "auto",
+        "auto: bars where x is no amount, such as a seed or a word",
+        choices=("auto", "lines", "bars"),
+        group="drawn",
+    )
+    log_x: str = setting(
+        "auto",
+        "a logarithmic x axis; auto: for values over a factor of 10 or more",
+        choices=("auto", "yes", "no"),
+        group="drawn",
+    )
+    min_items: int = setting(
+        20,
+        "points of fewer items, all runs together, are in the table and the numbers, but not "
+        "drawn, unless all are of fewer",
+        at_least=0,
+        group="drawn",
+    )
+
+
+@dataclass(frozen=True)
 class StageCommand:
     """One command of a run: its stage, ``script`` below the repository root, its arguments."""
 

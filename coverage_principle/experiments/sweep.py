@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from coverage_principle.data import write_json
-from coverage_principle.experiments.execution import NOTES, Progress, Workplace, noted
+from coverage_principle.experiments.execution import NOTES, SETTINGS, Progress, Workplace, noted
 from coverage_principle.experiments.ledger import Ledger
 from coverage_principle.experiments.settings import RunSettings, StageCommand
 from coverage_principle.experiments.stages import STAGES, Stage, dataset_in
@@ -43,7 +43,8 @@ class Sweep:
                     self._asked[run.id] = Future()
                     self._asked[run.id].set_result(known)
             for run in fresh:
-                self._place.note(run)
+                if not (self.folder(run) / SETTINGS).exists():
+                    self._place.note(run)
             futures = self.launcher.submit_all(fresh) if fresh else []
             for run, future in zip(fresh, futures, strict=True):
                 self._asked[run.id] = future

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from coverage_principle.experiments.points import PlotSettings, summarised, sweep_points
+from coverage_principle.experiments.points import summarised, sweep_points
 from coverage_principle.experiments.results import SEEDS, Results
+from coverage_principle.experiments.settings import PlotSettings
 from coverage_principle.experiments.stages import STAGES
 from coverage_principle.reporting import html
 from coverage_principle.reporting.sweep_text import (
