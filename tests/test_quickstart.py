@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from coverage_principle.reporting import findings
-from tests.conftest import ROOT, blocks, run_block
+from tests.conftest import ROOT, blocks, run_shell
 
 
 def quickstart(*arguments):
@@ -36,7 +36,7 @@ def quickstart(*arguments):
 def results(checkout):
     """The folder and the output of the README's command."""
     (block,) = (block for block in blocks("README.md", "bash") if "quickstart.sh" in block)
-    output = run_block(block, checkout)
+    (output,) = run_shell([block], checkout)
     return checkout / "results" / "quickstart", output
 
 
