@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from coverage_principle.errors import InputError
 from coverage_principle.experiments.points import sweep_points
 from coverage_principle.experiments.report import make_report
 from coverage_principle.experiments.results import read_results
-from coverage_principle.experiments.settings import PlotSettings
+from coverage_principle.experiments.settings import PlotSettings, RunSettings
+from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting.sweep_text import points_table
 from tests.conftest import ROOT
 
@@ -120,6 +122,17 @@ def test_runs_that_have_not_ended_are_known(sweep, tmp_path):
     assert found.unfinished == {"run7": "seven"}
     (note,) = [note for note in points(found)["notes"] if "not finished" in note]
     assert note == "1 of 3 runs not finished, left out: seven"
+
+
+def test_a_run_that_waits_for_its_turn_is_known(tmp_path):
+    class Busy:
+        def submit_all(self, runs):
+            return [Future() for _ in runs]
+
+    runs = [RunSettings.resolve({"seed": seed}, f"seed={seed}") for seed in (1, 2)]
+    Sweep(tmp_path, Busy()).submit_all(runs)
+    with pytest.raises(InputError, match="no finished run yet; 2 runs are not finished"):
+        read_results(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{}\n"])
