@@ -129,7 +129,8 @@ def test_a_run_that_waits_for_its_turn_is_known(tmp_path):
         def submit_all(self, runs):
             return [Future() for _ in runs]
 
-    runs = [RunSettings.resolve({"seed": seed}, f"seed={seed}") for seed in (1, 2)]
+    data = {"num_tokens": 6, "max_train_data_num": 60}
+    runs = [RunSettings.resolve({"seed": seed, "data": data}) for seed in (1, 2)]
     Sweep(tmp_path, Busy()).submit_all(runs)
     with pytest.raises(InputError, match="no finished run yet; 2 runs are not finished"):
         read_results(tmp_path)
@@ -221,7 +222,8 @@ def test_a_measured_x_is_averaged_as_y_is(sweep):
     runs = [
         record(i, v, seed=i % 2, n_embd=8 * (1 + i // 2)) for i, v in enumerate([0.2, 0.4, 0.6, 1])
     ]
-    found = points(sweep(*runs), x="type_0.loss", y="type_0.answer_accuracy")
+    found = points(sweep(*runs), x="loss")
+    assert found == points(sweep(*runs), x="type_0.loss", y="type_0.answer_accuracy")
     assert [(p["x"], p["mean"]) for p in found["points"]] == [
         (pytest.approx(1.2), pytest.approx(0.8)),
         (pytest.approx(1.7), pytest.approx(0.3)),
@@ -259,12 +261,14 @@ def test_what_is_left_out_is_named(sweep):
         ({"where": ("n_embd=9",)}, "selects no run; train.n_embd is 16, 8"),
         ({"x": "n_embd", "vary": ("train.n_embd",)}, "name one twice"),
         ({"x": "k_cutoff"}, "no run has answer_accuracy of type_0 by k-cutoff.*k_sweep"),
+        ({"x": "loss", "group": ("type_0", "type_0/k_cutoff=3")}, "`x` loss is of which group"),
         ({"x": "step"}, "needs the evaluations of runs"),
         ({"x": "step", "y": "seconds"}, "seconds is one number a run"),
     ],
 )
 def test_what_a_sweep_has_not_is_refused_with_what_it_has(sweep, settings, words):
-    results = sweep(record(1, n_embd=8), record(2, n_embd=16))
+    by_k = {} if settings.get("x") == "k_cutoff" else {3: (0.5, 50)}
+    results = sweep(record(1, n_embd=8, by_k=by_k), record(2, n_embd=16))
     with pytest.raises(InputError, match=words):
         points(results, **settings)
 
