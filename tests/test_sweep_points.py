@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from coverage_principle.errors import InputError
 from coverage_principle.experiments.points import sweep_points
 from coverage_principle.experiments.report import make_report
 from coverage_principle.experiments.results import read_results
-from coverage_principle.experiments.settings import PlotSettings
+from coverage_principle.experiments.settings import PlotSettings, RunSettings
+from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting.sweep_text import points_table
 from tests.conftest import ROOT
 
@@ -122,6 +124,18 @@ def test_runs_that_have_not_ended_are_known(sweep, tmp_path):
     assert note == "1 of 3 runs not finished, left out: seven"
 
 
+def test_a_run_that_waits_for_its_turn_is_known(tmp_path):
+    class Busy:
+        def submit_all(self, runs):
+            return [Future() for _ in runs]
+
+    data = {"num_tokens": 6, "max_train_data_num": 60}
+    runs = [RunSettings.resolve({"seed": seed, "data": data}) for seed in (1, 2)]
+    Sweep(tmp_path, Busy()).submit_all(runs)
+    with pytest.raises(InputError, match="no finished run yet; 2 runs are not finished"):
+        read_results(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "{}\n"])
 def test_a_folder_without_results_is_refused(tmp_path, content):
     with pytest.raises(InputError, match=r"holds no results.jsonl"):
@@ -208,7 +222,8 @@ def test_a_measured_x_is_averaged_as_y_is(sweep):
     runs = [
         record(i, v, seed=i % 2, n_embd=8 * (1 + i // 2)) for i, v in enumerate([0.2, 0.4, 0.6, 1])
     ]
-    found = points(sweep(*runs), x="type_0.loss", y="type_0.answer_accuracy")
+    found = points(sweep(*runs), x="loss")
+    assert found == points(sweep(*runs), x="type_0.loss", y="type_0.answer_accuracy")
     assert [(p["x"], p["mean"]) for p in found["points"]] == [
         (pytest.approx(1.2), pytest.approx(0.8)),
         (pytest.approx(1.7), pytest.approx(0.3)),
@@ -246,12 +261,14 @@ def test_what_is_left_out_is_named(sweep):
         ({"where": ("n_embd=9",)}, "selects no run; train.n_embd is 16, 8"),
         ({"x": "n_embd", "vary": ("train.n_embd",)}, "name one twice"),
         ({"x": "k_cutoff"}, "no run has answer_accuracy of type_0 by k-cutoff.*k_sweep"),
+        ({"x": "loss", "group": ("type_0", "type_0/k_cutoff=3")}, "`x` loss is of which group"),
         ({"x": "step"}, "needs the evaluations of runs"),
         ({"x": "step", "y": "seconds"}, "seconds is one number a run"),
     ],
 )
 def test_what_a_sweep_has_not_is_refused_with_what_it_has(sweep, settings, words):
-    results = sweep(record(1, n_embd=8), record(2, n_embd=16))
+    by_k = {} if settings.get("x") == "k_cutoff" else {3: (0.5, 50)}
+    results = sweep(record(1, n_embd=8, by_k=by_k), record(2, n_embd=16))
     with pytest.raises(InputError, match=words):
         points(results, **settings)
 

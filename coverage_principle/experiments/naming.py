@@ -31,6 +31,10 @@ class Names:
         if given is not None:
             if given in PLACES or given in self.measured:
                 return given
+            if given in self.scores:
+                if len(groups) != 1:
+                    raise InputError(f"`x` {given} is of which group? give GROUP.{given}")
+                return f"{groups[0]}.{given}"
             what = f"{', '.join(PLACES)} or a setting, score or number of this sweep"
             return self._find(given, "x", what, self.settings)
         counts = {n: len({as_text(r.get(n)) for r in done}) for n in varying if n not in SEEDS}

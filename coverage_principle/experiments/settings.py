@@ -91,8 +91,8 @@ class PlotSettings(Settings):
     x: str | None = setting(
         None,
         "what is on x: a setting (train.n_embd, or n_embd), k_cutoff, step (over training), group, "
-        "or a number that runs have: parameters, seconds, type_1.loss (default: the setting with "
-        "the most values)",
+        "a score, or a number that runs have: loss, type_1.loss, parameters, seconds (default: the "
+        "setting with the most values)",
         metavar="WHAT",
         group="shown",
     )

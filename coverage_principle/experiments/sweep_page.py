@@ -20,7 +20,7 @@ from coverage_principle.reporting.sweep_text import (
 )
 
 #: More lines than these make no figure.
-_MOST_LINES = 16
+_MOST_LINES = 12
 _Y = "answer_accuracy"
 
 
@@ -92,7 +92,7 @@ def seed_means(done: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def by_x(points: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Points with a row for each place on x and a column for each line."""
+    """Points by a number, with a row for each place on x and a column for each line."""
     names = short_names(list(points["points"][0]["series"]))
     found: dict[object, dict[str, str]] = {}
     lines: dict[str, None] = {}
@@ -104,7 +104,7 @@ def by_x(points: Mapping) -> tuple[list[str], list[list[str]]]:
         lines[line or points["y"]] = None
         cell = f"{with_interval(point, points['y'])}, n = {point['items']:,}"
         found.setdefault(point["x"], {})[line or points["y"]] = cell
-    rows = [[x_text(x), *(cells.get(line, "-") for line in lines)] for x, cells in found.items()]
+    rows = [[x_text(x), *(found[x].get(line, "-") for line in lines)] for x in sorted(found)]
     return [PLACES.get(points["x"], points["x"]), *lines], rows
 
 

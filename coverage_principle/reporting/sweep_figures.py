@@ -23,6 +23,8 @@ from coverage_principle.reporting.sweep_text import (
 
 #: With more places on x, intervals are bands and only some places are named.
 _MOST_TICKS = 12
+#: Letters of names that fit below an axis, together and each.
+_MOST_LETTERS, _LONGEST = 40, 24
 
 
 def draw_points(
@@ -126,6 +128,7 @@ def _bars(axis, groups: Sequence, labels: Sequence[str], places: Sequence) -> No
                 axis.plot([at, at], [point["low"], point["high"]], "k_-", linewidth=1, markersize=4)
             axis.plot(*_runs(point, at - width / 4), "k.", markersize=3)
     names = [x_text(place) for place in places]
+    names = [n if len(n) <= _LONGEST else f"...{n[3 - _LONGEST :]}" for n in names]
     axis.set_xticks(range(len(places)), names, rotation=20 if max(map(len, names)) > 8 else 0)
 
 
@@ -147,7 +150,7 @@ def _scale(axis, places: Sequence[float], x: str, wish: str, *, few: bool) -> No
         else:  # 0 stands where it would be on a linear axis, up to the least other value
             axis.set_xscale("symlog", linthresh=min(positive))
             axis.set_xlim(-0.4 * min(positive), 1.4 * max(positive))
-    if few:
+    if few and sum(len(x_text(place)) for place in places) <= _MOST_LETTERS:
         shown = sorted(places)
         axis.xaxis.set_major_locator(FixedLocator(shown))
         axis.xaxis.set_minor_locator(NullLocator())
