@@ -63,8 +63,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.needed and len(arguments.needed) != len(settings.num_tokens):
         raise InputError(
             f"`needed` gives {counted(len(arguments.needed), 'amount')} for the "
-            f"{len(settings.num_tokens)} "
-            "sizes of `num_tokens`; give one for each"
+            f"{len(settings.num_tokens)} sizes of `num_tokens`; give one for each"
         )
     stem = Path(arguments.output_dir) / f"predicted_{predicted_name(graph, settings)}"
     kept, written = Path(f"{stem}_measured.json"), Path(f"{stem}.json")

@@ -60,6 +60,9 @@ def test_train_then_evaluate_and_predict_from_the_checkpoint(tmp_path, small_dat
     assert "2 steps done" in finished.stdout
     config = json.loads((run / "run_config.json").read_text())
     assert config["dataset"]["name"] == small_dataset.name
+    # Whatever a person reads says what a type is; groups in files keep their plain names.
+    for text in (finished.stdout, (run / "README.md").read_text()):
+        assert "type_0 (every call seen)" in text and "type_2 (f1 unseen)" in text
     assert config["args"]["n_layer"] == 1
     trained = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["eval"]
 
@@ -80,6 +83,7 @@ def test_train_then_evaluate_and_predict_from_the_checkpoint(tmp_path, small_dat
     assert (
         "one of " in finished.stdout and "intervals of answer_accuracy: Wilson's" in finished.stdout
     )
+    assert "type_2 (f1 unseen)" in finished.stdout
     table = {line.split()[0]: line.split()[1:] for line in finished.stdout.splitlines()}
     items = json.loads((tmp_path / "out" / "all_items.json").read_text())
     test = json.loads((small_dataset / "test.json").read_text())

@@ -18,7 +18,6 @@ PHRASES = {
     "chance agreement": "coincidence",
     "mixing values": "mixing b",
     "every call is expected seen": "possible training compositions",
-    "trainable compositions of": "possible training compositions",
     "% moved to": "% of runs whose answer became the source run's",
     "memorising dear": "memorising costly",
     "not in this scope": "not counted here, see --scope domain",

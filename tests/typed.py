@@ -35,7 +35,7 @@ OWN = {
 #: Settings that name what a command reads, and what it writes.
 READ = {
     *("data_dir", "model_dir", "ckpt", "predictions", "prompts", "fit", "custom_train", "sources"),
-    *("spec", "task", "dir", "model_name_or_path"),
+    *("spec", "sweep", "task", "dir", "model_name_or_path", "annotated"),
 }
 WRITTEN = {"output_dir", "save_dir", "output", "cut_file", "export_graph", "prediction_dir"}
 _RUNS = "CKPT_DIR/trained_checkpoints"

@@ -139,9 +139,8 @@ def layout_of(dataset: Dataset) -> Layout:
             return Layout(names, slots, slots + width - 1, (graph.answer,))
     if width != len(graph.bridges) + 1:
         raise InputError(
-            f"{dataset.name}: targets of {counted(width, 'token')} are neither the answer "
-            "alone nor the "
-            f"{counted(len(graph.bridges), 'bridge')} of task {graph.name} and the answer"
+            f"{dataset.name}: targets of {counted(width, 'token')} are neither the answer alone "
+            f"nor the {counted(len(graph.bridges), 'bridge')} of task {graph.name} and the answer"
         )
     emitted = (*graph.bridges, graph.answer)
     return Layout((*graph.inputs, *emitted), slots, slots, emitted)

@@ -164,8 +164,8 @@ def fragment_of_value(graph: TaskGraph, value: str | None) -> tuple[tuple[int, .
     positions = graph.fragment_positions(value)
     if len(positions) == len(graph.inputs):
         raise InputError(
-            f"`value` {value} of task {graph.name} depends on every slot, which "
-            "leaves no context to compare its fragments in"
+            f"`value` {value} of task {graph.name} depends on every slot, which leaves no context "
+            "to compare its fragments in"
         )
     return positions, value
 

@@ -308,8 +308,8 @@ def _lacking_lines(coverage: Coverage, explanation: Explanation) -> list[str]:
             value = dataset.graph.functions[0].output
             state = f"have different true {value}: never interchangeable"
         lines.append(
-            f"   {_values(slots)}: {second} in place of {first} would give the training "
-            f"item {dataset.text(near.trained)}; they {state}"
+            f"   {_values(slots)}: {second} in place of {first} would give the training item "
+            f"{dataset.text(near.trained)}; they {state}"
         )
     if not explanation.lacking:
         lines.append("   no swap of one fragment would give a training item, whatever its evidence")

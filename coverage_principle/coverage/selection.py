@@ -74,9 +74,8 @@ def suggest(
     dataset.graph.require_bridges("`suggest` chooses items by true")
     if dataset.noisy:
         raise InputError(
-            "`suggest` counts by true answers, but "
-            f"{counted(len(dataset.noisy), 'training item')} of "
-            f"{dataset.name} have wrong ones (label noise)"
+            f"`suggest` counts by true answers, but {dataset.name} has wrong ones at "
+            f"{counted(len(dataset.noisy), 'training item')} (label noise)"
         )
     tables = dataset.tables()
     if not dataset.lists_all_facts:

@@ -74,8 +74,7 @@ class ShotDrawer:
         if count >= len(inputs):
             raise InputError(
                 f"`shots` {count} is too many; train.json has "
-                f"{counted(len(inputs), 'composition')}, and an "
-                "item is no shot for itself"
+                f"{counted(len(inputs), 'composition')}, and an item is no shot for itself"
             )
         self._inputs, self._answers, self._sizes = inputs, answers, sizes
         self._slot_sets, self._count = slot_sets, count

@@ -203,8 +203,7 @@ class Dataset:
             raise InputError(
                 f"{self.path}: the tables atomic_facts_*.json or .npz are not those of train.json: "
                 f"they give other answers for {wrong.sum():,} of "
-                f"{counted(len(wrong), 'training item')}, "
-                f"such as {item}"
+                f"{counted(len(wrong), 'training item')}, such as {item}"
             )
         return tables
 

@@ -277,9 +277,8 @@ def _amount(available: int, settings: TriplesSettings) -> int:
         raise InputError(f"there are {available:,} {of}, {why}")
     if amount > MOST_ROWS:
         raise InputError(
-            f"there are {counted(amount, 'composition')} to train on, and a data set is made "
-            "of at most "
-            f"{MOST_ROWS:,}; give `max_train_data_num`"
+            f"there are {counted(amount, 'composition')} to train on, and a data set is made of at "
+            f"most {MOST_ROWS:,}; give `max_train_data_num`"
         )
     return amount
 

@@ -275,9 +275,8 @@ def find(numbers: Mapping) -> list[str]:
         f"{len(numbers['items'])} of the {numbers['eligible']:,} unseen type_0 items of k-cutoff "
         f"{numbers['least_cutoff']} or more that all {seeds} models trained on "
         f"{counted(numbers['size'], 'item')} answer were chosen at random, in "
-        f"{counted(len(groups), 'group')}. Every "
-        "model was trained anew without the cuts of a group, and without as many other items, of "
-        "the same fragments where there were such.",
+        f"{counted(len(groups), 'group')}. Every model was trained anew without the cuts of a "
+        "group, and without as many other items, of the same fragments where there were such.",
     ]
     for k in numbers["at"]:
         sentences += _sentences(numbers, k)
@@ -306,8 +305,8 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
         f"{np.mean(cut):.0%} of the models ({counted(seeds, 'seed')}), with the control in "
         f"{np.mean(control):.0%}: {verdict} (Student's 95 % interval over items); {more} items are "
         f"lost more often with the cut, {fewer} with the control (sign test p "
-        f"{'< 0.001' if p < 0.001 else f'= {p:.3f}'}). By "
-        f"group, whose items share their models, the difference is {_by_group(numbers, k)}."
+        f"{'< 0.001' if p < 0.001 else f'= {p:.3f}'}). By group, whose items share their models, "
+        f"the difference is {_by_group(numbers, k)}."
     ]
     moved = mean_of(differences(numbers, k, "all", "probability"))
     others = [mean_of(_others(numbers, k, arm, "right")) for arm in ARMS]

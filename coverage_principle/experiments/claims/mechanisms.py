@@ -141,10 +141,9 @@ def find(numbers: Mapping) -> list[str]:
     sentences += [words for gap, words in found if gap.above_zero]
     if unclear := [gap.mean for gap, _ in found if not gap.above_zero]:
         sentences.append(
-            f"In {len(unclear)} of {counted(len(found), 'comparison')}, over variants with "
-            "one and with two "
-            "functions and both hops, an unseen call is not clearly answered more often where the "
-            f"other hop has seen it: differences lie between {min(unclear):.2f} and "
+            f"In {len(unclear)} of {counted(len(found), 'comparison')}, over variants with one and "
+            "with two functions and both hops, an unseen call is not clearly answered more often "
+            f"where the other hop has seen it: differences lie between {min(unclear):.2f} and "
             f"{max(unclear):.2f}."
         )
     return sentences

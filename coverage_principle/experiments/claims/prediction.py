@@ -198,8 +198,8 @@ def find(numbers: Mapping) -> list[str]:
         "Each predictor is made from the training items alone. Scores and probabilities are those "
         "of a test item's true answer: they say how much speaks for it.",
         f"In {counted(len(worlds), 'world')} (data seed {numbers['data_seed']}, "
-        f"{counted(numbers['seeds'], 'model')} "
-        f"each) the share of type_0 items that are answered rightly is: {_spans(right)}.",
+        f"{counted(numbers['seeds'], 'model')} each) the share of type_0 items that are answered "
+        f"rightly is: {_spans(right)}.",
         "The AUC of predicting which of them a model answers is, by world: "
         f"{_spans({PREDICTORS[name]: _means(found) for name, found in aucs.items()})}.",
     ]

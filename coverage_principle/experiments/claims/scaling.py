@@ -291,10 +291,9 @@ def cut_off(numbers: Mapping) -> list[str]:
         cut = sum(trial["steps"] >= numbers["max_steps"] for trial in failed)
         if cut:
             sentences.append(
-                f"{name}: {cut} of {counted(len(failed), 'trial')} that failed were cut off "
-                "at step "
-                f"{numbers['max_steps']:,}, before the rule ended them; longer training might have "
-                "needed fewer items."
+                f"{name}: {cut} of {counted(len(failed), 'trial')} that failed were cut off at "
+                f"step {numbers['max_steps']:,}, before the rule ended them; longer training might "
+                "have needed fewer items."
             )
     return sentences
 

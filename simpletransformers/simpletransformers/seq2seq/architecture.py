@@ -31,7 +31,6 @@ from simpletransformers import files
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.args import Seq2SeqArgs
-from simpletransformers.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -268,13 +267,11 @@ def _refuse_too_large(kind: type[Architecture], plan: Blueprint, device: torch.d
         count = first + (plan.n_layer - 1) * (second - first)
         if count * _TRAINED_BYTES <= (there := _memory(device)):
             return
-        wanted = (
-            f"{counted(count, 'parameter')}, which need {count * _TRAINED_BYTES / 2**30:,.0f} GiB"
-        )
+        wanted = f"{count:,} parameters, which need {count * _TRAINED_BYTES / 2**30:,.0f} GiB"
         wanted += f" in training, and there are {there / 2**30:,.0f}"
     raise InputError(
         f"a model of `n_layer` {plan.n_layer}, `n_embd` {plan.n_embd} and "
-        f"{counted(plan.tokens.get('vocab_size'), 'token')} has {wanted}; ask for a smaller one"
+        f"{plan.tokens.get('vocab_size')} tokens has {wanted}; ask for a smaller one"
     )
 
 

@@ -23,7 +23,6 @@ from simpletransformers.seq2seq.optimisation import precision_of
 from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.seq2seq.stopping import StopRules
 from simpletransformers.seq2seq.training import Trainer, TrainingResult
-from simpletransformers.words import counted
 
 #: Sizes of the public GPT-2 models: n_layer, n_head, n_embd. Only sizes: no weights are fetched.
 PRESETS = {
@@ -99,9 +98,7 @@ class Seq2SeqModel:
         tokens, end = len(self.tokenizer), self.tokenizer.eos_token_id
         rows = args.pad_vocab_to or -(-tokens // 8) * 8
         if rows < tokens:
-            raise InputError(
-                f"`pad_vocab_to` {rows} is less than the {counted(tokens, 'token')} there are"
-            )
+            raise InputError(f"`pad_vocab_to` {rows} is less than the {tokens} tokens there are")
         special = {"bos": end, "eos": end, "pad": self.tokenizer.pad_token_id}
         plan = architecture.Blueprint(
             args.n_layer or n_layer,
@@ -139,10 +136,8 @@ class Seq2SeqModel:
         data = self._encode(as_records(train_data))
         positions = getattr(self.model.config, "max_position_embeddings", data.length)
         if data.length > positions:
-            places = f"the model's {counted(positions, 'position')}"
-            raise InputError(
-                f"sequences of {counted(data.length, 'token')} are longer than {places}"
-            )
+            places = f"the model's {positions} positions"
+            raise InputError(f"sequences of {data.length} tokens are longer than {places}")
         self.args = args = replace(self.args, generation_length=data.new_tokens)
         evaluated, watched = (
             self._grouped(records) if (records := as_records(given)) else None
@@ -222,9 +217,8 @@ class Seq2SeqModel:
         positions = getattr(self.model.config, "max_position_embeddings", None)
         if positions and (longest := max(map(len, tokens))) + new_tokens > positions + 1:
             raise InputError(
-                f"a prompt of {counted(longest, 'token')} and {new_tokens} more do not fit "
-                "into the model's "
-                f"{counted(positions, 'position')}"
+                f"a prompt of {longest} tokens and {new_tokens} more do not fit into the model's "
+                f"{positions} positions"
             )
         by_length: dict[int, list[int]] = {}
         for i, ids in enumerate(tokens):

@@ -10,7 +10,6 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
 from simpletransformers.errors import InputError
-from simpletransformers.words import counted
 
 PAD = "<pad>"
 
@@ -83,7 +82,7 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[lis
         return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     except Exception as error:  # the tokenizers package raises bare Exception
         known = tokenizer.get_vocab()
-        vocabulary = f"the vocabulary of {counted(len(known), 'token')}"
+        vocabulary = f"the vocabulary of {len(known)} tokens"
         for text in texts:
             for token in text.replace("><", ">\n<").split("\n"):
                 if token not in known:

@@ -123,8 +123,7 @@ class Trainer:
         if ranks.world > self.order.batch:
             raise InputError(
                 f"there are {counted(ranks.world, 'process', 'processes')}, but only "
-                f"{counted(self.order.batch, 'item')} in a step; "
-                f"start at most {self.order.batch}"
+                f"{counted(self.order.batch, 'item')} in a step; start at most {self.order.batch}"
             )
 
     def _wrap(self, objective: torch.nn.Module) -> torch.nn.Module:
