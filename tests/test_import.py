@@ -650,7 +650,7 @@ def test_sequences_of_one_length_become_slots(importing, refused, tmp_path):
     rows = [[text, text.upper()] for text in commands]
     file = write_table(tmp_path / "scan.csv", ["command", "actions"], rows)
     given = ("table", file, "--sequence", "command", "--answer", "actions", "--test_ratio", 0.25)
-    words = ("1 (1 rows), 2 (4 rows), 3 (1 rows)", "--length")
+    words = ("1 (1 row), 2 (4 rows), 3 (1 row)", "--length")
     refused(importing(*given)[0], *words)
     refused(importing(*given, "--length", 7)[0], "no row has --length 7")
     finished, folder = importing(*given, "--length", 2)

@@ -174,7 +174,7 @@ def _plain(name: str, odd: str, instead: str, taken: set[str]) -> str:
 def _alphabets_of(used: Sequence[str], settings: TableSettings) -> dict[str, str]:
     """The first column of each column's alphabet."""
     found = {column: column for column in used}
-    for group in (settings.alphabet or "").split(";"):
+    for group in filter(str.strip, (settings.alphabet or "").split(";")):
         members = words(group)
         for column in members:
             if column not in found:
