@@ -129,6 +129,7 @@ def show_tables(
 
 
 def write_figures(output: str, content: dict) -> None:
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
     Path(output).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

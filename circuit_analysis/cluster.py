@@ -11,7 +11,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from circuit_analysis.common import FIRST, RUN, SEVERAL, analysis_parser, print_files, print_grids
+from circuit_analysis.common import (
+    FIRST,
+    RUN,
+    SEVERAL,
+    analysis_parser,
+    print_files,
+    print_grids,
+    print_splits,
+)
 from coverage_principle.circuits import IICG, ClusterSettings
 from coverage_principle.cli import group_of, run, settings_from
 from simpletransformers.words import counted
@@ -71,6 +79,7 @@ def cluster(settings: ClusterSettings, *, named: bool):
     iicg_heatmap(metrics, folder / "iicg")
     if settings.pca:
         draw_components(folder, metrics, every_site=settings.pairs is not None)
+    print_splits(metrics["splits"])
     splits, value = metrics["splits"].items(), metrics["grouped_by"]["value"]
     before, tables = f"{folder.name}, " if named else "", {}
     for split, about in splits:

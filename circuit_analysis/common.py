@@ -143,8 +143,15 @@ def last_checkpoint(results: Mapping) -> tuple[str, Mapping, list[str]]:
     return name, results["checkpoints"][name], [note] if others else []
 
 
+def print_splits(splits: dict) -> None:
+    """Say which types of test items each split holds."""
+    for split, about in splits.items():
+        print(f"{split}: {', '.join(about['explained']) or 'no items'}")
+
+
 def print_reasons(splits: dict) -> None:
-    """How many items of each split are traced, and why others are not."""
+    """Which items each split holds, how many of them are traced, and why others are not."""
+    print_splits(splits)
     for split, about in splits.items():
         print(
             f"{split}: {about['traced']:,} of {counted(about['distinct_fragments'], 'item')} traced"

@@ -20,6 +20,7 @@ from circuit_analysis.common import (
     each_of,
     last_checkpoint,
     print_grids,
+    print_splits,
     run_analysis,
 )
 from coverage_principle.circuits import LENS_READOUTS, LensSettings
@@ -58,6 +59,7 @@ def lens(settings: LensSettings, folder: str) -> None:
     from coverage_principle.reporting.circuit_figures import lens_heatmap
 
     file, results = run_analysis(run_lens, settings, results=f"logit-lens_results/{folder}")
+    print_splits(results["splits"])
     shown = LENS_READOUTS[settings.readout].shown
     checkpoint, splits, notes = last_checkpoint(results)
     tables = {

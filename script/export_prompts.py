@@ -57,20 +57,21 @@ def main(arguments: argparse.Namespace) -> None:
     output = Path(settings.output or folder / "prompts.jsonl")
     for place in (output, about_file(output)):
         check_place(place, file=True)
-    prompts = make_prompts(load_dataset(folder), settings)
+    dataset = load_dataset(folder)
+    prompts = make_prompts(dataset, settings)
     written = write_prompts(prompts, output)
-    report(prompts)
+    report(prompts, dataset.graph)
     print("written: " + "\n         ".join(map(relative_to_root, written)))
 
 
-def report(prompts) -> None:
-    """Print how many prompts there are of each type, and how firmly their shots cover them."""
+def report(prompts, graph) -> None:
+    """Print how many prompts there are of each type, and how many of them their shots cover."""
     shots = prompts.settings.shots
     kinds = dict.fromkeys([*(line["type"] or "" for line in prompts.lines), *prompts.left_out])
     rows = []
     for kind in kinds:
         lines = [line for line in prompts.lines if (line["type"] or "") == kind]
-        row = [kind or "(no type)", f"{len(lines):,}"]
+        row = [graph.explained(kind) if kind else "(no type)", f"{len(lines):,}"]
         if shots:
             covered = sum(line["shots_k_cutoff"] > 0 for line in lines)
             row += [f"{covered:,}", f"{prompts.left_out[kind]:,}"]

@@ -18,6 +18,7 @@ from coverage_principle.cli import (
     progress_bar,
     run,
     settings_from,
+    table,
 )
 from coverage_principle.coverage import CoverageSettings, LearnerSettings
 from coverage_principle.errors import InputError
@@ -75,8 +76,12 @@ def main(arguments: argparse.Namespace) -> None:
         )
     write_json(file, found.records, one_per_line=True)
     noise = f", noise {found.noise:.3g}" if settings.noise else ""
-    shares = [f"{label} {n / of:.1%}" for label, (n, of) in found.right_by_type().items()]
-    print(f"{dataset.name}: {name.replace('_', ' ')}{noise}, right: {', '.join(shares)}")
+    rows = [
+        [dataset.graph.explained(label), f"{of:,}", f"{n / of:.1%}"]
+        for label, (n, of) in found.right_by_type().items()
+    ]
+    print(f"{dataset.name}: {name.replace('_', ' ')}{noise}")
+    print(table(["", "items", "right"], rows))
     print(f"written: {relative_to_root(file)}")
 
 

@@ -16,14 +16,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Commands are started often, and compiling what they import takes each a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-from coverage_principle.experiments.commands import start_command  # noqa: E402
+from coverage_principle.experiments.commands import PRELOADED, start_command  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-
+PRELOADED.append("tests.preloaded")
 
 #: What replaces a command that needs a GPU or too long a time: the same command, made smaller.
 SMALLER = {
     " 8 12 0 42": " 8 12 cpu 42 --n_embd 48 --max_steps 2",
+    " --atomic_idx 1 --mode residual": " --atomic_idx 1 --mode residual --max_items 100",
+    " --batch_size 1024 --metric_type rank": " --batch_size 1024 --max_items 100",
     "quickstart.sh": "quickstart.sh --no-install --preset tiny",
 }
 
@@ -52,24 +54,32 @@ def checkout(tmp_path_factory):
     return copy
 
 
-def run_block(block: str, checkout) -> str:
-    """Run a page's commands in a checkout, each in a fresh interpreter; what they print."""
+def run_shell(parts: list[str], checkout) -> list[str]:
+    """Run the blocks of a page in a checkout, all in one shell; what each prints.
+
+    The shell begins in the repository's folder, as a reader does, and each command runs in a fresh
+    interpreter.
+    """
+    end = "=== the end of a block ==="
+    said = f"\necho '{end}'; echo '{end}' >&2\n"
+    typed = said.join(parts)
     for long, short in SMALLER.items():
-        block = block.replace(long, short)
+        typed = typed.replace(long, short)
     # As after activating the environment that runs the tests.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     own = f"{checkout}{os.pathsep}{checkout / 'simpletransformers'}"  # not what is installed
     finished = subprocess.run(
-        ["bash", "-euc", block],
+        ["bash", "-euc", typed],
         cwd=checkout,
         env={**os.environ, "PATH": path, "PYTHONPATH": own, "OMP_NUM_THREADS": "2"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
-    assert finished.returncode == 0, f"{block}\n{finished.stdout}\n{finished.stderr}"
-    return finished.stdout + finished.stderr
+    assert finished.returncode == 0, f"{typed}\n{finished.stdout}\n{finished.stderr}"
+    streams = (stream.split(f"{end}\n") for stream in (finished.stdout, finished.stderr))
+    return ["".join(printed) for printed in zip(*streams, strict=True)]
 
 
 #: Files whose tests take longest, the longest first: begun last, one would keep one worker busy

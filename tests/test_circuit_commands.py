@@ -374,7 +374,11 @@ def test_tracing_of_all_checkpoints(traced, dataset_dir):
         "slot": "x2",
         "held": [],
     }
-    assert "final_checkpoint, id_test" in finished.stdout
+    assert "final_checkpoint, id_test: % moved to t', n = " in finished.stdout
+    assert "the last of 3 checkpoints is shown; the file has all" in finished.stdout
+    assert "~: the value cannot be known here yet" in finished.stdout
+    assert f"layer {LAYERS} is a yardstick" in finished.stdout
+    dataset = load_dataset(dataset_dir)
     for name, about in results["splits"].items():
         lost = sum(about["no_counterfactual"].values())
         assert about["traced"] == about["distinct_fragments"] - lost > 0
@@ -382,11 +386,12 @@ def test_tracing_of_all_checkpoints(traced, dataset_dir):
             assert splits[name]["samples"]["n"] == about["traced"]
             assert len(splits[name]["cells"]) == 3 * LAYERS
             for cell in splits[name]["cells"]:
+                assert cell["can_be_known"] is (cell["position"] > 0)  # b = f1(x1, x2)
+                assert cell["tokens"] == dataset.sizes(["t"])[0]
                 if cell["position"] == 0:  # x1 is the same in both runs
                     assert cell["published"]["both"]["count"] == 0
 
     raw = np.load(file.with_suffix(".npz"))
-    dataset = load_dataset(dataset_dir)
     np.testing.assert_array_equal(raw["originals"], dataset.test.inputs[raw["test_rows"]])
     assert (raw["originals"] != raw["sources"]).sum(axis=0).tolist() == [0, len(raw["sources"]), 0]
     members = raw["member/id_test"]

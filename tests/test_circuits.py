@@ -173,25 +173,29 @@ def test_patching_a_run_with_its_own_states_changes_nothing(loaded, pairs, strea
         np.testing.assert_allclose(after, np.broadcast_to(before, after.shape), atol=1e-5)
 
 
-@pytest.mark.parametrize("readout", ["rank", "logit", "prob"])
-def test_trace_equals_one_forward_a_cell(loaded, pairs, readout):
+def test_trace_equals_one_forward_a_cell(loaded, pairs):
     originals, sources, answers = pairs
     (found,) = circuits.patch_runs(
         loaded, originals, sources, answers, probabilities=True, batch_size=4
     )
     model, ids, answers = loaded.model, loaded.token_ids.tolist(), answers[:, 0]
 
-    def read(logits, sample):
+    def compare(scores, place, logits, sample):
+        """Every readout of one forward against the ``place`` in the arrays of scores."""
         wanted = [ids[a] for a in answers[sample]]
-        if readout == "rank":
-            return [slow.rank_of(logits, token, ids) for token in wanted]
-        return (logits if readout == "logit" else logits.softmax(-1))[wanted].tolist()
+        read = {
+            "rank": [slow.rank_of(logits, token, ids) for token in wanted],
+            "logit": logits[wanted].tolist(),
+            "prob": logits.softmax(-1)[wanted].tolist(),
+        }
+        for readout, values in read.items():
+            np.testing.assert_allclose(scores[readout][place], values, atol=1e-5)
 
     for sample in range(len(originals)):
         mine, theirs = ([ids[i] for i in r[sample]] for r in (originals, sources))
         before, source = (model(torch.tensor([r])).logits[0, -1] for r in (mine, theirs))
-        np.testing.assert_allclose(found.before[readout][sample], read(before, sample), atol=1e-5)
-        np.testing.assert_allclose(found.source[readout][sample], read(source, sample), atol=1e-5)
+        compare(found.before, sample, before, sample)
+        compare(found.source, sample, source, sample)
         first = [
             slow.rank_of(before, ids[answers[sample, 0]], ids) == 0,
             slow.rank_of(source, ids[answers[sample, 1]], ids) == 0,
@@ -200,9 +204,7 @@ def test_trace_equals_one_forward_a_cell(loaded, pairs, readout):
         for i, layer in enumerate(found.layers):
             for position in found.positions:
                 logits = slow.patched_logits(model, mine, theirs, layer, position)
-                np.testing.assert_allclose(
-                    found.after[readout][i, position, sample], read(logits, sample), atol=1e-5
-                )
+                compare(found.after, (i, position, sample), logits, sample)
 
 
 def test_trace_of_the_slot_before_the_changed_one_does_nothing(loaded, pairs):

@@ -208,10 +208,10 @@ def test_forest_edges_are_pairs_that_the_training_set_shows(monkeypatch):
 def test_more_than_64_contexts_and_many_blocks(monkeypatch):
     """Packed words and their tables against dense products, on a set too large for loops."""
     rng = np.random.default_rng(0)
-    inputs = np.unique(rng.integers(0, 30, (4000, 3)), axis=0).astype(np.int32)
+    inputs = np.unique(rng.integers(0, 22, (1600, 3)), axis=0).astype(np.int32)
     labels = rng.integers(0, 2, len(inputs))
     for positions in slot_sets(3):
-        seen = observe(inputs, labels, positions, 30)
+        seen = observe(inputs, labels, positions, 22)
         shared = seen.incidence(seen.context_of).toarray()
         agreeing = seen.incidence(seen.with_label(seen.context_of)).toarray()
         shared, agreeing = shared @ shared.T, agreeing @ agreeing.T
@@ -219,7 +219,7 @@ def test_more_than_64_contexts_and_many_blocks(monkeypatch):
         expected = set(zip(first, second, shared[first, second], strict=True))
         for table in (1 << 23, 100):
             monkeypatch.setattr(evidence, "_TABLE", table)
-            monkeypatch.setattr(evidence, "_BLOCK", 20_000)
+            monkeypatch.setattr(evidence, "_BLOCK", 6_000)
             found = [
                 triple for block in consistent_pairs(seen) for triple in zip(*block, strict=True)
             ]

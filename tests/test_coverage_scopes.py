@@ -25,6 +25,7 @@ from coverage_principle.coverage import (
 from coverage_principle.data import load_dataset
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TASKS
+from tests.conftest import ROOT
 from tests.oracles import coverage_bruteforce as oracle
 from tests.oracles.task_bruteforce import all_items
 from tests.test_coverage import make_dataset, random_world, true_fragment_values
@@ -363,3 +364,19 @@ def test_names_of_restricted_results(folder):
 )
 def test_flags_that_do_not_go_together_are_refused(folder, run_command, refused, flags, words):
     refused(run_command("determine_coverage.py", "--data_dir", folder, *flags), words)
+
+
+def test_the_example_by_hand_of_the_page_on_coverage_is_right():
+    page = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
+    section = page.split("## An example by hand")[1].split("\n## ")[0]
+    table, words = section.split("\nThe fragments", 1)
+    pattern = r"(\d) (\d) (\d) -> (\d)"
+
+    def items(text):
+        return {(int(a), int(b), int(c)): int(t) for a, b, c, t in re.findall(pattern, text)}
+
+    train, more = items(table), items(words)
+    assert (len(train), len(more)) == (5, 2)
+    for given, cutoff in ((train, 2), (train | more, 0)):
+        dataset = make_dataset(TASKS["twohop"], 10, given, {(1, 2, 9): 2})
+        assert dataset_coverage(dataset).cutoffs.tolist() == [cutoff]

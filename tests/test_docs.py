@@ -24,7 +24,7 @@ def after_readme():
     """What lies in the repository once the README's commands have been typed."""
     repository = typed.Repository()
     for step in typed.steps(README):
-        if step.script:
+        if step.script and step.script.is_file():
             repository.add(step)
     return repository
 

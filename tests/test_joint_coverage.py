@@ -202,7 +202,7 @@ def test_too_wide_a_block_and_too_many_items_are_refused(monkeypatch):
     with pytest.raises(InputError, match="overlap .* 216 inputs"):  # before anything is measured
         RequiredData(graph, SearchSettings(num_tokens=(4, 6)), Path("none.json"))
     monkeypatch.setattr(counting, "MOST_HELD", 9)
-    with pytest.raises(InputError, match="`iterate` holds every in-domain item"):
+    with pytest.raises(InputError, match="`iterate` keeps all in-domain items in memory"):
         iterated_coverage(*about)
     with pytest.raises(InputError, match="nothing can be substituted"):
         bridges_inside(TaskGraph("whole", ("x1",), (Function("f1", "t", ("x1",)),)))

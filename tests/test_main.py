@@ -77,6 +77,9 @@ def test_train_then_evaluate_and_predict_from_the_checkpoint(tmp_path, small_dat
         tmp_path / "out",
     )
     assert finished.returncode == 0, finished.stderr
+    assert (
+        "one of " in finished.stdout and "intervals of answer_accuracy: Wilson's" in finished.stdout
+    )
     table = {line.split()[0]: line.split()[1:] for line in finished.stdout.splitlines()}
     items = json.loads((tmp_path / "out" / "all_items.json").read_text())
     test = json.loads((small_dataset / "test.json").read_text())

@@ -286,7 +286,7 @@ def test_signatures_show_the_defaults_of_the_settings():
         (lambda r: cp.load_run(r.dataset.path), "holds no checkpoint-STEP or final_checkpoint"),
         (lambda r: cp.load_run(r.path, device="tpu"), "`device` tpu is not known; use auto, cpu"),
         (lambda r: r.predict([]), "`items` is empty"),
-        (lambda r: r.predict("<t_1>"), r"`items` \[0\]: '<t_1>' has 1 tokens, but task twohop has"),
+        (lambda r: r.predict("<t_1>"), r"`items` \[0\]: '<t_1>' has 1 token, but task twohop has"),
         (lambda r: r.predict(["<t_1><t_2><t_3>", "x"]), r"`items` \[1\]: 'x' is not a sequence"),
         (lambda r: r.predict([[1, 2, 10]]), r"`items` \[0\] has the value 10 at x3, .* 0 to 9"),
         (lambda r: r.predict([[1, 2]]), r"or an integer array \(n, 3\) of values of x1, x2, x3"),

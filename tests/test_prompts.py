@@ -131,7 +131,7 @@ def test_every_item_becomes_a_line_in_the_words_of_its_tokens(export, small_data
             "answer_name": d,
         }
     assert about["settings"]["template"] == TEMPLATE and "train.json" in about["sha256"]
-    assert re.search(r"^type_3 +60$", finished.stdout, re.MULTILINE)
+    assert re.search(r"^type_3 \(f2 unseen\) +60$", finished.stdout, re.MULTILINE)
 
 
 def test_types_and_numbers_of_items_can_be_chosen(export, refused):

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import re
 
-from tests.conftest import ROOT, blocks, run_block
+from tests.conftest import ROOT, blocks, run_shell
 
 #: What the suite cannot run inside itself, and what test_quickstart.py runs.
 SKIPPED = ("script/test.sh", "script/quickstart.sh")
 
 
 def test_the_commands_of_the_readme_work_in_its_order(checkout):
-    outputs = {}
-    for block in blocks("README.md", "bash"):
-        if not any(name in block for name in SKIPPED):
-            outputs[block] = run_block(block, checkout)
-    text = "\n".join(outputs.values())
+    parts = blocks("README.md", "bash")
+    own = [part for part in parts if not any(name in part for name in SKIPPED)]
+    assert len(own) == len(parts) - len(SKIPPED)
+    text = "\n".join(run_shell(own, checkout))
+    assert "already there, unchanged" in text  # the published form of the first command
     # What the README shows of them is what they print.
     for line in (
         "10,000 of 61,426 possible training compositions",
@@ -32,20 +32,21 @@ def test_the_commands_of_the_readme_work_in_its_order(checkout):
     run = checkout / "CKPT_DIR/trained_checkpoints" / f"{name}_wd-0.1_layer-8_head-12_seed-42"
     config = json.loads((run / "final_checkpoint" / "config.json").read_text())
     assert (config["n_layer"], config["n_head"]) == (8, 12)
-    here = checkout / "circuit_analysis/hierarchical/2-hop/results/cosine_analysis"
-    assert list(here.rglob("metrics.json"))
+    published = checkout / "circuit_analysis/hierarchical/2-hop/results/cosine_analysis"
+    for here in (checkout / "results/cosine_analysis", published):
+        assert list(here.rglob("metrics.json"))
     assert list((checkout / "circuit_analysis/tracing_results/2-hop").glob("*_rank.json"))
 
 
 def test_the_python_of_the_readme_works(checkout):
     (block,) = blocks("README.md", "python")
-    output = run_block(f"python - <<'END'\n{block}\nEND", checkout)
+    (output,) = run_shell([f"python - <<'END'\n{block}\nEND"], checkout)
     assert output.startswith("[1284, 64.2]\n{'input': '<t_")
     assert "is covered up to k = " in output
 
 
 def test_the_commands_for_tasks_of_ones_own_work(checkout):
-    output = "".join(run_block(b, checkout) for b in blocks("docs/custom_tasks.md", "bash"))
+    output = "".join(run_shell(blocks("docs/custom_tasks.md", "bash"), checkout))
     assert "data/recall.8.120.diff.cot: written" in output
     assert "IICG, id_test" in output
     assert "% of runs whose answer became the source run's" in output
@@ -73,7 +74,7 @@ def test_the_tutorial_works(checkout):
     shown = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
     assert json.loads(blocks("docs/tutorial.md", "json")[0]) == json.loads(spec.read_text())
     made_short(spec)
-    outputs = [run_block(block, checkout) for block in blocks("docs/tutorial.md", "bash")]
+    outputs = run_shell(blocks("docs/tutorial.md", "bash"), checkout)
     assert outputs[0].count("python main.py --data_dir") == 6
     assert outputs[1].count("done ") >= 6 and "weight_decay=1.0 seed=43" in outputs[1]
     made = {path.name for path in (checkout / "results/sweeps/weight_decay").iterdir()}
@@ -92,7 +93,8 @@ def test_the_tutorial_works(checkout):
     for block in blocks("docs/tutorial.md", "bash"):
         if "plot_sweep.py" in block:
             command = block.replace("results/sweeps/weight_decay", "docs/tutorial/results.jsonl")
-            lines |= {*run_block(command, checkout).splitlines()}
+            (drawn,) = run_shell([command], checkout)
+            lines |= {*drawn.splitlines()}
     (section,) = re.findall(r"^## 4\. Draw\n(.*?)^## 5", shown, flags=re.MULTILINE | re.DOTALL)
     rows = re.findall(r"^    (\S.*)$", section, flags=re.MULTILINE)
     assert len(rows) > 12 and [row for row in rows if row not in lines] == []
@@ -103,9 +105,10 @@ def test_the_python_of_the_page_on_sweeps_works(checkout):
     spec = checkout / "docs/tutorial/weight_decay.json"
     made_short(spec, ('"seed": [42, 43]', '"seed": [42]'))
     (checkout / "mine.py").write_text(block, encoding="utf-8")
-    output = run_block("python mine.py", checkout)
+    (output,) = run_shell(["python mine.py"], checkout)
     assert output.count("answer_accuracy") == 3
     (checkout / "mine.py").write_text(reading, encoding="utf-8")
-    lines = run_block("python mine.py", checkout).splitlines()
+    (output,) = run_shell(["python mine.py"], checkout)
+    lines = output.splitlines()
     assert lines[0].startswith("<Results of tutorial: 6 runs done")
     assert lines[1] == "0.01 0.441" and len(lines) == 5

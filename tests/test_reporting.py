@@ -2,13 +2,15 @@
 
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from coverage_principle.experiments import report
-from coverage_principle.reporting import findings, html, training_figures
+from coverage_principle.coverage import sweep_lines
+from coverage_principle.experiments import results
+from coverage_principle.reporting import findings, html, plots, scores, training_figures
 from coverage_principle.reporting.style import new_figure, save_figure
 from coverage_principle.statistics import trend_z, wilson_interval
 
@@ -93,6 +95,7 @@ def test_pages_are_self_contained_and_escaped(tmp_path):
     axis.plot([0, 1])
     png, pdf = save_figure(drawing, tmp_path / "f.png")
     assert pdf.read_bytes().startswith(b"%PDF")
+    assert b"/FontFile2" in pdf.read_bytes()  # a TrueType font: its text can be looked for
     content = html.page(
         "a < b", "lead", [html.figure(png, ["<t_1> & more."]), html.table(["k"], [["<t_2>"]])]
     )
@@ -134,7 +137,7 @@ def test_a_name_is_written_in_a_figure_as_it_is(drawn, tmp_path, name):
     ],
 )
 def test_chance_is_that_of_the_answers(about, chance):
-    assert report._chance(about) == chance
+    assert results.chance_of(about) == chance
 
 
 @pytest.mark.parametrize(("steps", "marker"), [((10,), "o"), ((10, 20), "")])
@@ -148,3 +151,78 @@ def test_a_single_evaluation_is_seen(drawn, tmp_path, steps, marker):
     for figure in drawn:
         curves = [line for line in figure.axes[0].lines if len(line.get_xdata()) == len(steps)]
         assert marker in [curve.get_marker() for curve in curves if curve.get_linestyle() == "-"]
+
+
+# ---------------------------------------------------- chance, n, and nothing left out in silence
+
+
+def words_below(figure) -> str:
+    """The notes below a figure."""
+    return figure.legends[-1].get_title().get_text().replace("\n", " ")
+
+
+def test_k_cutoffs_without_a_curve_are_named(drawn, tmp_path):
+    """Also: an evaluation that lacks a k-cutoff has no point, and not an accuracy of 0."""
+    sizes = {2: 40, 3: 25, 11: 11, 12: 3}
+    whole = {f"type_0/k_cutoff={k}": {"answer_accuracy": 0.5, "n": n} for k, n in sizes.items()}
+    first = {name: found for name, found in whole.items() if not name.endswith("=3")}
+    history = [{"step": 1, "eval": first}, {"step": 2, "eval": whole}]
+    training_figures.k_cutoff_curves({"run": history}, tmp_path / "a", chance=0.125)
+    said = words_below(drawn[0])
+    assert "items: k = 2: 40, k = 3: 25" in said
+    assert "no curve, fewer than 20 items: k = 11: 11, k = 12: 3" in said
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["chance 0.125"]
+    curves = [c.get_ydata() for c in drawn[0].axes[0].get_lines() if len(c.get_xdata()) == 2]
+    assert [0.5, 0.5] in [list(y) for y in curves]
+    assert any(math.isnan(y[0]) and y[1] == 0.5 for y in curves)
+
+
+def test_curves_of_types_say_how_many_items_they_are_of(drawn, tmp_path):
+    """A curve of 11 items has a wide band; a type of the first panel alone is in the legend."""
+    few = {
+        "type_0": {"answer_accuracy": 0.5, "n": 900},
+        "type_3": {"answer_accuracy": 0.5, "n": 11},
+    }
+    runs = {
+        "N = 1": [{"step": step, "eval": few} for step in (1, 2)],
+        "N = 2": [{"step": step, "eval": {"type_0": few["type_0"]}} for step in (1, 2)],
+    }
+    options = {"chance": 0.1, "types": ["type_0", "type_3"]}
+    training_figures.type_curves(runs, tmp_path / "a", **options)
+    said = words_below(drawn[0])
+    assert "items, N = 1: type_0 900, type_3 11 items, N = 2: type_0 900" in said
+    legend = drawn[0].axes[-1].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["type_0", "type_3"]
+    bands = [band.get_datalim(drawn[0].axes[0].transData) for band in drawn[0].axes[0].collections]
+    low, high = stats.binomtest(6, 11).proportion_ci(method="wilson")
+    assert bands[1].height == pytest.approx(high - low, abs=0.02) and bands[0].height < 0.07
+
+
+def test_scores_have_intervals_and_the_level_of_guessing():
+    groups = {"type_0": {"n": 100, "loss": 1.5, "answer_accuracy": 0.5, "exact_match": 0.25}}
+    groups["type_1"] = {"n": 0, "loss": 0.0, "answer_accuracy": 0.0, "exact_match": 0.0}
+    header, rows = scores.score_rows(groups)
+    assert header == ["group", "n", "loss", "answer_accuracy", "95 % interval", "exact_match"]
+    assert rows[0] == ["type_0", "100", "1.5000", "0.5000", "0.40..0.60", "0.2500"]
+    assert rows[1][4] == "-"
+    assert scores.score_note(8).startswith("chance: 0.1250, one of 8 answers; ")
+    assert "chance" not in scores.score_note(None)
+
+
+def test_rows_that_a_sweep_table_leaves_out_are_named():
+    counts = [9, 9, 9, 4, 4, 0, 0, 0]
+    sweep = {str(k): [count, 100 * count / 9] for k, count in enumerate(counts, start=1)}
+    graph = SimpleNamespace(fragment=lambda _: ("x1",), functions=[SimpleNamespace(output="t")])
+    coverage = SimpleNamespace(dataset=SimpleNamespace(graph=graph), sweep=lambda: sweep)
+    lines = sweep_lines(coverage, {"slot_sets": [], "by_chance": None})
+    assert [line.split()[:2] for line in lines[1:4]] == [["1", "9"], ["4", "4"], ["6", "0"]]
+    assert lines[4:] == [
+        "k = 2 and 3: as k = 1",
+        "k = 5: as k = 4",
+        "k = 7 and 8: nothing is covered",
+    ]
+
+
+def test_amounts_that_are_not_reached_are_named():
+    found = {"k = 1": {20: {"1": 5, "2": 6}}, "k = 2": {20: {"1": 9, "2": None}, 30: {"1": None}}}
+    assert plots.not_reached(found) == ["k = 2 not reached: 1 of 2 at |X| = 20, 1 of 1 at |X| = 30"]

@@ -418,7 +418,7 @@ def test_suggest_command(run_command, refused, small_dataset, tmp_path):
     known = {r["input_text"]: r["target_text"] for r in dataset.test.records}
     shared = [record for record in records if record["input_text"] in known]
     assert shared and all(known[r["input_text"]] == r["target_text"] for r in shared)
-    assert f"test items among the added ones: {len(shared):,};" in finished.stdout
+    assert f"test items among the suggested ones: {len(shared):,};" in finished.stdout
     before = in_domain_coverage(dataset.graph, dataset.tables(), dataset.train.inputs, (3,))
     assert f"{before.unseen:,} unseen in-domain items" in finished.stdout
     assert f"{before.covered[3]:,} ({before.share(3):.2%})" in finished.stdout

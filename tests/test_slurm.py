@@ -50,19 +50,14 @@ class Runner:
         self.spec.write_text(json.dumps({"base": base, "grid": {"seed": list(seeds)}}))
         return self
 
+    def words(self, *more):
+        """The command: its script and its arguments."""
+        place = ("--output_dir", str(self.root), "--launcher", "slurm")
+        return "script/run_sweep.py", str(self.spec), *place, *self.flags, *more
+
     def start(self, *more):
         return subprocess.Popen(
-            [
-                sys.executable,
-                "script/run_sweep.py",
-                str(self.spec),
-                "--output_dir",
-                str(self.root),
-                "--launcher",
-                "slurm",
-                *self.flags,
-                *more,
-            ],
+            [sys.executable, *self.words(*more)],
             cwd=ROOT,
             env=self._environment,
             text=True,
@@ -114,12 +109,12 @@ def finish(process):
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def test_jobs_of_submitits_local_executor_bring_their_records(tmp_path):
+def test_jobs_of_submitits_local_executor_bring_their_records(tmp_path, run_command):
     runner = Runner(tmp_path, None, "--cluster", "local").write(train=False)
-    finished = runner.run()
+    finished = run_command(*runner.words())
     assert finished.returncode == 0, finished.stderr
     assert [record["status"] for record in runner.records()] == ["done"]
-    again = runner.run()
+    again = run_command(*runner.words())
     assert again.returncode == 0 and len(runner.records()) == 1
     assert len(list(runner.root.glob("jobs/*/*_result.pkl"))) == 1  # no second job
 
@@ -133,9 +128,11 @@ def test_jobs_of_submitits_local_executor_bring_their_records(tmp_path):
         ("partition", "KEY=VALUE"),
     ],
 )
-def test_options_that_submitit_does_not_know_are_refused(tmp_path, option, words, refused):
+def test_options_that_submitit_does_not_know_are_refused(
+    tmp_path, option, words, refused, run_command
+):
     runner = Runner(tmp_path, None, "--cluster", "local").write(train=False)
-    refused(runner.run("--slurm", option), words)
+    refused(run_command(*runner.words("--slurm", option)), words)
 
 
 @pytest.fixture(scope="module")

@@ -449,42 +449,14 @@ FLAGS = (
 )
 
 
-def test_two_processes_train_as_one(tmp_path, small_dataset):
+def test_two_processes_train_as_one(run_command, tmp_path, small_dataset):
     """Gloo on the CPU, dropout 0: the same losses and the same evaluation as in one process."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    common = [
-        str(ROOT / "main.py"),
-        "--data_dir",
-        str(small_dataset),
-        *FLAGS,
-        "--no_dropout",
-        "--max_steps",
-        "20",
-        "--eval_steps",
-        "10",
-        "--output_dir",
-    ]
-    launches = {
-        "one": [sys.executable],
-        "two": [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node=2",
-        ],
-    }
+    flags = ("--no_dropout", "--max_steps", 20, "--eval_steps", 10, "--output_dir")
+    one = run_command("main.py", "--data_dir", small_dataset, *FLAGS, *flags, tmp_path / "one")
+    assert one.returncode == 0, one.stderr
+    train_in_two_processes(tmp_path / "out", small_dataset, *flags, tmp_path / "two")
     events = {}
-    for name, launch in launches.items():
-        finished = subprocess.run(
-            [*launch, *common, str(tmp_path / name)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert finished.returncode == 0, finished.stderr
+    for name in ("one", "two"):
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         events[name] = [json.loads(line) for line in lines]
     assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), abs=1e-5)
@@ -502,21 +474,16 @@ def test_a_terminated_run_goes_on_to_the_same_weights(run_command, tmp_path, sma
 
     whole = run_command(*command(tmp_path / "whole"))
     assert whole.returncode == 0, whole.stderr
-    cut = tmp_path / "cut"
-    process = subprocess.Popen(
-        [sys.executable, *command(cut)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    cut, errors = tmp_path / "cut", tmp_path / "errors"
+    script, *arguments = command(cut)
+    process = start_command(script, arguments, out=tmp_path / "out", err=errors)
     while not (cut / "metrics.jsonl").exists() or not losses(cut):
-        assert process.poll() is None, process.stderr.read()
+        assert process.is_alive(), errors.read_text()
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1, errors
-    assert "stopped by SIGTERM after step" in errors
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(120)
+    assert process.exitcode == 1, errors.read_text()
+    assert "stopped by SIGTERM after step" in errors.read_text()
     assert not (cut / "final_checkpoint").exists()
     resumed = run_command(*command(cut, "--resume"))
     assert resumed.returncode == 0, resumed.stderr

@@ -16,6 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GPT2LMHeadModel
 
+from coverage_principle.experiments.commands import PRELOADED
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import Seq2SeqModel, graphs
 from simpletransformers.seq2seq.distributed import Ranks
@@ -163,7 +164,8 @@ def _train_with_little_space(folder: str, answers) -> None:
 
 def test_what_cannot_be_written_is_said_in_a_sentence(tmp_path):
     """The writers of torch and safetensors, at a real limit: no file may grow beyond so much."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # that of commands (``run_command``)
+    context.set_forkserver_preload(PRELOADED)
     answers = context.Queue()
     process = context.Process(target=_train_with_little_space, args=(str(tmp_path), answers))
     process.start()

@@ -261,9 +261,13 @@ def k_groups_of(dataset: Dataset, wanted: str | None) -> tuple[list[KGroup], np.
 
 @dataclass(frozen=True)
 class ItemSplit:
-    """Some test items: ``rows`` into the test split, out of ``available`` before deduplication."""
+    """Some test items: ``rows`` into the test split, out of ``available`` before deduplication.
+
+    ``explained`` are its ``types`` with their words, for a reader.
+    """
 
     types: tuple[str, ...]
+    explained: tuple[str, ...]
     rows: np.ndarray
     available: int
 
@@ -271,7 +275,8 @@ class ItemSplit:
 
     def about(self, **more: object) -> dict[str, object]:
         """What a result file says of the split."""
-        return {"types": list(self.types), "items": self.available, **more}
+        types = {"types": list(self.types), "explained": list(self.explained)}
+        return types | {"items": self.available, **more}
 
 
 def item_splits(
@@ -311,7 +316,8 @@ def item_splits(
     for name, mask in masks.items():
         rows = np.flatnonzero(mask)
         _, first = np.unique(codes[rows], return_index=True)
-        splits[name] = ItemSplit(types[name], rows[np.sort(first)][:max_items], len(rows))
+        words = tuple(map(graph.explained, types[name]))
+        splits[name] = ItemSplit(types[name], words, rows[np.sort(first)][:max_items], len(rows))
     return splits
 
 

@@ -85,7 +85,7 @@ def check_blocks(slot_sets: Sequence[Sequence[int]], sizes: Sequence[int]) -> No
         if block.overlap and count > MOST_OF_BLOCK:
             raise InputError(
                 "fragments of several values overlap without one holding the other, and together "
-                f"they have {count:,} inputs, which are all held; {MOST_OF_BLOCK:,} is the limit. "
+                f"they have {count:,} inputs, all kept in memory; {MOST_OF_BLOCK:,} is the limit. "
                 "Lower `num_tokens`, or give one `value`"
             )
 

@@ -1,9 +1,9 @@
 """Coverage counted over unseen in-domain items, the true values of fragments being known.
 
 Equivalent are two fragments that share k contexts in the training set, agree in all of them, and
-have the same true value: what agrees by chance never counts. With the fragment of one value, a
-component of the substitution graph is a class of fragments in one context, and *all* items are
-counted, class by class, without being held.
+have the same true value: what agrees only by coincidence never counts. With the fragment of one
+value, a component of the substitution graph is a class of fragments in one context, and *all* items
+are counted, class by class, without being held.
 
 With the fragments of several values the graph is that of the formal definition: every input is a
 node, and two are joined if they differ by an equivalent fragment of one of the values. A path from
@@ -134,7 +134,7 @@ def check_held(items: int) -> None:
     """Refuse so many in-domain items as iterated coverage would have to hold."""
     if items > MOST_HELD:
         raise InputError(
-            f"`iterate` holds every in-domain item, and there are {items:,}; {MOST_HELD:,} is the "
+            f"`iterate` keeps all in-domain items in memory: {items:,}, and {MOST_HELD:,} is the "
             "limit. Lower `num_tokens`, or omit `iterate`"
         )
 

@@ -1,8 +1,8 @@
 """How far the classes behind a coverage number can be trusted.
 
 Transitive closure can put fragments into one class that contradict each other, or that have
-different true values: with little evidence everything hangs together by chance. These counts show
-it for each slot set and k.
+different true values: with little evidence everything hangs together by coincidence. These counts
+show it for each slot set and k.
 """
 
 from __future__ import annotations

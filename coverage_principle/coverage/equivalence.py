@@ -91,8 +91,8 @@ def functional_equivalence(
 ) -> Equivalence:
     """Weigh all pairs of fragments; ``sizes`` as for ``observe``.
 
-    ``true_values`` ``(fragments,)`` only serve to count the pairs that agree by chance. ``noise``
-    says what a disagreement counts.
+    ``true_values`` ``(fragments,)`` only serve to count the pairs that agree by coincidence.
+    ``noise`` says what a disagreement counts.
     """
     count = observations.num_fragments
     lone = (np.bincount(observations.fragment_of) == 1)[observations.fragment_of]
@@ -141,7 +141,7 @@ def _lone_pairs(
     >>> list(zip(first.tolist(), second.tolist())), pairs.tolist()
     ([(0, 1), (0, 2)], [0, 3])
 
-    With true values 5, 5 and 6 of the fragments, two of the three agree by chance:
+    With true values 5, 5 and 6 of the fragments, two of the three agree by coincidence:
 
     >>> _lone_pairs(seen, lone, np.array([5, 5, 6, 6]))[3].tolist()
     [0, 2]

@@ -80,7 +80,7 @@ def fit_learner(
     if len(inputs) < 2 * _FEWEST:
         raise InputError(
             f"`fit` needs at least {2 * _FEWEST} type_0 items that the model answered, half of "
-            f"which choose and half of which test; there are {len(inputs)}"
+            f"them to choose the numbers and half to test them; there are {len(inputs)}"
         )
     order = np.random.default_rng(seed).permutation(len(inputs))
     halves = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])

@@ -41,7 +41,7 @@ _SAMPLE = 7
 
 
 class GrowingWorld:
-    """The functions of one seed, and its trainable compositions in one random order.
+    """The functions of one seed, and its possible training compositions in one random order.
 
     The functions are those that a generator draws from the same settings.
     """

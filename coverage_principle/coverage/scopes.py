@@ -165,9 +165,11 @@ class DatasetScope(Scope):
             return self._numbers[item]
         test = self.dataset.test
         kinds = test.types[(test.inputs == item).all(axis=1)].tolist()
-        what = f"is of {kinds[0]}" if kinds else "is neither in train.json nor in test.json"
+        what = "is neither in train.json nor in test.json"
+        if kinds:
+            what = f"is of {self.dataset.graph.explained(kinds[0])}"
         raise InputError(
-            f"it {what}, and only training and type_0 items are nodes of the dataset scope; use "
+            f"it {what}, and the dataset scope looks at training items and type_0 items alone; use "
             "`scope` domain"
         )
 
@@ -269,7 +271,7 @@ class DomainScope(Scope):
         count = prod(sizes)
         if count > MOST_INPUTS:
             raise InputError(
-                f"`scope` domain holds every input, but {tokens_in_slots(sizes)} make "
+                f"`scope` domain keeps every input in memory, but {tokens_in_slots(sizes)} make "
                 f"{count:,} of them and {MOST_INPUTS:,} is the limit; use `scope` dataset"
             )
         test_rows = np.flatnonzero(dataset.test.types != TRAIN_INFERRED)

@@ -374,7 +374,7 @@ def _read_codec(path: Path, graph: TaskGraph, metadata: dict | None) -> Codec:
             raise InputError(f"{told}; it must have at least one, by {METADATA} and {file.name}")
     count = sum(alphabets.values())
     if count > len(vocabulary) or not {END, FILLER}.isdisjoint(vocabulary[:count]):
-        told = f"the {count} tokens of {', '.join(alphabets)} that {METADATA} tells of"
+        told = f"the {count} tokens of {', '.join(alphabets)} that {METADATA} names"
         raise InputError(f"{file} must begin with {told}")
     for token in vocabulary:
         inside = token[1:-1]
@@ -415,8 +415,8 @@ def _check_signatures(path: Path, graph: TaskGraph, metadata: dict | None) -> No
         if len(tables) > 1 and len(alphabets) != len(graph.inputs):
             names = " and ".join(function.name for function in functions)
             raise InputError(
-                f"{path}: {METADATA} tells of single facts, but those of {names} have the same "
-                "alphabets; they must share a table"
+                f"{path}: {METADATA} names single facts in training, but those of {names} have "
+                "the same alphabets; they must share a table"
             )
 
 

@@ -79,6 +79,7 @@ def evaluate_predictions(
         "files": predictions.files,
         "prompts": predictions.prompts,
         "answers": count,
+        "types": {kind: dataset.graph.explained(kind) for kind in np.unique(types).tolist()},
         "accuracy": {
             "by_type": shares(types, np.ones(len(types), dtype=bool)),
             "by_k_cutoff": shares(scores["k_cutoff"], first & ~np.isnan(scores["k_cutoff"])),

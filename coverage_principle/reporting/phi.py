@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.ticker import MaxNLocator
 
 from coverage_principle.coverage.by_phi import CoverageByPhi, median_cutoff
-from coverage_principle.reporting.plots import legend_beside, look, with_interval
+from coverage_principle.reporting.plots import legend_beside, look, note_below, with_interval
 from coverage_principle.reporting.style import new_figure, save_figure
 from simpletransformers.words import counted
 
@@ -52,4 +52,7 @@ def draw_phi(summary: dict, stem: Path) -> list[Path]:
     right.set(xlabel="k", title=f"covered at k, {counted(int(largest), 'entity', 'entities')}")
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_beside(right)
+    n = len(summary["seeds"])
+    told = f"means over {n} seeds; bars: 95 % intervals over them, Student's" if n > 1 else "1 seed"
+    note_below(figure, [told])
     return save_figure(figure, f"{stem}.png")

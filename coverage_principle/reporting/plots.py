@@ -144,3 +144,20 @@ def power_law(
         axis.plot(x, line, color=look(number)["color"], linewidth=1)
     style = {"linestyle": "", "markersize": 5, "alpha": 0.75, **look(number), **style}
     axis.plot(*zip(*points, strict=True), label=label, **style)
+
+
+def not_reached(by_size: Mapping[str, Mapping[int, Mapping[str, object]]]) -> list[str]:
+    """Notes on amounts that have no point: ``k = 2 not reached: 1 of 3 at |X| = 40``.
+
+    ``by_size`` maps a series to the amounts of seeds, None where not reached, by |X|.
+    """
+    notes = []
+    for name, found in by_size.items():
+        lack = [
+            f"{missing} of {len(seeds)} at |X| = {size}"
+            for size, seeds in found.items()
+            if (missing := sum(amount is None for amount in seeds.values()))
+        ]
+        if lack:
+            notes.append(f"{name} not reached: {', '.join(lack)}")
+    return notes

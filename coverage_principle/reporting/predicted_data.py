@@ -11,7 +11,15 @@ from pathlib import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from coverage_principle.coverage.predicted import PredictedData
-from coverage_principle.reporting.plots import label_only, look, power_law, shades, tokens_axis
+from coverage_principle.reporting.plots import (
+    label_only,
+    look,
+    not_reached,
+    note_below,
+    power_law,
+    shades,
+    tokens_axis,
+)
 from coverage_principle.reporting.style import new_figure, save_figure
 from coverage_principle.statistics import power_law_through
 
@@ -61,9 +69,10 @@ def summarise_predicted(found: PredictedData, needed: Mapping[int, int]) -> dict
 def draw_predicted(summary: dict, stem: Path) -> list[Path]:
     """N against |X| on logarithmic axes, and accuracy against N; PNG and PDF."""
     figure, (left, right) = new_figure(9.6, 3.8, 1, 2)
-    sizes = list(map(int, summary["predicted"]))
+    sizes, every = list(map(int, summary["predicted"])), {}
     for number, name in enumerate(summary["by"]):
         by_size = {int(size): by[name]["by_seed"] for size, by in summary["predicted"].items()}
+        every[name] = by_size
         points = [(size, n) for size, by_seed in by_size.items() for n in by_seed.values() if n]
         style = {"markersize": 4, "alpha": 0.7, "law": r"N \propto "}
         power_law(left, number, name, points, summary["fits"].get(name), **style)
@@ -75,6 +84,10 @@ def draw_predicted(summary: dict, stem: Path) -> list[Path]:
     if left.get_legend_handles_labels()[0]:
         left.legend(fontsize=8)
     _draw_accuracies(right, summary)
+    notes = ["a point is a seed; dotted: the accuracy that is asked for", *not_reached(every)]
+    if not summary["alphabets"]:
+        notes.append("chance: 1 of |X|")
+    note_below(figure, notes)
     return save_figure(figure, f"{stem}.png")
 
 

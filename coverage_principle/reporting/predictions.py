@@ -39,7 +39,8 @@ def prediction_tables(found: Mapping) -> list[Table]:
     files = [[one["file"], *(f"{one[name]:,}" for name in _COUNTS)] for one in found["files"]]
     by = found["accuracy"]
     bins = {f"{one['from']:.3g} to {one['to']:.3g}": one for one in by["by_support"]}
-    tables = [("Files", ["file", *_COUNTS], files), _accuracies("type", "type", by["by_type"])]
+    types = {found["types"][kind]: one for kind, one in by["by_type"].items()}
+    tables = [("Files", ["file", *_COUNTS], files), _accuracies("type", "type", types)]
     if by["by_k_cutoff"]:
         tables.append(_accuracies("k-cutoff, type_0", "k-cutoff", by["by_k_cutoff"]))
     if bins:
@@ -149,7 +150,7 @@ def draw_predictions(found: Mapping, stem: Path) -> list[Path]:
     panels: list[Callable[[object], None]] = []
     bins = {f"{one['from']:.2g}\nto {one['to']:.2g}": one for one in by["by_support"]}
     for title, parts in (
-        ("type", by["by_type"]),
+        ("type", {_broken(found["types"][kind]): one for kind, one in by["by_type"].items()}),
         ("k-cutoff", by["by_k_cutoff"]),
         ("support", bins),
     ):
@@ -169,6 +170,11 @@ def draw_predictions(found: Mapping, stem: Path) -> list[Path]:
     label = f"accuracy, mean of {len(found['files'])} files" if several else "accuracy"
     axes[0][0].set_ylabel(label)
     return save_figure(figure, stem)
+
+
+def _broken(name: str) -> str:
+    """A type and its words on two lines, for a tick."""
+    return name.replace(" (", "\n(")
 
 
 def points(axis, places: Sequence[float], shares: Sequence[Mapping], *, x=True, **style) -> None:

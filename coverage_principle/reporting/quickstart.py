@@ -12,6 +12,7 @@ from coverage_principle.reporting import findings, html
 from coverage_principle.reporting.circuit_figures import heat_maps, split_cells
 from coverage_principle.reporting.coverage_figures import k_sweep_curve
 from coverage_principle.reporting.grids import yardstick_words
+from coverage_principle.reporting.run_card import type_names
 from coverage_principle.reporting.training_figures import accuracy_by_k, accuracy_figures
 from simpletransformers.seq2seq.run_folder import RunFolder
 
@@ -34,6 +35,8 @@ def collect(
     sizes = {str(n): {"k_sweep": k_sweeps[n], **_numbers(outputs)} for n, outputs in runs.items()}
     summary = {"settings": dict(settings), "chance": 1 / settings["num_tokens"]}
     summary |= {"commands": list(commands), "seconds": dict(seconds), "sizes": sizes}
+    models = (RunFolder(outputs["model"]) for outputs in runs.values())
+    summary["types"] = {k: v for run in models for k, v in type_names(run.settings()).items()}
     return {**summary, "findings": [s for group in _sentences(summary).values() for s in group]}
 
 
@@ -91,7 +94,8 @@ def summary_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     groups = [run["accuracy"] for run in runs]
     types = sorted({group for one in groups for group in one if "/" not in group})
     ks = sorted(set().union(*map(accuracy_by_k, groups)))
-    shown = {kind: kind for kind in types} | {f"k-cutoff {k}": f"type_0/k_cutoff={k}" for k in ks}
+    shown = {summary["types"].get(kind, kind): kind for kind in types}
+    shown |= {f"k-cutoff {k}": f"type_0/k_cutoff={k}" for k in ks}
     rows = [
         [f"accuracy, {name}", *(_cell(one.get(group)) for one in groups)]
         for name, group in shown.items()
@@ -163,11 +167,13 @@ def _data_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     for run in summary["sizes"].values():
         data, counts = run["data"], run["data"]["counts"]
         cells = {"training items": f"{counts['train']:,}"}
-        cells["trainable compositions"] = f"{data['compositions']['trainable']:,}"
+        cells["possible training compositions"] = f"{data['compositions']['trainable']:,}"
         for one in data["primitives"]:
             used = f"{one['seen_in_train']:,} of {one['facts']:,}"
             cells[f"facts of {one['name']} used in training"] = used
-        cells |= {f"test items, {kind}": f"{count:,}" for kind, count in counts["test"].items()}
+        names = summary["types"]
+        tests = counts["test"].items()
+        cells |= {f"test items, {names.get(kind, kind)}": f"{n:,}" for kind, n in tests}
         for name, cell in cells.items():
             rows.setdefault(name, [name]).append(cell)
     return ["", *map(_title, summary["sizes"])], list(rows.values())
@@ -190,7 +196,8 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
         traced[f"{title}, {tested}\n{n:,} samples"] = own
     yardstick = yardstick_words(next(iter(runs.values()))["tracing"]["num_layers"])
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
-    by_type, *by_k = accuracy_figures(histories, folder, chance=summary["chance"])
+    options = {"chance": summary["chance"], "names": summary["types"]}
+    by_type, *by_k = accuracy_figures(histories, folder, **options)
     shown, options = METRICS["rank"].shown, {"subset": "published", "notes": [yardstick]}
     return {
         "k_sweep": [k_sweep_curve(sweeps, folder / "k_sweep")[0]],

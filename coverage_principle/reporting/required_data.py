@@ -12,7 +12,7 @@ from coverage_principle.coverage.required import (
     RequiredData,
     asymptotic_exponent,
 )
-from coverage_principle.reporting.plots import power_law, tokens_axis
+from coverage_principle.reporting.plots import not_reached, note_below, power_law, tokens_axis
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 from coverage_principle.statistics import power_law_through
 
@@ -63,14 +63,20 @@ def draw_required(summary: dict, stem: Path) -> list[Path]:
         _draw_exponents(right, summary)
     else:
         figure, axis = new_figure(5.0, 3.8)
+    every = {}
     for number, k in enumerate(map(str, summary["k"])):
         found = {int(size): by_k[k]["by_seed"] for size, by_k in summary["required"].items()}
+        every[f"k = {k}"] = found
         points = [(size, n) for size, by_seed in found.items() for n in by_seed.values() if n]
         style = {"markersize": 4, "alpha": 0.7, "law": r"N \propto "}
         power_law(axis, number, f"k = {k}", points, fits.get(k), **style)
     title = f"{summary['task']}: N that covers {summary['share']:.0%} of unseen items"
     tokens_axis(axis, map(int, summary["required"]), title, "training items N")
     axis.legend(fontsize=8)
+    notes = ["a point is a seed", *not_reached(every)]
+    if fits and (lack := [name for name in map(str, summary["k"]) if name not in fits]):
+        notes.append(f"too few points for an exponent: k = {', '.join(lack)}")
+    note_below(figure, notes)
     return save_figure(figure, f"{stem}.png")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.cli import words
 from coverage_principle.data.importing.columns import Columns, read_columns
 from coverage_principle.data.importing.common import (
     FEWER,
@@ -117,7 +116,12 @@ def _call(text: str, setting: str) -> tuple[str, tuple[str, ...]]:
         raise InputError(
             f"`{setting}` {text.strip()} must be a column and what it reads, such as b1(a,b)"
         )
-    return match[1].strip(), words(match[2])
+    return match[1].strip(), _names(match[2])
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names of columns, separated by commas; there may be none."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _graph(
@@ -174,8 +178,8 @@ def _plain(name: str, odd: str, instead: str, taken: set[str]) -> str:
 def _alphabets_of(used: Sequence[str], settings: TableSettings) -> dict[str, str]:
     """The first column of each column's alphabet."""
     found = {column: column for column in used}
-    for group in filter(str.strip, (settings.alphabet or "").split(";")):
-        members = words(group)
+    for group in (settings.alphabet or "").split(";"):
+        members = _names(group)
         for column in members:
             if column not in found:
                 raise InputError(

@@ -13,6 +13,7 @@ from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
 from coverage_principle.statistics import rate_of
+from coverage_principle.tasks import TASKS
 from simpletransformers.words import counted
 
 TITLE = "Accuracy against training data and training time (2-hop)"
@@ -109,8 +110,9 @@ def tables(numbers: Mapping) -> list[base.Table]:
         [f"{int(size):,}", *(str(rate_of(final_accuracies(numbers, size, g))) for g in groups)]
         for size in numbers["sizes"]
     ]
+    about = "; ".join(f"{group}: {TASKS['twohop'].words(group)}" for group in groups)
     title = "Final accuracy by training-set size, mean over seeds (95 % interval)"
-    return [base.Table(title, ["N", *groups], rows)]
+    return [base.Table(f"{title}. {about}", ["N", *groups], rows)]
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:

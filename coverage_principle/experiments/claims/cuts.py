@@ -303,7 +303,7 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
     found = [
         f"Uncovered at k = {k} by cuts of {min(sizes)} to {counted(max(sizes), 'item')} (mean "
         f"{np.mean(sizes):.1f}; {proven} of {len(sizes)} proven smallest), an item is lost in "
-        f"{np.mean(cut):.0%} of the models ({seeds} seed{'s' * (seeds > 1)}), with the control in "
+        f"{np.mean(cut):.0%} of the models ({counted(seeds, 'seed')}), with the control in "
         f"{np.mean(control):.0%}: {verdict} (Student's 95 % interval over items); {more} items are "
         f"lost more often with the cut, {fewer} with the control (sign test p "
         f"{'< 0.001' if p < 0.001 else f'= {p:.3f}'}). By "

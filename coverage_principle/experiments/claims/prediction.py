@@ -1,4 +1,4 @@
-"""Claim k: which unseen in-domain items does a model answer, told from the data alone?
+"""Claim k: which unseen in-domain items does a model answer, predicted from the data alone?
 
 Several models that differ in their seed are trained on each of several worlds, none of which was
 used to choose a definition of graded coverage. What is made of the training items alone is
@@ -26,7 +26,7 @@ from coverage_principle.reporting.predictions import points, shown
 from coverage_principle.statistics import mean_of
 from simpletransformers.words import counted
 
-TITLE = "Which unseen in-domain items are answered, told from the data alone"
+TITLE = "Which unseen in-domain items are answered, predicted from the data alone"
 PUBLISHED = "coverage tells which items can be answered; no AUC is published."
 
 #: |X| and training items of the worlds of a task: models answer some type_0 items and not others.

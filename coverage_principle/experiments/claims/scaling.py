@@ -30,7 +30,7 @@ from simpletransformers.words import counted
 
 #: The published rule: this accuracy on type_0, within so many epochs after the training items' own.
 ACCURACY, EPOCHS = 0.99, 100
-#: The largest share of the trainable compositions that is tried: some must stay unseen.
+#: The largest share of the possible training compositions that is tried: some must stay unseen.
 _MOST = 0.95
 #: By how much N changes until two trials enclose it; at cpu one bisection is then within tolerance.
 _STRIDE = 1.25
