@@ -27,7 +27,7 @@ _VECTORS, _FILE = vectors_example(DATA, RUN, "b")
 _MEASURE = measuring_example("python circuit_analysis/measure.py", _FILE)
 EXAMPLES = (
     *(*FIRST, _VECTORS, _MEASURE),
-    ("with figures", f"{_MEASURE[1]} --save_plots --pca_vis"),
+    ("with figures", f"{_MEASURE[1]} --save_plots --pca_vis --pca_n 5"),
 )
 
 

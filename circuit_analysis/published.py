@@ -24,6 +24,7 @@ _DATA = {
     "nontree": "nontree.20.1600.diff-f12",
     "parallel2hop": "parallel2hop.20.1600.diff-f123",
 }
+_COT = " --cot --validation_size 200"  # as an example of the generators
 #: Settings of the general commands that the published ones do not have.
 _WITHOUT = {
     "trace": ("family", "stream", "pairs", "out_of_domain", "every_item"),
@@ -141,7 +142,7 @@ def _examples(path: Path, published: Published) -> Iterator[tuple[str, str]]:
     data, run = DATA, RUN
     if task != "twohop" or cot:
         command = f"python dataset_generation/{generator_name(task)}.py --num_tokens 20"
-        yield "a data set", f"{command} --max_train_data_num 1600{' --cot' if cot else ''}"
+        yield "a data set", f"{command} --max_train_data_num 1600{_COT if cot else ''}"
         data = f"{_DATA[task]}.{'cot' if cot else 'inf'}"
         run = f"CKPT_DIR/trained_checkpoints/{data}"
     if published.grouping:
@@ -157,7 +158,7 @@ def _examples(path: Path, published: Published) -> Iterator[tuple[str, str]]:
         more = "--overwrite"
         if published.fixed.get("draw_only"):
             yield measuring_example("python circuit_analysis/measure_cossim.py", file)
-            more = "--save_plots"
+            more = "--pca_n 5"
         yield "this command", measuring_example(command, file, more)[1]
         return
     words = f"--model_dir {run} --step_list final_checkpoint"

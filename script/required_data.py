@@ -25,7 +25,7 @@ from simpletransformers.words import counted, listed
 
 _COMMAND = "python script/required_data.py"
 EXAMPLES = (
-    ("2-hop worlds of four sizes, three of each, within a minute", _COMMAND),
+    ("2-hop worlds of four sizes, three of each, in a minute or two", _COMMAND),
     ("one size and one k", f"{_COMMAND} --num_tokens 50 --k 2"),
     ("3-hop", f"{_COMMAND} --task threehop --num_tokens 20,30,50 --k 1,2,3"),
     ("a task of your own", f"{_COMMAND} --task docs/tasks/diamond.json --num_tokens 8,12 --k 1"),
