@@ -38,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
         add = one.add_argument
         many = {"nargs": "+"} if importer.many else {"nargs": 1}
         add("sources", metavar=importer.source, help="what is imported", **many)
-        add_settings(one, importer.settings)
+        listed = {"nargs": None, "action": "store"}  # no spaces, as a FILE may come after it
+        add_settings(one, importer.settings, inputs=listed)
         add("--name", help="name of the data set's folder (default: after the source)")
         add_place(one)
         add("--dry_run", action="store_true", help="print the summary and write nothing")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from coverage_principle.cli import words
 from coverage_principle.data.settings import facts_setting
 from coverage_principle.errors import InputError
 from simpletransformers.settings import MOST_SEED, Settings, setting
 
 #: Rows, triples or records that one import may hold; beyond it memory is not what it should be.
 MOST_ROWS = 4_000_000
+
+
+def columns(text: str) -> tuple[str, ...]:
+    """For ``type=``: names of columns, separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _seed() -> int:
@@ -84,7 +88,7 @@ class TableSettings(ImportSettings):
     """A table with a row for each item."""
 
     inputs: tuple[str, ...] = setting(
-        (), "columns that are input slots", parse=words, metavar="A,B,..."
+        (), "columns that are input slots", parse=columns, metavar="A,B,..."
     )
     answer: str = setting(help="column of the answer, or answer(column, ...) with what it reads")
     bridges: str | None = setting(
