@@ -412,9 +412,10 @@ def test_general_commands_take_a_task_of_ones_own(run_command, worlds, tmp_path)
     assert [line.split(":")[0] for line in shown.stdout.splitlines()] == [
         f"diff_f{i}" for i in range(1, 5)
     ]
+    pairs = ("--layer_pos_pairs", "[(1,3)]")
     for script, flags in (
-        ("cluster.py", ("--ckpt", run / "final_checkpoint", "--group_by", "b2", "b2,x4")),
-        ("lens.py", ("--model_dir", run, "--layer_pos_pairs", "[(1,3)]")),
+        ("cluster.py", ("--ckpt", run / "final_checkpoint", "--group_by", "b2", "b2,x4", *pairs)),
+        ("lens.py", ("--model_dir", run, "--step_list", "10", *pairs)),
         ("interchange.py", ("--model_dir", run, "--group_by", "b2", "--step_list", "10")),
     ):
         finished = run_command(f"circuit_analysis/{script}", *flags, "--save_dir", tmp_path)
