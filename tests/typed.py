@@ -36,6 +36,7 @@ OWN = {
 READ = {
     *("data_dir", "model_dir", "ckpt", "predictions", "prompts", "fit", "custom_train", "sources"),
     *("spec", "sweep", "task", "dir", "model_name_or_path", "annotated"),
+    *("id_train_file", "id_test_file", "ood_file"),
 }
 WRITTEN = {"output_dir", "save_dir", "output", "cut_file", "export_graph", "prediction_dir"}
 _RUNS = "CKPT_DIR/trained_checkpoints"
@@ -201,7 +202,9 @@ def written(step: Step) -> list[str]:
         return [f"results/vote_{seed}.jsonl" for seed in given[1:]]
     if name == "docs/tutorial/figure.py":
         return [given[1]]
-    if arguments is None:
+    if name.startswith("script/reproduce/") and "--scale" in given:
+        return [f"results/reproduce/{given[given.index('--scale') + 1]}"]
+    if arguments is None or getattr(arguments, "dry_run", False):
         return []
     found = [below_root(step.folder / v) for s, v in values_of(arguments) if s in WRITTEN]
     placed = getattr(arguments, "output_dir", None)
@@ -215,6 +218,8 @@ def written(step: Step) -> list[str]:
     if name == "script/run_sweep.py":
         folder = placed or f"results/sweeps/{Path(arguments.spec).stem}"
         return [folder, f"{folder}/results.jsonl"]
+    if name == "circuit_analysis/cluster.py":
+        return [*found, f"{found[0]}/*/vectors.npz"]
     data = Path(getattr(arguments, "data_dir", None) or "").name
     if name == "script/pattern_matcher.py":
         kind = "learner" if arguments.learner else "pattern_matcher"
