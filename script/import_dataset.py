@@ -67,7 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
         many = {"nargs": "+"} if importer.many else {"nargs": 1}
         source = {"metavar": importer.source, "help": "what is imported", **many}
         group_of(one, "source").add_argument("sources", **source)
-        add_settings(one, importer.settings)
+        listed = {"nargs": None, "action": "store"}  # no spaces, as a FILE may come after it
+        add_settings(one, importer.settings, inputs=listed)
         add_place(one)
         add = group_of(one, "written").add_argument
         about = "name of the data set's folder (default: after the source)"

@@ -21,6 +21,7 @@ from coverage_principle.cli import (
     with_flags,
 )
 from coverage_principle.errors import InputError
+from coverage_principle.experiments import settings as commands
 from coverage_principle.presets import TRAINING
 from simpletransformers.lazy import exports
 from simpletransformers.seq2seq.args import Seq2SeqArgs
@@ -205,3 +206,39 @@ def test_parsers_do_not_take_abbreviations():
     with pytest.raises(SystemExit):
         parser_of().parse_args(["--siz", "3"])
     assert isinstance(parser_of(), argparse.ArgumentParser)
+
+
+_TRACE = "circuit_analysis/trace.py"
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "name", "value"),
+    [
+        ("script/required_data.py", "--k 1,2 3 2", "k", (1, 2, 3)),
+        ("script/predicted_data.py", "--by learner matcher", "by", ("learner", "matcher")),
+        ("script/coverage_by_phi.py", "--phi 3.6,5 7", "phi", (3.6, 5.0, 7.0)),
+        (
+            "circuit_analysis/lens.py",
+            "--ckpt x --step_list 5,10 20",
+            "step_list",
+            ("5", "10", "20"),
+        ),
+        (_TRACE, "--ckpt x --family a,b c", "family", ("a", "b", "c")),
+        (_TRACE, "--ckpt x --layer_pos_pairs (1,2) [(3,4),(1,2)]", "pairs", ((1, 2), (3, 4))),
+        (_TRACE, "--ckpt x --layer_pos_pairs (1,2) all", "pairs", None),
+        ("circuit_analysis/cluster.py", "--ckpt x --group_by b b,x2", "group_by", ["b", "b,x2"]),
+        (
+            "script/import_dataset.py",
+            "table --inputs a,b --answer c rows.csv",
+            "inputs",
+            ("a", "b"),
+        ),
+    ],
+)
+def test_lists_take_spaces_and_where_they_have_them_commas(script, words, name, value):
+    assert getattr(commands.command_parser(script).parse_args(words.split()), name) == value
+
+
+def test_a_list_of_nothing_is_refused_and_does_not_mean_all():
+    with pytest.raises(InputError, match="--step_list: the value is empty"):
+        commands.command_parser(_TRACE).parse_args(["--ckpt", "x", "--step_list", ""])

@@ -202,8 +202,8 @@ def written(step: Step) -> list[str]:
         return [f"results/vote_{seed}.jsonl" for seed in given[1:]]
     if name == "docs/tutorial/figure.py":
         return [given[1]]
-    if name.startswith("script/reproduce/") and "--scale" in given:
-        return [f"results/reproduce/{given[given.index('--scale') + 1]}"]
+    if name.startswith("script/reproduce/"):
+        return ["results/reproduce/*/README.md", "results/reproduce/*"]
     if arguments is None or getattr(arguments, "dry_run", False):
         return []
     found = [below_root(step.folder / v) for s, v in values_of(arguments) if s in WRITTEN]
@@ -224,6 +224,12 @@ def written(step: Step) -> list[str]:
     if name == "script/pattern_matcher.py":
         kind = "learner" if arguments.learner else "pattern_matcher"
         return found or [f"results/{kind}/{data}/all_items.json"]
+    if name == "script/export_prompts.py":
+        places = found or [f"data/{data}/prompts.jsonl"]
+        return [*places, *(f"{Path(place).with_suffix('.about.json')}" for place in places)]
+    if name.startswith("circuit_analysis/"):
+        kind = "logit-lens" if "lens" in name else "tracing"
+        return found or [f"circuit_analysis/{kind}_results/x"]
     if name == "script/evaluate_predictions.py":
         return found or [f"results/predictions/{data}"]
     if name == "determine_coverage.py":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from coverage_principle.cli import words
 from coverage_principle.data.settings import (
     chain_of_thought_setting,
     facts_setting,
@@ -16,6 +15,11 @@ from simpletransformers.settings import MOST_SEED, Settings, setting
 
 #: Rows, triples or records that one import may hold; beyond it memory is not what it should be.
 MOST_ROWS = 4_000_000
+
+
+def columns(text: str) -> tuple[str, ...]:
+    """For ``type=``: names of columns, separated by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _seed() -> int:
@@ -98,7 +102,7 @@ class TableSettings(ImportSettings):
     inputs: tuple[str, ...] = setting(
         (),
         "columns that are the input slots, in their order",
-        parse=words,
+        parse=columns,
         metavar="A,B,...",
         group="task",
     )

@@ -21,7 +21,7 @@ from coverage_principle.data.importing.common import (
     empty_table,
     finish,
 )
-from coverage_principle.data.importing.settings import TableSettings
+from coverage_principle.data.importing.settings import TableSettings, columns
 from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.data.vocabulary import token_of
 from coverage_principle.errors import InputError
@@ -116,12 +116,7 @@ def _call(text: str, setting: str) -> tuple[str, tuple[str, ...]]:
         raise InputError(
             f"`{setting}` {text.strip()} must be a column and what it reads, such as b1(a,b)"
         )
-    return match[1].strip(), _names(match[2])
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """Names of columns, separated by commas; there may be none."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    return match[1].strip(), columns(match[2])
 
 
 def _graph(
@@ -179,7 +174,7 @@ def _alphabets_of(used: Sequence[str], settings: TableSettings) -> dict[str, str
     """The first column of each column's alphabet."""
     found = {column: column for column in used}
     for group in (settings.alphabet or "").split(";"):
-        members = _names(group)
+        members = columns(group)
         for column in members:
             if column not in found:
                 raise InputError(
