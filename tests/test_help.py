@@ -10,21 +10,15 @@ import shlex
 import sys
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-from coverage_principle.cli import add_settings, command_parser, flags_of, parsers, settings_from
-from coverage_principle.data.importing import IMPORTERS, folder_name
+from coverage_principle.cli import add_settings, command_parser, flags_of, parsers
 from coverage_principle.helptext import GROUPS, group_of
 from simpletransformers.settings import Settings, setting
 from tests.conftest import ROOT
 from tests.test_house import COMMANDS
-
-#: Flags and arguments whose values are read.
-_READ = {"data_dir", "model_dir", "ckpt", "model_name_or_path", "dir", "sweep", "spec", "sources"}
-_READ |= {"predictions", "id_train_file", "id_test_file", "ood_file"}
-_WRITTEN = ("output_dir", "output", "prediction_dir", "save_dir")
+from tests.typed import Repository, Step
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +51,6 @@ SCRIPTS = [
     for path in COMMANDS
     if "__main__" in path.read_text(encoding="utf-8") and path.parent.name != "benchmarks"
 ]
-
-
-def words_of(command: str) -> list[str]:
-    """The words of an example, after ``python``."""
-    python, *words = shlex.split(command)
-    assert python == "python"
-    return words
 
 
 # ------------------------------------------------------------------------------- every command
@@ -124,58 +111,6 @@ def test_the_last_group_of_main_holds_what_has_no_effect():
 # ------------------------------------------------------------------------------------ examples
 
 
-@dataclass
-class Made:
-    """Places that examples have made so far."""
-
-    places: set[Path]
-
-    def has(self, place: str) -> bool:
-        bases = (ROOT, ROOT / "data")
-        if any((base / place).exists() for base in bases):
-            return True
-        return any((b / place).is_relative_to(one) for b in bases for one in self.places)
-
-    def add(self, script: str, arguments: argparse.Namespace) -> None:
-        """What a command writes."""
-        given = vars(arguments)
-        for name in _WRITTEN:
-            if given.get(name):
-                self.places.add(ROOT / given[name])
-        base = ROOT / (given.get("output_dir") or "data")
-        if script.startswith("script/reproduce/"):
-            self.places.add(ROOT / "results" / "reproduce" / arguments.scale)
-        elif script.endswith("run_sweep.py"):
-            self.places.add(ROOT / "results" / "sweeps" / Path(arguments.spec).stem)
-        elif script.startswith("dataset_generation/"):
-            self.places.add(base / generated(script, arguments))
-        elif script.endswith("import_dataset.py"):
-            settings = settings_from(IMPORTERS[arguments.kind].settings, arguments)
-            self.places.add(
-                base / folder_name([*map(Path, arguments.sources)], settings, given["name"])
-            )
-
-
-def generated(script: str, arguments: argparse.Namespace) -> str:
-    """The name of the data set that a generator writes."""
-    from coverage_principle.data import (
-        EntityWorldSettings,
-        FormatSettings,
-        WorldSettings,
-        data_set_name,
-        read_task,
-    )
-    from coverage_principle.tasks import TASKS
-
-    form = settings_from(FormatSettings, arguments)
-    if script.endswith("grokked.py"):
-        kind = arguments.layout if arguments.layout == "grokked" else form.target_format
-        return data_set_name(settings_from(EntityWorldSettings, arguments), kind)
-    maker = runpy.run_path(str(ROOT / script))["generator"]
-    graph = TASKS[maker.task] if maker.task else read_task(ROOT / arguments.task)
-    return maker._name(graph.name, settings_from(WorldSettings, arguments), form)
-
-
 WITH_EXAMPLES = [
     pytest.param(parser, id=f"{script}{'-' * number}")
     for script in SCRIPTS
@@ -189,23 +124,19 @@ def test_every_command_has_examples_that_call_it():
         if script == "script/quickstart.py":
             continue  # it is started by quickstart.sh
         for parser in parsers(parser_at(script)):
-            called = [words_of(command)[0] for _, command in parser.examples]
+            called = [shlex.split(command)[1] for _, command in parser.examples]
             assert script in called and len(called) <= 8, script
 
 
 @pytest.mark.parametrize("parser", WITH_EXAMPLES)
 def test_examples_parse_and_their_files_exist_or_are_made_before(parser):
-    made = Made(set())
+    repository = Repository()
     for about, command in parser.examples:
-        called, *words = words_of(command)
-        arguments = parser_at(called).parse_args(words)
-        assert about and (ROOT / called).is_file()
-        for name, value in vars(arguments).items():
-            if name not in _READ or called.startswith("dataset_generation/"):
-                continue
-            for place in value if isinstance(value, (list, tuple)) else filter(None, [value]):
-                assert made.has(str(place)), f"{command}: {place}"
-        made.add(called, arguments)
+        step = Step(tuple(shlex.split(command)), ROOT)
+        script, given = step.target
+        assert about and parser_at(script).parse_args(given)
+        assert repository.lacks(step) == [], command
+        repository.add(step)
 
 
 @pytest.mark.parametrize("parser", WITH_EXAMPLES)

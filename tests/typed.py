@@ -29,13 +29,14 @@ _USAGE = re.compile(r"^\[(-|more|flags|pytest)")
 
 #: Words that stand for something of the reader's own, which the page has to explain.
 OWN = {
-    *("DIR", "DATA_DIR", "MODEL_1.json", "MODEL_2.json", "SPEC.json", "RUN", "answers.jsonl"),
-    *("composition.2000.200.7.2", "data_fixed"),
+    *("DATA_DIR", "MODEL_1.json", "MODEL_2.json", "SPEC.json", "RUN", "answers.jsonl"),
+    *("composition.2000.200.7.2", "data_fixed", "DIR"),
 }
 #: Settings that name what a command reads, and what it writes.
 READ = {
     *("data_dir", "model_dir", "ckpt", "predictions", "prompts", "fit", "custom_train", "sources"),
     *("spec", "sweep", "task", "dir", "model_name_or_path", "annotated"),
+    *("id_train_file", "id_test_file", "ood_file"),
 }
 WRITTEN = {"output_dir", "save_dir", "output", "cut_file", "export_graph", "prediction_dir"}
 _RUNS = "CKPT_DIR/trained_checkpoints"
@@ -202,8 +203,8 @@ def written(step: Step) -> list[str]:
     if name == "docs/tutorial/figure.py":
         return [given[1]]
     if name.startswith("script/reproduce/"):
-        return ["results/reproduce/*/README.md"]
-    if arguments is None:
+        return ["results/reproduce/*/README.md", "results/reproduce/*"]
+    if arguments is None or getattr(arguments, "dry_run", False):
         return []
     found = [below_root(step.folder / v) for s, v in values_of(arguments) if s in WRITTEN]
     placed = getattr(arguments, "output_dir", None)
@@ -217,6 +218,8 @@ def written(step: Step) -> list[str]:
     if name == "script/run_sweep.py":
         folder = placed or f"results/sweeps/{Path(arguments.spec).stem}"
         return [folder, f"{folder}/results.jsonl"]
+    if name == "circuit_analysis/cluster.py":
+        return [*found, f"{found[0]}/*/vectors.npz"]
     data = Path(getattr(arguments, "data_dir", None) or "").name
     if name == "script/pattern_matcher.py":
         kind = "learner" if arguments.learner else "pattern_matcher"
