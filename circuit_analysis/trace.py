@@ -25,7 +25,7 @@ def main(arguments, folder: str = "trace", **fixed) -> None:
     from coverage_principle.circuits import run_trace
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting import circuit_figures
-    from coverage_principle.reporting.grids import yardstick_words
+    from coverage_principle.reporting.grids import reference_words
 
     settings = settings_from(TraceSettings, arguments, **fixed)
     if settings.family == "list":
@@ -46,7 +46,7 @@ def main(arguments, folder: str = "trace", **fixed) -> None:
         if part["samples"]["n"]
     }
     empty = [split for split, summary in splits.items() if not summary["samples"]["n"]]
-    also = [yardstick_words(results["num_layers"]), *notes]
+    also = [reference_words(results["num_layers"]), *notes]
     common.print_grids(tables, shown, "published", empty=empty, also=also)
     print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it")
 
