@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -279,7 +280,8 @@ def judge(run, world, reader: Reader, file: Path, mutation: str, seed: str, know
     if finished.returncode:
         last = (finished.stderr.strip().splitlines() or [""])[-1]
         sentence = ": error: " in last and len(last) < 1500
-        if not sentence and "runs are not done" not in last and "problems, " not in said:
+        validated = re.search(r"^\d+ problems?, \d+ notes?$", said, flags=re.MULTILINE)
+        if not sentence and "runs are not done" not in last and not validated:
             return Outcome("fault", f"no sentence: {said[-800:]}")
         if sentence and (changed := differing(before, after)):
             return Outcome("fault", f"refused, but changed {changed[:4]}: {last}")
