@@ -286,7 +286,8 @@ def judge(run, world, reader: Reader, file: Path, mutation: str, seed: str, know
     if finished.returncode:
         last = (finished.stderr.strip().splitlines() or [""])[-1]
         sentence = ": error: " in last and len(last) < 1500
-        if not sentence and "not done: " not in last and not re.search(r"\d problems?, \d", said):
+        validated = re.search(r"^\d+ problems?, \d+ notes?$", said, flags=re.MULTILINE)
+        if not sentence and "not done: " not in last and not validated:
             return Outcome("fault", f"no sentence: {said[-800:]}")
         if sentence and (changed := differing(before, after)):
             return Outcome("fault", f"refused, but changed {changed[:4]}: {last}")
