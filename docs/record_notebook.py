@@ -7,6 +7,7 @@ them for the training in it.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -25,6 +26,7 @@ def main(_: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / root.name
         subprocess.run(["git", "clone", "--quiet", root, clone], check=True)
+        os.environ["PYTHONPATH"] = f"{clone}{os.pathsep}{clone / 'simpletransformers'}"
         notebook = nbformat.read(clone / NOTEBOOK, as_version=4)
         execute(notebook, clone)
     write_text(root / NOTEBOOK, nbformat.writes(notebook) + "\n")

@@ -66,7 +66,8 @@ def printed(command: str, folder: Path, clone: Path) -> list[str]:
     """The lines that a command prints; what it says on the error stream is passed through."""
     print(f"$ {command}", flush=True)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "PYTHONPATH": str(clone)}
+    own = f"{clone}{os.pathsep}{clone / 'simpletransformers'}"  # not what is installed
+    env = {**os.environ, "PATH": path, "PYTHONPATH": own}
     options = {"cwd": folder, "env": env, "stdout": subprocess.PIPE, "text": True}
     finished = subprocess.run(shlex.split(command), check=False, **options)
     if finished.returncode:

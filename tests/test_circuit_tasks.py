@@ -412,14 +412,17 @@ def test_general_commands_take_a_task_of_ones_own(run_command, worlds, tmp_path)
     assert [line.split(":")[0] for line in shown.stdout.splitlines()] == [
         f"diff_f{i}" for i in range(1, 5)
     ]
-    whole = ("--k_groups", "none")
+    whole, pairs = ("--k_groups", "none"), ("--layer_pos_pairs", "[(1,3)]")
     for script, flags in (
-        ("cluster.py", ("--ckpt", run / "final_checkpoint", "--group_by", "b2", "b2,x4", *whole)),
+        (
+            "cluster.py",
+            ("--ckpt", run / "final_checkpoint", "--group_by", "b2", "b2,x4", *whole, *pairs),
+        ),
         (
             "trace.py",
             ("--model_dir", run, "--step_list", "10", "--family", "diff_f1,diff_f3", *whole),
         ),
-        ("lens.py", ("--ckpt", run, "--layer_pos_pairs", "[(1,3)]", "--group_by", "b2", *whole)),
+        ("lens.py", ("--ckpt", run, *pairs, "--group_by", "b2", *whole)),
         ("interchange.py", ("--model_dir", run, "--group_by", "1", "b2", "--step_list", "10")),
     ):
         few = ("--max_items", 5, "--save_dir", tmp_path)

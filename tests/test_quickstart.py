@@ -14,22 +14,10 @@ from coverage_principle.reporting import findings
 from tests.conftest import ROOT, blocks, run_shell
 
 
-def quickstart(*arguments):
-    return subprocess.run(
-        [
-            "bash",
-            str(ROOT / "script" / "quickstart.sh"),
-            "--no-install",
-            "--preset",
-            "tiny",
-            *map(str, arguments),
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+@pytest.fixture
+def quickstart(run_command):
+    """What ``script/quickstart.sh`` starts, on a folder in which its command has run already."""
+    return lambda *more: run_command("script/quickstart.py", "--preset", "tiny", *more)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +61,7 @@ def test_the_report_needs_no_network_and_holds_every_figure_and_finding(results)
         assert html.escape(sentence) in page
 
 
-def test_a_second_time_does_nothing_and_a_lost_result_is_made_again(results):
+def test_a_second_time_does_nothing_and_a_lost_result_is_made_again(results, quickstart):
     folder, _ = results
     again = quickstart("--output_dir", folder)
     assert again.returncode == 0, again.stderr
@@ -109,7 +97,7 @@ def test_without_installation_an_environment_is_needed(tmp_path):
     assert len(finished.stderr.splitlines()) == 1
 
 
-def test_a_stage_that_fails_is_named_and_changed_settings_are_noticed(results):
+def test_a_stage_that_fails_is_named_and_changed_settings_are_noticed(results, quickstart):
     folder, _ = results
     before = set(folder.glob("worlds/*/data"))
     again = quickstart("--output_dir", folder, "--seed", 43)

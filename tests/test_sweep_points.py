@@ -325,9 +325,7 @@ def test_the_command_draws_the_tutorials_sweep(run_command, tmp_path):
     "words",
     [
         "--kind bars --x n_embd",
-        "--x task",
         "--x train.weight_decay --panels n_embd --log_x yes",
-        "--x seed",
         "--x type_0.loss --y type_0.loss",
     ],
 )

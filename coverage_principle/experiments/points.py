@@ -227,7 +227,7 @@ def _intervals(points: Sequence[Mapping]) -> list[str]:
     elif "t" in methods:
         said = "Student's t over runs"
     elif "Wilson" in methods:
-        said = "Wilson over items"
+        said = "Wilson over items" + (", as all runs agree" if counts[0] > 1 else "")
     else:
         return [f"{mean}; no intervals, for which runs must differ"]
     without = "" if None not in methods else "; none where there is one run or all agree"
