@@ -374,10 +374,11 @@ def test_tracing_of_all_checkpoints(traced, dataset_dir):
         "slot": "x2",
         "held": [],
     }
-    assert "final_checkpoint, id_test: % moved to t', n = " in finished.stdout
+    title = circuits.METRICS["rank"].shown.unit.format("t", "answer")
+    assert f"final_checkpoint, id_test: {title}, n = " in finished.stdout
     assert "the last of 3 checkpoints is shown; the file has all" in finished.stdout
     assert "~: the value cannot be known here yet" in finished.stdout
-    assert f"layer {LAYERS} is a yardstick" in finished.stdout
+    assert f"layer {LAYERS} is a reference" in finished.stdout
     dataset = load_dataset(dataset_dir)
     for name, about in results["splits"].items():
         lost = sum(about["no_counterfactual"].values())

@@ -90,7 +90,7 @@ def tracing_figure(results: Mapping, *, subset: str = "published") -> Figure:
                 n = max(cell[subset]["n"] for cell in part["cells"])
                 panels[f"{about}{split}\n{n:,} of {total:,} samples"] = part["cells"]
     notes = _empty([split for split, part in last.items() if not part["samples"]["n"]])
-    notes.append(grids.yardstick_words(results["num_layers"]))
+    notes.append(grids.reference_words(results["num_layers"]))
     shown = METRICS[results["metric"]].shown
     return heat_map_figure(panels, shown, subset=subset, notes=notes)
 

@@ -216,6 +216,6 @@ def weak_words(grids: Sequence[Grid]) -> str:
     return words + (f", or of fewer than {FEWEST} samples" if any(few) else "")
 
 
-def yardstick_words(last: int) -> str:
+def reference_words(last: int) -> str:
     """What is to be known of layer L of a tracing."""
-    return f"layer {last} is a yardstick: its last position gives the source run's own output"
+    return f"layer {last} is a reference: its last position gives the source run's own output"

@@ -11,7 +11,7 @@ from coverage_principle.data import looking_into, read_json, write_json, write_t
 from coverage_principle.reporting import findings, html
 from coverage_principle.reporting.circuit_figures import heat_maps, split_cells
 from coverage_principle.reporting.coverage_figures import k_sweep_curve
-from coverage_principle.reporting.grids import yardstick_words
+from coverage_principle.reporting.grids import reference_words
 from coverage_principle.reporting.run_card import type_names
 from coverage_principle.reporting.training_figures import accuracy_by_k, accuracy_figures
 from simpletransformers.seq2seq.run_folder import RunFolder
@@ -194,11 +194,11 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
         own = _traced(run["tracing"])["cells"]
         n = max(cell["published"]["n"] for cell in own)
         traced[f"{title}, {tested}\n{n:,} samples"] = own
-    yardstick = yardstick_words(next(iter(runs.values()))["tracing"]["num_layers"])
+    reference = reference_words(next(iter(runs.values()))["tracing"]["num_layers"])
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
     options = {"chance": summary["chance"], "names": summary["types"]}
     by_type, *by_k = accuracy_figures(histories, folder, **options)
-    shown, options = METRICS["rank"].shown, {"subset": "published", "notes": [yardstick]}
+    shown, options = METRICS["rank"].shown, {"subset": "published", "notes": [reference]}
     return {
         "k_sweep": [k_sweep_curve(sweeps, folder / "k_sweep")[0]],
         "types": [by_type],
