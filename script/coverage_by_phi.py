@@ -34,8 +34,8 @@ EXAMPLES = (
 def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__, EXAMPLES)
     add_settings(parser, PhiSettings)
-    where = {"default": "results/coverage_by_phi", "help": "for results and figure"}
-    group_of(parser, "written").add_argument("--output_dir", **where)
+    about = "for results and figure (default: results/coverage_by_phi in the repository)"
+    group_of(parser, "written").add_argument("--output_dir", help=about)
     return parser
 
 
@@ -44,11 +44,12 @@ def main(arguments: argparse.Namespace) -> None:
 
     from coverage_principle.coverage import CoverageByPhi, phi_name
     from coverage_principle.data import check_place, write_json
-    from coverage_principle.paths import relative_to_root
+    from coverage_principle.paths import relative_to_root, repository_root
     from coverage_principle.reporting.phi import draw_phi, summarise_phi
 
     settings = settings_from(PhiSettings, arguments)
-    stem = Path(arguments.output_dir) / f"coverage_by_phi_{phi_name(settings)}"
+    folder = Path(arguments.output_dir or repository_root() / "results" / "coverage_by_phi")
+    stem = folder / f"coverage_by_phi_{phi_name(settings)}"
     # Joined, not a suffix: the name holds a point.
     kept, written = Path(f"{stem}_measured.json"), Path(f"{stem}.json")
     check_place(kept)

@@ -43,8 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
     needed = {"type": positive, "nargs": "+", "help": about}
     group_of(parser, "search").add_argument("--needed", **needed)
     add_settings(parser, LearnerSettings)
-    where = {"default": "results/predicted_data", "help": "for results and figure"}
-    group_of(parser, "written").add_argument("--output_dir", **where)
+    about = "for results and figure (default: results/predicted_data in the repository)"
+    group_of(parser, "written").add_argument("--output_dir", help=about)
     return parser
 
 
@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
     from coverage_principle.coverage import PredictedData, predicted_name
     from coverage_principle.data import check_place, find_task, write_json
     from coverage_principle.errors import InputError
-    from coverage_principle.paths import relative_to_root
+    from coverage_principle.paths import relative_to_root, repository_root
     from coverage_principle.reporting.predicted_data import draw_predicted, summarise_predicted
 
     graph = find_task(arguments.task)
@@ -65,7 +65,8 @@ def main(arguments: argparse.Namespace) -> None:
             f"`needed` gives {counted(len(arguments.needed), 'amount')} for the "
             f"{len(settings.num_tokens)} sizes of `num_tokens`; give one for each"
         )
-    stem = Path(arguments.output_dir) / f"predicted_{predicted_name(graph, settings)}"
+    folder = Path(arguments.output_dir or repository_root() / "results" / "predicted_data")
+    stem = folder / f"predicted_{predicted_name(graph, settings)}"
     kept, written = Path(f"{stem}_measured.json"), Path(f"{stem}.json")
     check_place(kept)
     found = PredictedData(graph, settings, settings_from(LearnerSettings, arguments), kept)

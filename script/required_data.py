@@ -37,8 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     task = {"default": "twohop", "help": "a task by name, or FILE.json with a graph of your own"}
     group_of(parser, "task").add_argument("--task", **task)
     add_settings(parser, SearchSettings)
-    where = {"default": "results/required_data", "help": "for results and figure"}
-    group_of(parser, "written").add_argument("--output_dir", **where)
+    about = "for results and figure (default: results/required_data in the repository)"
+    group_of(parser, "written").add_argument("--output_dir", help=about)
     return parser
 
 
@@ -47,12 +47,13 @@ def main(arguments: argparse.Namespace) -> None:
 
     from coverage_principle.coverage.required import RequiredData, search_name
     from coverage_principle.data import check_place, find_task, write_json
-    from coverage_principle.paths import relative_to_root
+    from coverage_principle.paths import relative_to_root, repository_root
     from coverage_principle.reporting.required_data import draw_required, summarise
 
     graph, k = find_task(arguments.task), tuple(sorted(arguments.k))
     settings = settings_from(SearchSettings, arguments, k=k)
-    stem = Path(arguments.output_dir) / f"required_{search_name(graph, settings)}"
+    folder = Path(arguments.output_dir or repository_root() / "results" / "required_data")
+    stem = folder / f"required_{search_name(graph, settings)}"
     check_place(f"{stem}_measured.json")
     found = RequiredData(graph, settings, Path(f"{stem}_measured.json"))
     worlds = [(size, seed) for size in sorted(settings.num_tokens) for seed in settings.seeds]
