@@ -80,7 +80,7 @@ class Shown:
     ``ends`` is the key of a cell's interval where there is no ``field`` (``<key>_interval`` if not
     given), ``method`` how it is made. ``nothing`` gives the number, unscaled, of a cell whose state
     knows nothing, and ``nothing_is`` names it; ``better`` is -1 where less is more. ``dealt`` is
-    the key of what random labelings give.
+    the key of what random labelings give. ``counts_as`` says exactly what ``unit`` says in short.
     """
 
     key: str
@@ -98,6 +98,7 @@ class Shown:
     nothing_is: str = "0"
     better: int = 1
     dealt: str | None = None
+    counts_as: str | None = None
 
     def part(self, cell: Mapping, subset: str | None = None) -> object:
         """What the cell holds under ``key``; cells of tracing hold it for each subset."""
@@ -249,6 +250,7 @@ _AT_TOP = Shown(
     "runs whose answer became\nthe source run's (%)",
     "% of runs whose {1} became the source run's",
     **_RANDOM_ORDER,
+    counts_as=f"became: ranked among the first {TOP_RANK + 1} and before the run's own, as published",
 )
 _CHANGE = Shown("relative_change", "mean", *_MOVED, **_RATIO)
 _SHIFT = Shown("logit_shift_share", "mean", *_SHARE, **_RATIO)

@@ -235,7 +235,7 @@ def _key(
         key.append(Patch(facecolor=_NOTHING, edgecolor="black", label=words, **_EARLY))
     if any(grid.value(*at) is None for grid, at in places):
         key.append(Patch(facecolor="none", label="-: there is nothing to measure it by"))
-    notes = [*grids.chance_lines(laid), *notes]
+    notes = [*grids.measure_lines(laid), *notes]
     return key, [textwrap.fill(note, room) for note in notes]
 
 

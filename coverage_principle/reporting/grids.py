@@ -183,7 +183,7 @@ def key_lines(grids: Sequence[Grid]) -> list[str]:
         lines.append(f"low..high: 95 % interval, {shown.interval_is}")
     elif any(grid.interval(row, column) for grid, row, column in places):
         lines.append(f"95 % intervals ({shown.interval_is}) do not fit; the file has them")
-    lines += chance_lines(grids)
+    lines += measure_lines(grids)
     if any(grid.is_weak(row, column) for grid, row, column in places):
         lines.append(f"(  ): {weak_words(grids)}")
     if any(grid.is_early(row, column) for grid, row, column in places):
@@ -193,15 +193,16 @@ def key_lines(grids: Sequence[Grid]) -> list[str]:
     return lines
 
 
-def chance_lines(grids: Sequence[Grid]) -> list[str]:
-    """What chance is, and how high for so many tokens; nothing where nothing is 0."""
+def measure_lines(grids: Sequence[Grid]) -> list[str]:
+    """What is counted, and what chance is for so many tokens; nothing where nothing is 0."""
     shown, found = grids[0].shown, {}
+    lines = [shown.counts_as] if shown.counts_as else []
     for cell in (cell for grid in grids if chance_words(grid) for cell in grid.cells.values()):
         found[cell["tokens"]] = plain(shown.nothing_at(cell), shown.printed)
-    if not found:
-        return []
-    levels = " or ".join(f"{level} among {count:,}" for count, level in sorted(found.items()))
-    return [f"chance: {levels} tokens, if nothing tells which of them the value is"]
+    if found:
+        levels = " or ".join(f"{level} among {count:,}" for count, level in sorted(found.items()))
+        lines.append(f"chance: {levels} tokens, if nothing tells which of them the value is")
+    return lines
 
 
 def weak_words(grids: Sequence[Grid]) -> str:
