@@ -350,7 +350,7 @@ def test_a_finished_run_has_curves_and_a_card(tmp_path, small_dataset, run_comma
         1,
     )
     assert finished.returncode == 0, finished.stderr
-    assert "stopped early: type_0 >= 0" in finished.stdout and "1 steps done" in finished.stdout
+    assert "stopped early: type_0 >= 0" in finished.stdout and "1 step done" in finished.stdout
     card = (run / "README.md").read_text()
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     for group, scores in last["eval"].items():
