@@ -263,7 +263,7 @@ def test_what_cannot_be_cut_is_refused(folder, run_command, refused):
     for flags, words in (
         (("--cut", trained), ("--cut", "it is a training item")),
         (("--cut", texts["type_1"]), ("--cut", "is of type_1", "use --scope domain")),
-        (("--cut", "<t_0>"), ("--cut", "has 1 tokens")),
+        (("--cut", "<t_0>"), ("--cut", "has 1 token")),
     ):
         refused(run_command(COMMAND, "--data_dir", folder, *flags), *words)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -136,8 +137,9 @@ def test_predictions_are_those_of_the_annotations(small_dataset, tmp_path, run_c
     for record, own in zip(read(file), dataset.test.records, strict=True):
         assert {**own, "model_output": record["model_output"]} == record
     for label, own in found.summary()["by_type"].items():
-        assert f"{label} {own[name]['right'] / own['items']:.1%}" in finished.stdout
-    assert (", noise 0.05," in finished.stdout) == ("--noise" in flags)
+        share = f"{own[name]['right'] / own['items']:.1%}"
+        assert re.search(rf"^{label} \(.*\) +{own['items']} +{share}$", finished.stdout, re.M)
+    assert (", noise 0.05\n" in finished.stdout) == ("--noise" in flags)
     assert str(file) in finished.stdout
 
 

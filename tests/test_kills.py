@@ -594,7 +594,7 @@ def test_what_two_processes_cannot_do_is_a_sentence_of_each(tmp_path, data):
     status, said = ends(out, ranks(out, data, run, "--max_steps", 1, "--train_batch_size", 1))
     assert status == [1, 1] and not run.exists()
     for words in said:
-        assert words.count("\n") == 1 and "2 processes, but only 1 items in a step" in words, words
+        assert words.count("\n") == 1 and "2 processes, but only 1 item in a step" in words, words
     with one_writer(run, "something"):
         status, said = ends(out, ranks(out, data, run, "--max_steps", 1))
         assert status == [1, 1] and "Traceback" not in "".join(said), said

@@ -334,8 +334,8 @@ def test_records_of_answers_are_read_back(dataset, tmp_path):
         ('{"input_text": "<t_1>", "type": [1], "output": ""}', ["has the type [1]", "no text"]),
         ('{"id": 1, "completion": "<t_1>"}', ["line 1 lacks", "model_output, prediction, output"]),
         ('{"id": 1, "model_output": 5}', ["line 1 holds 5 under model_output"]),
-        ('{"id": 100000, "model_output": "<t_1>"}', ["none of its 1 records"]),
-        ("", ["none of its 0 records"]),
+        ('{"id": 100000, "model_output": "<t_1>"}', ["of its 1 record none is about"]),
+        ("", ["of its 0 records none is"]),
     ],
 )
 def test_files_that_are_no_predictions_are_refused(dataset, tmp_path, content, words):

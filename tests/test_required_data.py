@@ -326,7 +326,7 @@ def test_required_data_with_every_bridge(run_command, refused, tmp_path):
     again = json.loads((tmp_path / "out" / f"{stem}_iterated.json").read_text())
     assert again["required"]["12"]["1"]["mean"] <= 1.1 * one["mean"]  # more evidence, fewer items
     refused(command("--iterate", "--sample", 9, out="no"), "--iterate", "omit --sample")
-    refused(command("--iterate", "--num_tokens", 400, out="no"), "--iterate holds", "8,388,608")
+    refused(command("--iterate", "--num_tokens", 400, out="no"), "--iterate keeps", "8,388,608")
     assert not (tmp_path / "no").exists()
 
 

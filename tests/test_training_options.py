@@ -350,11 +350,13 @@ def test_a_finished_run_has_curves_and_a_card(tmp_path, small_dataset, run_comma
         1,
     )
     assert finished.returncode == 0, finished.stderr
-    assert "stopped early: type_0 >= 0" in finished.stdout and "1 steps done" in finished.stdout
+    assert "stopped early: type_0 >= 0" in finished.stdout and "1 step done" in finished.stdout
     card = (run / "README.md").read_text()
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    config = json.loads((run / "run_config.json").read_text())
     for group, scores in last["eval"].items():
-        assert f"| {group} | {scores['n']:,} | {scores['loss']:.4f} |" in card
+        name = config["dataset"]["types"].get(group, group)
+        assert f"| {name} | {scores['n']:,} | {scores['loss']:.4f} |" in card
     assert last["items_per_s"] > 0 and "mfu" not in last  # a CPU's peak is not guessed
     assert "stopped early: type_0 >= 0" in card and "![curves](curves.png)" in card
     assert (run / "curves.png").stat().st_size > 5_000

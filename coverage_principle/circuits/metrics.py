@@ -250,7 +250,7 @@ _AT_TOP = Shown(
     "runs whose answer became\nthe source run's (%)",
     "% of runs whose {1} became the source run's",
     **_RANDOM_ORDER,
-    counts_as=f"became: ranked among the first {TOP_RANK + 1} and before the run's own, as published",
+    counts_as=f"became: among the first {TOP_RANK + 1} and before the run's own, as published",
 )
 _CHANGE = Shown("relative_change", "mean", *_MOVED, **_RATIO)
 _SHIFT = Shown("logit_shift_share", "mean", *_SHARE, **_RATIO)

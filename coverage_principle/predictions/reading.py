@@ -30,6 +30,7 @@ from coverage_principle.data.files import text_lines
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 from simpletransformers.files import parse_json
+from simpletransformers.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,9 @@ def _read_file(
                 answer = answer if answer == outputs[row] else CONTRADICTING
             outputs[row] = answer
     if (outputs == MISSING).all():
-        raise InputError(f"{file}: none of its {records:,} records is about an item of test.json")
+        raise InputError(
+            f"{file}: of its {counted(records, 'record')} none is about an item of test.json"
+        )
     counts = {"records": records, "unknown": unknown, "double": len(double)}
     for name, code in (
         ("contradicting", CONTRADICTING),
