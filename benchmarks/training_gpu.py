@@ -170,7 +170,8 @@ def curve(dataset, folder: Path, arguments, seconds: float, settings: dict) -> l
     def report(event: dict) -> None:
         if "eval" in event:
             accuracies = {g: s["answer_accuracy"] for g, s in event["eval"].items()}
-            points.append({"step": event["step"], "eval": accuracies})
+            counts = {g: s["n"] for g, s in event["eval"].items()}
+            points.append({"step": event["step"], "eval": accuracies, "n": counts})
             if time.monotonic() > end:
                 raise TimeIsOver
 
@@ -187,7 +188,7 @@ def draw(curves: dict[str, list[dict]], file: Path) -> None:
     for group, events in panels.items():
         for name, points in curves.items():
             for point in points:
-                scores = {name: {"answer_accuracy": point["eval"][group]}}
+                scores = {name: {"answer_accuracy": point["eval"][group], "n": point["n"][group]}}
                 events.append({"step": point["step"], "eval": scores})
     type_curves(panels, file, chance=1 / 50, types=list(curves))
 

@@ -320,7 +320,7 @@ def test_predicted_data_command(run_command, refused, tmp_path):
     def wrong(*words):
         return command(*words, folder="no")
 
-    refused(wrong(*sizes, "--needed", 90), "--needed gives 1 amounts for the 2 sizes")
+    refused(wrong(*sizes, "--needed", 90), "--needed gives 1 amount for the 2 sizes")
     refused(wrong("--needed", "0", "1", "2"), "--needed", "at least 1", status=2)
     refused(wrong("--by", "matcher,oracle"), "--by", "matcher, learner", status=2)
     refused(wrong("--accuracy", 1), "--accuracy 1.0 is not between 0 and 1")
