@@ -23,6 +23,8 @@ Importing the package imports nothing else: what a name needs is loaded when it 
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -30,14 +32,13 @@ from coverage_principle import coverage as _coverage
 from simpletransformers.lazy import exports
 
 if TYPE_CHECKING:
-    from inspect import Signature
-
     from coverage_principle.data import Dataset as Dataset
     from coverage_principle.data import load_dataset as load_dataset
+    from coverage_principle.errors import InputError as InputError
     from coverage_principle.experiments import read_results as read_results
     from coverage_principle.notebook import NotebookCoverage
+    from coverage_principle.notebook import coverage as coverage
     from coverage_principle.notebook import load_run as load_run
-    from coverage_principle.notebook import notebook_coverage as coverage
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ __getattr__, _names, __all__ = exports(
     __name__,
     {
         "data": "Dataset load_dataset",
+        "errors": "InputError",
         "experiments": "read_results",
         "notebook": "load_run",
     },
@@ -57,23 +59,21 @@ def __dir__() -> list[str]:
 
 
 class _Wing(ModuleType):
-    """A wing that is also a function: ``cp.coverage(dataset)``, of ``notebook/coverage.py``.
-
-    The wing's name is the function's best name, and importing the one must not hide the other.
-    """
+    # A wing that is also a function, ``cp.coverage(dataset)`` of ``notebook/explored.py``: its name
+    # is the function's best name, and importing the one must not hide the other. help() shows the
+    # function, in place of all that the wing holds.
+    __all__ = property(lambda _: [])
+    __signature__ = property(lambda _: inspect.signature(_function()))
+    __doc__ = property(lambda wing: f"coverage{wing.__signature__}\n\n{_function().__doc__}")
 
     def __call__(self, *arguments: object, **settings: object) -> NotebookCoverage:
-        from coverage_principle.notebook import notebook_coverage
+        return _function()(*arguments, **settings)
 
-        return notebook_coverage(*arguments, **settings)
 
-    @property
-    def __signature__(self) -> Signature:
-        from inspect import signature
+def _function() -> Callable[..., NotebookCoverage]:
+    from coverage_principle.notebook import coverage
 
-        from coverage_principle.notebook import notebook_coverage
-
-        return signature(notebook_coverage)
+    return coverage
 
 
 _coverage.__class__ = _Wing

@@ -496,7 +496,8 @@ def test_published_example(published):
     singles = [s for s in report["slot_sets"] if len(s["slots"]) == 1]
     assert all(not s["pairs_by_evidence"] for s in singles)
     lines = sweep_lines(coverage, report)
-    assert len(lines) == 10 and lines[9] == "k = 9 to 20: nothing is covered"
+    assert len(lines) == 12 and lines[9] == "k = 9 to 20: nothing is covered"
+    assert lines[11].startswith("classes: of (x1, x2) alone")
     assert lines[2].split() == ["2", "1,925", "96.25", "0", "85", "1,056", "5"]
     spoken = " ".join(warnings(coverage, report))
     assert "up to k = 1 all fragments of (x1, x2) fall into one class" in spoken

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import os
+import pydoc
 import re
 import runpy
 import subprocess
@@ -71,6 +72,14 @@ def test_signatures_show_the_real_defaults():
     found = inspect.signature(cp.coverage).parameters
     assert found["scope"].default == "dataset" and found["noise"].default == 0.0
     assert "settings" not in found
+
+
+def test_the_help_of_the_function_is_not_that_of_the_package():
+    shown = pydoc.render_doc(cp.coverage, renderer=pydoc.plaintext)
+    assert len(shown.splitlines()) < 60
+    assert "scope: 'str' = 'dataset'" in shown and "``ground_truth``: only fragments" in shown
+    with pytest.raises(TypeError, match=r"^coverage\(\) got an unexpected keyword argument 'scop'"):
+        cp.coverage(SHIPPED, scop="domain")
 
 
 def test_every_object_with_arrays_describes_itself_in_one_line():
@@ -236,8 +245,9 @@ def test_fragments_are_pairs():
     ],
 )
 def test_wrong_arguments_get_a_sentence(coverage, call, words):
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(cp.InputError, match=words) as raised:
         call(coverage)
+    assert raised.type is InputError  # none of a module of its own
 
 
 # ----------------------------------------------------------------------------------- records

@@ -164,7 +164,7 @@ def test_a_position_is_singled_out_only_where_the_intervals_allow_it():
         traced(2, 1, 0.0),
     ]
     text = findings.tracing(2500, {"cells": cells}, value="b", last_layer=2)
-    assert "that run's: at layer 1, for 90 % at x2, 10 % at x3 of 100 samples" in text
+    assert "above the run's own: at layer 1, for 90 % at x2, 10 % at x3 of 100 samples" in text
     assert text.endswith("hangs clearly on x2 at layer 1.")
     cells[0] = traced(1, 1, 0.12)
     text = findings.tracing(2500, {"cells": cells}, value="b", last_layer=2)

@@ -21,7 +21,7 @@ def test_the_commands_of_the_readme_work_in_its_order(checkout):
     for line in (
         "10,000 of 61,426 possible training compositions",
         "2      ",
-        "became the source run's",
+        "rank the source run's answer",
     ):
         assert line in text
     shown = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def test_the_commands_for_tasks_of_ones_own_work(checkout):
     output = "".join(run_shell(blocks("docs/custom_tasks.md", "bash"), checkout))
     assert "data/recall.8.120.diff.cot: written" in output
     assert "IICG, id_test" in output
-    assert "% of runs whose answer became the source run's" in output
+    assert "% of runs that rank the source run's answer above their own" in output
     shown = re.search(
         r"    \{\n.*?\n    \}\n", (ROOT / "docs/custom_tasks.md").read_text(), re.DOTALL
     )

@@ -18,7 +18,7 @@ PHRASES = {
     "chance agreement": "coincidence",
     "mixing values": "mixing b",
     "every call is expected seen": "possible training compositions",
-    "% moved to": "% of runs whose answer became the source run's",
+    "% moved to": "% of runs that rank the source run's answer above their own",
     "memorising dear": "memorising costly",
     "not in this scope": "not counted here, see --scope domain",
     "joined through others": "linked only by third fragments",

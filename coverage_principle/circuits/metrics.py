@@ -247,16 +247,16 @@ _RANDOM_ORDER = {**_PERCENT, "nothing": _chance(_top_and_above), "nothing_is": "
 _AT_TOP = Shown(
     "both",
     "rate",
-    "runs whose answer became\nthe source run's (%)",
-    "% of runs whose {1} became the source run's",
+    "runs that rank the source run's\nanswer above their own (%)",
+    "% of runs that rank the source run's {1} above their own",
     **_RANDOM_ORDER,
-    counts_as=f"became: among the first {TOP_RANK + 1} and before the run's own, as published",
+    counts_as=f"above their own and among the first {TOP_RANK + 1}, as published",
 )
 _CHANGE = Shown("relative_change", "mean", *_MOVED, **_RATIO)
 _SHIFT = Shown("logit_shift_share", "mean", *_SHARE, **_RATIO)
 
 METRICS: dict[str, Metric] = {
-    "rank": Metric("how often t' comes to the top", _rank, _AT_TOP),
+    "rank": Metric("how often t' comes above t", _rank, _AT_TOP),
     "prob": Metric(
         "how far p(t') moves",
         _prob,

@@ -23,8 +23,8 @@ _COINCIDENCE = (
 )
 #: What may be wrong with the classes of a slot set, by its counts at some k.
 _REASONS = {
-    "all fragments of {} fall into one class: they substitute for each other whatever they do, so "
-    "coverage there says nothing": lambda s, at_k: at_k["largest_class"] == s["fragments"] > 1,
+    "all fragments of {0} fall into one class: they substitute for each other whatever they do, so "
+    "swaps of {0} say nothing there": lambda s, at_k: at_k["largest_class"] == s["fragments"] > 1,
     _COINCIDENCE: lambda _, at_k: at_k["mixed_classes"],
     _CONTRADICTION: lambda s, at_k: not s["determines"] and at_k["contradictory_classes"],
 }
@@ -73,6 +73,14 @@ def sweep_lines(coverage: Coverage, diagnostics: Mapping) -> list[str]:
     notes = [f"k = {_runs(ks)}: as k = {first}" for first, ks in repeated.items()]
     if later := [int(one) for one in sweep if int(one) > int(k)]:
         notes.append(f"k = {_runs(later)}: nothing is covered")
+    if chance is not None:
+        notes.append(
+            "only by coincidence: not covered if only fragments with equal true values are swapped"
+        )
+    if shown and len(diagnostics["slot_sets"]) > 1:
+        notes.append(
+            f"the classes are those of {_slots(shown)} alone; other fragments are swapped too"
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))

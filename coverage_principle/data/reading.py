@@ -120,7 +120,10 @@ class Dataset:
 
     def parse(self, text: str) -> np.ndarray:
         """The values ``(slots,)`` of an input given as text; ``InputError`` if it is none."""
-        return encode_input(text, self.graph, self.codec)
+        try:
+            return encode_input(text, self.graph, self.codec)
+        except Fault as fault:  # of a record, for those who read files
+            raise InputError(str(fault)) from None
 
     @cached_property
     def known(self) -> list[np.ndarray]:

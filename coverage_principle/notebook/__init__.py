@@ -5,7 +5,7 @@ from simpletransformers.lazy import exports
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "coverage": "Explained NotebookCoverage notebook_coverage",
+        "explored": "Explained NotebookCoverage coverage",
         "run": "Run load_run",
         "tracing": "Tracing",
     },

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from coverage_principle.circuits import METRICS
 from coverage_principle.statistics import trend_z, wilson_interval
 from simpletransformers.words import counted
 
@@ -120,7 +121,7 @@ def tracing(size: int, summary: Mapping, *, value: str, last_layer: int) -> str:
     if not layers:
         return f"With {size:,} training items, no sample was left to trace {value} with."
     text = f"With {size:,} training items, patching in the state of a run with another {value}"
-    text += " makes the answer that run's:"
+    text += " ranks that run's answer above the run's own:"
     parts, best, clear = [], [], True
     for layer, cells in sorted(layers.items()):
         shares = ", ".join(f"{100 * moved(c):.0f} % at {c['slot']}" for c in cells)
@@ -130,13 +131,15 @@ def tracing(size: int, summary: Mapping, *, value: str, last_layer: int) -> str:
         clear = clear and _leads(first, cells)
     n = max(c["published"]["n"] for c in next(iter(layers.values())))
     text += " " + "; ".join(parts) + f" of {counted(n, 'sample')}."
+    chance = METRICS["rank"].shown.nothing_at(summary["cells"][0])
+    text += f" Chance is {chance:.0f} %." if chance is not None else ""
     if clear:
         return text + f" The answer hangs clearly on {', '.join(best)}."
     return text + " The intervals of the leading positions overlap, so no position is singled out."
 
 
 def moved(cell: Mapping) -> float:
-    """Share of a cell's samples whose answer becomes that of the source run."""
+    """Share of a cell's samples that rank the source run's answer above their own (``rank``)."""
     return cell["published"]["both"]["rate"]
 
 

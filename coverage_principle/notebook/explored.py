@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from coverage_principle.reporting.style import Figure
 
 
-def notebook_coverage(
+def coverage(
     dataset: Dataset | str | Path,
     *,
     scope: str = "dataset",
