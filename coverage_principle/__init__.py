@@ -15,7 +15,7 @@ Behind every command of this repository stands a wing of this package:
 ``predictions``  the answers of any model, and what predicts them
 ``reporting``    figures and HTML; nothing below it draws
 ``experiments``  sweeps of runs, the paper's claims
-``notebook``     what this door gives: text in and out, nothing on disk
+``notebook``     what this door gives: text in, tables and figures out
 
 Importing the package imports nothing else: what a name needs is loaded when it is first used, and
 ``data`` and ``coverage`` never load torch.

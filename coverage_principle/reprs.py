@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sized
 from pathlib import Path
 
+from simpletransformers.words import counted
+
 _LONGEST = 60
 
 
@@ -33,10 +35,10 @@ def _short(value: object) -> str:
     if isinstance(value, str | Path):
         text = repr(str(value))
     elif isinstance(value, Mapping):
-        text = f"{len(value)} entries"
+        text = counted(len(value), "entry", "entries")
     elif isinstance(value, Sized) and not dataclasses.is_dataclass(value):
         few = len(value) <= 4 and all(isinstance(one, str | int | float) for one in value)
-        text = repr(value) if few else f"{len(value)} items"
+        text = repr(value) if few else counted(len(value), "item")
     else:
         text = repr(value)
     return text if len(text) <= _LONGEST and "\n" not in text else type(value).__name__

@@ -9,9 +9,6 @@ import pytest
 from simpletransformers.words import count_lines, counted, listed
 from tests.conftest import ROOT
 
-#: Outputs on the pages and in docs/outputs.json say what commands printed when they were recorded.
-#: True once all have been recorded with the words of today, so that they are looked at as well.
-RECORDED_ANEW = True
 #: Phrases that took a first reader time, and what took their place.
 PHRASES = {
     "by chance": "only by coincidence",
@@ -30,11 +27,21 @@ PLURALS = re.compile(
     r"(?<![\w.,=/-])(?<![-+] )1 (?:problems|notes|rows|records|items|contexts|steps|runs"
     r"|seeds|worlds|groups|vectors|samples|tokens|compositions|fragments|files|columns|minutes|cores|facts)\b"
 )
-TEXT = {".py", ".md", ".toml", ".txt", ".sh", ".html", ".js", ".css", ".csv", ".json", ".slurm"}
+TEXT = {
+    ".py",
+    ".md",
+    ".toml",
+    ".txt",
+    ".sh",
+    ".html",
+    ".js",
+    ".css",
+    ".csv",
+    ".json",
+    ".ipynb",
+    ".slurm",
+}
 FOLDERS = ("coverage_principle", "dataset_generation", "circuit_analysis", "script", "benchmarks")
-#: The tutorial is compared with its own results elsewhere, and written anew with the figure of its
-#: sweep.
-_LATER = () if RECORDED_ANEW else ("docs/outputs.json", "docs/tutorial.md")
 
 
 def texts():
@@ -44,12 +51,8 @@ def texts():
         files += [path for path in (ROOT / folder).rglob("*") if path.suffix in TEXT]
     for file in sorted(files):
         name = file.relative_to(ROOT).as_posix()
-        if name in _LATER or file.name.startswith(("results", ".")) or "__pycache__" in name:
-            continue
-        text = file.read_text(encoding="utf-8")
-        if file.suffix == ".md" and not RECORDED_ANEW:
-            text = re.sub(r"^    .*$", "", text, flags=re.MULTILINE)
-        yield name, " ".join(text.split())
+        if "__pycache__" not in name:
+            yield name, " ".join(file.read_text(encoding="utf-8").split())
 
 
 def test_no_phrase_is_left_that_made_a_reader_stop():

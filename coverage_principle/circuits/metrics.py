@@ -58,7 +58,11 @@ def _one_of(tokens: int) -> float:
 
 
 def _top_and_above(tokens: int) -> float:
-    """In a random order t' has each rank alike, and t is behind rank r in V-1-r of V-1 orders."""
+    """What a patch gives that only breaks the run: the V tokens in a random order.
+
+    t' has each rank alike, and t is behind rank r in V-1-r of V-1 orders. (A patch that changes
+    nothing gives 0.)
+    """
     ranks = range(min(TOP_RANK + 1, tokens))
     return sum(tokens - 1 - rank for rank in ranks) / max(1, tokens * (tokens - 1))
 

@@ -1,4 +1,4 @@
-"""The library as a notebook uses it: text in and out, tables and figures, nothing on disk."""
+"""The library as a notebook uses it: text in, tables and figures out."""
 
 from simpletransformers.lazy import exports
 

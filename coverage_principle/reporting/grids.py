@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from coverage_principle.circuits import FEWEST, Shown
+from simpletransformers.words import counted
 
 #: The widest line of a table.
 WIDEST = 100
@@ -153,7 +154,9 @@ def table_lines(tables: Mapping[str, Grid], empty: Sequence[str] = ()) -> list[s
     if empty:
         lines.append(f"without items, not shown: {', '.join(empty)}")
     if left := list(tables)[MOST:]:
-        lines.append(f"not shown, in the file: {len(left)} more tables, from {left[0]!r} on")
+        lines.append(
+            f"not shown, in the file: {counted(len(left), 'more table')}, from {left[0]!r} on"
+        )
     return lines
 
 

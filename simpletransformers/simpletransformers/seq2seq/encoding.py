@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.tokenizer import encode
+from simpletransformers.words import counted
 
 #: Label of a column at which a row carries no loss; ``torch.nn.functional.cross_entropy``'s own.
 NO_LOSS = -100
@@ -37,7 +38,7 @@ class EncodedPairs:
     new_tokens: int
 
     def __repr__(self) -> str:
-        return f"<EncodedPairs: {len(self):,} rows of {self.length} tokens>"
+        return f"<EncodedPairs: {counted(len(self), 'row')} of {counted(self.length, 'token')}>"
 
     def __len__(self) -> int:
         return len(self.table)
