@@ -44,7 +44,7 @@ def test_help_is_shown_at_once_wherever_it_is_asked_for(script, arguments, bare,
         env={"PATH": str(bare)},
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
         check=False,
     )
     assert (finished.returncode, finished.stderr) == (0, "")
