@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import multiprocessing
 import re
@@ -28,6 +29,7 @@ from coverage_principle.experiments import (
     start_command,
 )
 from coverage_principle.experiments.commands import has_ended
+from tests.conftest import ROOT
 
 DATA = {"num_tokens": 6, "max_train_data_num": 60, "test_size_for_type": 20}
 TRAIN = {
@@ -336,3 +338,19 @@ def test_a_worker_that_is_killed_leaves_its_run_to_be_gone_on_with(tmp_path):
     record = execute(run, Workplace(tmp_path, threads=1))
     assert record["status"] == "done" and record["steps"] == 800
     assert "resuming" in (place.run_folder(run) / "logs" / "train.log").read_text()
+
+
+def test_a_changed_task_file_makes_another_run(tmp_path):
+    """Runs whose settings name no file keep the ids that they always had."""
+    file = tmp_path / "diamond.json"
+    text = (ROOT / "docs" / "tasks" / "diamond.json").read_text(encoding="utf-8")
+    settings = {"task": "custom", "data": {"task": str(file), "num_tokens": 8}}
+    ids = []
+    for description in (text, text, text.replace("diamond", "jewel")):
+        file.write_text(description, encoding="utf-8")
+        run = RunSettings.resolve(settings)
+        ids.append((run.id, run.shared_id))
+    assert ids[0] == ids[1] and {*ids[0]}.isdisjoint(ids[2])
+    plain = RunSettings.resolve({"task": "twohop", "data": {"num_tokens": 8}})
+    whole = json.dumps(plain.as_dict(), sort_keys=True, separators=(",", ":"))
+    assert plain.id == hashlib.sha256(whole.encode()).hexdigest()[:12]

@@ -78,9 +78,7 @@ def sweep_lines(coverage: Coverage, diagnostics: Mapping) -> list[str]:
             "only by coincidence: not covered if only fragments with equal true values are swapped"
         )
     if shown and len(diagnostics["slot_sets"]) > 1:
-        notes.append(
-            f"the classes are those of {_slots(shown)} alone; other fragments are swapped too"
-        )
+        notes.append(f"classes: of {_slots(shown)} alone; other fragments may be swapped as well")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))

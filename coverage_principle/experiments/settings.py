@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from coverage_principle.data import sha256
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.stages import SECTIONS, STAGES, Stage, analyses, dataset_in
 from coverage_principle.paths import repository_root
@@ -329,6 +330,18 @@ def _check_flags(where: str, wanted: Mapping, omit: tuple[str, ...]) -> None:
             raise InputError(f"{where}: {name} must be a value or a list of values")
 
 
-def _digest(content: object) -> str:
+def _digest(content: Mapping[str, object]) -> str:
+    """12 hexadecimal digits of settings, and of the contents of files that they name."""
+    named = dict(_files_in(content))
+    content = {**content, "files": named} if named else content
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _files_in(value: object) -> Iterator[tuple[str, str]]:
+    """The files that settings name, each with its SHA-256; commands run in the repository."""
+    if isinstance(value, Mapping | list | tuple):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _files_in(one)
+    elif isinstance(value, str) and (file := repository_root() / value).is_file():
+        yield value, sha256(file)
