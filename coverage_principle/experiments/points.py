@@ -22,6 +22,7 @@ from coverage_principle.paths import repository_root
 from coverage_principle.reporting.sweep_text import PLACES, as_key, as_text, is_number, is_share
 from coverage_principle.statistics import mean_of, rate_of, wilson_interval
 from simpletransformers.seq2seq.run_folder import HISTORY, RunFolder
+from simpletransformers.words import counted
 
 #: The files of a figure: the last one holds its points.
 ENDINGS = (".png", ".pdf", ".points.json")
@@ -66,7 +67,7 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
     chosen = runs_where(results, names, settings.where)
     done = [record for record in chosen if record["status"] == "done"]
     if not done:
-        raise InputError(f"none of the {len(chosen)} runs is done{_failures(chosen)}")
+        raise InputError(f"{counted(len(chosen), 'run')}, none of them done{_failures(chosen)}")
     y, groups = names.score(settings.y, settings.group, settings.x)
     panels = names.setting(settings.panels, "panels") if settings.panels else None
     vary = [names.setting(one, "vary") for one in settings.vary if one != "none"]
@@ -90,7 +91,10 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
     many = [point["items"] is None or point["items"] >= least for point in points]
     for point, drawn in zip(points, many, strict=True):
         point["drawn"] = drawn or not any(many)
-    chances = sorted({record.get("chance", 0.0) for record in done}) if is_share(y) else [0.0]
+    drawn = {run for point in points for run in point["runs"]}
+    own = {record.get("chance", 0.0) for record in done if record["run"] in drawn}
+    # What is one of so many is the answer; a whole target may hold bridges too.
+    chances = sorted(own) if y.rpartition(".")[2] == "answer_accuracy" else [0.0]
     notes = _intervals(points) + _chance(chances)
     notes += _left_out(results, chosen, lacking, _what(y, groups, x))
     notes += _averaged(found.values(), [n for n in others if n not in (*vary, panels, *apart)])
@@ -186,7 +190,8 @@ def summarised(values: Sequence[float], items: int | None, y: str) -> dict[str, 
     """Mean and 95 % interval of the values of runs, and by which method.
 
     Student's t over runs. Of one run, or of several that agree wholly, which t would call certain:
-    Wilson's over their ``items``, if ``y`` is a share of these, else none.
+    Wilson's over the items of one run (``items`` are those of all), if ``y`` is a share of these,
+    else none. Runs may share their test items, so that these count once.
     """
     mean = (rate_of if is_share(y) else mean_of)(values)
     found = {"mean": mean.mean, "low": mean.low, "high": mean.high, "interval": "t"}
@@ -194,7 +199,8 @@ def summarised(values: Sequence[float], items: int | None, y: str) -> dict[str, 
         return found
     if not (is_share(y) and items):
         return found | {"low": None, "high": None, "interval": None}
-    low, high = wilson_interval(mean.mean * items, items)
+    own = items / len(values)
+    low, high = wilson_interval(mean.mean * own, own)
     return found | {"low": low, "high": high, "interval": "Wilson"}
 
 
@@ -202,7 +208,7 @@ def _point(place: _Place, seen: Sequence[_Seen], lines: Sequence[str], y: str) -
     values, items = [one.value for one in seen], [one.items for one in seen]
     total = None if items[0] is None else sum(items)
     x = [one.x for one in seen]
-    at = sum(x) / len(x) if len(set(x)) > 1 else as_key(x[0])
+    at = sum(x) / len(x) if len({as_key(one) for one in x}) > 1 else as_key(x[0])
     point = {"panel": place.panel, "series": dict(zip(lines, place.line, strict=True)), "x": at}
     point |= summarised(values, total, y)
     return point | {"runs": [one.record["run"] for one in seen], "values": values, "items": total}
@@ -223,11 +229,11 @@ def _intervals(points: Sequence[Mapping]) -> list[str]:
     runs = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
     mean = f"Each point is {f'the mean of {runs} runs' if counts[-1] > 1 else 'one run'}"
     if "t" in methods and "Wilson" in methods:
-        said = "Student's t over runs, or Wilson over items where there is one run or all agree"
+        said = "Student's t over runs, or Wilson over a run's items where there is one or all agree"
     elif "t" in methods:
         said = "Student's t over runs"
     elif "Wilson" in methods:
-        said = "Wilson over items" + (", as all runs agree" if counts[0] > 1 else "")
+        said = "Wilson over the items of a run" + (", as all agree" if counts[0] > 1 else "")
     else:
         return [f"{mean}; no intervals, for which runs must differ"]
     without = "" if None not in methods else "; none where there is one run or all agree"
@@ -240,11 +246,11 @@ def _left_out(
     """Runs that are not in the figure."""
     notes, waiting = [], results.unfinished
     if waiting:
-        total = _count(len(results) + len(waiting), "run")
+        total = counted(len(results) + len(waiting), "run")
         notes.append(
             f"{len(waiting)} of {total} not finished, left out: {_listed(waiting.values())}"
         )
-    ended = _count(len(chosen), "ended run")
+    ended = counted(len(chosen), "ended run")
     if failed := [record for record in chosen if record["status"] != "done"]:
         names = _listed(f"{r['label'] or r['run']} (at {r['stage']})" for r in failed)
         notes.append(f"{len(failed)} of {ended} failed, left out: {names}")
@@ -282,7 +288,9 @@ def _few_items(points: Sequence[Mapping], least: int) -> list[str]:
         return [f"No point has {least} items: all are drawn"]
     hidden = [point for point in points if not point["drawn"]]
     places = ", ".join(dict.fromkeys(as_text(point["x"]) for point in hidden))
-    words = f"{_count(len(hidden), 'point')} of fewer than {least} items not drawn: at x = {places}"
+    words = (
+        f"{counted(len(hidden), 'point')} of fewer than {least} items not drawn: at x = {places}"
+    )
     return [words] if hidden else []
 
 
@@ -313,10 +321,6 @@ def _listed(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
 def place_of(content: Mapping, results: Results, given: Path, output: str | None) -> Path:

@@ -14,8 +14,10 @@ from coverage_principle.experiments.ledger import LEDGER, check_record, read_led
 from coverage_principle.experiments.settings import RunSettings, command_parser
 from coverage_principle.experiments.spec import dotted
 from coverage_principle.experiments.stages import SECTIONS
+from coverage_principle.frames import frame_of
 from coverage_principle.paths import find_folder
 from coverage_principle.reporting.sweep_text import as_text
+from simpletransformers.words import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -55,7 +57,7 @@ class Results(list):
         self.file, self.unfinished, self.whole = file, dict(unfinished or {}), list(whole)
 
     def __repr__(self) -> str:
-        counts = [f"{len(self.done)} runs done"]
+        counts = [f"{counted(len(self.done), 'run')} done"]
         if failed := len(self) - len(self.done):
             counts.append(f"{failed} failed")
         if self.unfinished:
@@ -105,14 +107,7 @@ class Results(list):
 
     def to_frame(self) -> pandas.DataFrame:
         """A row for each run. ``InputError`` if pandas is not installed."""
-        try:
-            import pandas
-        except ImportError as error:
-            advice = "pip install pandas, or use to_records()"
-            raise InputError(
-                f"to_frame() needs pandas, which is not installed: {advice}"
-            ) from error
-        return pandas.DataFrame(self.to_records())
+        return frame_of(self.to_records())
 
     def _keys(self) -> list[str]:
         return list(dict.fromkeys(name for record in self for name in record))
@@ -124,6 +119,8 @@ def read_results(sweep: str | Path) -> Results:
     A sweep may still be under way. ``InputError`` if there are no results.
     """
     file = Path(sweep)
+    if file.is_file() and file.suffix != ".jsonl":
+        raise InputError(f"`sweep` {sweep} is no {LEDGER}; give the sweep's folder, or that file")
     if not file.is_file():
         file = find_folder(sweep, "sweep") / LEDGER
     if not file.is_file():
@@ -142,7 +139,7 @@ def read_results(sweep: str | Path) -> Results:
         else:
             unfinished[run] = str(read_json(settings, dict).get("label", run))
     if not records:
-        waiting = f"; {len(unfinished)} runs are not finished" if unfinished else ""
+        waiting = f"; not finished: {counted(len(unfinished), 'run')}" if unfinished else ""
         raise InputError(f"{file} holds no finished run yet{waiting}")
     whole = list(records.values())
     with looking_into(file, "the results of a sweep"):
