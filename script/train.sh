@@ -18,6 +18,7 @@ if [ "$#" -lt 6 ]; then
 fi
 name="${1%/}" weight_decay="$2" layers="$3" heads="$4" gpu="$5" seed="$6"
 shift 6
+name="${name#data/}"
 if [[ ! "$gpu" =~ ^(cpu|[0-9]+(,[0-9]+)*)$ ]]; then
     echo "train.sh: error: GPU is '$gpu', but it must be cpu, a number such as 0, or a list such as 0,1,2,3" >&2
     exit 2

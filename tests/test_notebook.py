@@ -287,6 +287,15 @@ def test_records_of_a_named_task_and_of_a_split(coverage):
     assert ours == theirs
 
 
+def test_columns_with_spaces_go_by_their_plain_names(rows):
+    spaced = [{**row, "Zone du colis": row["zone"]} for row in rows]
+    for row in spaced:
+        del row["zone"]
+    made = cp.Dataset.from_records(spaced, DELIVERIES.replace("zone", "Zone_du_colis"))
+    assert made.graph.bridges == ("Zone_du_colis",)
+    assert len(made.train) == len(cp.Dataset.from_records(rows, DELIVERIES).train)
+
+
 @pytest.mark.parametrize(
     ("change", "options", "words"),
     [

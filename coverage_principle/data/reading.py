@@ -32,8 +32,8 @@ from simpletransformers.words import counted
 logger = logging.getLogger(__name__)
 
 _AGAIN = (
-    "make the data set again, by the command that its README.md tells; if the change is meant, "
-    'remove the file from "sha256" in metadata.json'
+    'make the data set again, as its README.md tells (an import: "imported" in metadata.json); if '
+    'the change is meant, remove the file from "sha256" in metadata.json'
 )
 _MISSING = Cause(f"files are named in {METADATA}, but not there", _AGAIN)
 CHANGED = Cause(f"files were changed: their SHA-256 is not that in {METADATA}", _AGAIN)
@@ -75,8 +75,9 @@ class Dataset:
         (docs/custom_tasks.md), or equations, such as ``"b = f1(x1, x2), t = f2(b, x3)"``, where
         each slot and value has an alphabet of its own. A key ``split`` says ``train``, ``test`` or
         ``valid``; without it a share ``test_ratio`` of the inputs is drawn to be test items.
-        ``contradictions`` are rows that give one call two results: ``refuse``, ``drop`` or
-        ``majority`` (docs/own_data.md).
+        Names hold letters, digits, ``_`` and ``-``: the value of a key ``Prix TTC`` is that of
+        ``Prix_TTC``. ``contradictions`` are rows that give one call two results: ``refuse``,
+        ``drop`` or ``majority`` (docs/own_data.md).
 
         The data set is written to the folder ``path``, where every command finds it; without one,
         to a folder that is gone when Python ends. ``InputError`` names the row that does not fit.

@@ -59,7 +59,9 @@ def text_lines(path: str | Path) -> Iterator[str]:
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                raise InputError(f"{path} line {number} is not UTF-8 text") from error
+                raise InputError(
+                    f"{path} line {number} is not UTF-8 text; save the file as UTF-8"
+                ) from error
 
 
 @contextlib.contextmanager

@@ -147,7 +147,9 @@ def _refuse_missing(columns: Columns) -> None:
             found.append((int(np.isin(columns.codes[name], lost).argmax()), name))
     if found:
         row, name = min(found)
-        raise InputError(f"{columns.place(row)}: column {name} has no value")
+        raise InputError(
+            f"{columns.place(row)}: column {name} has no value; fill it in, or leave the line out"
+        )
 
 
 def _refuse_unknown(file: Path, wanted: Sequence[str], there: Sequence[str]) -> None:

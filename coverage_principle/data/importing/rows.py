@@ -13,7 +13,7 @@ from coverage_principle.data.files import write_dataset
 from coverage_principle.data.formats import contents_files, table_files
 from coverage_principle.data.importing.columns import columns_of
 from coverage_principle.data.importing.settings import TableSettings
-from coverage_principle.data.importing.table import assembled
+from coverage_principle.data.importing.table import assembled, plain_name
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TaskGraph
 
@@ -39,6 +39,7 @@ def write_rows(
     rows = list(rows)
     if not rows:
         raise InputError("`rows` is empty; at least one row is needed")
+    rows = _named(rows, graph)
     split = _SPLIT if isinstance(rows[0], Mapping) and _SPLIT in rows[0] else None
     drawn = {"test_ratio": test_ratio} if split is None else {}
     settings = TableSettings(
@@ -61,3 +62,15 @@ def write_rows(
         folder = Path(temporary) / graph.name
     write_dataset(folder, files, metadata, overwrite=False)
     return folder
+
+
+def _named(rows: list[Mapping], graph: TaskGraph) -> list[Mapping]:
+    """The rows with columns called as the graph does: ``Prix_TTC`` may be a column ``Prix TTC``."""
+    if not isinstance(rows[0], Mapping):
+        return rows
+    others = {column for column in map(str, rows[0]) if column not in graph.nodes}
+    plain = {column: plain_name(column) for column in others}
+    meant = {c: name for c, name in plain.items() if name in graph.nodes and name not in rows[0]}
+    if not meant:
+        return rows
+    return [{meant.get(column, column): value for column, value in row.items()} for row in rows]

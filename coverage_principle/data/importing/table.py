@@ -134,16 +134,13 @@ def _graph(
     # A name that can stay as it is does, whatever the others are turned into.
     for column in sorted(used, key=lambda name: NODE_NAME.fullmatch(name) is None):
         taken = {DEFAULT_ALPHABET, *node.values()}
-        numbered = f"c{column}" if column.isdecimal() else column  # numbers are places of slots
-        # One sign for a letter and its accent, so that it is taken for a letter.
-        whole = unicodedata.normalize("NFC", numbered)
-        node[column] = _plain(whole, r"[^\w-]", "_", taken)
+        node[column] = _free(plain_name(column), taken)
     node = {column: node[column] for column in used}
     for output, sources in functions:
         for source in sources:
             if source not in node:
                 raise InputError(f"{output} reads {source!r}, which is none of {', '.join(node)}")
-    task = _plain(name, r"[^A-Za-z0-9-]", "-", {*TASKS})
+    task = _free(re.sub(r"[^A-Za-z0-9-]", "-", name) or "-", {*TASKS})
     description = {
         "name": task,
         "inputs": [node[slot] for slot in slots],
@@ -159,12 +156,18 @@ def _graph(
     return TaskGraph.from_dict(description), node
 
 
-def _plain(name: str, odd: str, instead: str, taken: set[str]) -> str:
-    """A name without ``odd`` letters, other than those that are taken."""
-    plain = re.sub(odd, instead, name) or instead
-    if plain in taken:
-        plain = next(f"{plain}-{i}" for i in range(2, 1000) if f"{plain}-{i}" not in taken)
-    return plain
+def plain_name(column: str) -> str:
+    """A column's name as that of a slot or value: ``Prix TTC`` is ``Prix_TTC``, ``3`` is ``c3``."""
+    numbered = f"c{column}" if column.isdecimal() else column  # numbers are places of slots
+    # One sign for a letter and its accent, so that it is taken for a letter.
+    return re.sub(r"[^\w-]", "_", unicodedata.normalize("NFC", numbered)) or "_"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, with a number where it is taken."""
+    if name in taken:
+        return next(f"{name}-{i}" for i in range(2, 1000) if f"{name}-{i}" not in taken)
+    return name
 
 
 # ----------------------------------------------------------------------------------- alphabets
