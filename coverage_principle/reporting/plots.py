@@ -23,12 +23,14 @@ _MOST_BELOW = 13
 
 
 def legend_beside(axis) -> None:
-    """A legend to the right of the axis; a long one in columns, for which the figure grows."""
-    entries = len(axis.get_legend_handles_labels()[1])
-    columns = max(1, math.ceil(entries / _MOST_BELOW))
+    """A legend to the right of the axis, for which the figure grows; a long one in columns."""
+    entries = axis.get_legend_handles_labels()[1]
+    columns = max(1, math.ceil(len(entries) / _MOST_BELOW))
     axis.legend(**BESIDE, frameon=False, ncols=columns)
     width, height = axis.figure.get_size_inches()
-    axis.figure.set_size_inches(width + 1.3 * (columns - 1), height)
+    # Inches of a column beyond what the figure has room for: some 10 letters.
+    wider = 0.08 * max(0, max(map(len, entries), default=0) - 10)
+    axis.figure.set_size_inches(width + 1.3 * (columns - 1) + wider * columns, height)
 
 
 def note_below(figure, notes: Iterable[str], handles: Sequence = ()) -> None:
@@ -41,13 +43,15 @@ def note_below(figure, notes: Iterable[str], handles: Sequence = ()) -> None:
 
 
 def chance_line(axis, chance: float) -> None:
-    """The dotted level that guessing reaches, with its number; none for 0, which is not known."""
+    """The dotted level that guessing reaches, for a legend; none for 0, which is not known."""
     if chance:
-        axis.axhline(chance, color="grey", linewidth=1, linestyle=":", zorder=2.5)
-        place = {"xy": (1, chance), "xycoords": ("axes fraction", "data"), "ha": "right"}
-        place |= {"xytext": (-2, 2), "textcoords": "offset points", "fontsize": 7}
-        place["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
-        axis.annotate(f"chance {chance:.3g}", zorder=3, **place)
+        look = {"color": "grey", "linewidth": 1, "linestyle": ":", "zorder": 2.5}
+        axis.axhline(chance, label=chance_label(chance), **look)
+
+
+def chance_label(chance: float) -> str:
+    """The level of ``chance_line`` in words; none for 0."""
+    return f"chance {chance:.3g}" if chance else ""
 
 
 def look(number: int) -> dict[str, str]:

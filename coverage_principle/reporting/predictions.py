@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coverage_principle.data import write_text
 from coverage_principle.reporting import html
-from coverage_principle.reporting.plots import BELOW, chance_line, look
+from coverage_principle.reporting.plots import BELOW, chance_label, chance_line, look
 from coverage_principle.reporting.style import new_figure, save_figure
 
 #: Predictors and answerers as a person reads them.
@@ -199,6 +199,8 @@ def _accuracy_panel(axis, title: str, groups: Mapping[str, Mapping], chance: flo
     axis.set_xticks(places, names, fontsize=8, **turned)
     about = "" if title == "type" else ", type_0 items"
     axis.set(ylim=(-0.02, 1.05), title=f"by {title}{about}", xlabel="(number of items)")
+    if chance:
+        axis.set_xlabel(f"(number of items; dotted: {chance_label(chance)})")
 
 
 def _auc_panel(axis, groups: Mapping[str, Mapping]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from coverage_principle.reporting.plots import (
+    chance_label,
     chance_line,
     label_only,
     legend_beside,
@@ -160,7 +161,9 @@ def k_cutoff_bars(
         ticks = [f"{k}\n({n})" for k, (_, n) in table.items()]
         axis.set_xticks(range(len(table)), ticks, fontsize=8)
         axis.set_xlabel("k-cutoff (number of items)")
-    return _with_notes(figure, ["bars of error: 95 % intervals, Wilson's"], path)
+    notes = ["bars of error: 95 % intervals, Wilson's"]
+    notes += [f"dotted: {chance_label(chance)}"] if chance else []
+    return _with_notes(figure, notes, path)
 
 
 def _marker(steps: Sequence[int]) -> str:
