@@ -146,7 +146,11 @@ def last_checkpoint(results: Mapping) -> tuple[str, Mapping, list[str]]:
 def print_splits(splits: dict) -> None:
     """Say which types of test items each split holds."""
     for split, about in splits.items():
-        print(f"{split}: {', '.join(about['explained']) or 'no items'}")
+        words = ", ".join(about["explained"]) or "no items"
+        if sources := about.get("sources_explained"):
+            split, second = split.split("-")
+            words += f"; takes from {second}: {', '.join(sources)}"
+        print(f"{split}: {words}")
 
 
 def print_reasons(splits: dict) -> None:

@@ -52,6 +52,7 @@ def interchange(settings: InterchangeSettings, folder: str) -> None:
     from coverage_principle.circuits import run_interchange
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting.circuit_figures import interchange_heatmap
+    from coverage_principle.reporting.grids import unmoved_words
 
     file, results = run_analysis(run_interchange, settings, results=f"tracing_results/{folder}")
     print_reasons(results["splits"])
@@ -60,11 +61,10 @@ def interchange(settings: InterchangeSettings, folder: str) -> None:
         f"{checkpoint}, {pair.replace('-', ' takes from ')}: {RANK_CHANGED.unit}": summary["cells"]
         for pair, summary in pairs.items()
     }
+    notes.append(unmoved_words(results["num_layers"]))
     print_grids(tables, RANK_CHANGED, "unfiltered", also=notes)
-    drawn = any(summary["samples"]["original_correct"] for summary in pairs.values())
-    if drawn:
-        interchange_heatmap(results, file)
-    print(f"\n{relative_to_root(file)}" + (", and .png, .pdf beside it" if drawn else ""))
+    interchange_heatmap(results, file)
+    print(f"\n{relative_to_root(file)}, and .png, .pdf beside it")
 
 
 if __name__ == "__main__":

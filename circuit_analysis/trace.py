@@ -49,7 +49,7 @@ def trace(settings: TraceSettings, folder: str) -> None:
     from coverage_principle.circuits import run_trace
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting import circuit_figures
-    from coverage_principle.reporting.grids import reference_words
+    from coverage_principle.reporting.grids import left_out_lines, reference_words
 
     file, results = common.run_analysis(run_trace, settings, results=f"tracing_results/{folder}")
     circuit_figures.tracing_heatmap(results, file)
@@ -67,7 +67,7 @@ def trace(settings: TraceSettings, folder: str) -> None:
         if part["samples"]["n"]
     }
     empty = [split for split, summary in splits.items() if not summary["samples"]["n"]]
-    also = [reference_words(results["num_layers"]), *notes]
+    also = [*left_out_lines(splits), reference_words(results["num_layers"]), *notes]
     common.print_grids(tables, shown, "published", empty=empty, also=also)
     print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it")
 

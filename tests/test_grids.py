@@ -38,7 +38,6 @@ def test_chance_of_each_readout_is_that_of_a_random_order():
     assert shown["prob"].nothing_at(cell) == pytest.approx(1 / 5)
     above = (others <= 5) & (others < ranks)
     assert MOVED.nothing_at(cell) == pytest.approx(100 * above.mean())
-    assert circuits.ANSWER_KEPT.nothing_at(cell) == pytest.approx(100 * (ranks == 0).mean())
     assert circuits.RANK_CHANGED.nothing_at(cell) == pytest.approx(100 * (ranks != 2).mean())
     # 8 tokens: t' must be among the first six, and 6 + 5 + ... of 7 others can be behind it.
     assert MOVED.nothing_at({"tokens": 8}) == pytest.approx(100 * (7 + 6 + 5 + 4 + 3 + 2) / 56)

@@ -171,7 +171,7 @@ def test_k_cutoffs_without_a_curve_are_named(drawn, tmp_path):
     said = words_below(drawn[0])
     assert "items: k = 2: 40, k = 3: 25" in said
     assert "no curve, fewer than 20 items: k = 11: 11, k = 12: 3" in said
-    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["chance 0.125"]
+    assert drawn[0].axes[-1].get_legend().get_texts()[-1].get_text() == "chance 0.125"
     curves = [c.get_ydata() for c in drawn[0].axes[0].get_lines() if len(c.get_xdata()) == 2]
     assert [0.5, 0.5] in [list(y) for y in curves]
     assert any(math.isnan(y[0]) and y[1] == 0.5 for y in curves)
@@ -192,7 +192,7 @@ def test_curves_of_types_say_how_many_items_they_are_of(drawn, tmp_path):
     said = words_below(drawn[0])
     assert "items, N = 1: type_0 900, type_3 11 items, N = 2: type_0 900" in said
     legend = drawn[0].axes[-1].get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == ["type_0", "type_3"]
+    assert [text.get_text() for text in legend.get_texts()] == [*("type_0", "type_3", "chance 0.1")]
     bands = [band.get_datalim(drawn[0].axes[0].transData) for band in drawn[0].axes[0].collections]
     low, high = stats.binomtest(6, 11).proportion_ci(method="wilson")
     assert bands[1].height == pytest.approx(high - low, abs=0.02) and bands[0].height < 0.07

@@ -19,8 +19,7 @@ __getattr__, __dir__, __all__ = exports(
         "measure": "BINS Measured Vectors check_groups cosine_histograms cosine_report cosine_text "
         "principal_components range_samples read_three read_vectors run_measure shared_groups "
         "site_in",
-        "metrics": "ANSWER_KEPT FEWEST IICG LENS_READOUTS METRICS RANK_CHANGED LensReadout Metric "
-        "Shown",
+        "metrics": "FEWEST IICG LENS_READOUTS METRICS RANK_CHANGED LensReadout Metric Shown",
         "models": "LoadedModel READOUTS choose_device open_checkpoint",
         "patching": "PATCHED Trace patch_runs",
         "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "

@@ -8,6 +8,7 @@ that carries b changes nothing; what changes is specific to the fragment.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from coverage_principle.circuits.analysis import Progress, Subject
 from coverage_principle.circuits.bootstrap import Bootstrap
 from coverage_principle.circuits.counterfactuals import Counterfactuals, plan_of
-from coverage_principle.circuits.items import Grouping, grouping_of
+from coverage_principle.circuits.items import Grouping, ItemSplit, grouping_of
 from coverage_principle.circuits.patching import Trace
 from coverage_principle.circuits.settings import InterchangeSettings
 from coverage_principle.data import Dataset, evaluate
@@ -64,10 +65,18 @@ def run_interchange(
         stream="residual",
         family={**family, "changes": list(grouping.fragment)},
         num_layers=num_layers,
-        splits={pair: plan.report[pair] for pair, plan in plans.items()},
+        splits={
+            pair: plan.report[pair] | {"sources_explained": _explained(dataset, splits, pair)}
+            for pair, plan in plans.items()
+        },
         checkpoints=summaries,
     )
     return subject.write(name, results), results
+
+
+def _explained(dataset: Dataset, splits: Mapping[str, ItemSplit], pair: str) -> list[str]:
+    """The types, with their words, of the items that fragments are taken from."""
+    return [dataset.graph.explained(name) for name in splits[pair.split("-")[1]].types]
 
 
 def kept_value(graph: TaskGraph, wanted: str) -> Grouping:

@@ -349,5 +349,3 @@ _OTHER_RANK = "another rank of t (%)", "% with another rank of t"
 _BY_CHANCE = {**_PERCENT, "nothing_is": "chance"}
 _MOVES = {"nothing": _chance(lambda tokens: 1 - 1 / tokens), "better": -1}
 RANK_CHANGED = Shown("rank_changed", "rate", *_OTHER_RANK, **_BY_CHANCE, **_MOVES)
-_KEPT = "answer kept (%)", "% of answers kept"
-ANSWER_KEPT = Shown("answer_kept", "rate", *_KEPT, **_BY_CHANCE, nothing=_chance(_one_of))

@@ -23,7 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from coverage_principle.circuits import ANSWER_KEPT, IICG, LENS_READOUTS, METRICS, Shown
+from coverage_principle.circuits import IICG, LENS_READOUTS, METRICS, RANK_CHANGED, Shown
 from coverage_principle.errors import InputError
 from coverage_principle.reporting import grids, plots
 from coverage_principle.reporting.style import SEQUENTIAL, new_figure, save_figure
@@ -110,13 +110,14 @@ def lens_heatmap(
 
 
 def interchange_heatmap(results: Mapping, path: str | Path) -> list[Path]:
-    """How often t stays first, a panel for each pair of splits; samples answered right only."""
+    """How often t has another rank, as published, a panel for each pair of splits."""
     panels = {
-        f"{pair.replace('-', ' takes from ')}\n{right:,} samples": summary["cells"]
+        f"{pair.replace('-', ' takes from ')}\n{n:,} samples": summary["cells"]
         for pair, summary in _last_checkpoint(results).items()
-        if (right := summary["samples"]["original_correct"])
+        if (n := summary["samples"]["n"])
     }
-    return heat_maps(panels, path, ANSWER_KEPT, subset="original_correct")
+    notes = [grids.unmoved_words(results["num_layers"])]
+    return heat_maps(panels, path, RANK_CHANGED, subset="unfiltered", notes=notes)
 
 
 def _last_checkpoint(results: Mapping) -> Mapping:

@@ -220,6 +220,24 @@ def weak_words(grids: Sequence[Grid]) -> str:
     return words + (f", or of fewer than {FEWEST} samples" if any(few) else "")
 
 
+def unmoved_words(last: int) -> str:
+    """What is to be known of layer L of an interchange."""
+    return f"layer {last}: only its last position can change the answer, by construction"
+
+
+def left_out_lines(splits: Mapping[str, Mapping]) -> list[str]:
+    """How many samples of each split the published filter leaves out of a tracing, and why."""
+    lines = []
+    for split, summary in splits.items():
+        for reason, by_slot in summary.get("filtered_out", {}).items():
+            low, high = min(by_slot.values()), max(by_slot.values())
+            if high:
+                count = f"{low:,}" if low == high else f"{low:,} to {high:,}, by position,"
+                of = counted(summary["samples"]["n"], "sample")
+                lines.append(f"{split}: {count} of {of} left out: {reason}")
+    return lines
+
+
 def reference_words(last: int) -> str:
     """What is to be known of layer L of a tracing."""
     return f"layer {last} is a reference: its last position gives the source run's own output"

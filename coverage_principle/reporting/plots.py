@@ -24,9 +24,11 @@ _MOST_BELOW = 13
 
 def legend_beside(axis) -> None:
     """A legend to the right of the axis, for which the figure grows; a long one in columns."""
-    entries = axis.get_legend_handles_labels()[1]
+    handles, entries = axis.get_legend_handles_labels()
     columns = max(1, math.ceil(len(entries) / _MOST_BELOW))
-    axis.legend(**BESIDE, frameon=False, ncols=columns)
+    order = sorted(range(len(entries)), key=lambda i: entries[i].startswith("chance "))
+    given = [handles[i] for i in order], [entries[i] for i in order]
+    axis.legend(*given, **BESIDE, frameon=False, ncols=columns)
     width, height = axis.figure.get_size_inches()
     # Inches of a column beyond what the figure has room for: some 10 letters.
     wider = 0.08 * max(0, max(map(len, entries), default=0) - 10)

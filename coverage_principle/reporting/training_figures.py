@@ -127,7 +127,7 @@ def k_cutoff_curves(
         notes += _k_notes(sizes[title], min_items, _of(title, runs))
     for k in present:  # one legend for all panels
         label_only(axes[-1], f"k-cutoff {k}", color=colours[k])
-    if present:
+    if present or chance:
         legend_beside(axes[-1])
     return _with_notes(figure, notes, path)
 
