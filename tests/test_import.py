@@ -756,3 +756,20 @@ def test_every_importer_has_its_module_and_flags(run_command):
     for name in IMPORTERS:
         finished = run_command("script/import_dataset.py", name, "--help")
         assert finished.returncode == 0 and "--dry_run" in finished.stdout
+
+
+def test_names_that_may_be_the_same_thing_are_told(run_command, tmp_path):
+    """Counted by hand: one name in another Unicode form, one in capitals, one with more space."""
+    names = ["\u00c5rhus", "A\u030arhus", "S\u00e3o Paulo", "S\u00e3o  paulo", "Oslo", "Bergen"]
+    rows = "".join(f"{name},{n % 2},{n % 3}\n" for n, name in enumerate(names))
+    (tmp_path / "rows.csv").write_text(f"city,weight,price\n{rows}", encoding="utf-8")
+    finished = run_command(
+        *("script/import_dataset.py", "table", tmp_path / "rows.csv", "--dry_run"),
+        *("--inputs", "city,weight", "--answer", "price"),
+    )
+    assert finished.returncode == 0, finished.stderr
+    (note,) = [
+        line for line in finished.stdout.splitlines() if "taken for different things" in line
+    ]
+    told = f"{names[0]!r} and {names[1]!r}; {names[2]!r} and {names[3]!r}"
+    assert note.endswith(told) and "Oslo" not in note

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.points import sweep_points
+from coverage_principle.experiments.points import place_of, sweep_points
 from coverage_principle.experiments.report import make_report
 from coverage_principle.experiments.results import read_results
 from coverage_principle.experiments.settings import PlotSettings, RunSettings
@@ -408,3 +408,19 @@ def test_other_files_than_that_of_the_results_are_refused_in_words(tmp_path):
         (tmp_path / name).write_text("run,label\n1,2\n", encoding="utf-8")
         with pytest.raises(InputError, match="is no results.jsonl; give the sweep's folder, or"):
             read_results(tmp_path / name)
+
+
+def test_groups_side_by_side_are_all_types_and_names_tell_figures_apart(tmp_path):
+    results = read_results(ROOT / "docs" / "tutorial" / "results.jsonl")
+    beside = sweep_points(results, PlotSettings(x="group", where=("seed=42",)))
+    assert beside["groups"] == ["train_inferred", "type_0", "type_1", "type_2", "type_3"]
+    names = []
+    for x, options in (
+        ("k_cutoff", {}),
+        ("k_cutoff", {"where": ("seed=42",)}),
+        ("train.weight_decay", {"group": ("type_1",)}),
+        ("k_cutoff", {"panels": "seed"}),
+    ):
+        content = sweep_points(results, PlotSettings(x=x, **options))
+        names.append(place_of(content, results, tmp_path, str(tmp_path)).name)
+    assert len({*names}) == 4 and names[1].endswith("_seed_42") and names[2].endswith("_type_1")

@@ -68,7 +68,10 @@ def sweep_points(results: Results, settings: PlotSettings) -> dict[str, object]:
     done = [record for record in chosen if record["status"] == "done"]
     if not done:
         raise InputError(f"{counted(len(chosen), 'run')}, none of them done{_failures(chosen)}")
-    y, groups = names.score(settings.y, settings.group, settings.x)
+    wanted = settings.group
+    if settings.x == "group" and wanted == PlotSettings.group:  # side by side: all types
+        wanted = [group for group in results.groups if "/" not in group] or wanted
+    y, groups = names.score(settings.y, wanted, settings.x)
     panels = names.setting(settings.panels, "panels") if settings.panels else None
     vary = [names.setting(one, "vary") for one in settings.vary if one != "none"]
     differing = [name for name in Results(done, results.file).varying() if name != panels]
@@ -287,7 +290,7 @@ def _few_items(points: Sequence[Mapping], least: int) -> list[str]:
     if None not in items and max(items) < least:
         return [f"No point has {least} items: all are drawn"]
     hidden = [point for point in points if not point["drawn"]]
-    places = ", ".join(dict.fromkeys(as_text(point["x"]) for point in hidden))
+    places = ", ".join(map(as_text, sorted({point["x"] for point in hidden}, key=_order)))
     words = (
         f"{counted(len(hidden), 'point')} of fewer than {least} items not drawn: at x = {places}"
     )
@@ -329,7 +332,11 @@ def place_of(content: Mapping, results: Results, given: Path, output: str | None
     ``output`` if there is one; else beside the results, where ``given`` is the sweep's folder, or
     in ``results/sweeps/`` of the repository where it is a file, which may be anybody's.
     """
-    name = "_by_".join(re.sub(r"[^\w.+-]", "_", content[key]) for key in ("y", "x"))
+    more = [content["panels"], *content["where"]]
+    if content["x"] != "group" and content["groups"] != list(PlotSettings.group):
+        more += content["groups"]
+    name = "_".join([f"{content['y']}_by_{content['x']}", *filter(None, more)])
+    name = re.sub(r"[^\w.+-]", "_", name)
     if output is None:
         own = repository_root() / "results" / "sweeps" / results.name
         stem = (own if given.is_file() else results.file.parent) / name

@@ -72,6 +72,7 @@ def assembled(
     rows = rows.take(_consistent(graph, node, rows, settings, dropped))
     codes, names = _shared(rows, node, graph)
     alphabets, told = _tokens(names)
+    told += _alike(names)
     sizes = {name: len(tokens) for name, tokens in alphabets.items()}
     check_domain([sizes[name] for name in graph.alphabets_of(graph.inputs)], FEWER)
     tables = _tables(graph, codes, sizes) if graph.bridges else None
@@ -200,6 +201,24 @@ def _shared(
         places = [own.setdefault(text, len(own)) for text in rows.names[column]]
         codes[name] = np.array(places, dtype=np.int32)[rows.codes[column]]
     return codes, {name: list(own) for name, own in names.items()}
+
+
+def _alike(names: Mapping[str, list[str]], most: int = 3) -> list[str]:
+    """Notes on names of an alphabet that may well mean the same thing, the first ones of each."""
+    notes = []
+    for alphabet, own in names.items():
+        groups: dict[str, list[str]] = {}
+        for name in own:
+            same = " ".join(unicodedata.normalize("NFC", name).casefold().split())
+            groups.setdefault(same, []).append(name)
+        if found := [group for group in groups.values() if len(group) > 1]:
+            shown = "; ".join(" and ".join(map(repr, group)) for group in found[:most])
+            more = f" and {len(found) - most} more" if len(found) > most else ""
+            notes.append(
+                f"{alphabet} has names that differ in capitals, spacing or Unicode form alone, and "
+                f"are taken for different things: {shown}{more}"
+            )
+    return notes
 
 
 def _tokens(names: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], list[str]]:
