@@ -27,6 +27,7 @@ from coverage_principle.statistics import wilson_interval
 
 #: So many curves can have bands; more would hide each other.
 _BANDS = 8
+_OF_BANDS = "bands: 95 % intervals, Wilson's"
 _K_GROUP = re.compile(r"type_0/k_cutoff=(\d+)$")
 
 
@@ -86,9 +87,8 @@ def type_curves(
                 own = {"label": names.get(label, label), "marker": _marker(steps), **line(number)}
                 axis.plot(steps, accuracy, **own)
                 if len(types) <= _BANDS:
-                    ends = [wilson_interval(s["answer_accuracy"] * s["n"], s["n"]) for s in found]
-                    colour = {"color": line(number)["color"], "alpha": 0.15, "linewidth": 0}
-                    axis.fill_between(steps, *zip(*ends, strict=True), **colour)
+                    pairs = [(scores["answer_accuracy"], scores["n"]) for scores in found]
+                    _band(axis, steps, pairs, line(number)["color"])
         last = history[-1]["eval"]
         counts = ", ".join(f"{name} {last[name]['n']:,}" for name in types if name in last)
         notes.append(f"items{_of(title, runs)}: {counts}")
@@ -98,7 +98,7 @@ def type_curves(
             label_only(axes[-1], names.get(label, label), **line(number))
     legend_beside(axes[-1])
     if len(types) <= _BANDS:
-        notes.append("bands: 95 % intervals, Wilson's")
+        notes.append(_OF_BANDS)
     return _with_notes(figure, notes, path)
 
 
@@ -122,14 +122,26 @@ def k_cutoff_curves(
     for axis, (title, history) in zip(axes, runs.items(), strict=True):
         steps = [event["step"] for event in history]
         for k in shown[title]:
-            values = [accuracy_by_k(event["eval"]).get(k, (math.nan, 0))[0] for event in history]
+            found = [accuracy_by_k(event["eval"]).get(k, (math.nan, 0)) for event in history]
+            values = [accuracy for accuracy, _ in found]
             axis.plot(steps, values, color=colours[k], marker=_marker(steps))
+            if len(present) <= _BANDS:
+                _band(axis, steps, found, colours[k])
         notes += _k_notes(sizes[title], min_items, _of(title, runs))
+    if 0 < len(present) <= _BANDS:
+        notes.append(_OF_BANDS)
     for k in present:  # one legend for all panels
         label_only(axes[-1], f"k-cutoff {k}", color=colours[k])
     if present or chance:
         legend_beside(axes[-1])
     return _with_notes(figure, notes, path)
+
+
+def _band(axis, steps: Sequence[int], scores: Sequence[tuple[float, int]], colour: str) -> None:
+    """The 95 % intervals of accuracies of so many items; a gap where there is none."""
+    none = (math.nan, math.nan)
+    ends = [wilson_interval(share * n, n) if n else none for share, n in scores]
+    axis.fill_between(steps, *zip(*ends, strict=True), color=colour, alpha=0.15, linewidth=0)
 
 
 def _k_notes(sizes: Mapping[int, int], min_items: int, of: str) -> list[str]:
