@@ -29,6 +29,7 @@ from coverage_principle.experiments import (
     start_command,
 )
 from coverage_principle.experiments.commands import has_ended
+from coverage_principle.experiments.settings import _digest
 from tests.conftest import ROOT
 
 DATA = {"num_tokens": 6, "max_train_data_num": 60, "test_size_for_type": 20}
@@ -354,3 +355,7 @@ def test_a_changed_task_file_makes_another_run(tmp_path):
     plain = RunSettings.resolve({"task": "twohop", "data": {"num_tokens": 8}})
     whole = json.dumps(plain.as_dict(), sort_keys=True, separators=(",", ":"))
     assert plain.id == hashlib.sha256(whole.encode()).hexdigest()[:12]
+
+
+def test_a_setting_may_be_longer_than_a_file_name():
+    assert len(_digest({"description": "x" * 5000})) == 12

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import runpy
 import shlex
 import sys
@@ -343,5 +344,6 @@ def _files_in(value: object) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping | list | tuple):
         for one in value.values() if isinstance(value, Mapping) else value:
             yield from _files_in(one)
-    elif isinstance(value, str) and (file := repository_root() / value).is_file():
+    # Path.is_file raises OSError where a text is too long for a name.
+    elif isinstance(value, str) and os.path.isfile(file := repository_root() / value):
         yield value, sha256(file)
