@@ -526,7 +526,7 @@ def test_contradictions_are_refused_dropped_or_outvoted(importing, refused, tmp_
         for i in range(j)
         if rows[i][:2] == rows[j][:2] and rows[i][2] != rows[j][2]
     )
-    words = (f"line {second + 2}", "another value than line", "--contradictions")
+    words = (f"line {second + 2}", "another value, t0, than line", "--contradictions")
     refused(importing(*given)[0], *words)
     votes = {}
     for a, b, t in rows:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from coverage_principle.coverage import Coverage
-from coverage_principle.reporting.plots import look
+from coverage_principle.reporting.plots import legend_beside, look
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 from coverage_principle.statistics import wilson_interval
 
@@ -81,8 +81,14 @@ def draw_calibration(summary: Mapping, stem: Path) -> list[Path]:
         error = np.abs(np.transpose(ends) - right)
         style = {"markersize": 4, "capsize": 2, "label": name, **look(i)}
         axis.errorbar([group["probability"] for group in found], right, error, **style)
-    axis.set(xlabel="probability of the answer, mean of a group", ylabel="share that is right")
+        for group, share in zip(found, right, strict=True):
+            place = {"xytext": (4, -8), "textcoords": "offset points", "fontsize": 6}
+            axis.annotate(f"{group['items']:,}", (group["probability"], share), **place)
+    axis.set(
+        xlabel="probability of the answer, mean of a group\n(small numbers: items)",
+        ylabel="share that is right",
+    )
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title=f"{summary['dataset']}, type_0 items")
     if axis.get_legend_handles_labels()[1]:
-        axis.legend(frameon=False, loc="upper left")
+        legend_beside(axis)
     return save_figure(figure, f"{stem}.png")

@@ -78,7 +78,7 @@ def _tokens(sizes: Mapping[str, int]) -> str:
 def _figure(world: World) -> bytes:
     """A panel for each intermediate value and the answer."""
     values = [*world.graph.bridges, world.graph.answer]
-    size = (2.6 * len(values) + 0.6, 2.4)
+    size = (2.6 * len(values) + 2.0, 2.4)
     figure, axes = new_figure(*size, 1, len(values), sharey=True, squeeze=False)
     for axis, value in zip(axes[0], values, strict=True):
         counted = bridge_counts(world, value).items()
@@ -88,5 +88,6 @@ def _figure(world: World) -> bytes:
         axis.axhline(1, color="grey", linewidth=1, linestyle=":")
         axis.set(title=value, xlabel="token, by frequency")
     highest = axes[0][0].get_ylim()[1]
-    axes[0][0].set(ylabel="share of an even share", ylim=(0, 1.06 * highest))
+    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    axes[0][0].set(ylabel="frequency\n(1: as in an even share)", ylim=(0, 1.06 * highest))
     return figure_png(figure)

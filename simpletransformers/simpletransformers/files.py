@@ -46,7 +46,7 @@ def read_text(path: str | Path) -> str:
         with _reading(path):
             return Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text: {error}") from error
+        raise InputError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
 
 
 def text_lines(path: str | Path) -> Iterator[str]:

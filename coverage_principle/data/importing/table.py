@@ -307,10 +307,13 @@ def _consistent(
             continue
         if settings.contradictions == "refuse":
             first, second = (int(kept[i]) for i in pair)
+            column = column_of[function.output]
+            names = [rows.names[column][rows.codes[column][row]] for row in (first, second)]
             raise InputError(
                 f"{rows.place(second)}: it gives {function.output} for the same "
-                f"{', '.join(function.sources)} another value than {rows.unit} "
-                f"{rows.places[first]}; `contradictions` drop or majority leaves such rows out"
+                f"{', '.join(function.sources)} another value, {names[1]}, than {rows.unit} "
+                f"{rows.places[first]}, {names[0]}; `contradictions` drop leaves out both, "
+                "majority the rarer"
             )
         good = _agreeing(calls, results, settings.contradictions)
         dropped[f"rows with another {function.output} than others of the same call"] = int(
