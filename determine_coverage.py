@@ -28,7 +28,7 @@ from coverage_principle.cli import (
 )
 from coverage_principle.coverage import CoverageSettings, LearnerSettings
 from coverage_principle.errors import InputError
-from simpletransformers.words import count_lines, counted
+from simpletransformers.words import counted
 
 _DATA = "python determine_coverage.py --data_dir data/twohop.20.1500.diff-f12.inf"
 EXAMPLES = (
@@ -225,20 +225,7 @@ def suggest(dataset, settings: CoverageSettings, folder: Path) -> None:
     with progress_bar() as progress:
         found = wing.suggest(dataset, settings.suggest, k=k, progress=progress)
     write_json(file, dataset.records(found.items), one_per_line=True)
-    more = counted(len(found.items), "more training item")
-    rows = [
-        (name, int(n), f"({n / max(found.in_domain, 1):.2%})")
-        for name, n in (
-            (f"covered at k = {k} now", found.covered[0]),
-            (f"covered with {more}, these included", found.covered[-1]),
-        )
-    ]
-    print(f"{dataset.name}: {counted(found.in_domain, 'unseen in-domain item')}")
-    print("  " + "\n  ".join(count_lines(rows)))
-    if len(found.items) < settings.suggest:
-        print("  more items would cover nothing more, so no others are suggested")
-    if both := wing.count_tested(dataset, found.items):
-        print(f"  test items among the suggested ones: {both:,}; take them out of test.json first")
+    print("\n  ".join(wing.suggestion_lines(dataset, found, settings.suggest, k=k)))
     print(f"written: {relative_to_root(file)}")
 
 

@@ -396,7 +396,7 @@ def check_predictions(job: JobSettings) -> None:
 def predict(model, records: list[dict], job: JobSettings, dataset) -> None:
     """Write every record with its ``model_output``; print exact match by type."""
     from coverage_principle.data import answered, write_json
-    from coverage_principle.reporting.scores import INTERVAL, interval_text
+    from coverage_principle.reporting.scores import exact_match_rows
 
     outputs = model.predict([record["input_text"] for record in records])
     items = [{**r, "model_output": o} for r, o in zip(records, outputs, strict=True)]
@@ -405,12 +405,9 @@ def predict(model, records: list[dict], job: JobSettings, dataset) -> None:
     right: dict[str, list[bool]] = {}
     for item, exact in zip(items, answered(items), strict=True):
         right.setdefault(item.get("type", "all"), []).append(exact)
-    (answers,), rows = dataset.sizes([dataset.graph.answer]), []
-    for kind, own in sorted(right.items()):
-        share, n = sum(own) / len(own), len(own)
-        called = dataset.graph.explained(kind)
-        rows.append([called, f"{n:,}", f"{share:.4f}", interval_text(share, n)])
-    print(cli.table(["type", "n", "exact_match", INTERVAL], rows))
+    called = {kind: dataset.graph.explained(kind) for kind in right}
+    print(cli.table(*exact_match_rows(right, called)))
+    (answers,) = dataset.sizes([dataset.graph.answer])
     print(f"intervals: Wilson's; one of {answers:,} answers is {1 / answers:.4f}")
     print(f"outputs: {relative_to_root(file)}")
 

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterable, Mapping
 
 from coverage_principle.cli import add_settings, command_parser, group_of, settings_from
-from simpletransformers.words import counted
 
 #: A flag that takes values one after the other, each as it is written: ``b "b,x2"``.
 SEVERAL = {"nargs": "+", "default": ["1"]}
@@ -145,23 +144,16 @@ def last_checkpoint(results: Mapping) -> tuple[str, Mapping, list[str]]:
 
 def print_splits(splits: dict) -> None:
     """Say which types of test items each split holds."""
-    for split, about in splits.items():
-        words = ", ".join(about["explained"]) or "no items"
-        if sources := about.get("sources_explained"):
-            split, second = split.split("-")
-            words += f"; takes from {second}: {', '.join(sources)}"
-        print(f"{split}: {words}")
+    from coverage_principle.reporting.grids import split_lines
+
+    print("\n".join(split_lines(splits)))
 
 
 def print_reasons(splits: dict) -> None:
     """Which items each split holds, how many of them are traced, and why others are not."""
-    print_splits(splits)
-    for split, about in splits.items():
-        print(
-            f"{split}: {about['traced']:,} of {counted(about['distinct_fragments'], 'item')} traced"
-        )
-        for reason, count in about["no_counterfactual"].items():
-            print(f"  {count:,} without a counterfactual: {reason}")
+    from coverage_principle.reporting.grids import split_lines, traced_lines
+
+    print("\n".join([*split_lines(splits), *traced_lines(splits)]))
 
 
 def print_files(folder) -> None:

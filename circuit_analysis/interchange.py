@@ -52,17 +52,19 @@ def interchange(settings: InterchangeSettings, folder: str) -> None:
     from coverage_principle.circuits import run_interchange
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting.circuit_figures import interchange_heatmap
-    from coverage_principle.reporting.grids import unmoved_words
+    from coverage_principle.reporting.grids import fixed_words, with_fixed
 
     file, results = run_analysis(run_interchange, settings, results=f"tracing_results/{folder}")
     print_reasons(results["splits"])
     checkpoint, pairs, notes = last_checkpoint(results)
     tables = {
-        f"{checkpoint}, {pair.replace('-', ' takes from ')}: {RANK_CHANGED.unit}": summary["cells"]
+        f"{checkpoint}, {pair.replace('-', ' takes from ')}: {RANK_CHANGED.unit}": with_fixed(
+            summary["cells"], results["num_layers"]
+        )
         for pair, summary in pairs.items()
     }
-    notes.append(unmoved_words(results["num_layers"]))
-    print_grids(tables, RANK_CHANGED, "unfiltered", also=notes)
+    also = [fixed_words(results["num_layers"]), *notes]
+    print_grids(tables, RANK_CHANGED, "unfiltered", also=also)
     interchange_heatmap(results, file)
     print(f"\n{relative_to_root(file)}, and .png, .pdf beside it")
 

@@ -20,7 +20,6 @@ from coverage_principle.cli import (
 from coverage_principle.data import FormatSettings, WorldSettings
 from coverage_principle.paths import relative_to_root, repository_root
 from coverage_principle.tasks import generator_name
-from simpletransformers.words import count_lines, counted
 
 if TYPE_CHECKING:
     from coverage_principle.data import World
@@ -136,7 +135,7 @@ def generate(
     of others, which has no card.
     """
     from coverage_principle.data import check_place, dataset_files, write_dataset
-    from coverage_principle.reporting.dataset_card import dataset_card
+    from coverage_principle.reporting.dataset_card import dataset_card, layout_lines, world_lines
 
     folder = check_place(Path(arguments.output_dir or repository_root() / "data") / name)
     world = draw()
@@ -145,14 +144,8 @@ def generate(
     given = (files, metadata) if layout is None else layout(world)
     new = write_dataset(folder, *given, overwrite=arguments.overwrite, extras=card)
     print(f"{relative_to_root(folder)}: {'written' if new else 'already there, unchanged'}")
-    if layout is None:
-        _print_summary(world, metadata)
-        return
-    counts = given[1]["counts"]
-    rows = [("train", counts["train"], _possible(world))]
-    rows += [("training facts", counts["atomic_facts_in_train"], "")]
-    rows += [(label, count, "") for label, count in counts["test"].items()]
-    print("  " + "\n  ".join(count_lines(rows)))
+    lines = world_lines(world, metadata) if layout is None else layout_lines(world, given[1])
+    print("  " + "\n  ".join(lines))
 
 
 def _command(argv: list[str]) -> str:
@@ -166,32 +159,3 @@ def _command(argv: list[str]) -> str:
         elif part not in ("--overwrite", "--debug") and not part.startswith("--output_dir="):
             kept.append(part)
     return shlex.join(["python", Path(argv[0]).name, *kept])
-
-
-def _print_summary(world: World, metadata: Mapping) -> None:
-    all_of, explained = metadata["compositions"], world.graph.explained
-    domain = f"of {counted(all_of['domain'], 'composition')}"
-    rows = [("train", len(world.train), _possible(world))]
-    rows += [("in the domain (every call seen)", all_of["in_domain"], domain)]
-    for label, items in world.test.items():
-        of = f"of {world.available[label]:,}" if label in world.available else ""
-        rows.append((explained(label), len(items), of))
-    for label in sorted({part.label for part in world.test_facts}, reverse=True):
-        count = metadata["counts"]["test"][label]
-        rows.append((explained(label), count, "of the training facts"))
-    if world.facts:
-        rows.append(("training facts", sum(map(len, world.facts)), ""))
-    if world.noisy:
-        rows.append(("wrong answers (label noise)", len(world.noisy), "of the training items"))
-    if world.validation:
-        rows.append(("validation", sum(map(len, world.validation.values())), "of all types"))
-    print("  " + "\n  ".join(count_lines(rows)))
-    for one in metadata["primitives"]:
-        facts = counted(one["facts"], "fact")
-        print(f"  {one['name']}: {one['seen_in_train']:,} of {facts} seen in train")
-    for sentence in world.shortfalls():
-        print(f"  note: {sentence}")
-
-
-def _possible(world: World) -> str:
-    return f"of {counted(world.trainable, 'possible training composition')}"

@@ -10,7 +10,7 @@ from scipy import stats
 
 from coverage_principle import circuits
 from coverage_principle.circuits.similarity import permuted
-from coverage_principle.reporting import circuit_figures
+from coverage_principle.reporting import circuit_figures, grids
 from coverage_principle.reporting.circuit_figures import heat_maps, iicg_heatmap
 from coverage_principle.reporting.grids import Grid, grid_lines, key_lines, table_lines
 from coverage_principle.reporting.style import save_figure
@@ -271,3 +271,38 @@ def test_a_heat_map_without_marks_has_no_key(drawn, tmp_path):
     old = {"layer": 1, "position": 0, "slot": "x1", "n_vectors": 50, "iicg": 0.5}
     heat_maps({"new": [old | {"iicg_interval": [0.4, 0.6]}]}, tmp_path / "a", circuits.IICG)
     assert not drawn[0].legends
+
+
+def test_what_the_published_filter_leaves_out_is_named():
+    above, moved = {"x1": 58, "x2": 58}, {"x1": 1, "x2": 3}
+    filtered = {"above": above, "moved": moved, "none": {"x1": 0, "x2": 0}}
+    splits = {"id_test": {"filtered_out": filtered, "samples": {"n": 104}}, "ood": {}}
+    assert grids.left_out_lines(splits) == [
+        "id_test: 58 of 104 samples left out: above",
+        "id_test: 1 to 3, by position, of 104 samples left out: moved",
+    ]
+
+
+def test_what_no_patch_can_change_is_no_finding():
+    """An interchange at layer 2 of 2 reaches the answer through the last position alone."""
+    rate = {"rate": 0.0, "interval": [0.0, 0.02]}
+    cells = [
+        {"layer": layer, "position": place, "slot": f"x{place + 1}", "tokens": 20}
+        | {"unfiltered": {"n": 190, "rank_changed": rate}}
+        for layer in (1, 2)
+        for place in (0, 1)
+    ]
+    marked = grids.Grid.of(grids.with_fixed(cells, 2), circuits.RANK_CHANGED, "unfiltered")
+    weak = {place for place in marked.cells if marked.is_weak(*place)}
+    assert weak == {((2, False), (0, "x1"))}
+
+
+def test_pairs_of_splits_say_what_both_hold():
+    own, others = "type_0 (every call seen)", ["type_1 (both unseen)", "type_2 (f1 unseen)"]
+    pair = {"explained": [own], "sources_explained": others}
+    splits = {"id_test": {"explained": [own]}, "id_test-ood": pair, "none": {"explained": []}}
+    assert grids.split_lines(splits) == [
+        f"id_test: {own}",
+        f"id_test: {own}; takes from ood: {', '.join(others)}",
+        "none: no items",
+    ]

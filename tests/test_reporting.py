@@ -226,3 +226,22 @@ def test_rows_that_a_sweep_table_leaves_out_are_named():
 def test_amounts_that_are_not_reached_are_named():
     found = {"k = 1": {20: {"1": 5, "2": 6}}, "k = 2": {20: {"1": 9, "2": None}, 30: {"1": None}}}
     assert plots.not_reached(found) == ["k = 2 not reached: 1 of 2 at |X| = 20, 1 of 1 at |X| = 30"]
+
+
+@pytest.mark.parametrize("panels", [1, 2])
+@pytest.mark.parametrize("count", [5, 9])
+def test_a_long_legend_leaves_panels_their_width(drawn, tmp_path, count, panels):
+    """And chance stands in it, not on the curves."""
+    types = [f"type_{i}" for i in range(count)]
+    scores = dict.fromkeys(types, {"n": 100, "answer_accuracy": 0.5})
+    runs = {f"run {i}": [{"step": s, "eval": scores} for s in (0, 9)] for i in range(panels)}
+    names = {name: f"{name} (zone and classe unseen)" for name in types}
+    options = {"chance": 0.02, "types": types, "names": names}
+    training_figures.type_curves(runs, tmp_path / "a", **options)
+    (figure,) = drawn
+    figure.canvas.draw()
+    width = figure.get_size_inches()[0]
+    assert min(axis.get_position().width * width for axis in figure.axes) > 2.2
+    legend = [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
+    assert legend == [*names.values(), "chance 0.02"]
+    assert not any(axis.texts for axis in figure.axes)

@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = exports(
         "selection": "Selection count_tested select suggest",
         "settings": "CoverageSettings LearnerSettings PhiSettings PredictedSettings SearchSettings",
         "shots": "ShotDrawer shots_cutoff",
-        "summary": "calibration_rows fit_rows graded_rows sweep_lines type_lines warnings",
+        "summary": "calibration_rows fit_rows graded_rows suggestion_lines sweep_lines "
+        "type_lines warnings",
     },
 )

@@ -9,10 +9,11 @@ import numpy as np
 from coverage_principle.coverage.dataset import Coverage
 from coverage_principle.coverage.fitting import Fit
 from coverage_principle.coverage.scopes import EVERY_K
+from coverage_principle.coverage.selection import Selection, count_tested
 from coverage_principle.coverage.settings import LearnerSettings
 from coverage_principle.data import Dataset
 from coverage_principle.tasks import FACT_TYPES, TRAIN_INFERRED, TaskGraph
-from simpletransformers.words import count_lines, listed
+from simpletransformers.words import count_lines, counted, listed
 
 _CONTRADICTION = (
     "some classes of {} hold fragments that contradict each other in the training set; they are "
@@ -199,6 +200,26 @@ def fit_rows(fit: Fit) -> list[list[str]]:
         auc = "-" if score.auc is None else f"{score.auc:.3f}"
         rows.append([name, *numbers, f"{score.nats:.3f}", f"{score.same:.1%}", auc])
     return rows
+
+
+def suggestion_lines(dataset: Dataset, found: Selection, wanted: int, *, k: int) -> list[str]:
+    """A title, and what ``found`` would cover at ``k``; ``wanted`` items were asked for."""
+    more = counted(len(found.items), "more training item")
+    rows = [
+        (name, int(n), f"({n / max(found.in_domain, 1):.2%})")
+        for name, n in (
+            (f"covered at k = {k} now", found.covered[0]),
+            (f"covered with {more}, these included", found.covered[-1]),
+        )
+    ]
+    lines = [f"{dataset.name}: {counted(found.in_domain, 'unseen in-domain item')}"]
+    lines += count_lines(rows)
+    if len(found.items) < wanted:
+        lines.append("more items would cover nothing more, so no others are suggested")
+    if both := count_tested(dataset, found.items):
+        where = "take them out of test.json first"
+        lines.append(f"test items among the suggested ones: {both:,}; {where}")
+    return lines
 
 
 def classes_at(slot_set: Mapping, k: int) -> Mapping:

@@ -112,11 +112,13 @@ def lens_heatmap(
 def interchange_heatmap(results: Mapping, path: str | Path) -> list[Path]:
     """How often t has another rank, as published, a panel for each pair of splits."""
     panels = {
-        f"{pair.replace('-', ' takes from ')}\n{n:,} samples": summary["cells"]
+        f"{pair.replace('-', ' takes from ')}\n{n:,} samples": grids.with_fixed(
+            summary["cells"], results["num_layers"]
+        )
         for pair, summary in _last_checkpoint(results).items()
         if (n := summary["samples"]["n"])
     }
-    notes = [grids.unmoved_words(results["num_layers"])]
+    notes = [grids.fixed_words(results["num_layers"])]
     return heat_maps(panels, path, RANK_CHANGED, subset="unfiltered", notes=notes)
 
 

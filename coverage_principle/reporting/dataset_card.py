@@ -12,7 +12,7 @@ from coverage_principle.data.files import Content
 from coverage_principle.data.settings import TRAINED_FACTS
 from coverage_principle.reporting.style import PALETTE, figure_png, new_figure
 from coverage_principle.tasks import FACT_TYPES
-from simpletransformers.words import counted
+from simpletransformers.words import count_lines, counted
 
 #: The card's text; its figure is ``bridges.png``.
 _CARD = Path(__file__).with_suffix(".txt")
@@ -24,6 +24,43 @@ def dataset_card(world: World, metadata: Mapping, name: str, command: str) -> di
     ``command`` is what makes the data set again.
     """
     return {"README.md": _text(world, metadata, name, command), "bridges.png": _figure(world)}
+
+
+def world_lines(world: World, metadata: Mapping) -> list[str]:
+    """What a data set holds, for a terminal: items by type, facts seen in training, shortfalls."""
+    all_of, explained = metadata["compositions"], world.graph.explained
+    domain = f"of {counted(all_of['domain'], 'composition')}"
+    rows = [("train", len(world.train), _possible(world))]
+    rows += [("in the domain (every call seen)", all_of["in_domain"], domain)]
+    for label, items in world.test.items():
+        of = f"of {world.available[label]:,}" if label in world.available else ""
+        rows.append((explained(label), len(items), of))
+    for label in sorted({part.label for part in world.test_facts}, reverse=True):
+        count = metadata["counts"]["test"][label]
+        rows.append((explained(label), count, "of the training facts"))
+    if world.facts:
+        rows.append(("training facts", sum(map(len, world.facts)), ""))
+    if world.noisy:
+        rows.append(("wrong answers (label noise)", len(world.noisy), "of the training items"))
+    if world.validation:
+        rows.append(("validation", sum(map(len, world.validation.values())), "of all types"))
+    seen = [
+        f"{one['name']}: {one['seen_in_train']:,} of {counted(one['facts'], 'fact')} seen in train"
+        for one in metadata["primitives"]
+    ]
+    return [*count_lines(rows), *seen, *(f"note: {short}" for short in world.shortfalls())]
+
+
+def layout_lines(world: World, metadata: Mapping) -> list[str]:
+    """The same of a data set in a format of others, by the names that they have for items."""
+    counts = metadata["counts"]
+    rows = [("train", counts["train"], _possible(world))]
+    rows += [("training facts", counts["atomic_facts_in_train"], "")]
+    return count_lines([*rows, *((label, count, "") for label, count in counts["test"].items())])
+
+
+def _possible(world: World) -> str:
+    return f"of {counted(world.trainable, 'possible training composition')}"
 
 
 def _text(world: World, metadata: Mapping, name: str, command: str) -> str:

@@ -54,7 +54,9 @@ class Grid:
     def is_weak(self, row: tuple, column: tuple) -> bool:
         """Whether the cell is no finding (``Shown.is_weak``)."""
         cell = self.cells.get((row, column))
-        return cell is not None and self.shown.is_weak(cell, self.subset)
+        if cell is None:
+            return False
+        return cell.get("fixed", False) or self.shown.is_weak(cell, self.subset)
 
     def is_early(self, row: tuple, column: tuple) -> bool:
         """Whether the value cannot be known there yet (``circuits.can_be_known``)."""
@@ -220,9 +222,42 @@ def weak_words(grids: Sequence[Grid]) -> str:
     return words + (f", or of fewer than {FEWEST} samples" if any(few) else "")
 
 
-def unmoved_words(last: int) -> str:
+def with_fixed(cells: Sequence[Mapping], last: int) -> list[dict]:
+    """Cells of an interchange, those of layer ``last`` before the last position marked ``fixed``.
+
+    No later layer reads these states, so that a patch there cannot change the answer.
+    """
+    end = max((cell["position"] for cell in cells), default=0)
+    return [{**c, "fixed": c["layer"] == last and c["position"] < end} for c in cells]
+
+
+def fixed_words(last: int) -> str:
     """What is to be known of layer L of an interchange."""
-    return f"layer {last}: only its last position can change the answer, by construction"
+    where = f"layer {last} before its last position"
+    return f"{where}: no patch can change the answer there, which is no finding"
+
+
+def split_lines(splits: Mapping[str, Mapping]) -> list[str]:
+    """Which types of test items each split of a result holds, and where fragments come from."""
+    lines = []
+    for name, about in splits.items():
+        split, words = name, ", ".join(about["explained"]) or "no items"
+        if sources := about.get("sources_explained"):
+            split, second = name.split("-")
+            words += f"; takes from {second}: {', '.join(sources)}"
+        lines.append(f"{split}: {words}")
+    return lines
+
+
+def traced_lines(splits: Mapping[str, Mapping]) -> list[str]:
+    """How many items of each split are traced, and why others are not."""
+    lines = []
+    for split, about in splits.items():
+        items = counted(about["distinct_fragments"], "item")
+        lines.append(f"{split}: {about['traced']:,} of {items} traced")
+        for reason, count in about["no_counterfactual"].items():
+            lines.append(f"  {count:,} without a counterfactual: {reason}")
+    return lines
 
 
 def left_out_lines(splits: Mapping[str, Mapping]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from coverage_principle.statistics import wilson_interval
@@ -31,6 +31,17 @@ def score_rows(
             if name == _OF:
                 row.append(interval_text(own[name], own["n"]))
     return header, rows
+
+
+def exact_match_rows(
+    right: Mapping[str, Sequence[bool]], called: Mapping[str, str] = NO_NAMES
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of ``{type: whether each item is right}``: items, share, its interval."""
+    rows = []
+    for kind, own in sorted(right.items()):
+        share, n = sum(own) / len(own), len(own)
+        rows.append([called.get(kind, kind), f"{n:,}", f"{share:.4f}", interval_text(share, n)])
+    return ["type", "n", "exact_match", INTERVAL], rows
 
 
 def interval_text(share: float, n: int) -> str:
