@@ -106,9 +106,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group_of(parser, "written").add_argument("--data", metavar="FOLDER", help=about)
 
 
-def worlds_parser(doc: str, default: str) -> argparse.ArgumentParser:
+def worlds_parser(
+    doc: str, default: str, amounts: Mapping[str, tuple[int, str]] | None = None, **options: Any
+) -> argparse.ArgumentParser:
     """A parser of a benchmark on generated data sets: ``--worlds``, ``--data``."""
-    parser = benchmark_parser(doc, {})
+    parser = benchmark_parser(doc, amounts or {}, **options)
     shape = {"nargs": "+", "metavar": "TASK:TOKENS:TRAIN", "default": default.split()}
     shape["help"] = "data sets to generate and time"
     group_of(parser, "measured").add_argument("--worlds", **shape)
@@ -208,6 +210,13 @@ def timed(function: Callable, *arguments: object) -> tuple[Any, dict[str, float]
     cpu, wall = time.process_time(), time.perf_counter()
     result = function(*arguments)
     return result, {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+
+
+def per_round(function: Callable, count: int) -> dict[str, float]:
+    """CPU and wall seconds of a call, over ``count`` of them, once warm."""
+    function()
+    _, times = timed(lambda: [function() for _ in range(count)])
+    return {name: seconds / count for name, seconds in times.items()}
 
 
 class Bench:

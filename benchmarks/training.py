@@ -20,7 +20,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from common import OUT, Bench, bench, benchmark_parser, cells, over_now, part, show_tables, timed
+from common import (
+    OUT,
+    Bench,
+    bench,
+    benchmark_parser,
+    cells,
+    over_now,
+    part,
+    per_round,
+    show_tables,
+)
 
 from coverage_principle.cli import run
 
@@ -97,7 +107,7 @@ def time_ours(batch: int, count: int, precision: str) -> dict[str, float]:
 def time_reference(name: str, batch: int, count: int) -> dict[str, float]:
     vocabulary, length, fused = REFERENCES[name]
     step = reference_step(random_rows(batch), batch, vocabulary, length, fused=fused)
-    return step_times(step, count)
+    return per_round(step, count)
 
 
 def random_rows(batch: int):
@@ -106,13 +116,6 @@ def random_rows(batch: int):
 
     torch.manual_seed(0)
     return torch.randint(0, TOKENS, (batch * 4, 4))
-
-
-def step_times(step: Callable, count: int) -> dict[str, float]:
-    """CPU and wall seconds of a step, over ``count`` of them, once warm."""
-    step()
-    _, times = timed(lambda: [step() for _ in range(count)])
-    return {name: seconds / count for name, seconds in times.items()}
 
 
 def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: bool) -> Callable:
