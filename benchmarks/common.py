@@ -189,15 +189,16 @@ def measure(
     return Usage(cpu, wall, peak / (1024**2 if sys.platform == "darwin" else 1024), failed, last)
 
 
-def part(function: Callable, *arguments: object, **options: Any) -> Usage:
+def part(function: Callable | str, *arguments: object, **options: Any) -> Usage:
     """``measure`` for a function of a benchmark whose arguments and result are JSON.
 
-    ``cpu_s`` and ``wall_s`` of a result take the place of the process's: what a function measured
-    without its start.
+    ``file.name`` names one that is not loaded here. ``cpu_s`` and ``wall_s`` of a result take the
+    place of the process's: what a function measured without its start.
     """
-    file = Path(function.__code__.co_filename)
+    if not isinstance(function, str):
+        function = f"{Path(function.__code__.co_filename).stem}.{function.__name__}"
     given = json.dumps(arguments)
-    used = measure("-c", _PART, file.parent, file.stem, function.__name__, given, **options)
+    used = measure("-c", _PART, ROOT / "benchmarks", *function.split("."), given, **options)
     if used.failed:
         return replace(used, said=None)
     said = json.loads(used.said)
