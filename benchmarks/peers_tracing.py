@@ -13,19 +13,16 @@ from common import timed
 
 def with_transformer_lens(count: int, width: int, slot: int) -> dict:
     """Times, and probabilities of all layers and positions of the first items."""
-    from transformer_lens import HookedTransformer, HookedTransformerConfig
-    from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
+    import tempfile
+
+    from transformer_lens.model_bridge import TransformerBridge
 
     model, config = loaded_model(width)
-    hooked = HookedTransformer(
-        HookedTransformerConfig(
-            **{"n_layers": config.n_layer, "d_model": width, "n_heads": config.n_head},
-            **{"d_head": width // config.n_head, "d_mlp": 4 * width, "d_vocab": config.vocab_size},
-            **{"n_ctx": config.n_positions, "act_fn": "gelu_new", "normalization_type": "LN"},
-            device="cpu",
-        )
-    )
-    hooked.load_state_dict(convert_gpt2_weights(model, hooked.cfg), strict=False)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        given = some_tokenizer(config.vocab_size, folder)
+        options = {"hf_model": model, "tokenizer": given, "device": "cpu"}
+        hooked = TransformerBridge.boot_transformers(folder, **options)
     hooked.eval()
 
     def trace(originals, sources, answers):
@@ -46,30 +43,44 @@ def with_transformer_lens(count: int, width: int, slot: int) -> dict:
 
 
 def with_nnsight(count: int, width: int, slot: int) -> dict:
-    from nnsight import NNsight
+    import nnsight
 
     model, config = loaded_model(width)
-    watched = NNsight(model)
+    watched = nnsight.NNsight(model)
 
     def trace(originals, sources, answers):
-        donors = []
         with watched.trace(sources):
-            saved = [watched.transformer.h[layer].output.save() for layer in range(config.n_layer)]
-        donors = [one[0] if isinstance(one, tuple) else one for one in saved]
-        tuples = isinstance(saved[0], tuple)
+            donors = nnsight.save([states_of(block.output) for block in watched.transformer.h])
 
         def run(layer: int, position: int):
             donor = donors[layer][:, position]
             with watched.trace(originals):
-                output = watched.transformer.h[layer].output
-                state = output[0] if tuples else output
+                state = states_of(watched.transformer.h[layer].output)
                 state[:, position] = donor
-                logits = watched.output.logits[:, -1].save()
-            return logits
+                found = watched.output.logits[:, -1].save()
+            return found  # noqa: RET504 (what is saved is there after the block)
 
         return cells_of(run, config, answers)
 
     return traced(trace, count, slot)
+
+
+def some_tokenizer(tokens: int, folder: str):
+    """One that TransformerLens asks for and nothing here reads; it has to come from a folder."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    words = {f"t{number}": number for number in range(tokens)}
+    made = Tokenizer(WordLevel(words, unk_token="t0"))
+    special = dict.fromkeys(("unk_token", "bos_token", "eos_token", "pad_token"), "t0")
+    PreTrainedTokenizerFast(tokenizer_object=made, **special).save_pretrained(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def states_of(output):
+    """The states that a block gives, some versions of transformers in a tuple."""
+    return output[0] if isinstance(output, tuple) else output
 
 
 def loaded_model(width: int) -> tuple:
