@@ -366,7 +366,7 @@ def show_tables(arguments: argparse.Namespace, tables: Iterable[Iterable[dict[st
     first: a table that is a generator is measured after it.
     """
     content = about_run(arguments)
-    print(described(content), flush=True)
+    print("\n".join(f"{name}: {value}" for name, value in content.items()), flush=True)
     shown: list[dict[str, Any]] = []
     for rows in filter(None, map(list, tables)):
         figures = [row.pop("figures", None) for row in rows]
@@ -391,19 +391,12 @@ def about_run(arguments: argparse.Namespace) -> dict[str, Any]:
         about["commit"] = commit_of("HEAD")[:12] + (" and changes" if changed else "")
     if getattr(arguments, "before", None):
         about["before"] = commit_of(arguments.before)[:12]
-    about["machine"], about["versions"] = processor_text(), versions()
+    packages = ", ".join(" ".join(pair) for pair in versions().items())
+    about["machine"], about["versions"] = processor_text(), packages
     for name in ("threads", "repeats"):
         if hasattr(arguments, name):
             about[name] = getattr(arguments, name)
     return about
-
-
-def described(content: Mapping[str, Any]) -> str:
-    """How the figures of a file came about, as a sentence's text."""
-    packages = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
-    code = f"commit {content['commit']}" if "commit" in content else ""
-    before = f"before: {content['before']}" if "before" in content else ""
-    return ", ".join(filter(None, [content["machine"], packages, code, before]))
 
 
 def processor_text() -> str:
@@ -422,7 +415,7 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 def write_figures(output: str, content: dict) -> None:
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(rounded(content), indent=1)
+    text = json.dumps(rounded(content), indent=2)
     Path(output).write_text(text + "\n", encoding="utf-8")
 
 
