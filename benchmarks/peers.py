@@ -48,7 +48,7 @@ _SAME = 1e-5
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = worlds_parser(__doc__, "twohop:50:10000 twohop:100:100000", AMOUNTS, row_seconds=60)
+    parser = worlds_parser(__doc__, "twohop:50:10000 twohop:100:100000", AMOUNTS, row_seconds=40)
     about = "python of an environment that has the peers (default: this one)"
     add = group_of(parser, "measured").add_argument
     add("--peers_python", metavar="PATH", default=sys.executable, help=about)
