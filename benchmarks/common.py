@@ -410,8 +410,7 @@ def about_run(arguments: argparse.Namespace) -> dict[str, Any]:
         about["commit"] = commit_of("HEAD")[:12] + (" and changes" if changed else "")
     if getattr(arguments, "before", None):
         about["before"] = commit_of(arguments.before)[:12]
-    packages = ", ".join(" ".join(pair) for pair in versions().items())
-    about["machine"], about["versions"] = processor_text(), packages
+    about["machine"], about["versions"] = processor_text(), versions()
     for name in ("threads", "repeats"):
         if hasattr(arguments, name):
             about[name] = getattr(arguments, name)

@@ -1,8 +1,8 @@
 """The hot paths beside what others offer for the same: coverage, a training step, tracing.
 
 Coverage: the k-sweep written straightforwardly (peers_coverage.py) with connected components by
-scipy, igraph, rustworkx and networkx; ours is the whole command, figures and files included, and
-the k-cutoffs must be equal. A training step in fp32: a small loop of its own, not compiled, and
+scipy, igraph, rustworkx and networkx; ours is the whole command, which also counts with true
+values, looks at contradictions, draws and writes, and the k-cutoffs must be equal. A training step in fp32: a small loop of its own, not compiled, and
 transformers' Trainer. Tracing: plain hooks, TransformerLens and nnsight; the probabilities must be
 equal. A row says so where --peers_python lacks a package. Takes about 5 minutes with --before.
 """
@@ -48,7 +48,7 @@ _SAME = 1e-5
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = worlds_parser(__doc__, "twohop:50:10000 twohop:100:100000", AMOUNTS, row_seconds=40)
+    parser = worlds_parser(__doc__, "twohop:50:10000 twohop:200:400000", AMOUNTS, row_seconds=40)
     about = "python of an environment that has the peers (default: this one)"
     add = group_of(parser, "measured").add_argument
     add("--peers_python", metavar="PATH", default=sys.executable, help=about)

@@ -69,7 +69,7 @@ def about(content: Mapping[str, Any]) -> str:
 def parts_of(content: Mapping[str, Any]) -> Iterator[str]:
     yield content["machine"]
     if "versions" in content:
-        yield content["versions"]
+        yield ", ".join(map(" ".join, content["versions"].items()))
     if "threads" in content:
         yield f"{content['threads']} thread" + ("s" if content["threads"] > 1 else "")
         yield f"at most {content['repeats']} rounds"
