@@ -275,8 +275,9 @@ def figures_of(runs: Mapping[str, list[Usage]], bound: str = "") -> dict[str, An
         for key, values in times.items():
             found[name] |= {key: median(values), f"{key}_range": [min(values), max(values)]}
         found[name]["mib"] = max(one.mib for one in used)
-        if isinstance(used[0].said, dict):
-            found[name]["said"] = used[0].said
+        said = used[0].said if isinstance(used[0].said, dict) else {}
+        if own := {key: value for key, value in said.items() if key not in ("cpu_s", "wall_s")}:
+            found[name]["said"] = own
         if name != "now" and not any(one.failed for one in runs["now"]):
             pairs = zip(runs["now"], used, strict=True)
             ratios = [other.cpu_s / max(mine.cpu_s, 1e-9) for mine, other in pairs]
@@ -367,14 +368,16 @@ def cells(figures: Mapping[str, Any], items: int = 0) -> dict[str, str]:
     return shown
 
 
-def show_tables(arguments: argparse.Namespace, tables: Iterable[Iterable[dict[str, Any]]]) -> None:
+def show_tables(
+    arguments: argparse.Namespace, tables: Iterable[Iterable[dict[str, Any]]], **more: Any
+) -> None:
     """Print tables of rows ``{column: cell}`` as they come; write them to ``--output``, if given.
 
     The figures behind a row stand under ``figures``, which is no column. Machine and versions are
     printed first: a table that is a generator is measured after them. The file is written after
-    every row, so that hours are not lost with the last one.
+    every row, so that hours are not lost with the last one; ``more`` are further fields of it.
     """
-    content = about_run(arguments)
+    content = about_run(arguments) | more
     print("\n".join(f"{name}: {value}" for name, value in content.items()), flush=True)
     shown: list[dict[str, Any]] = []
     for rows in tables:
