@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from coverage_principle.errors import InputError
 ROOT = Path(__file__).resolve().parent.parent
 #: In a command: a folder that is there for one run of it.
 OUT = "{out}"
+_LIBRARIES = ("coverage_principle", "simpletransformers", "circuit_analysis", "dataset_generation")
 #: Packages whose versions are recorded, where they are installed.
 PACKAGES = ("numpy", "scipy", "torch", "transformers")
 #: Flags that say where files lie: no part of how figures came about.
@@ -183,9 +185,11 @@ def measure(
     if late:
         failed = f"not done after {seconds:,.0f} s"
     elif status:
-        lines = measured.stderr.strip().splitlines()
+        last_words = (measured.stderr.strip().splitlines() or [""])[-1][:200]
         failed = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
-        failed += f": {lines[-1][:200]}" if lines else ""
+        if re.search("memory|bad_alloc", last_words, re.IGNORECASE):
+            failed = f"too little memory: {failed}"
+        failed += f": {re.sub(r'/[^ ]*/', '', last_words)}"  # no folders of this machine
     return Usage(cpu, wall, peak / (1024**2 if sys.platform == "darwin" else 1024), failed, last)
 
 
@@ -300,6 +304,8 @@ def bench(arguments: argparse.Namespace) -> Iterator[Bench]:
         # Under a path of its own, so that git keeps nothing of it that could be in the way later.
         git("worktree", "add", "--detach", "--force", before, commit_of(arguments.before))
         try:
+            for code in (ROOT, before):  # else the first round would compile what is imported
+                measure("-m", "compileall", "-q", *_LIBRARIES, code=code)
             yield Bench(arguments, {"now": ROOT, "before": before})
         finally:
             git("worktree", "remove", "--force", before)
