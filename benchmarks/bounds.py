@@ -1,4 +1,4 @@
-"""How far each hot path is from what no program can do without, measured in the same run.
+"""How far each hot path is from the work at its heart, measured in the same run.
 
 The bound of a training step: its products with weights, forward and backward, and nothing else. Of
 coverage: sorting one number for each item and slot set, and one for each pair of items that meet in

@@ -1,7 +1,7 @@
 """The frame of the benchmarks: flags, processes that are measured, ways that take turns, tables.
 
 A *row* compares *ways* of doing one thing: ``now``, ``before`` (the code of ``--before COMMIT``),
-``bound`` (what no program can do without: ``bounds.py``) and peers. A way is a command, run as a
+``bound`` (the work at its heart alone: ``bounds.py``) and peers. A way is a command, run as a
 user runs it, or a *part*: a function of a benchmark, called in a process of its own with the
 library of either code, so it may use only what both have. The ways of a row take turns, so that
 all meet the same machine and ratios are of neighbours in time.
