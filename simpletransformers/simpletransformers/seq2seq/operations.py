@@ -18,14 +18,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-#: Tokens up to which attention is a broadcast product here; beyond, matrix products are faster.
-FEW = 8
+from simpletransformers.seq2seq.architecture import pick
+
+#: Tokens up to which broadcast products are faster than matrix products of each item and head.
+FEW = 4
 _LEVELS = 1 << 16
 #: GELU's 2u is x * (_LINEAR + _CUBIC * x^2).
 _LINEAR = 2 * math.sqrt(2 / math.pi)
@@ -42,13 +45,16 @@ def chance(rate: float) -> float:
 
 def mask(shape: Sequence[int], rate: float, dtype: torch.dtype) -> Tensor:
     """Random factors of dropout: 0 with probability ``chance(rate)``, else 1 / (1 - it)."""
-    count, share = math.prod(shape), chance(rate)
-    words = torch.empty(-(-count // 4), dtype=torch.int64)
-    words.random_(-(1 << 63), None)  # all 64 bits
-    values = words.view(torch.int16)[:count].view(shape)
-    factors = torch.empty(shape, dtype=dtype)
-    torch.ge(values, int(share * _LEVELS) - _LEVELS // 2, out=factors)
+    share, factors = chance(rate), torch.empty(shape, dtype=dtype)
+    torch.ge(_random_numbers(shape), int(share * _LEVELS) - _LEVELS // 2, out=factors)
     return factors.div_(1 - share)
+
+
+def _random_numbers(shape: Sequence[int]) -> Tensor:
+    """Independent int16, each of the 65,536 as likely; drawn by fours."""
+    count = math.prod(shape)
+    words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(1 << 63), None)
+    return words.view(torch.int16)[:count].view(shape)
 
 
 class _Dropout(Function):
@@ -72,9 +78,9 @@ def dropout(state: Tensor, rate: float) -> Tensor:
 class Half:
     """How half a block computes: ``rate`` is that of the dropout before the residual stream.
 
-    ``dtype`` is that of matrix products, ``eps`` the layer norm's. ``heads`` and what follows are of
-    attention alone: ``scale`` multiplies the scores, ``attention_rate`` is the dropout of the
-    weights, and only the positions ``wanted`` come out (None: all).
+    ``dtype`` is that of matrix products, ``eps`` the layer norm's. What follows is of attention
+    alone: ``scale`` multiplies the scores, ``attention_rate`` is the dropout of the shares, and
+    only the positions ``wanted`` come out (None: all).
     """
 
     dtype: torch.dtype
@@ -113,14 +119,15 @@ class _Attention(Function):
             parts = torch.addmm(bias, states, weight).to(state.dtype)
             query, key, value = parts.view(rows, length, 3, half.heads, -1).unbind(2)
         else:
-            asking = _at(states.view(state.shape), half.wanted).reshape(-1, width)
-            residual = _at(state, half.wanted)
+            asking = pick(states.view(state.shape), half.wanted).reshape(-1, width)
+            residual = pick(state, half.wanted)
             query = torch.addmm(bias[:width], asking, weight[:, :width]).to(state.dtype)
             query = query.view(rows, -1, half.heads, width // half.heads)
             parts = torch.addmm(bias[width:], states, weight[:, width:]).to(state.dtype)
             key, value = parts.view(rows, length, 2, half.heads, -1).unbind(2)
         scores = _products(query, key).mul_(half.scale)
-        if (hidden := _hidden(half.wanted, length, state.dtype)) is not None:
+        wanted = tuple(half.wanted or range(length))
+        if (hidden := _hidden(wanted, length, state.dtype)) is not None:
             scores += hidden
         shares = scores.softmax(2)
         factors = dropped = None
@@ -128,7 +135,7 @@ class _Attention(Function):
             factors = mask(shares.shape, half.attention_rate, state.dtype)
             dropped = shares * factors
         mixed = _mixture(shares if dropped is None else dropped, value)
-        mixed = mixed.view(-1, width).to(half.dtype)
+        mixed = mixed.reshape(-1, width).to(half.dtype)
         added = torch.addmm(out_bias, mixed, out_weight)
         result, kept = _add(residual, added.view(residual.shape), half.rate)
         ctx.save_for_backward(
@@ -165,7 +172,7 @@ class _Attention(Function):
             of_states = (parts @ weight.t()).to(dtype).view(state.shape)
         else:
             parts = parts.view(len(states), -1).to(half.dtype)
-            asked = _mixture(of_scores, key).view(len(asking), -1).to(half.dtype)
+            asked = _mixture(of_scores, key).reshape(len(asking), -1).to(half.dtype)
             of_weight = torch.empty(weight.shape, dtype=dtype)
             of_weight[:, :width] = asking.t() @ asked
             of_weight[:, width:] = states.t() @ parts
@@ -215,13 +222,13 @@ class _MLP(Function):
 
 
 def _gelu(x: Tensor) -> tuple[Tensor, Tensor]:
-    """GELU in its tanh form, and its derivative."""
+    """GELU in its tanh form, and its derivative; few passes, as each moves all of it."""
     steep = (x * x).mul_(_CUBIC).add_(_LINEAR)
     gate = (steep * x).sigmoid_()
     value = x * gate
-    # d/dx: gate + x * gate * (1 - gate) * (_LINEAR + 3 * _CUBIC * x^2)
-    steep.mul_(3).sub_(2 * _LINEAR)
-    return value, gate.addcmul_(torch.addcmul(value, value, gate, value=-1), steep)
+    # The derivative is gate + value * (1 - gate) * (_LINEAR + 3 * _CUBIC * x^2).
+    steep.mul_(3).sub_(2 * _LINEAR).mul_(value)
+    return value, gate.add_(steep.addcmul_(steep, gate, value=-1))
 
 
 def _norm(state: Tensor, scale: Tensor | None, shift: Tensor | None, eps: float):
@@ -253,12 +260,17 @@ def _dropped(gradient: Tensor, factors: Tensor | None) -> Tensor:
 
 
 def _products(first: Tensor, second: Tensor) -> Tensor:
-    """``(n, p, q, heads)`` scalar products of ``(n, p, heads, size)`` and ``(n, q, heads, size)``."""
+    """``(n, p, q, heads)``: of ``(n, p, heads, size)`` with ``(n, q, heads, size)``, by head."""
+    if second.shape[1] > FEW:
+        return torch.einsum("nphd,nqhd->npqh", first, second)
     return (first[:, :, None] * second[:, None]).sum(-1)
 
 
 def _mixture(shares: Tensor, values: Tensor, into: Tensor | None = None) -> Tensor:
     """``(n, p, heads, size)``: values ``(n, q, heads, size)`` in shares ``(n, p, q, heads)``."""
+    if shares.shape[2] > FEW:
+        mixed = torch.einsum("npqh,nqhd->nphd", shares, values)
+        return mixed if into is None else into.copy_(mixed)
     wide = shares[..., None].expand(*shares.shape, values.shape[-1]).contiguous()
     mixed = torch.mul(wide[:, :, 0], values[:, 0:1], out=into)
     for place in range(1, values.shape[1]):
@@ -266,23 +278,14 @@ def _mixture(shares: Tensor, values: Tensor, into: Tensor | None = None) -> Tens
     return mixed
 
 
-def _hidden(wanted: Sequence[int] | None, length: int, dtype: torch.dtype) -> Tensor | None:
+@cache
+def _hidden(wanted: tuple[int, ...], length: int, dtype: torch.dtype) -> Tensor | None:
     """What hides later positions from softmax, to be added to scores; None if there are none."""
-    asking = range(length) if wanted is None else wanted
-    if min(asking) == length - 1:
+    if min(wanted) == length - 1:
         return None
-    lowest = torch.finfo(dtype).min
-    hidden = torch.zeros(len(asking), length, 1, dtype=dtype)
-    for row, position in zip(hidden, asking, strict=True):
-        row[position + 1 :] = lowest
-    return hidden
-
-
-def _at(tensor: Tensor, positions: Sequence[int]) -> Tensor:
-    first, count = positions[0], len(positions)
-    if list(positions) == list(range(first, first + count)):
-        return tensor.narrow(1, first, count)
-    return torch.cat([tensor.narrow(1, position, 1) for position in positions], 1)
+    later = torch.arange(length) > torch.tensor(wanted)[:, None]
+    hidden = torch.zeros(later.shape, dtype=dtype).masked_fill_(later, torch.finfo(dtype).min)
+    return hidden[..., None]
 
 
 def _add_at(tensor: Tensor, positions: Sequence[int], added: Tensor) -> None:

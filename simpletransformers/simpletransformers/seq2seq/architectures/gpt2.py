@@ -104,21 +104,17 @@ class GPT2(Blockwise):
         if not self._by_hand(state):
             return super().through(index, state, wanted)
         block, attention = self._body.h[index], self._body.h[index].attn
-        half = operations.Half(_dtype(state), self.model.config.layer_norm_epsilon, 0.0)
-        if state.shape[1] > operations.FEW:
-            added, _ = self.mix(index, state, None, wanted)
-            state = (state if wanted is None else pick(state, wanted)) + added
-        else:
-            of_attention = replace(
-                half,
-                rate=attention.resid_dropout.p,
-                heads=self.model.config.n_head,
-                scale=self._scales[index],
-                attention_rate=attention.attn_dropout.p,
-                wanted=wanted,
-            )
-            layers = block.ln_1, attention.c_attn, attention.c_proj
-            state = operations.attention(state, *map(_pair, layers), of_attention)
+        half = operations.Half(
+            _dtype(state),
+            self.model.config.layer_norm_epsilon,
+            attention.resid_dropout.p,
+            self.model.config.n_head,
+            self._scales[index],
+            attention.attn_dropout.p,
+            wanted,
+        )
+        layers = block.ln_1, attention.c_attn, attention.c_proj
+        state = operations.attention(state, *map(_pair, layers), half)
         if isinstance(block.mlp, _Nothing):
             return state
         if self.model.config.activation_function not in _TANH_GELU:
@@ -178,7 +174,7 @@ def _attend(attention, query, key, value, mask: Tensor | None, scale: float) -> 
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=rate, scale=scale
         )
-    # To train on a handful of tokens on a CPU, plain products beat the fused kernel.
+    # For derivatives on a handful of tokens on a CPU, plain products beat the fused kernel.
     scores = (query @ key.transpose(-1, -2)) * scale
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
