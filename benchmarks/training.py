@@ -154,33 +154,6 @@ def our_step(rows, folder: Path, *, device: str = "cpu", tokens: int = TOKENS, *
     return lambda: trainer._step(next(numbers)), flops
 
 
-def products_alone(batch: int, dtype) -> Callable:
-    """The matrix products of ``our_step`` and nothing else: its limit on a machine.
-
-    Those of the linear layers: results, gradients of inputs and of weights. Of the three tokens of
-    a row the second block's queries, output and MLP, and the output layer, need the last alone.
-    """
-    import torch
-
-    width, whole = SMALL[2], 3 * batch
-    block = [(width, width), (width, 4 * width), (4 * width, width)]
-    first = [(whole, width, 3 * width), *((whole, *sizes) for sizes in block)]
-    second = [(whole, width, 2 * width), (batch, width, width)]
-    shapes = [*first, *second, *((batch, *sizes) for sizes in block), (batch, width, 24)]
-    parts = [
-        tuple(torch.randn(*shape, dtype=dtype) for shape in ((n, i), (i, o), (n, o)))
-        for n, i, o in shapes
-    ]
-
-    def step() -> None:
-        for states, weight, gradient in parts:
-            torch.mm(states, weight)
-            torch.mm(gradient, weight.t())
-            torch.mm(states.t(), gradient)
-
-    return step
-
-
 def new_model(names: list[str], device: str, *, sizes: tuple[int, int, int] = SMALL, **settings):
     """A random GPT-2 of these tokens; ``settings`` are further fields of ``Seq2SeqArgs``."""
     from simpletransformers.seq2seq import Seq2SeqModel

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -12,28 +10,6 @@ from transformers import PreTrainedModel
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.args import Seq2SeqArgs
-
-#: Parameters of glibc's ``mallopt``: M_MMAP_THRESHOLD and M_TRIM_THRESHOLD.
-_LARGEST_KEPT, _KEPT_IN_ALL = -3, -1
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the memory of tensors that are freed, for the next ones, on a CPU.
-
-    glibc gives the memory of a large tensor back to the system, which hands out empty pages for the
-    next one: touching them anew took up to a quarter of a step's time. Other C libraries have no
-    such settings, and are left as they are.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        c_library = ctypes.CDLL(None)
-        c_library.mallopt(_LARGEST_KEPT, 1 << 25)  # bytes; more is not allowed everywhere
-        c_library.mallopt(_KEPT_IN_ALL, 1 << 29)
-
-
-def give_freed_memory_back() -> None:
-    """What ``keep_freed_memory`` kept, back to the system."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def build_optimizer(model: PreTrainedModel, args: Seq2SeqArgs) -> torch.optim.AdamW:

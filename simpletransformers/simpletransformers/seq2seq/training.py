@@ -115,8 +115,6 @@ class Trainer:
             "scheduler": self._scheduler,
             "scaler": self._scaler,
         }
-        if ranks.device.type == "cpu":
-            optimisation.keep_freed_memory()
         self._signals = StopSignals(alone=ranks.world == 1)
         self._started = self._last_state = time.monotonic()
         self._window = torch.zeros(2, dtype=torch.float64, device=ranks.device)  # loss sum, tokens
@@ -184,7 +182,6 @@ class Trainer:
         """
         del self._objective
         gc.collect()
-        optimisation.give_freed_memory_back()
 
     def _step(self, step: int) -> None:
         """One optimiser step; the host asks for it and does not wait until it is done."""
