@@ -13,6 +13,7 @@ import transformers
 from transformers import PreTrainedModel
 
 import simpletransformers
+from simpletransformers import memory
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import architecture, architectures, graphs, tokenizer
 from simpletransformers.seq2seq.args import Seq2SeqArgs
@@ -56,6 +57,7 @@ class Seq2SeqModel:
         device: str = "auto",
     ) -> None:
         architectures.find(model_type)  # refuses unknown names
+        memory.keep_freed()
         self.device = choose_device(device)
         folder = Path(model_name)
         if not init_weights and not (folder / "config.json").is_file():
