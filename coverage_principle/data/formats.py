@@ -23,7 +23,8 @@ from coverage_principle.tasks import TaskGraph
 #: Facts of a table beyond which ``atomic_format`` ``auto`` means ``npz``.
 LARGE_TABLE = 1_000_000
 
-_CHUNK = 50_000  # records that are turned into text at once
+_CHUNK = 16_000  # records that are turned into text at once
+_WIDEST = 64  # bytes of the longest token for which all are given as many
 
 
 def dataset_files(world: World, form: FormatSettings) -> tuple[dict[str, Content], dict]:
@@ -118,9 +119,11 @@ class _Listed:
 
 
 class RecordWriter:
-    """Turns items and facts into the lines of JSON records.
+    """Turns items and facts into the lines of JSON records, UTF-8.
 
-    ``target_format`` is ``inf``, ``cot`` or ``fakebridge`` (``FormatSettings.target_format``).
+    ``target_format`` is ``inf``, ``cot`` or ``fakebridge`` (``FormatSettings.target_format``). What
+    is given is chunks of many lines, with a comma and a line break between lines, but not after
+    the last.
     """
 
     def __init__(
@@ -132,12 +135,9 @@ class RecordWriter:
     ) -> None:
         self._graph, self._tables = graph, tables
         self._format, self._codec = target_format, codec
-        # As a JSON string holds them; one that needs no escape is itself.
-        self._texts = np.array(
-            [json.dumps(t, ensure_ascii=False)[1:-1] for t in codec.vocabulary], dtype=object
-        )
+        self._texts = _TokenTexts(codec)
 
-    def items(self, items: Items) -> Iterator[str]:
+    def items(self, items: Items) -> Iterator[bytes]:
         """A line for each composition, with its type if there is one."""
         graph, codec = self._graph, self._codec
         slots = graph.alphabets_of(graph.inputs)
@@ -149,9 +149,9 @@ class RecordWriter:
             if items.answers is not None:
                 values[graph.answer] = items.answers[part]
             targets = target_ids(graph, values, self._format, codec)
-            yield from self._lines(codec.ids(rows, slots), targets, items)
+            yield self._lines(codec.ids(rows, slots), targets, items)
 
-    def facts(self, facts: Facts) -> Iterator[str]:
+    def facts(self, facts: Facts) -> Iterator[bytes]:
         """A line for each fact."""
         function, codec = self._graph.functions[facts.function], self._codec
         sources = self._graph.alphabets_of(function.sources)
@@ -159,16 +159,41 @@ class RecordWriter:
         for begin in range(0, len(facts), _CHUNK):
             calls = facts.calls[begin : begin + _CHUNK]
             results = self._tables[facts.function][tuple(calls.T)][:, None]
-            yield from self._lines(codec.ids(calls, sources), codec.ids(results, output), facts)
+            yield self._lines(codec.ids(calls, sources), codec.ids(results, output), facts)
 
-    def _lines(self, inputs: np.ndarray, targets: np.ndarray, of: Items | Facts) -> Iterator[str]:
+    def _lines(self, inputs: np.ndarray, targets: np.ndarray, of: Items | Facts) -> bytes:
         named = {"type": of.label, "source_type": of.source_type}
         ending = "".join(f', "{k}": {dump_text(v)}' for k, v in named.items() if v is not None)
-        prompts, answers = (
-            ["".join(row) for row in self._texts[ids].tolist()] for ids in (inputs, targets)
-        )
-        for prompt, answer in zip(prompts, answers, strict=True):
-            yield f'{{"input_text": "{prompt}", "target_text": "{prompt}{answer}{END}"{ending}}}'
+        given, asked = inputs.T, targets.T
+        parts = '{"input_text": "', *given, '", "target_text": "', *given, *asked
+        return self._texts.join([*parts, f'{END}"{ending}}},\n'])[: -len(",\n")]
+
+
+class _TokenTexts:
+    """Writes many rows of text that are alike but for their tokens."""
+
+    def __init__(self, codec: Codec) -> None:
+        # As a JSON string holds them; one that needs no escape is itself.
+        texts = [dump_text(token)[1:-1] for token in codec.vocabulary]
+        self._texts = np.array(texts, dtype=object)
+        encoded = np.array([text.encode("utf-8") for text in texts])
+        # A table of texts of one width; where few are long it would be full of holes.
+        self._table = encoded if encoded.itemsize <= _WIDEST else None
+
+    def join(self, parts: Sequence[str | np.ndarray]) -> bytes:
+        """Every row's parts: texts that all rows have, and columns ``(n,)`` of ids of tokens."""
+        columns = [part for part in parts if not isinstance(part, str)]
+        if self._table is None:
+            texts = [[p] * len(columns[0]) if isinstance(p, str) else self._texts[p] for p in parts]
+            return "".join(chain.from_iterable(zip(*texts, strict=True))).encode("utf-8")
+        width = self._table.itemsize
+        literal = [part.encode("utf-8") if isinstance(part, str) else width for part in parts]
+        kinds = [f"S{part if part is width else len(part)}" for part in literal]
+        rows = np.empty(len(columns[0]), dtype=[(f"{i}", kind) for i, kind in enumerate(kinds)])
+        for i, (part, text) in enumerate(zip(parts, literal, strict=True)):
+            rows[f"{i}"] = text if isinstance(part, str) else self._table[part]
+        every = rows.view(np.uint8)
+        return every[every != 0].tobytes()  # JSON writes no zero byte, so these are the holes
 
 
 def dump_text(text: str) -> str:
@@ -192,13 +217,14 @@ def target_ids(
     return ids
 
 
-def json_list(lines: Iterator[str]) -> Iterator[str]:
-    """A JSON list with a record a line, as chunks of text."""
-    before = "[\n"
-    for line in lines:
-        yield before + line
-        before = ",\n"
-    yield "[]\n" if before == "[\n" else "\n]\n"
+def json_list(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """A JSON list with a record a line, of chunks of lines."""
+    before = b"[\n"
+    for chunk in chunks:
+        yield before
+        yield chunk
+        before = b",\n"
+    yield b"[]\n" if before == b"[\n" else b"\n]\n"
 
 
 def _npz(table: np.ndarray, listed: np.ndarray) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def layout_dataset(world: World) -> tuple[dict[str, Content], dict]:
     train = [*world.facts, Items(world.train)]
     files: dict[str, Content] = {"vocab.json": dump_json(layout.codec.vocabulary)}
     for name, parts in {"train": train, "test": test, "valid": valid}.items():
-        files[f"{name}.json"] = json_list(line for part in parts for line in layout.lines(part))
+        files[f"{name}.json"] = json_list(chain.from_iterable(map(layout.lines, parts)))
     counts: Counter = Counter()
     for part in test:
         counts[part.label] += len(part)
@@ -92,7 +93,7 @@ class _Layout:
         self._facts = RecordWriter(world.graph, self._tables, "inf", self.codec)
         self._comparisons = RecordWriter(_COMPARISON, None, "inf", self.codec)
 
-    def lines(self, part: Items | Facts) -> Iterator[str]:
+    def lines(self, part: Items | Facts) -> Iterator[bytes]:
         if isinstance(part, Facts):
             return self._facts.facts(part)
         if not self._compares:
