@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -14,9 +13,10 @@ import numpy as np
 import coverage_principle
 from coverage_principle.data.contents import Contents, Facts, Items
 from coverage_principle.data.files import Content, dump_json
+from coverage_principle.data.line_texts import TextTable, ending_text, json_list, record_rows
 from coverage_principle.data.settings import FormatSettings
 from coverage_principle.data.tables import Table, evaluate
-from coverage_principle.data.vocabulary import END, FILLER, Codec, build_vocabulary
+from coverage_principle.data.vocabulary import FILLER, Codec, build_vocabulary
 from coverage_principle.data.worlds import World
 from coverage_principle.tasks import TaskGraph
 
@@ -24,7 +24,6 @@ from coverage_principle.tasks import TaskGraph
 LARGE_TABLE = 1_000_000
 
 _CHUNK = 16_000  # records that are turned into text at once
-_WIDEST = 64  # bytes of the longest token for which all are given as many
 
 
 def dataset_files(world: World, form: FormatSettings) -> tuple[dict[str, Content], dict]:
@@ -135,7 +134,7 @@ class RecordWriter:
     ) -> None:
         self._graph, self._tables = graph, tables
         self._format, self._codec = target_format, codec
-        self._texts = _TokenTexts(codec)
+        self._texts = TextTable.of_tokens(codec.vocabulary)
 
     def items(self, items: Items) -> Iterator[bytes]:
         """A line for each composition, with its type if there is one."""
@@ -163,42 +162,11 @@ class RecordWriter:
 
     def _lines(self, inputs: np.ndarray, targets: np.ndarray, of: Items | Facts) -> bytes:
         named = {"type": of.label, "source_type": of.source_type}
-        ending = "".join(f', "{k}": {dump_text(v)}' for k, v in named.items() if v is not None)
-        given, asked = inputs.T, targets.T
-        parts = '{"input_text": "', *given, '", "target_text": "', *given, *asked
-        return self._texts.join([*parts, f'{END}"{ending}}},\n'])[: -len(",\n")]
-
-
-class _TokenTexts:
-    """Writes many rows of text that are alike but for their tokens."""
-
-    def __init__(self, codec: Codec) -> None:
-        # As a JSON string holds them; one that needs no escape is itself.
-        texts = [dump_text(token)[1:-1] for token in codec.vocabulary]
-        self._texts = np.array(texts, dtype=object)
-        encoded = np.array([text.encode("utf-8") for text in texts])
-        # A table of texts of one width; where few are long it would be full of holes.
-        self._table = encoded if encoded.itemsize <= _WIDEST else None
-
-    def join(self, parts: Sequence[str | np.ndarray]) -> bytes:
-        """Every row's parts: texts that all rows have, and columns ``(n,)`` of ids of tokens."""
-        columns = [part for part in parts if not isinstance(part, str)]
-        if self._table is None:
-            texts = [[p] * len(columns[0]) if isinstance(p, str) else self._texts[p] for p in parts]
-            return "".join(chain.from_iterable(zip(*texts, strict=True))).encode("utf-8")
-        width = self._table.itemsize
-        literal = [part.encode("utf-8") if isinstance(part, str) else width for part in parts]
-        kinds = [f"S{part if part is width else len(part)}" for part in literal]
-        rows = np.empty(len(columns[0]), dtype=[(f"{i}", kind) for i, kind in enumerate(kinds)])
-        for i, (part, text) in enumerate(zip(parts, literal, strict=True)):
-            rows[f"{i}"] = text if isinstance(part, str) else self._table[part]
-        every = rows.view(np.uint8)
-        return every[every != 0].tobytes()  # JSON writes no zero byte, so these are the holes
-
-
-def dump_text(text: str) -> str:
-    """Text as a JSON string."""
-    return json.dumps(text, ensure_ascii=False)
+        further = {key: value for key, value in named.items() if value is not None}
+        end = np.full((len(targets), 1), self._codec.end_id)
+        whole = np.concatenate([targets, end], axis=1)
+        ending = TextTable([ending_text(further)]), np.zeros(len(inputs), dtype=int)
+        return record_rows(self._texts, inputs, whole, *ending)
 
 
 def target_ids(
@@ -215,16 +183,6 @@ def target_ids(
         filler = np.full((len(ids), len(graph.bridges)), codec.vocabulary.index(FILLER))
         ids = np.concatenate([filler.astype(ids.dtype), ids], axis=1)
     return ids
-
-
-def json_list(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """A JSON list with a record a line, of chunks of lines."""
-    before = b"[\n"
-    for chunk in chunks:
-        yield before
-        yield chunk
-        before = b",\n"
-    yield b"[]\n" if before == b"[\n" else b"\n]\n"
 
 
 def _npz(table: np.ndarray, listed: np.ndarray) -> bytes:

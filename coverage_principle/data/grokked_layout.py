@@ -17,8 +17,9 @@ import numpy as np
 
 from coverage_principle.data.contents import Facts, Items
 from coverage_principle.data.files import Content, dump_json
-from coverage_principle.data.formats import RecordWriter, json_list, versions
+from coverage_principle.data.formats import RecordWriter, versions
 from coverage_principle.data.grokked import ANSWERS
+from coverage_principle.data.line_texts import json_list
 from coverage_principle.data.tables import call_arguments, evaluate
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.data.worlds import World
