@@ -288,14 +288,14 @@ class Seq2SeqArgs(RecordSettings, TrainingSettings, ArchitectureSettings):
         files.write_json(folder / "model_args.json", saved)
 
     @staticmethod
-    def changed_files(checkpoint: Path) -> list[str]:
-        """The files of a checkpoint that are not what they were when ``save`` was called."""
+    def saved_files(checkpoint: Path) -> dict[str, bool]:
+        """The files of a checkpoint that ``save`` noted, and whether each is what it was then."""
         file = checkpoint / "model_args.json"
         saved = files.read_json(file, dict).get("sha256", {}) if file.exists() else {}
         if not isinstance(saved, dict):
             raise InputError(f"{file}: sha256 must be an object, found {saved!r}")
         now = files.digests(checkpoint / name for name in saved)
-        return sorted(name for name in saved if saved[name] != now.get(name))
+        return {name: saved[name] == now.get(name) for name in sorted(saved)}
 
     def shared(self) -> dict[str, object]:
         """What a continuation of a run must have in common with it."""
