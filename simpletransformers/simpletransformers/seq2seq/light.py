@@ -148,23 +148,24 @@ class LightTokenizer:
     """The word-level tokenizer of ``tokenizer.json``, with what we use of transformers' own."""
 
     def __init__(self, backend: Tokenizer, end_token: str, pad_token: str) -> None:
-        self._backend, self.eos_token, self.pad_token = backend, end_token, pad_token
+        self.backend_tokenizer, self.eos_token, self.pad_token = backend, end_token, pad_token
         self.eos_token_id = backend.token_to_id(end_token)
         self.pad_token_id = backend.token_to_id(pad_token)
 
     def __len__(self) -> int:
-        return self._backend.get_vocab_size(with_added_tokens=True)
+        return self.backend_tokenizer.get_vocab_size(with_added_tokens=True)
 
     def __call__(self, texts: list[str], add_special_tokens: bool) -> dict[str, list[list[int]]]:
-        encoded = self._backend.encode_batch(texts, add_special_tokens=add_special_tokens)
+        encoded = self.backend_tokenizer.encode_batch(texts, add_special_tokens=add_special_tokens)
         return {"input_ids": [one.ids for one in encoded]}
 
     def get_vocab(self) -> dict[str, int]:
-        return self._backend.get_vocab(with_added_tokens=True)
+        return self.backend_tokenizer.get_vocab(with_added_tokens=True)
 
-    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str | None]:
-        """The token of each id, None for a row of padding."""
-        return [self._backend.id_to_token(i) for i in ids]
+    def convert_ids_to_tokens(self, ids: int | Sequence[int]) -> str | None | list[str | None]:
+        """The token of an id, or of each; None for a row of padding."""
+        name_of = self.backend_tokenizer.id_to_token
+        return name_of(ids) if isinstance(ids, int) else [name_of(i) for i in ids]
 
 
 def read_tokenizer(folder: Path) -> LightTokenizer | None:
