@@ -37,6 +37,8 @@ _STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,  # ``new_figure`` asks for it
     "savefig.bbox": "tight",
     "pdf.fonttype": 42,  # embed TrueType, so that text in PDFs stays text
 }
@@ -79,7 +81,7 @@ def save_figure(figure: Figure, path: str | Path, *, formats: tuple[str, ...] = 
         figure.set_dpi(_DPI)
         figure.draw_without_rendering()
         box = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
         for target in written:
             # Without a creation date, the same numbers give the same file.
             kind = target.suffix[1:]

@@ -324,8 +324,8 @@ def load_model(
 ) -> PreTrainedModel | light.LightGPT2:
     """The model of a checkpoint folder, switches included, in float32 on ``device``.
 
-    With ``to_run`` it is for evaluation and analysis alone, and may come as a ``LightGPT2``, in a
-    tenth of the time; else it is transformers' own, which can also be trained, saved and shared.
+    With ``to_run`` it is for evaluation and analysis alone, and may come as a ``LightGPT2``; else
+    it is transformers' own, which can also be trained, saved and shared.
 
     Nothing is downloaded, and weights are read from safetensors only. ``InputError`` if there are
     none, if the type of model is not known here, or if the weights are not just those of a model
