@@ -171,7 +171,7 @@ class LightTokenizer:
 def read_tokenizer(folder: Path) -> LightTokenizer | None:
     """The tokenizer saved in a folder; None where transformers has to read it."""
     names = "tokenizer.json", "tokenizer_config.json"
-    if not as_saved(Seq2SeqArgs.saved_files(folder), *names):
+    if not as_saved(Seq2SeqArgs.saved_files(folder, *names), *names):
         return None
     content, settings = (files.read_json(folder / name, dict) for name in names)
     end, pad = settings.get("eos_token"), settings.get("pad_token")
