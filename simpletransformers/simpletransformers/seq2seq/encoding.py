@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.tokenizer import encode
 from simpletransformers.words import counted
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 #: Label of a column at which a row carries no loss; ``torch.nn.functional.cross_entropy``'s own.
 NO_LOSS = -100

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
 
 from simpletransformers.seq2seq.architecture import Architecture, architecture_of
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs
 from simpletransformers.seq2seq.optimisation import autocast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
