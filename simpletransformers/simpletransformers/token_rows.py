@@ -1,0 +1,134 @@
+"""Text pairs whose tokens are known as numbers: no text is made of them unless somebody reads it.
+
+Who holds items as arrays describes them so to the trainer, which then neither writes nor splits a
+text for any of them.
+
+>>> pair = TokenBlock(np.array([[1, 0]]), np.array([[2]]), range(1))
+>>> rows = TokenRows(["<a>", "<b>", "<c>", "</a>"], "</a>", [pair])
+>>> next(rows.records())
+{'input_text': '<b><a>', 'target_text': '<b><a><c></a>'}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from simpletransformers.words import counted
+
+#: Rows whose text is made at once.
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class TokenBlock:
+    """Pairs of one shape.
+
+    ``inputs`` is ``(n, a)`` integers; ``first[c]`` is to be added to column c of them to get places
+    in the vocabulary (nothing, if it is empty). ``targets`` ``(n, m)`` are such places already: what
+    follows the input up to the end token. ``places`` are the pairs' numbers among all, from 0: a
+    ``range``, or ``(n,)`` integers.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    places: range | np.ndarray
+    first: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def column(self, position: int) -> np.ndarray:
+        """``(n,)`` places in the vocabulary of the tokens at a position, the end left aside."""
+        width = self.inputs.shape[1]
+        if position >= width:
+            return self.targets[:, position - width]
+        own = self.inputs[:, position]
+        return own.astype(np.int32) + np.int32(self.first[position]) if self.first else own
+
+    def select(self, rows: np.ndarray, places: np.ndarray) -> TokenBlock:
+        """The pairs of ``rows``, as those of these ``places``."""
+        return TokenBlock(self.inputs[rows], self.targets[rows], places, self.first)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What all pairs have under one key: ``codes`` ``(n,)`` integers, places in ``names``.
+
+    -1 is no value.
+    """
+
+    codes: np.ndarray
+    names: Sequence[str]
+
+    @classmethod
+    def of(cls, values: Sequence[object]) -> Labels:
+        """Labels of any values as texts; None is none."""
+        known: dict[object, int] = {None: -1}
+        codes = np.fromiter(
+            (known.setdefault(value, len(known) - 1) for value in values), np.int32, len(values)
+        )
+        texts = [str(value) for value in known if value is not None]
+        places = {text: i for i, text in enumerate(dict.fromkeys(texts))}  # 1 and "1" are one
+        return cls(np.array([*map(places.get, texts), -1], np.int32)[codes], list(places))
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Pairs as blocks of arrays, ended by the token ``end`` of the ``vocabulary``.
+
+    ``labels`` are those of the keys by which pairs are scored in groups.
+    """
+
+    vocabulary: Sequence[str]
+    end: str
+    blocks: Sequence[TokenBlock]
+    labels: Mapping[str, Labels] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<TokenRows: {counted(len(self), 'pair')} of {len(self.vocabulary):,} tokens>"
+
+    def __len__(self) -> int:
+        return sum(map(len, self.blocks))
+
+    def select(self, rows: np.ndarray) -> TokenRows:
+        """The pairs of these numbers ``(n,)``, ascending."""
+        blocks = []
+        for block in self.blocks:
+            if isinstance(block.places, range):
+                inside = (rows >= block.places.start) & (rows < block.places.stop)
+                own = rows[inside] - block.places.start
+            else:
+                order = np.argsort(block.places, kind="stable")
+                found = np.searchsorted(block.places, rows, sorter=order)
+                own = order[np.minimum(found, len(order) - 1)] if len(order) else order[:0]
+                inside = block.places[own] == rows if len(order) else np.zeros(len(rows), bool)
+                own = own[inside]
+            blocks.append(block.select(own, np.flatnonzero(inside)))
+        labels = {key: Labels(own.codes[rows], own.names) for key, own in self.labels.items()}
+        return TokenRows(self.vocabulary, self.end, blocks, labels)
+
+    def records(self) -> Iterator[dict[str, str]]:
+        """``input_text`` and ``target_text`` of every pair, in order."""
+        tokens = np.array(self.vocabulary, dtype=object)
+        where = np.empty((len(self), 2), dtype=np.int32)  # block and row
+        for number, block in enumerate(self.blocks):
+            where[np.asarray(block.places)] = np.stack(
+                [np.full(len(block), number), np.arange(len(block))], axis=1
+            )
+        for begin in range(0, len(self), _CHUNK):
+            chunk = where[begin : begin + _CHUNK]
+            texts: list[tuple[str, str]] = [("", "")] * len(chunk)
+            for number in np.unique(chunk[:, 0]):
+                mine = np.flatnonzero(chunk[:, 0] == number)
+                block = self.blocks[number].select(chunk[mine, 1], mine)
+                width = block.inputs.shape[1]
+                columns = [tokens[block.column(p)] for p in range(width + block.targets.shape[1])]
+                inputs = sum(columns[1:width], columns[0])
+                targets = sum(columns[width:], inputs) + self.end
+                for place, pair in zip(mine, zip(inputs, targets, strict=True), strict=True):
+                    texts[place] = pair
+            for before, whole in texts:
+                yield {"input_text": before, "target_text": whole}
