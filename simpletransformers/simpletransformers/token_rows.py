@@ -27,9 +27,9 @@ class TokenBlock:
     """Pairs of one shape.
 
     ``inputs`` is ``(n, a)`` integers; ``first[c]`` is to be added to column c of them to get places
-    in the vocabulary (nothing, if it is empty). ``targets`` ``(n, m)`` are such places already: what
-    follows the input up to the end token. ``places`` are the pairs' numbers among all, from 0: a
-    ``range``, or ``(n,)`` integers.
+    in the vocabulary (nothing, if it is empty). ``targets`` ``(n, m)`` are such places already, of
+    what follows the input up to the end token. ``places`` are the pairs' numbers among all, from 0:
+    a ``range``, or ``(n,)`` integers.
     """
 
     inputs: np.ndarray
@@ -39,6 +39,17 @@ class TokenBlock:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def rows(self) -> slice | np.ndarray:
+        """``places``, as what arrays of all pairs are indexed by."""
+        own = self.places
+        return slice(own.start, own.stop) if isinstance(own, range) else own
+
+    @property
+    def width(self) -> int:
+        """Tokens of a pair, the end left aside."""
+        return self.inputs.shape[1] + self.targets.shape[1]
 
     def column(self, position: int) -> np.ndarray:
         """``(n,)`` places in the vocabulary of the tokens at a position, the end left aside."""
@@ -66,13 +77,13 @@ class Labels:
     @classmethod
     def of(cls, values: Sequence[object]) -> Labels:
         """Labels of any values as texts; None is none."""
-        known: dict[object, int] = {None: -1}
+        known: dict[str, int] = {}
         codes = np.fromiter(
-            (known.setdefault(value, len(known) - 1) for value in values), np.int32, len(values)
+            (-1 if v is None else known.setdefault(str(v), len(known)) for v in values),
+            np.int32,
+            len(values),
         )
-        texts = [str(value) for value in known if value is not None]
-        places = {text: i for i, text in enumerate(dict.fromkeys(texts))}  # 1 and "1" are one
-        return cls(np.array([*map(places.get, texts), -1], np.int32)[codes], list(places))
+        return cls(codes, list(known))
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,7 @@ class TokenRows:
         tokens = np.array(self.vocabulary, dtype=object)
         where = np.empty((len(self), 2), dtype=np.int32)  # block and row
         for number, block in enumerate(self.blocks):
-            where[np.asarray(block.places)] = np.stack(
+            where[block.rows] = np.stack(
                 [np.full(len(block), number), np.arange(len(block))], axis=1
             )
         for begin in range(0, len(self), _CHUNK):
@@ -125,7 +136,7 @@ class TokenRows:
                 mine = np.flatnonzero(chunk[:, 0] == number)
                 block = self.blocks[number].select(chunk[mine, 1], mine)
                 width = block.inputs.shape[1]
-                columns = [tokens[block.column(p)] for p in range(width + block.targets.shape[1])]
+                columns = [tokens[block.column(p)] for p in range(block.width)]
                 inputs = sum(columns[1:width], columns[0])
                 targets = sum(columns[width:], inputs) + self.end
                 for place, pair in zip(mine, zip(inputs, targets, strict=True), strict=True):
