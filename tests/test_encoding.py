@@ -16,7 +16,7 @@ from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs, encode_pairs
 from simpletransformers.seq2seq.evaluation import group_items
 from simpletransformers.seq2seq.tokenizer import build_tokenizer, encode, whole_tokens
-from simpletransformers.token_rows import Labels, TokenBlock, TokenRows
+from simpletransformers.token_rows import Labels, PairBlock, TokenRows
 
 TOKENS = [*(f"<t_{i}>" for i in range(9)), "<new york>", "<a&lt;b>", "</b>", "</a>"]
 END = len(TOKENS) - 1
@@ -58,14 +58,14 @@ def random_rows(seed: int, *, shapes: int = 3, size: int = 40) -> TokenRows:
     """Blocks of different shapes whose pairs lie between each other, with alphabets."""
     rng = np.random.default_rng(seed)
     shape_of = rng.integers(shapes, size=size)
-    blocks = [TokenBlock(np.zeros((0, 2), np.int32), np.zeros((0, 1), np.int32), range(0))]
+    blocks = [PairBlock(np.zeros((0, 2), np.int32), np.zeros((0, 1), np.int32), range(0))]
     for number in range(shapes):
         places = np.flatnonzero(shape_of == number)
         width, rest = int(rng.integers(1, 4)), int(rng.integers(1, 4))
         first = tuple(rng.integers(6, size=width).tolist()) if number else ()
         inputs = rng.integers(5, size=(len(places), width)).astype(np.int32)
         targets = rng.integers(END, size=(len(places), rest)).astype(np.int32)
-        blocks.append(TokenBlock(inputs, targets, places, first))
+        blocks.append(PairBlock(inputs, targets, places, first))
     kinds = Labels.of([None if i % 7 == 0 else f"type_{i % 3}" for i in range(size)])
     return TokenRows(TOKENS, "</a>", blocks, {"type": kinds})
 
@@ -86,8 +86,8 @@ def test_a_block_that_follows_another_needs_no_list_of_places():
         TOKENS,
         "</a>",
         [
-            TokenBlock(inputs, targets, range(2)),
-            TokenBlock(inputs[:1, :1], targets[:1], range(2, 3)),
+            PairBlock(inputs, targets, range(2)),
+            PairBlock(inputs[:1, :1], targets[:1], range(2, 3)),
         ],
     )
     texts = [record["target_text"] for record in rows.records()]
@@ -190,21 +190,12 @@ def test_a_vocabulary_of_many_tokens_is_no_matter():
         build_tokenizer([*tokens, "<t_7>", "<t_8>"], "</a>")
 
 
-def test_selected_pairs_keep_their_texts_and_labels():
-    rows = random_rows(5)
-    records = list(rows.records())
-    for chosen in (np.arange(0, 40, 3), np.arange(40), np.zeros(0, np.int64)):
-        part = rows.select(chosen)
-        assert list(part.records()) == [records[i] for i in chosen] and len(part) == len(chosen)
-        assert part.labels["type"].codes.tolist() == rows.labels["type"].codes[chosen].tolist()
-
-
 def test_groups_of_labels_are_those_of_records():
     rng = random.Random(2)
     values = [None, "all", "type_0", "type_1"], [None, 0, 3, 12, "3", True], [None, [1], {"a": 2}]
     keys = "type", "k_cutoff", "odd"
     records = [dict(zip(keys, map(rng.choice, values), strict=True)) for _ in range(300)]
-    blank = TokenBlock(np.zeros((300, 1), np.int32), np.zeros((300, 1), np.int32), range(300))
+    blank = PairBlock(np.zeros((300, 1), np.int32), np.zeros((300, 1), np.int32), range(300))
     labels = {key: Labels.of([record[key] for record in records]) for key in keys}
     rows = TokenRows(TOKENS, "</a>", [blank], labels)
     for group_by in ((), keys[:1], keys, ("nothing", "type"), ("k_cutoff", "none", "odd")):

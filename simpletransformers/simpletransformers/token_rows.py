@@ -3,7 +3,7 @@
 Who holds items as arrays describes them so to the trainer, which then neither writes nor splits a
 text for any of them.
 
->>> pair = TokenBlock(np.array([[1, 0]]), np.array([[2]]), range(1))
+>>> pair = PairBlock(np.array([[1, 0]]), np.array([[2]]), range(1))
 >>> rows = TokenRows(["<a>", "<b>", "<c>", "</a>"], "</a>", [pair])
 >>> next(rows.records())
 {'input_text': '<b><a>', 'target_text': '<b><a><c></a>'}
@@ -23,7 +23,7 @@ _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
-class TokenBlock:
+class PairBlock:
     """Pairs of one shape.
 
     ``inputs`` is ``(n, a)`` integers; ``first[c]`` is to be added to column c of them to get places
@@ -59,9 +59,9 @@ class TokenBlock:
         own = self.inputs[:, position]
         return own.astype(np.int32) + np.int32(self.first[position]) if self.first else own
 
-    def select(self, rows: np.ndarray, places: np.ndarray) -> TokenBlock:
+    def select(self, rows: np.ndarray, places: np.ndarray) -> PairBlock:
         """The pairs of ``rows``, as those of these ``places``."""
-        return TokenBlock(self.inputs[rows], self.targets[rows], places, self.first)
+        return PairBlock(self.inputs[rows], self.targets[rows], places, self.first)
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ class Labels:
     names: Sequence[str]
 
     @classmethod
-    def of(cls, values: Sequence[object]) -> Labels:
-        """Labels of any values as texts; None is none."""
+    def of(cls, values: Sequence[object], numbers: np.ndarray | None = None) -> Labels:
+        """Labels of values as texts, None being none; ``values[numbers]`` if numbers are given."""
         known: dict[str, int] = {}
         codes = np.fromiter(
             (-1 if v is None else known.setdefault(str(v), len(known)) for v in values),
             np.int32,
             len(values),
         )
-        return cls(codes, list(known))
+        return cls(codes if numbers is None else codes[numbers], list(known))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class TokenRows:
 
     vocabulary: Sequence[str]
     end: str
-    blocks: Sequence[TokenBlock]
+    blocks: Sequence[PairBlock]
     labels: Mapping[str, Labels] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -103,23 +103,6 @@ class TokenRows:
 
     def __len__(self) -> int:
         return sum(map(len, self.blocks))
-
-    def select(self, rows: np.ndarray) -> TokenRows:
-        """The pairs of these numbers ``(n,)``, ascending."""
-        blocks = []
-        for block in self.blocks:
-            if isinstance(block.places, range):
-                inside = (rows >= block.places.start) & (rows < block.places.stop)
-                own = rows[inside] - block.places.start
-            else:
-                order = np.argsort(block.places, kind="stable")
-                found = np.searchsorted(block.places, rows, sorter=order)
-                own = order[np.minimum(found, len(order) - 1)] if len(order) else order[:0]
-                inside = block.places[own] == rows if len(order) else np.zeros(len(rows), bool)
-                own = own[inside]
-            blocks.append(block.select(own, np.flatnonzero(inside)))
-        labels = {key: Labels(own.codes[rows], own.names) for key, own in self.labels.items()}
-        return TokenRows(self.vocabulary, self.end, blocks, labels)
 
     def records(self) -> Iterator[dict[str, str]]:
         """``input_text`` and ``target_text`` of every pair, in order."""

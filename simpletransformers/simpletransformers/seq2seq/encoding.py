@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.tokenizer import encode, whole_tokens
-from simpletransformers.token_rows import TokenBlock, TokenRows
+from simpletransformers.token_rows import PairBlock, TokenRows
 from simpletransformers.words import counted
 
 #: Label of a column at which a row carries no loss; ``torch.nn.functional.cross_entropy``'s own.
@@ -70,14 +70,17 @@ class EncodedPairs:
         return (self.table[:, self.length :] != NO_LOSS).sum(1)
 
 
-def as_records(data: object) -> Records:
+def as_records(data: object, keys: Sequence[str] = ()) -> Records:
     """A list of records from None, a list, or anything with pandas' ``to_dict("records")``.
-
-    Pairs whose tokens are known stay what they are.
 
     Of a data frame's cells the missing ones become None and whole floats integers, as they were
     before pandas made one column of both: a k-cutoff of 1 and one that is not there.
+
+    What has a method ``token_rows(keys)`` knows the tokens of its texts: it gives them as
+    ``TokenRows``, with labels of the keys that are asked for.
     """
+    if hasattr(data, "token_rows"):
+        return data.token_rows(keys)
     if isinstance(data, TokenRows):
         return data
     if not hasattr(data, "to_dict"):
@@ -118,7 +121,7 @@ def ids_of(vocabulary: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> np.
     return np.array([known[token] for token in vocabulary], dtype=np.int32)
 
 
-def _blocks(records: Sequence[Mapping], tokenizer: PreTrainedTokenizerFast) -> list[TokenBlock]:
+def _blocks(records: Sequence[Mapping], tokenizer: PreTrainedTokenizerFast) -> list[PairBlock]:
     """The records' ids, those of one shape together."""
     for number, record in enumerate(records, start=1):
         if not all(isinstance(record.get(key), str) for key in ("input_text", "target_text")):
@@ -140,12 +143,12 @@ def _blocks(records: Sequence[Mapping], tokenizer: PreTrainedTokenizerFast) -> l
     for number, (prompt, length) in enumerate(shapes.tolist()):
         places = np.flatnonzero(shape.ravel() == number)
         tokens = ids[(stops - lengths)[places, None] + np.arange(length - 1)]
-        blocks.append(TokenBlock(tokens[:, :prompt], tokens[:, prompt:], places))
+        blocks.append(PairBlock(tokens[:, :prompt], tokens[:, prompt:], places))
     return blocks
 
 
 def _table(
-    blocks: Sequence[TokenBlock],
+    blocks: Sequence[PairBlock],
     ids: np.ndarray | None,
     tokenizer: PreTrainedTokenizerFast,
     loss_on_end: bool,

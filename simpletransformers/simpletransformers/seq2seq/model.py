@@ -125,7 +125,8 @@ class Seq2SeqModel:
     ) -> TrainingResult:
         """Train on ``input_text``, ``target_text`` records; write a run into ``output_dir``.
 
-        Data are lists of dictionaries, pandas data frames, or ``TokenRows``. ``eval_data`` is
+        Data are lists of dictionaries, pandas data frames, or what knows its tokens
+        (``encoding.as_records``). ``eval_data`` is
         scored by the groups that ``args.group_by`` makes of it (see ``group_items``), during
         training as the arguments say and once at the end. The stop rules look at ``stop_data``,
         grouped alike, or else at ``eval_data``. ``report`` is called on the first process with
@@ -141,7 +142,7 @@ class Seq2SeqModel:
             raise InputError(f"sequences of {data.length} tokens are longer than {places}")
         self.args = args = replace(self.args, generation_length=data.new_tokens)
         evaluated, watched = (
-            self._grouped(records) if (records := as_records(given)) else None
+            self._grouped(records) if (records := as_records(given, args.group_by)) else None
             for given in (eval_data, stop_data)
         )
         if rules := StopRules.parse(args.stop_when, args.patience_epochs_after_fit):
@@ -170,8 +171,8 @@ class Seq2SeqModel:
         return encode_pairs(records, self.tokenizer, loss_on_end=self.args.train_on_end_token)
 
     def _grouped(self, records: Records) -> GroupedItems:
-        groups = group_items(records, self.args.group_by)
-        return GroupedItems(self._encode(records).to(self.device), groups)
+        data = self._encode(records).to(self.device)
+        return GroupedItems(data, group_items(records, self.args.group_by))
 
     def _record(self, run_info: Mapping[str, object], world: int) -> dict[str, object]:
         """What ``run_config.json`` holds; what the model is like is read off the model itself."""
@@ -198,7 +199,7 @@ class Seq2SeqModel:
 
     def eval_model(self, eval_data: object) -> dict[str, dict[str, float]]:
         """Scores of each group of ``eval_data``; see ``evaluation.evaluate``."""
-        items = self._grouped(as_records(eval_data))
+        items = self._grouped(as_records(eval_data, self.args.group_by))
         with process_group(self.device) as ranks:
             return evaluate(self.model, items, self.args, ranks)
 
