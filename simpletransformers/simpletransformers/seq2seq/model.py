@@ -14,6 +14,7 @@ import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import simpletransformers
+from simpletransformers import memory
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import architecture, architectures, graphs, tokenizer
 from simpletransformers.seq2seq.args import Seq2SeqArgs
@@ -57,6 +58,7 @@ class Seq2SeqModel:
         device: str = "auto",
     ) -> None:
         architectures.find(model_type)  # refuses unknown names
+        memory.keep_freed()
         self.device = choose_device(device)
         folder = Path(model_name)
         if not init_weights and not (folder / "config.json").is_file():
@@ -126,14 +128,14 @@ class Seq2SeqModel:
         """Train on ``input_text``, ``target_text`` records; write a run into ``output_dir``.
 
         Data are lists of dictionaries, pandas data frames, or what knows its tokens
-        (``encoding.as_records``). ``eval_data`` is
-        scored by the groups that ``args.group_by`` makes of it (see ``group_items``), during
-        training as the arguments say and once at the end. The stop rules look at ``stop_data``,
-        grouped alike, or else at ``eval_data``. ``report`` is called on the first process with
-        every event that goes to ``metrics.jsonl``, and the number of all steps as ``total_steps``.
-        ``run_info`` goes to ``run_config.json``; ``run_folder`` says what else a run holds. Under
-        torchrun every process calls this with the same data. ``InputError`` if ``output_dir`` holds
-        a run and neither ``overwrite_output_dir`` nor ``resume`` is set.
+        (``encoding.as_records``). ``eval_data`` is scored by the groups that ``args.group_by``
+        makes of it (see ``group_items``), during training as the arguments say and once at the end.
+        The stop rules look at ``stop_data``, grouped alike, or else at ``eval_data``. ``report`` is
+        called on the first process with every event that goes to ``metrics.jsonl``, and the number
+        of all steps as ``total_steps``. ``run_info`` goes to ``run_config.json``; ``run_folder``
+        says what else a run holds. Under torchrun every process calls this with the same data.
+        ``InputError`` if ``output_dir`` holds a run and neither ``overwrite_output_dir`` nor
+        ``resume`` is set.
         """
         data = self._encode(as_records(train_data))
         positions = getattr(self.model.config, "max_position_embeddings", data.length)
