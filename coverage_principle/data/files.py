@@ -36,8 +36,8 @@ __all__ += ["write_arrays", "write_dataset", "write_json", "write_text", "write_
 
 METADATA = "metadata.json"
 
-#: What one file of a data set may be given as: text, chunks of text, or bytes.
-Content = str | bytes | Iterable[str]
+#: What one file of a data set may be given as: text, bytes, or chunks of bytes.
+Content = str | bytes | Iterable[bytes]
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -125,8 +125,7 @@ def write_dataset(
 
 
 def _write(path: Path, content: Content) -> None:
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-        return
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines([content] if isinstance(content, str) else content)
+    if isinstance(content, str):
+        content = content.encode("utf-8")
+    with open(path, "wb") as file:
+        file.writelines([content] if isinstance(content, bytes) else content)

@@ -16,17 +16,21 @@ blocks, and the values under a key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
 
+from coverage_principle.data.line_texts import BREAK, TextTable, ending_text, record_rows
+from coverage_principle.data.lines import Lines
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.reprs import one_line
 from simpletransformers.token_rows import Labels, PairBlock, TokenRows
 
 _BLOCK = 1 << 16  # records that are looked at together
+_CHUNK = 1 << 14  # records that are written together
 _TEXTS = ("input_text", "target_text")
 
 
@@ -100,6 +104,12 @@ class RecordPart:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @classmethod
+    def of_lines(cls, codec: Codec, lines: Lines) -> RecordPart:
+        """Those that were read from a file."""
+        texts = Texts(codec, lines.inputs, lines.targets)
+        return cls(texts, lines.endings, lines.ending)
+
     def records(self, rows: slice) -> Iterator[dict]:
         """These records, made anew."""
         decode, given = self.texts.codec.decode_rows, self.texts.inputs.shape[1]
@@ -111,6 +121,14 @@ class RecordPart:
 
     def take(self, rows: np.ndarray) -> RecordPart:
         return RecordPart(self.texts.take(rows), self.endings, self.ending[rows])
+
+    def with_column(self, key: str, values: Sequence[object], numbers: np.ndarray) -> RecordPart:
+        """The same records, record i with ``values[numbers[i]]`` under a key."""
+        pairs = self.ending.astype(np.int64) * len(values) + numbers
+        distinct, ending = np.unique(pairs, return_inverse=True)
+        both = (divmod(pair, len(values)) for pair in distinct.tolist())
+        endings = [{**self.endings[before], key: values[own]} for before, own in both]
+        return RecordPart(self.texts, endings, ending.astype(np.uint32))
 
 
 class LazyRecords(Sequence):
@@ -186,6 +204,36 @@ class LazyRecords(Sequence):
             numbers.append(found[part.ending])
         return [value for _, value in distinct], np.concatenate(numbers)
 
+    def with_column(self, key: str, column: tuple[list, np.ndarray]) -> LazyRecords:
+        """The same records with a further key, whose ``column`` is given as by ``column``."""
+        values, numbers = column
+        own = np.split(numbers, self._bounds[1:-1])
+        parts = zip(self.parts, own, strict=False)
+        return LazyRecords([part.with_column(key, values, one) for part, one in parts])
+
+    def lines(self) -> Iterator[bytes]:
+        """The records as lines of JSON, in chunks (``line_texts.json_list``)."""
+        tokens = TextTable.of_tokens(self.vocabulary)
+        for part in self.parts:
+            given = part.texts.inputs.shape[1]
+            endings = TextTable([ending_text(ending) for ending in part.endings])
+            for begin in range(0, len(part), _CHUNK):
+                rows = slice(begin, begin + _CHUNK)
+                ids, ending = part.texts.ids(rows), part.ending[rows]
+                yield record_rows(tokens, ids[:, :given], ids[:, given:], endings, ending)
+
+    def endings(self) -> list[Mapping[str, object]]:
+        """What records hold beside their texts, once for each that differs."""
+        used = ((part, np.flatnonzero(np.bincount(part.ending))) for part in self.parts)
+        return [part.endings[number] for part, numbers in used for number in numbers.tolist()]
+
+    def has_texts_of(self, other: LazyRecords) -> bool:
+        """Whether all texts are equal to those of the others, which are of the same vocabulary."""
+        if [len(part) for part in self.parts] != [len(part) for part in other.parts]:
+            return False
+        blocks = zip(self.token_blocks(), other.token_blocks(), strict=True)
+        return all(a.given == b.given and np.array_equal(a.ids, b.ids) for a, b in blocks)
+
     def take(self, rows: np.ndarray) -> LazyRecords:
         """The records at ``rows``, ``(n,)`` integers in ascending order."""
         if len(rows) and (np.diff(rows) < 0).any():
@@ -216,7 +264,43 @@ def record_column(
     """``LazyRecords.column`` of any records."""
     if isinstance(records, LazyRecords):
         return records.column(key, default)
+    return numbered_values([record.get(key, default) for record in records])
+
+
+def keys_of(records: Sequence[Mapping]) -> set[str]:
+    """The keys that some of the records have; of lazy ones those beside the texts."""
+    if isinstance(records, LazyRecords):
+        return set().union(*records.endings())
+    return set().union(*records)
+
+
+def numbered_values(values: Iterable[object]) -> tuple[list, np.ndarray]:
+    """The distinct of some scalars, and the number of each among them: ``(n,)`` int64."""
     distinct: dict[tuple[type, object], int] = {}
-    values = (record.get(key, default) for record in records)
     numbers = [distinct.setdefault((type(v), v), len(distinct)) for v in values]
     return [value for _, value in distinct], np.array(numbers, dtype=np.int64)
+
+
+def records_with(
+    records: Sequence[dict], columns: Mapping[str, tuple[list, np.ndarray]]
+) -> Sequence[dict]:
+    """The same records with further keys, whose columns are given as by ``record_column``."""
+    if isinstance(records, LazyRecords):
+        for key, column in columns.items():
+            records = records.with_column(key, column)
+        return records
+    held = [[values[number] for number in numbers] for values, numbers in columns.values()]
+    return [
+        {**record, **dict(zip(columns, own, strict=True))}
+        for record, *own in zip(records, *held, strict=True)
+    ]
+
+
+def record_lines(records: Sequence[dict]) -> Iterator[bytes]:
+    """Any records as ``LazyRecords.lines`` gives them."""
+    if isinstance(records, LazyRecords):
+        yield from records.lines()
+        return
+    for begin in range(0, len(records), _CHUNK):
+        lines = (json.dumps(one, ensure_ascii=False) for one in records[begin : begin + _CHUNK])
+        yield BREAK.join(lines).encode("utf-8")

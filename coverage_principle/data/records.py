@@ -133,7 +133,7 @@ def _read_laid_out(
     else:
         types = np.broadcast_to("", len(ids))
 
-    records = LazyRecords([RecordPart(Texts(codec, ids, ends), whole.endings, ending)])
+    records = LazyRecords([RecordPart.of_lines(codec, whole)])
     given = file.name, ids, ends, records, places, graph, codec, report
     good, left_out = _check_alphabets(*given), 0
     if not good.all():
@@ -165,9 +165,7 @@ def _facts_of(
             return None
         calls, results = map(tuple, own.inputs.tolist()), own.targets[:, 0].tolist()
         found += zip(own.numbers.tolist(), calls, results, strict=True)
-    records = LazyRecords(
-        [RecordPart(Texts(codec, o.inputs, o.targets), o.endings, o.ending) for o in lines.values()]
-    )
+    records = LazyRecords([RecordPart.of_lines(codec, own) for own in lines.values()])
     numbers = [number for number, *_ in found]
     if numbers != sorted(numbers):
         order = sorted(range(len(found)), key=numbers.__getitem__)
