@@ -12,11 +12,15 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from coverage_principle.data import FormatSettings, WorldSettings, generate_world, load_dataset
+from coverage_principle.tasks import TASKS
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs, encode_pairs
+from simpletransformers.seq2seq import Seq2SeqModel
+from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs, as_records, encode_pairs
 from simpletransformers.seq2seq.evaluation import group_items
 from simpletransformers.seq2seq.tokenizer import build_tokenizer, encode, whole_tokens
 from simpletransformers.token_rows import Labels, PairBlock, TokenRows
+from tests.open_worlds import both, write
 
 TOKENS = [*(f"<t_{i}>" for i in range(9)), "<new york>", "<a&lt;b>", "</b>", "</a>"]
 END = len(TOKENS) - 1
@@ -78,6 +82,74 @@ def test_arrays_and_texts_are_encoded_as_the_library_does(seed, loss_on_end):
     wanted = by_the_library(records, tokenizer, loss_on_end=loss_on_end)
     for given in (rows, records):
         assert_same(encode_pairs(given, tokenizer, loss_on_end=loss_on_end), wanted)
+
+
+FORMS = ({}, {"cot": True}, {"fake_bridge": True}, {"include_atomic": True, "cot": True})
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("task", TASKS)
+def test_items_of_every_task_are_encoded_as_the_library_does(task, form, tmp_path):
+    graph = TASKS[task]
+    one = len({alphabet for alphabet in graph.alphabets_of(graph.nodes)}) == 1
+    small = {"num_tokens": 6, "max_train_data_num": 50, "test_size_for_type": 5}
+    world, written = WorldSettings(**small, same_function=True), FormatSettings(**form)
+    try:
+        written.check_task(graph, world)
+        dataset = write(generate_world(graph, world), tmp_path / f"{task}.6.50", **form)
+    except InputError:
+        assert "include_atomic" in form or not one
+        return
+    assert isinstance(as_records(dataset.train.all_records), TokenRows)
+    assert_items_are_encoded(dataset)
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 8))
+def test_items_of_any_world_are_encoded_as_the_library_does(seed, tmp_path):
+    """Partial tables over several alphabets, single facts of any length, wrong answers."""
+    assert_items_are_encoded(write(both(seed)[1], tmp_path / "world", cot=seed % 16 == 0))
+
+
+def assert_items_are_encoded(dataset) -> None:
+    tokenizer = build_tokenizer(dataset.codec.vocabulary, "</a>")
+    for split in dataset.splits.values():
+        records = list(split.all_records)
+        given = as_records(split.all_records, ("type",))
+        if records:
+            assert_same(encode_pairs(given, tokenizer), by_the_library(records, tokenizer))
+            found, wanted = (group_items(one, ("type",)) for one in (given, records))
+            assert list(found) == list(wanted)
+            assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_training_on_arrays_is_training_on_texts(small_dataset, tmp_path):
+    """The same numbers, files and answers; a kept state goes on with either."""
+    dataset, sizes = load_dataset(small_dataset), {"n_layer": 1, "n_head": 2, "n_embd": 16}
+    args = {
+        **sizes,
+        "max_steps": 6,
+        "logging_steps": 2,
+        "scheduler": "constant_schedule",
+        "train_batch_size": 32,
+    }
+    args |= {"evaluate_during_training": True, "evaluate_during_training_steps": 3}
+    written = []
+    for name, kind in (("arrays", lambda records: records), ("texts", list)):
+        options = {"new_tokens": dataset.codec.vocabulary, "init_weights": True, "device": "cpu"}
+        model = Seq2SeqModel("gpt2", "gpt2", args=args, **options)
+        data = kind(dataset.train.all_records), kind(dataset.test.all_records)
+        model.train_model(*data, tmp_path / name)
+        answers = model.predict([record["input_text"] for record in dataset.test.records])
+        events = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        events = [{**json.loads(line), "elapsed_s": 0, "items_per_s": 0} for line in events]
+        final = tmp_path / name / "final_checkpoint"
+        files = {file.name: file.read_bytes() for file in sorted(final.iterdir())}
+        written.append((answers, events, files, model.eval_model(data[1])))
+        again = {**args, "max_steps": 8, "resume": True}
+        model = Seq2SeqModel("gpt2", "gpt2", args=again, **options)
+        other = list if name == "arrays" else lambda records: records
+        assert model.train_model(other(dataset.train.all_records), None, tmp_path / name).step == 8
+    assert written[0] == written[1]
 
 
 def test_a_block_that_follows_another_needs_no_list_of_places():
