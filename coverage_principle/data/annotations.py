@@ -15,10 +15,9 @@ from coverage_principle.data.lazy_records import (
     LazyRecords,
     RecordPart,
     record_column,
-    record_lines,
+    record_list,
     records_at,
 )
-from coverage_principle.data.line_texts import json_list
 from coverage_principle.data.lines import read_layout
 from coverage_principle.data.reading import Dataset
 from coverage_principle.errors import InputError
@@ -42,7 +41,7 @@ def write_annotations(dataset: Dataset, name: str, records: Sequence[dict]) -> P
     file, digest = dataset.path / name, hashlib.sha256()
     with replacing_together(_source(file), file) as (source, own):
         with open(own, "wb") as lines:
-            for chunk in json_list(record_lines(records)):
+            for chunk in record_list(records):
                 digest.update(chunk)
                 lines.write(chunk)
         about = {"sha256": digest.hexdigest(), "made_from": dataset.digests}

@@ -69,7 +69,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_together({path: arrays})
 
 
-def write_together(contents: Mapping[Path, str | Mapping[str, np.ndarray]]) -> None:
+def write_together(contents: Mapping[Path, Content | Mapping[str, np.ndarray]]) -> None:
     """Write files of one result, texts and arrays (``write_arrays``): all or none.
 
     The last is what readers look for: it is never there beside others of another result.
@@ -78,8 +78,8 @@ def write_together(contents: Mapping[Path, str | Mapping[str, np.ndarray]]) -> N
 
     with replacing_together(*contents) as places:
         for (path, content), place in zip(contents.items(), places, strict=True):
-            if isinstance(content, str):
-                place.write_text(content, encoding="utf-8")
+            if not isinstance(content, Mapping):
+                _write(place, content)
                 continue
             with open(place, "wb") as file:
                 if path.suffix == ".safetensors":

@@ -17,13 +17,20 @@ blocks, and the values under a key.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
 
-from coverage_principle.data.line_texts import BREAK, TextTable, ending_text, record_rows
+from coverage_principle.data.line_texts import (
+    BREAK,
+    TextTable,
+    ending_text,
+    json_list,
+    record_rows,
+)
 from coverage_principle.data.lines import Lines
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.reprs import one_line
@@ -110,6 +117,13 @@ class RecordPart:
         texts = Texts(codec, lines.inputs, lines.targets)
         return cls(texts, lines.endings, lines.ending)
 
+    def record(self, row: int) -> dict:
+        """One record, made anew: as ``records``, but in a tenth of the time of a block of one."""
+        decode, texts = self.texts.codec.decode, self.texts
+        prompt = decode((texts.inputs[row] + texts.first).tolist())
+        whole = (prompt, f"{prompt}{decode(texts.targets[row].tolist())}{END}")
+        return {**dict(zip(_TEXTS, whole, strict=True)), **self.endings[self.ending[row]]}
+
     def records(self, rows: slice) -> Iterator[dict]:
         """These records, made anew."""
         decode, given = self.texts.codec.decode_rows, self.texts.inputs.shape[1]
@@ -148,9 +162,8 @@ class LazyRecords(Sequence):
         if isinstance(row, slice):
             return self.take(np.arange(len(self))[row])
         row = range(len(self))[row]
-        number = int(np.searchsorted(self._bounds, row, side="right")) - 1
-        place = row - self._bounds[number]
-        return next(self.parts[number].records(slice(place, place + 1)))
+        number = bisect_right(self._bounds, row) - 1
+        return self.parts[number].record(row - self._bounds[number])
 
     def __iter__(self) -> Iterator[dict]:
         for part in self.parts:
@@ -245,9 +258,9 @@ class LazyRecords(Sequence):
 
 def joined_records(first: Sequence[dict], second: Sequence[dict]) -> Sequence[dict]:
     """The records of both; lazy ones stay so."""
-    if all(isinstance(records, LazyRecords) for records in (first, second) if len(records)):
-        parts = (records.parts for records in (first, second) if len(records))
-        return LazyRecords([part for own in parts for part in own])
+    filled = [records for records in (first, second) if len(records)] or [first]
+    if all(isinstance(records, LazyRecords) for records in filled):
+        return LazyRecords([part for records in filled for part in records.parts])
     return [*first, *second]
 
 
@@ -296,11 +309,10 @@ def records_with(
     ]
 
 
-def record_lines(records: Sequence[dict]) -> Iterator[bytes]:
-    """Any records as ``LazyRecords.lines`` gives them."""
+def record_list(records: Sequence[dict]) -> Iterator[bytes]:
+    """The text of a file that holds these records, a JSON list with one a line, in chunks."""
     if isinstance(records, LazyRecords):
-        yield from records.lines()
-        return
-    for begin in range(0, len(records), _CHUNK):
-        lines = (json.dumps(one, ensure_ascii=False) for one in records[begin : begin + _CHUNK])
-        yield BREAK.join(lines).encode("utf-8")
+        return json_list(records.lines())
+    parts = (records[begin : begin + _CHUNK] for begin in range(0, len(records), _CHUNK))
+    texts = ((json.dumps(record, ensure_ascii=False) for record in part) for part in parts)
+    return json_list(BREAK.join(lines).encode("utf-8") for lines in texts)
