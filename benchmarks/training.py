@@ -151,8 +151,17 @@ def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: boo
 
 def our_step(rows, folder: Path, *, device: str = "cpu", tokens: int = TOKENS, **settings):
     """A step of the Trainer on 2-hop rows ``(n, 4)`` of ``tokens`` tokens, and its flops."""
-    from simpletransformers.seq2seq import graphs
     from simpletransformers.seq2seq.architecture import architecture_of
+
+    trainer = our_trainer(rows, folder, device=device, tokens=tokens, **settings)
+    flops = trainer.order.batch * architecture_of(trainer.model).flops(trainer.data.columns)
+    numbers = itertools.count()
+    return lambda: trainer._step(next(numbers)), flops
+
+
+def our_trainer(rows, folder: Path, *, device: str = "cpu", tokens: int = TOKENS, **settings):
+    """A Trainer of a random model on such rows."""
+    from simpletransformers.seq2seq import graphs
     from simpletransformers.seq2seq.distributed import Ranks
     from simpletransformers.seq2seq.encoding import encode_pairs
     from simpletransformers.seq2seq.training import Trainer
@@ -168,9 +177,7 @@ def our_step(rows, folder: Path, *, device: str = "cpu", tokens: int = TOKENS, *
     ranks = Ranks(0, 1, model.device)
     trainer = Trainer(model.model, data, model.args, ranks, folder, model.save)
     trainer.model.train()
-    flops = trainer.order.batch * architecture_of(trainer.model).flops(data.columns)
-    numbers = itertools.count()
-    return lambda: trainer._step(next(numbers)), flops
+    return trainer
 
 
 def new_model(names: list[str], device: str, *, sizes: tuple[int, int, int] = SMALL, **settings):
