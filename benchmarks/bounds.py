@@ -225,4 +225,4 @@ def time_pair_work(folder: str, scope: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run(worlds_parser(__doc__, DEFAULT, AMOUNTS, row_seconds=60), main)
+    run(worlds_parser(__doc__, DEFAULT, AMOUNTS, row_seconds=40), main)

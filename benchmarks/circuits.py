@@ -19,7 +19,7 @@ from common import Bench, bench, benchmark_parser, cells, over_now, part, show_t
 from coverage_principle.cli import run
 
 AMOUNTS = {
-    "--items": (300, "items to trace"),
+    "--items": (150, "items to trace"),
     "--vectors": (10_000, "vectors to cluster"),
     "--states": (20_000, "items to take states of"),
     "--width": (768, "of states and vectors, a multiple of 12"),
@@ -184,4 +184,4 @@ def time_states(count: int, width: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run(benchmark_parser(__doc__, AMOUNTS, row_seconds=80), main)
+    run(benchmark_parser(__doc__, AMOUNTS, row_seconds=40), main)

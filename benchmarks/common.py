@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -77,7 +77,7 @@ def benchmark_parser(
     more: str = "",
     *,
     paired: bool = True,
-    row_seconds: int = 40,
+    row_seconds: int = 20,
 ) -> argparse.ArgumentParser:
     """A parser with ``--output`` and a flag for each amount: its default and its help text.
 
@@ -189,15 +189,16 @@ def measure(
     return Usage(cpu, wall, peak / (1024**2 if sys.platform == "darwin" else 1024), failed, last)
 
 
-def part(function: Callable, *arguments: object, **options: Any) -> Usage:
+def part(function: Callable | str, *arguments: object, **options: Any) -> Usage:
     """``measure`` for a function of a benchmark whose arguments and result are JSON.
 
-    ``cpu_s`` and ``wall_s`` of a result take the place of the process's: what a function measured
-    without its start.
+    ``file.name`` names one that is not loaded here. ``cpu_s`` and ``wall_s`` of a result take the
+    place of the process's: what a function measured without its start.
     """
-    file = Path(function.__code__.co_filename)
+    if not isinstance(function, str):
+        function = f"{Path(function.__code__.co_filename).stem}.{function.__name__}"
     given = json.dumps(arguments)
-    used = measure("-c", _PART, file.parent, file.stem, function.__name__, given, **options)
+    used = measure("-c", _PART, ROOT / "benchmarks", *function.split("."), given, **options)
     if used.failed:
         return replace(used, said=None)
     said = json.loads(used.said)
@@ -240,27 +241,30 @@ class Bench:
         """The way of a row that is its bound: a part."""
         return {"bound": partial(part, function, *arguments, threads=self.threads)}
 
-    def row(self, ways: Mapping[str, Callable[[], Usage]], bound: str = "") -> dict[str, Any]:
-        """The figures of a row; ``bound`` says what its bound is."""
+    def row(
+        self, ways: Mapping[str, Callable[[], Usage]], bound: str = "", *, may_fail: bool = False
+    ) -> dict[str, Any]:
+        """The figures of a row; ``bound`` says what its bound is.
+
+        ``RuntimeError`` if ``now`` fails, unless it ``may_fail``, or the bound.
+        """
         runs: dict[str, list[Usage]] = {name: [] for name in ways}
         began = time.monotonic()
         for number in range(self.repeats):
             for name in list(ways)[:: -1 if number % 2 else 1]:
-                if not (runs[name] and runs[name][-1].failed):  # what fails is not run again
-                    runs[name].append(ways[name]())
+                if runs[name] and runs[name][-1].failed:
+                    continue  # it would fail again
+                runs[name].append(ways[name]())
+                failed = runs[name][-1].failed
+                if failed and (name == "bound" or name == "now" and not may_fail):
+                    raise RuntimeError(f"{name}: {failed}")
             if time.monotonic() - began > self.row_seconds:
                 break
         return figures_of(runs, bound)
 
 
 def figures_of(runs: Mapping[str, list[Usage]], bound: str = "") -> dict[str, Any]:
-    """Of each way median and range; of each other than ``now`` its CPU time over that of ``now``.
-
-    ``RuntimeError`` if ``now`` failed, or the bound.
-    """
-    for name in ("now", "bound"):
-        if any(failed := [one.failed for one in runs.get(name, [])]):
-            raise RuntimeError(f"{name} failed: {failed}")
+    """Of each way median and range; of all but ``now`` the CPU time over that of ``now``."""
     found: dict[str, Any] = {}
     for name, used in runs.items():
         if failed := used[-1].failed:
@@ -273,12 +277,12 @@ def figures_of(runs: Mapping[str, list[Usage]], bound: str = "") -> dict[str, An
         found[name]["mib"] = max(one.mib for one in used)
         if isinstance(used[0].said, dict):
             found[name]["said"] = used[0].said
-        if name != "now" and "now" in runs:
+        if name != "now" and not any(one.failed for one in runs["now"]):
             pairs = zip(runs["now"], used, strict=True)
             ratios = [other.cpu_s / max(mine.cpu_s, 1e-9) for mine, other in pairs]
             found[name] |= {"over_now": median(ratios)}
             found[name] |= {"over_now_range": [min(ratios), max(ratios)]}
-    if "bound" in found:
+    if "over_now" in found.get("bound", {}):
         found |= {"bound_s": found["bound"]["cpu_s"], "bound_is": bound}
         found["times_bound"] = 1 / max(found["bound"]["over_now"], 1e-9)
     return found
@@ -310,7 +314,7 @@ def git(*words: object) -> str:
 
 
 def commit_of(name: str) -> str:
-    return git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    return git("rev-parse", "--verify", f"{name}^{{commit}}")
 
 
 # ------------------------------------------------------------------------------------------ tables
@@ -329,6 +333,11 @@ def ratio_text(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < 20 else f"{ratio:,.0f}"
 
 
+def how_failed(figures: Mapping[str, Any]) -> str:
+    """How a way ended, if not well."""
+    return figures.get("failed", "").partition(":")[0]
+
+
 def over_now(figures: Mapping[str, Any]) -> str:
     """CPU time of a way over that of ``now``: the median of pairs, and the range of several."""
     ends = [ratio_text(end) for end in figures["over_now_range"]]
@@ -342,16 +351,16 @@ def cells(figures: Mapping[str, Any], items: int = 0) -> dict[str, str]:
     With ``items``, time and memory of an item as well.
     """
     now, shown = figures["now"], {}
-    shown["CPU time"], shown["MiB"] = time_text(now["cpu_s"]), f"{now['mib']:,.0f}"
-    if items:
+    shown["CPU time"] = how_failed(now) or time_text(now["cpu_s"])
+    shown["MiB"] = f"{now['mib']:,.0f}"
+    if items and not how_failed(now):
         shown["us an item"] = f"{1e6 * now['cpu_s'] / items:.2f}"
         shown["bytes an item"] = f"{now['mib'] * 2**20 / items:,.0f}"
     if before := figures.get("before"):
-        failed = before.get("failed", "").partition(":")[0]
-        shown["before: CPU time"] = failed or time_text(before["cpu_s"])
+        shown["before: CPU time"] = how_failed(before) or time_text(before["cpu_s"])
         shown["before: MiB"] = f"{before['mib']:,.0f}"
-        shown["before / now"] = "-" if failed else over_now(before)
-    if "bound" in figures:
+        shown["before / now"] = over_now(before) if "over_now" in before else "-"
+    if "bound_s" in figures:
         shown["bound"] = time_text(figures["bound_s"])
         shown["times the bound"] = ratio_text(figures["times_bound"])
         shown["the bound"] = figures["bound_is"]
@@ -361,20 +370,31 @@ def cells(figures: Mapping[str, Any], items: int = 0) -> dict[str, str]:
 def show_tables(arguments: argparse.Namespace, tables: Iterable[Iterable[dict[str, Any]]]) -> None:
     """Print tables of rows ``{column: cell}`` as they come; write them to ``--output``, if given.
 
-    The figures behind a row stand under ``figures``, which is no column. The machine is printed
-    first: a table that is a generator is measured after it.
+    The figures behind a row stand under ``figures``, which is no column. Machine and versions are
+    printed first: a table that is a generator is measured after them. The file is written after
+    every row, so that hours are not lost with the last one.
     """
     content = about_run(arguments)
-    print(described(content), flush=True)
+    print("\n".join(f"{name}: {value}" for name, value in content.items()), flush=True)
     shown: list[dict[str, Any]] = []
-    for rows in filter(None, map(list, tables)):
-        figures = [row.pop("figures", None) for row in rows]
-        header = list(dict.fromkeys(column for row in rows for column in row))
-        cells = [[row.get(column, "-") for column in header] for row in rows]
-        shown.append({"header": header, "rows": cells, "figures": figures})
-        print(f"\n{table(header, cells)}", flush=True)
-    if arguments.output:
-        write_figures(arguments.output, content | {"tables": shown})
+    for rows in tables:
+        found: list[dict[str, Any]] = []
+        for row in rows:
+            found.append(row)
+            if arguments.output:
+                write_figures(arguments.output, content | {"tables": [*shown, as_table(found)]})
+        if found:
+            shown.append(as_table(found))
+            print(f"\n{table(shown[-1]['header'], shown[-1]['rows'])}", flush=True)
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> dict[str, list]:
+    columns = dict.fromkeys(column for row in rows for column in row if column != "figures")
+    return {
+        "header": list(columns),
+        "rows": [[row.get(column, "-") for column in columns] for row in rows],
+        "figures": [row.get("figures") for row in rows],
+    }
 
 
 def about_run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -397,14 +417,6 @@ def about_run(arguments: argparse.Namespace) -> dict[str, Any]:
     return about
 
 
-def described(content: Mapping[str, Any]) -> str:
-    """How the figures of a file came about, as a sentence's text."""
-    packages = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
-    code = f"commit {content['commit']}" if "commit" in content else ""
-    before = f"before: {content['before']}" if "before" in content else ""
-    return ", ".join(filter(None, [content["machine"], packages, code, before]))
-
-
 def processor_text() -> str:
     from coverage_principle.experiments.claims.base import processor
 
@@ -421,7 +433,7 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 def write_figures(output: str, content: dict) -> None:
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(rounded(content), indent=1)
+    text = json.dumps(rounded(content), indent=2)
     Path(output).write_text(text + "\n", encoding="utf-8")
 
 

@@ -79,4 +79,4 @@ AMOUNTS = {
 }
 
 if __name__ == "__main__":
-    run(benchmark_parser(__doc__, AMOUNTS), main)
+    run(benchmark_parser(__doc__, AMOUNTS, row_seconds=15), main)

@@ -194,4 +194,4 @@ def sizes_of(layers: int, heads: int, width: int) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    run(benchmark_parser(__doc__, AMOUNTS, row_seconds=100), main)
+    run(benchmark_parser(__doc__, AMOUNTS, row_seconds=60), main)

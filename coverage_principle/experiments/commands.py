@@ -28,8 +28,9 @@ from coverage_principle.paths import repository_root
 #: What commands import after parsing; modules and not packages, which load nothing by themselves.
 PRELOADED = [
     "coverage_principle.experiments._server",
+    *(f"transformers.models.auto.{name}_auto" for name in ("modeling", "tokenization")),
     "transformers.models.gpt2.modeling_gpt2",
-    "simpletransformers.seq2seq.model",
+    *(f"simpletransformers.seq2seq.{name}" for name in ("model", "training", "architectures.gpt2")),
     *(
         f"coverage_principle.circuits.{name}"
         for name in ("cluster", "interchange", "lens", "trace")

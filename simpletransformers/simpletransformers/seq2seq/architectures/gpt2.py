@@ -7,20 +7,32 @@ release to release.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoConfig, GPT2LMHeadModel, PretrainedConfig
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import operations
 from simpletransformers.seq2seq.architecture import Blockwise, Blueprint, pick
+from simpletransformers.seq2seq.light import LightGPT2
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel, PretrainedConfig
 
 #: Activations that are GPT-2's tanh approximation of GELU, which torch has as one fused kernel.
 _TANH_GELU = {"gelu_new", "gelu_pytorch_tanh"}
+#: What ``LightGPT2`` is: entries of ``config.json`` that could say otherwise, and their defaults.
+_PLAIN = {
+    "add_cross_attention": False,
+    "reorder_and_upcast_attn": False,
+    "scale_attn_by_inverse_layer_idx": False,
+    "scale_attn_weights": True,
+    "tie_word_embeddings": True,
+}
 
 
 class _Nothing(torch.nn.Module):
@@ -53,12 +65,20 @@ class GPT2(Blockwise):
     def config(cls, plan: Blueprint) -> PretrainedConfig:
         if {"no_mlp", "share_mlp"} <= set(plan.switches):
             raise InputError("`no_mlp` leaves no MLP to share; omit one of `no_mlp`, `share_mlp`")
+        from transformers import AutoConfig
+
         # With recurrence the second half repeats the first.
         layers = plan.n_layer * (2 if "add_recurrence" in plan.switches else 1)
         sizes = {"n_head": plan.n_head, "n_embd": plan.n_embd, "n_inner": plan.n_inner}
         dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), plan.dropout)
         options = {**sizes, **dropout, **plan.tokens, "activation_function": "gelu_pytorch_tanh"}
         return AutoConfig.for_model("gpt2", n_layer=layers, **options)
+
+    @classmethod
+    def light(cls, config: Mapping[str, object]) -> LightGPT2 | None:
+        plain = all(config.get(name, value) is value for name, value in _PLAIN.items())
+        tanh = config.get("activation_function") in _TANH_GELU
+        return LightGPT2(config) if plain and tanh else None
 
     @classmethod
     def switch(cls, model: GPT2LMHeadModel, switches: set[str]) -> None:
