@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class Subject:
         path, checkpoints = folders.find_checkpoints(
             settings.model_dir, settings.ckpt, settings.step_list
         )
-        dataset = load_dataset(folders.find_dataset(path, settings.data_dir))
+        dataset = _read(folders.find_dataset(path, settings.data_dir))
         if settings.task not in (None, dataset.graph.name):
             held = f"{dataset.name} holds {dataset.graph.name}"
             general = "circuit_analysis/trace.py, cluster.py and lens.py take any task"
@@ -143,6 +144,17 @@ class Subject:
         beside = {} if arrays is None else {file.with_name(f"{name}.npz"): arrays}
         write_together({**beside, file: dump_json(results)})
         return file
+
+
+def _read(folder: Path) -> Dataset:
+    """The data set in a folder; the last one is not read again unless its files changed."""
+    stats = [file.stat() for file in sorted(folder.iterdir())]
+    return _load(folder, tuple((s.st_ino, s.st_mtime_ns, s.st_size) for s in stats))
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path, _stamps: tuple) -> Dataset:
+    return load_dataset(folder)
 
 
 def with_each(

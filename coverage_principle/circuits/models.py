@@ -14,6 +14,7 @@ from torch import Tensor
 
 from coverage_principle.data import Codec, read_json
 from coverage_principle.errors import InputError
+from simpletransformers import memory
 from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.architecture import Blockwise, architecture_of, load_model
 from simpletransformers.seq2seq.distributed import choose_device
@@ -138,6 +139,7 @@ def open_checkpoint(
     ``device`` is auto, cpu, cuda, cuda:N or mps. ``InputError`` if the folder has no model in
     safetensors of a type that can be analysed, or its tokenizer lacks a token of the data set.
     """
+    memory.keep_freed()  # batch after batch needs blocks of the same sizes
     config, device = read_json(checkpoint / "config.json", dict), choose_device(str(device))
     types = architectures.names()
     analysed = [name for name in types if issubclass(architectures.find(name), Blockwise)]

@@ -166,6 +166,10 @@ class Blockwise(Architecture):
         streams = {"post_attention": middle, "post_mlp": mlp, "memory": memory}
         return {**streams, "residual": middle + mlp}
 
+    def through(self, index: int, state: Tensor, wanted: list[int] | None) -> Tensor:
+        """The ``residual`` stream that block ``index`` makes of whole sequences, at ``wanted``."""
+        return self.block(index, state, wanted=wanted)["residual"]
+
     def logits_at(self, ids: Tensor, columns: Sequence[int]) -> Tensor:
         """As ``Architecture`` says. Nothing is computed that nobody reads.
 
@@ -182,7 +186,7 @@ class Blockwise(Architecture):
         everything = columns == list(range(state.shape[1]))
         for index in range(layer, self.layers):
             wanted = None if everything or index < self.layers - 1 else columns
-            state = self.block(index, state, wanted=wanted)["residual"]
+            state = self.through(index, state, wanted)
         return state
 
     def run(self, ids: Tensor, keep: Collection[tuple[str, int]]) -> dict[tuple[str, int], Tensor]:

@@ -8,6 +8,7 @@ release to release.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from simpletransformers.errors import InputError
+from simpletransformers.seq2seq import operations
 from simpletransformers.seq2seq.architecture import Blockwise, Blueprint, pick
 from simpletransformers.seq2seq.light import LightGPT2
 
@@ -114,7 +116,36 @@ class GPT2(Blockwise):
         return functional.embedding(ids, self._body.wte.weight)
 
     def embed(self, ids: Tensor) -> Tensor:
-        return self._body.drop(self.embedding(ids) + self._body.wpe.weight[: ids.shape[1]])
+        state, drop = self.embedding(ids) + self._body.wpe.weight[: ids.shape[1]], self._body.drop
+        return operations.dropout(state, drop.p) if self._by_hand(state) else drop(state)
+
+    def through(self, index, state, wanted):
+        """In training on a CPU by operations that have their derivatives written by hand."""
+        if not self._by_hand(state):
+            return super().through(index, state, wanted)
+        block, attention = self._body.h[index], self._body.h[index].attn
+        half = operations.Half(
+            _dtype(state),
+            self.model.config.layer_norm_epsilon,
+            attention.resid_dropout.p,
+            self.model.config.n_head,
+            self._scales[index],
+            attention.attn_dropout.p,
+            wanted,
+        )
+        layers = block.ln_1, attention.c_attn, attention.c_proj
+        state = operations.attention(state, *map(_pair, layers), half)
+        if isinstance(block.mlp, _Nothing):
+            return state
+        if self.model.config.activation_function not in _TANH_GELU:
+            return state + self.mlp(index, state)
+        layers = block.ln_2, block.mlp.c_fc, block.mlp.c_proj
+        half = replace(half, rate=block.mlp.dropout.p)
+        return operations.mlp(state, *map(_pair, layers), half)
+
+    def _by_hand(self, state: Tensor) -> bool:
+        here = state.device.type == "cpu" and not torch.compiler.is_compiling()
+        return here and self.model.training and state.requires_grad
 
     def mix(self, index, state, earlier, wanted):
         block = self._body.h[index]
@@ -163,7 +194,7 @@ def _attend(attention, query, key, value, mask: Tensor | None, scale: float) -> 
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=rate, scale=scale
         )
-    # To train on a handful of tokens on a CPU, plain products beat the fused kernel.
+    # For derivatives on a handful of tokens on a CPU, plain products beat the fused kernel.
     scores = (query @ key.transpose(-1, -2)) * scale
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
@@ -174,6 +205,17 @@ def _linear(layer: torch.nn.Module, hidden: Tensor) -> Tensor:
     """A ``Conv1D`` of transformers, whose weight is (inputs, outputs)."""
     flat = torch.addmm(layer.bias, hidden.reshape(-1, hidden.shape[-1]), layer.weight)
     return flat.view(*hidden.shape[:-1], -1)
+
+
+def _pair(layer: torch.nn.Module) -> operations.Pair | None:
+    """Weight and bias of a layer; None of one that is switched off."""
+    return None if isinstance(layer, torch.nn.Identity) else (layer.weight, layer.bias)
+
+
+def _dtype(state: Tensor) -> torch.dtype:
+    """The type of matrix products on a CPU."""
+    lower = torch.is_autocast_enabled("cpu")
+    return torch.get_autocast_dtype("cpu") if lower else state.dtype
 
 
 def _tie(first: torch.nn.Module, second: torch.nn.Module) -> None:
