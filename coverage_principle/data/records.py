@@ -313,6 +313,9 @@ def read_table(
     if binary.exists():
         return _defined(function, binary, _table_from_npz(binary, tuple(shape), outputs))
     file = binary.with_suffix(".json")
+    laid_out = _table_laid_out(file, alphabets, codec)
+    if laid_out is not None:
+        return _defined(function, file, laid_out)
     facts = read_json(file)
     if not isinstance(facts, list):
         raise InputError(f"{file} must be a JSON list of facts, found {type(facts).__name__}")
@@ -341,6 +344,23 @@ def read_table(
             continue
         table[tuple(call)] = value
     return _defined(function, file, table)
+
+
+def _table_laid_out(file: Path, alphabets: Sequence[str], codec: Codec) -> np.ndarray | None:
+    """The table of a file that is laid out as ours are (``lines``); None if it is not, or wrong.
+
+    ``alphabets`` are those of the arguments and of the result.
+    """
+    lines, _ = read_layout(file, codec, len(alphabets) - 1) or ({}, "")
+    for facts in lines.values():  # of one length
+        tokens = np.concatenate([facts.inputs, facts.targets], axis=1)
+        if tokens.shape[1] == len(alphabets) and not outside(codec, tokens, alphabets).any():
+            *calls, results = codec.values(tokens, alphabets).T
+            table = np.full(codec.sizes(alphabets[:-1]), -1, dtype=np.int32)
+            table[tuple(calls)] = results
+            if (table[tuple(calls)] == results).all():
+                return table
+    return None
 
 
 def _defined(function: Function, file: Path, table: np.ndarray) -> np.ndarray:
