@@ -34,6 +34,7 @@ from coverage_principle.data.line_texts import (
 from coverage_principle.data.lines import Lines
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.reprs import one_line
+from simpletransformers.token_rows import Labels, PairBlock, TokenRows
 
 _BLOCK = 1 << 16  # records that are looked at together
 _CHUNK = 1 << 14  # records that are written together
@@ -187,6 +188,18 @@ class LazyRecords(Sequence):
             given = part.texts.inputs.shape[1]
             for begin in range(0, len(part), size):
                 yield TokenBlock(part.texts.ids(slice(begin, begin + size)), given)
+
+    def token_rows(self, keys: Sequence[str] = ()) -> TokenRows | list[dict]:
+        """The records as a trainer takes them: ids, and what they hold under ``keys``."""
+        if not self.parts:
+            return []
+        blocks = []
+        for begin, part in zip(self._bounds, self.parts, strict=False):
+            texts, places = part.texts, range(begin, begin + len(part))
+            first = np.broadcast_to(texts.first, texts.inputs.shape[1]).tolist()
+            blocks.append(PairBlock(texts.inputs, texts.targets, places, first))
+        labels = {key: Labels.of(*self.column(key)) for key in keys}
+        return TokenRows(self.vocabulary, END, blocks, labels)
 
     def column(self, key: str, default: object = None) -> tuple[list, np.ndarray]:
         """What all records hold under a key, ``default`` where it is not there.

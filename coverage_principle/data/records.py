@@ -349,17 +349,17 @@ def read_table(
 def _table_laid_out(file: Path, alphabets: Sequence[str], codec: Codec) -> np.ndarray | None:
     """The table of a file that is laid out as ours are (``lines``); None if it is not, or wrong.
 
-    ``alphabets`` are those of the arguments and of the result.
+    ``alphabets`` are those of the arguments and the result.
     """
     lines, _ = read_layout(file, codec, len(alphabets) - 1) or ({}, "")
-    for facts in lines.values():  # of one length
-        tokens = np.concatenate([facts.inputs, facts.targets], axis=1)
-        if tokens.shape[1] == len(alphabets) and not outside(codec, tokens, alphabets).any():
-            *calls, results = codec.values(tokens, alphabets).T
-            table = np.full(codec.sizes(alphabets[:-1]), -1, dtype=np.int32)
-            table[tuple(calls)] = results
-            if (table[tuple(calls)] == results).all():
-                return table
+    for own in lines.values():
+        ids = np.concatenate([own.inputs, own.targets], axis=1)
+        if ids.shape[1] != len(alphabets) or outside(codec, ids, alphabets).any():
+            return None
+        *call, results = codec.values(ids, alphabets).T
+        table = np.full(codec.sizes(alphabets[:-1]), -1, dtype=np.int32)
+        table[tuple(call)] = results
+        return table if (table[tuple(call)] == results).all() else None
     return None
 
 
