@@ -2,9 +2,10 @@
 
 Coverage: the k-sweep written straightforwardly (peers_coverage.py) with connected components by
 scipy, igraph, rustworkx and networkx; ours is the whole command, which also counts with true
-values, looks at contradictions, draws and writes, and the k-cutoffs must be equal. A training step in fp32: a small loop of its own, not compiled, and
-transformers' Trainer. Tracing: plain hooks, TransformerLens and nnsight; the probabilities must be
-equal. A row says so where --peers_python lacks a package. Takes about 5 minutes with --before.
+values, looks at contradictions, draws and writes, and the k-cutoffs must be equal. A training step
+in fp32: a small loop of its own, not compiled, and transformers' Trainer. Tracing: plain hooks,
+TransformerLens and nnsight; the probabilities must be equal. A row says so where --peers_python
+lacks a package. Takes about 5 minutes with --before.
 """
 
 from __future__ import annotations
