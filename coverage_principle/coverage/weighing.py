@@ -198,8 +198,9 @@ def _joining(count: int, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.n
         backwards = np.arange(len(left) - 1, -1, -1)
         for side, ends in zip(best, (a, b), strict=True):
             side[ends[::-1]] = backwards  # of several, the one that is written last stays
-        picked = best.min(axis=0)
-        picked = np.unique(picked[picked < len(left)])
+        marks = np.zeros(len(left) + 1, dtype=bool)
+        marks[best.min(axis=0)] = True
+        picked = np.flatnonzero(marks[:-1])
         chosen.append(left[picked])
         joined = components(count, a[picked], b[picked])
         count, component = int(joined.max()) + 1, joined[component]
