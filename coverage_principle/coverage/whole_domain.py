@@ -91,7 +91,7 @@ class Action:
         self._take_news()
         chosen = np.zeros(len(self._classes), dtype=bool)
         chosen[self._classes[self._changed]] = True
-        several = np.bincount(self._classes, minlength=len(chosen)) > 1
+        several = np.bincount(self._classes, minlength=len(chosen)) >= 2
         rows = np.flatnonzero((chosen & several)[self._classes])
         self._changed[:] = False
         rows = rows[np.argsort(self._classes[rows], kind="stable")]
