@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
-from coverage_principle.coverage.evidence import Observations, observe, parse_slot_sets, slot_sets
+from coverage_principle.coverage.evidence import Observations, Observer, parse_slot_sets, slot_sets
 from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
 from coverage_principle.coverage.settings import AUTO, EVERYTHING, CoverageSettings
 from coverage_principle.data import Dataset, evaluate, records_with
+from coverage_principle.data.space import numbered
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TRAIN_INFERRED
@@ -221,23 +222,25 @@ def dataset_coverage(
     scope = SCOPES[settings.scope](dataset)
     noise = _pair_noise(dataset, settings, positions)
     steps = _Steps(progress, len(positions) + 2)
-    found = [_weigh(dataset, slots, values, noise, steps, equal=equal) for slots in positions]
+    labels, required = dataset.train.answers, _combinations(values, equal)
+    if required is not None:
+        # As part of the label, a different true value contradicts wherever contexts meet. With
+        # noise a contradiction is only a cost, but such a pair disagrees in every context: without
+        # an agreement there is no evidence.
+        labels = labels.astype(np.int64) * (int(required.max(initial=0)) + 1) + required
+    observer = Observer(dataset.train.inputs, labels, dataset.slot_sizes)
+    found = [
+        _weigh(dataset, observer.at(slots), values, required, noise, steps) for slots in positions
+    ]
 
-    def connect(chosen: Sequence[SlotSet], what: str) -> np.ndarray:
-        return scope.k_cutoffs(
-            [slot_set.equivalence for slot_set in chosen],
-            lowest=settings.lowest_k,
-            progress=steps.part(what),
-        )
+    def connect(chosen: Sequence[Equivalence], what: str) -> np.ndarray:
+        return scope.k_cutoffs(chosen, lowest=settings.lowest_k, progress=steps.part(what))
 
-    cutoffs, true_cutoffs = connect(found, "substitution graph"), None
-    known = [slot_set for slot_set in found if slot_set.true_values is not None]
+    cutoffs = connect([slot_set.equivalence for slot_set in found], "substitution graph")
+    known, true_cutoffs = [s for s in found if s.true_values is not None], None
     if known and not settings.ground_truth:
-        known = [
-            _weigh(dataset, s.observations.positions, values, noise, equal=s.determined)
-            for s in known
-        ]
-        true_cutoffs = connect(known, "the same with true values")[scope.test_nodes]
+        true = [slot_set.equivalence.of_true_pairs for slot_set in known]
+        true_cutoffs = connect(true, "the same with true values")[scope.test_nodes]
     return Coverage(dataset, settings, scope, found, cutoffs, true_cutoffs, noise)
 
 
@@ -271,28 +274,16 @@ class _Steps:
 
 def _weigh(
     dataset: Dataset,
-    positions: tuple[int, ...],
+    observations: Observations,
     values: Mapping[str, np.ndarray],
+    required: np.ndarray | None,
     noise: PairNoise,
-    steps: _Steps | None = None,
-    *,
-    equal: Sequence[str] = (),
+    steps: _Steps,
 ) -> SlotSet:
-    """Observe one slot set and weigh its pairs.
-
-    ``equal`` names values in which equivalent fragments must agree. The slots must determine them.
-    """
-    graph, train = dataset.graph, dataset.train
-    sizes = dataset.slot_sizes
-    slots = tuple(graph.inputs[i] for i in positions)
+    """Weigh the pairs of one slot set; ``required`` are values in which they must agree."""
+    graph = dataset.graph
+    slots = tuple(graph.inputs[i] for i in observations.positions)
     determined = tuple(name for name in values if graph.fragment(name) == slots)
-    labels, required = train.answers, _combinations(values, equal)
-    if required is not None:
-        # As part of the label, a different true value contradicts wherever contexts meet. With
-        # noise a contradiction is only a cost, but such a pair disagrees in every context: without
-        # an agreement there is no evidence.
-        labels = labels.astype(np.int64) * (int(required.max(initial=0)) + 1) + required
-    observations = observe(train.inputs, labels, positions, sizes)
 
     def by_fragment(of_items: np.ndarray | None) -> np.ndarray | None:
         if of_items is None:
@@ -302,9 +293,12 @@ def _weigh(
         return found
 
     true_values = by_fragment(_combinations(values, determined))
-    progress = steps.part(f"evidence at ({', '.join(slots)})") if steps else lambda _: None
     equivalence = functional_equivalence(
-        observations, sizes, true_values=true_values, noise=noise, progress=progress
+        observations,
+        dataset.slot_sizes,
+        true_values=true_values,
+        noise=noise,
+        progress=steps.part(f"evidence at ({', '.join(slots)})"),
     )
     return SlotSet(slots, observations, equivalence, determined, true_values, by_fragment(required))
 
@@ -313,8 +307,12 @@ def _combinations(values: Mapping[str, np.ndarray], names: Sequence[str]) -> np.
     """An index of the combination of these values of each training item; None without names."""
     if not names:
         return None
-    columns = np.column_stack([values[name] for name in names])
-    return np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
+    found = np.zeros(1, dtype=np.int64)
+    for name in names:
+        column, count = values[name], int(values[name].max(initial=0)) + 1
+        found = numbered(found * count + column, (int(found.max(initial=0)) + 1) * count)[1]
+        found = found.astype(np.int64, copy=False)
+    return found
 
 
 def _intermediate_values(dataset: Dataset, *, required: bool) -> dict[str, np.ndarray]:

@@ -296,6 +296,26 @@ def rows_among(codes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.concatenate(found)
 
 
+def places(codes: np.ndarray, known: np.ndarray, count: int) -> np.ndarray:
+    """The place of each of some codes below ``count`` among ``known``, ascending; -1: not there.
+
+    >>> places(np.array([7, 2, 5]), np.array([5, 7]), 9).tolist()
+    [1, -1, 0]
+    """
+    if count <= max(1 << 16, 8 * len(codes)):
+        table = np.full(count, -1, dtype=np.int32)
+        table[known] = np.arange(len(known), dtype=np.int32)
+        return table[codes]
+    found = np.full(len(codes), -1, dtype=np.int32)
+    # Most are not there: what differs from all that are in its last bits is not searched for.
+    marks = np.zeros(1 << 22, dtype=bool)
+    marks[known & (len(marks) - 1)] = True
+    likely = np.flatnonzero(marks[codes & (len(marks) - 1)])
+    likely = likely[is_member(codes[likely], known)]
+    found[likely] = np.searchsorted(known, codes[likely])
+    return found
+
+
 def numbered(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The distinct of some codes below ``count``, ascending, and the number of each among them.
 
