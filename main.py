@@ -261,7 +261,7 @@ def check_memory(folder: Path, job: JobSettings) -> None:
     size = sum(length(folder / name) for name in ("train.json", "test.json"))
     size += 7 * sum(length(Path(path)) for path in (job.custom_train, job.custom_test) if path)
     work = "training on" if job.do_train else "reading"
-    advice = "take a data set of fewer items (`--max_train_data_num` of its generator)"
+    advice = "take a data set of fewer items (--max_train_data_num of its generator)"
     memory.require((1.5 if job.do_train else 1) * size, f"{work} {folder.name}", advice)
 
 

@@ -237,7 +237,7 @@ def test_data_that_memory_does_not_hold_are_refused_before_they_are_read(
     length = sum((small_dataset / name).stat().st_size for name in ("train.json", "test.json"))
     monkeypatch.setattr(memory, "available", lambda: length)
     check_memory(small_dataset, JobSettings(**job, do_eval=True))
-    words = r"training on .* needs about .* available; take .*`--max_train_data_num`"
+    words = r"training on .* needs about .* available; take .*--max_train_data_num"
     with pytest.raises(InputError, match=words):
         check_memory(small_dataset, training)
     monkeypatch.setattr(memory, "available", lambda: 2 * length)
