@@ -234,6 +234,7 @@ def main(arguments: argparse.Namespace) -> None:
         new_tokens=dataset.codec.vocabulary,
         init_weights=job.init_weights,
         device=job.device,
+        to_train=job.do_train,
     )
     if job.do_train:
         stop_data = stop_records(dataset, job) if watched else None

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 
 import coverage_principle
 from coverage_principle.circuits import checkpoints as folders
@@ -105,7 +105,7 @@ class Subject:
     def results(self, **content: object) -> dict:
         """A result file's content in the frame that all of them have."""
         recorded = [name for name in _RECORDED if hasattr(self.settings, name)]
-        modules = (coverage_principle, torch, transformers)
+        modules = (coverage_principle, torch)
         return {
             "format_version": 1,
             "run": self.path.name,
@@ -117,7 +117,9 @@ class Subject:
             "weights": {path.name: folders.weights_of(path) for path in self.checkpoints},
             **content,
             "settings": {name: getattr(self.settings, name) for name in recorded},
-            "versions": {module.__name__: module.__version__ for module in modules},
+            # Not the package's own word: it would be imported for nothing else.
+            "versions": {m.__name__: m.__version__ for m in modules}
+            | {"transformers": version("transformers")},
         }
 
     def of_cell(self, value: str, keys: Sequence[str], layer: int, position: int) -> dict:

@@ -11,15 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.tokenizer import encode, whole_tokens
 from simpletransformers.token_rows import PairBlock, TokenRows
 from simpletransformers.words import counted
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 #: Label of a column at which a row carries no loss; ``torch.nn.functional.cross_entropy``'s own.
 NO_LOSS = -100

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
 
 from simpletransformers.seq2seq.architecture import Architecture, architecture_of
 from simpletransformers.seq2seq.args import Seq2SeqArgs
@@ -17,6 +17,9 @@ from simpletransformers.seq2seq.distributed import Ranks
 from simpletransformers.seq2seq.encoding import NO_LOSS, EncodedPairs, Records
 from simpletransformers.seq2seq.optimisation import autocast
 from simpletransformers.token_rows import Labels, TokenRows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import transformers
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 import simpletransformers
 from simpletransformers import memory
@@ -24,7 +23,11 @@ from simpletransformers.seq2seq.evaluation import GroupedItems, evaluate, genera
 from simpletransformers.seq2seq.optimisation import precision_of
 from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.seq2seq.stopping import StopRules
-from simpletransformers.seq2seq.training import Trainer, TrainingResult
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from simpletransformers.seq2seq.training import TrainingResult
 
 #: Sizes of the public GPT-2 models: n_layer, n_head, n_embd. Only sizes: no weights are fetched.
 PRESETS = {
@@ -45,6 +48,9 @@ class Seq2SeqModel:
     a ``Seq2SeqArgs`` or a dictionary of its fields; for a loaded checkpoint a dictionary changes
     only what it names. ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
+    Without ``to_train`` a checkpoint is only evaluated and asked, never trained or saved: it then
+    loads without transformers where it can (see ``light``).
+
     Nothing is ever downloaded. Raises ``InputError`` for arguments that cannot be used.
     """
 
@@ -56,6 +62,7 @@ class Seq2SeqModel:
         new_tokens: Sequence[str] | None = None,
         init_weights: bool = False,
         device: str = "auto",
+        to_train: bool = True,
     ) -> None:
         architectures.find(model_type)  # refuses unknown names
         memory.keep_freed()
@@ -76,8 +83,9 @@ class Seq2SeqModel:
             self.tokenizer = tokenizer.build_tokenizer(list(new_tokens), args.end_token)
             self.model = self._fresh(model_type, str(model_name))
             return
-        self.model = architecture.load_model(folder, self.device)
-        self.tokenizer = tokenizer.load_tokenizer(folder, self.model.config)
+        to_run = not to_train
+        self.model = architecture.load_model(folder, self.device, to_run=to_run)
+        self.tokenizer = tokenizer.load_tokenizer(folder, self.model.config, to_run=to_run)
         looks = architecture.looks(self.model)
         _refuse_other_looks(folder, given, looks)
         if not isinstance(given, Seq2SeqArgs):
@@ -137,6 +145,8 @@ class Seq2SeqModel:
         ``InputError`` if ``output_dir`` holds a run and neither ``overwrite_output_dir`` nor
         ``resume`` is set.
         """
+        from simpletransformers.seq2seq.training import Trainer
+
         data = self._encode(as_records(train_data))
         positions = getattr(self.model.config, "max_position_embeddings", data.length)
         if data.length > positions:
@@ -178,6 +188,8 @@ class Seq2SeqModel:
 
     def _record(self, run_info: Mapping[str, object], world: int) -> dict[str, object]:
         """What ``run_config.json`` holds; what the model is like is read off the model itself."""
+        import transformers
+
         modules = (torch, transformers, simpletransformers)
         versions = {module.__name__: module.__version__ for module in modules}
         looks = architecture.looks(self.model)

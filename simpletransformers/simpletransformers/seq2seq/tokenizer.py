@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
 from simpletransformers.errors import InputError
+from simpletransformers.seq2seq import light
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 PAD = "<pad>"
 #: What a text is cut into.
@@ -35,6 +39,8 @@ def build_tokenizer(tokens: Sequence[str], end_token: str) -> PreTrainedTokenize
     if end_token not in tokens:
         raise InputError(f"new_tokens lacks the end token {end_token!r}")
     ids = {token: i for i, token in enumerate([*tokens, PAD])}
+    from transformers import PreTrainedTokenizerFast
+
     backend = Tokenizer(models.WordLevel(ids))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(_TOKEN), behavior="isolated")
     special = {"eos_token": end_token, "pad_token": PAD}
@@ -61,18 +67,22 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise InputError(f"{folder} has no tokenizer (tokenizer.json or vocab.json)")
     try:
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers and tokenizers have no common base for this
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"the tokenizer of {folder} cannot be loaded: {why}") from error
 
 
-def load_tokenizer(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerFast:
-    """The tokenizer saved in a checkpoint.
+def load_tokenizer(
+    folder: Path, config: PretrainedConfig, *, to_run: bool = False
+) -> PreTrainedTokenizerFast | light.LightTokenizer:
+    """The tokenizer saved in a checkpoint; ``to_run`` as in ``architecture.load_model``.
 
     ``InputError`` as ``read_tokenizer``, and if it is not that of the checkpoint's model.
     """
-    tokenizer = read_tokenizer(folder)
+    tokenizer = (light.read_tokenizer(folder) if to_run else None) or read_tokenizer(folder)
     end = tokenizer.eos_token_id
     # A config that names no end was not written here; its tokenizer may have one all the same.
     if len(tokenizer) > config.vocab_size or config.eos_token_id not in (None, end):
