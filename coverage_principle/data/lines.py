@@ -220,7 +220,8 @@ class _Reader:
 
     def _code(self, text: bytes) -> int:
         if text not in self._codes:
-            _expect(text.endswith(b"},") and len(self._codes) < _MOST_ENDINGS)
+            _expect(text.startswith(b'"') and text.endswith(b"},"))
+            _expect(len(self._codes) < _MOST_ENDINGS)
             record = '{"input_text": "", "target_text": "' + text[:-1].decode("utf-8")
             further = parse_json(record)
             del further["input_text"], further["target_text"]
