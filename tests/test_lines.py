@@ -402,3 +402,17 @@ def test_distinct_integers_are_the_first_of_a_stream(population, count):
             for one in rng.integers(0, population, size=int((count - len(seen)) * 1.3) + 16):
                 seen.setdefault(int(one))
         assert found.tolist() == [*seen][:count]
+
+
+def test_endings_that_all_differ_are_told_apart(small, monkeypatch):
+    """More of them than are looked for together; and too many, which go the general way."""
+    records = [{**record, "place": i} for i, record in enumerate(load_dataset(small).test.records)]
+    file = small.parent / "numbered.json"
+    file.write_bytes(b"".join(record_list(records)))
+    codec = load_dataset(small).codec
+    read_lines, _ = lines.read_layout(file, codec, 3)
+    own = read_lines[3]
+    assert len(own) > lines._OFTEN
+    assert [own.endings[i]["place"] for i in own.ending] == [*range(len(records))]
+    monkeypatch.setattr(lines, "_MOST_ENDINGS", len(own) - 1)
+    assert lines.read_layout(file, codec, 3) is None
