@@ -23,6 +23,7 @@ import numpy as np
 from coverage_principle.coverage.canonical import connected
 from coverage_principle.coverage.known_values import value_fragments
 from coverage_principle.coverage.measured import Counts
+from coverage_principle.coverage.pairing import within
 from coverage_principle.data import CompositionSpace, evaluate
 from coverage_principle.data.space import encode_rows, is_member
 from coverage_principle.data.tables import call_arguments, node_sizes
@@ -247,8 +248,7 @@ def _members(
         before = int(ends[begin - 1]) if begin else 0
         end = max(begin + 1, int(np.searchsorted(ends, before + _BATCH, side="right")))
         part, repeats = slice(begin, end), counts[begin:end]
-        within = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-        members = order[np.repeat(starts[class_of[part]], repeats) + within]
+        members = order[np.repeat(starts[class_of[part]], repeats) + within(repeats)]
         found = np.repeat(items[part], repeats, axis=0)
         found[:, list(positions)] = fragments[members]
         yield found

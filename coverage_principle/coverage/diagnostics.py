@@ -12,6 +12,7 @@ import numpy as np
 from coverage_principle.coverage.dataset import Coverage, SlotSet
 from coverage_principle.coverage.evidence import Observations
 from coverage_principle.coverage.pairing import disagreeing_pairs, opens, run_lengths
+from coverage_principle.data.space import MOST_CODES
 from coverage_principle.paths import relative_to_root
 
 #: Contradicting pairs are not counted one by one where that takes more multiply-adds than this.
@@ -172,6 +173,9 @@ def _contexts_of_classes(observations: Observations, classes: np.ndarray) -> np.
 def _repeated(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The groups that come with more than one distinct value."""
     base = int(values.max(initial=0)) + 1
+    if (int(groups.max(initial=0)) + 1) * base >= MOST_CODES:
+        distinct, number = np.unique(groups, return_inverse=True)
+        return distinct[_repeated(number, values)]
     pairs = np.sort(groups.astype(np.int64) * base + values)
     found = pairs[opens(pairs)] // base
     return np.unique(found[1:][found[1:] == found[:-1]])

@@ -90,10 +90,9 @@ class Groups:
     def of(
         cls, sorted_groups: np.ndarray, fragment: np.ndarray, label: np.ndarray | None = None
     ) -> Groups:
-        starts = np.flatnonzero(opens(sorted_groups))
-        ends = np.append(starts[1:], len(fragment))
+        sizes = run_lengths(sorted_groups)
         dtype = np.int32 if len(fragment) < 2**31 else np.int64
-        return cls(fragment, np.repeat(ends.astype(dtype), ends - starts), label)
+        return cls(fragment, np.repeat(np.cumsum(sizes).astype(dtype), sizes), label)
 
     @property
     def after(self) -> np.ndarray:

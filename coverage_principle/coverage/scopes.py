@@ -230,7 +230,7 @@ class DatasetScope(Scope):
 
         Every bucket is a star around its first node, a training item wherever it holds one.
         """
-        nodes, *keys = self._all_buckets(equivalence, k)
+        nodes, *keys = self._buckets(equivalence, k)
         first, second = stars(*keys)
         return nodes[first], nodes[second]
 
@@ -240,7 +240,7 @@ class DatasetScope(Scope):
         The evidence is the largest k at which the two fragments are in one class. ``InputError``
         if there are more than ``MOST_PAIRS``.
         """
-        nodes, *keys = self._all_buckets(equivalence, k)
+        nodes, *keys = self._buckets(equivalence, k)
         found = cliques(*keys, most=MOST_PAIRS)
         if found is None:
             raise InputError(
@@ -251,26 +251,23 @@ class DatasetScope(Scope):
         ids = equivalence.fragment_ids(self.inputs)
         return first, second, equivalence.joined_up_to(ids[first], ids[second], k)
 
-    def _all_buckets(self, equivalence: Equivalence, k: int) -> tuple[np.ndarray, ...]:
-        classes, ids = equivalence.classes(k), equivalence.fragment_ids(self.inputs)
-        return self._buckets(equivalence, classes, ids, np.ones(len(classes), dtype=bool))
-
     def _buckets(
-        self, equivalence: Equivalence, classes: np.ndarray, ids: np.ndarray, wanted: np.ndarray
+        self, equivalence: Equivalence, k: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The nodes in the ``wanted`` classes, and two keys that tell their buckets apart.
+        """The nodes, and two keys that tell their buckets at ``k`` apart.
 
-        ``ids`` are the nodes' fragments. A node whose fragment the training set lacks is equivalent
-        to nothing here.
+        A node whose fragment the training set lacks is equivalent to nothing here, and left out.
         """
-        nodes = np.flatnonzero((ids >= 0) & wanted[classes[ids]])
+        ids = equivalence.fragment_ids(self.inputs)
+        nodes = np.flatnonzero(ids >= 0)
         rest = [slot for slot in range(self.inputs.shape[1]) if slot not in equivalence.positions]
         sizes = sizes_at(self._sizes, rest)
         contexts = encode_rows(self.inputs[nodes][:, rest], sizes)
         (answers,) = self.dataset.sizes([self.dataset.graph.answer])
         if prod(sizes) * answers >= MOST_CODES:
             _, contexts = np.unique(contexts, return_inverse=True)
-        return nodes, contexts * answers + self.answers[nodes], classes[ids[nodes]]
+        keys = contexts * answers + self.answers[nodes]
+        return nodes, keys, equivalence.classes(k)[ids[nodes]]
 
     def neighbours(self, equivalence: Equivalence, k: int) -> Callable[[Item], Iterator[Item]]:
         ids = equivalence.fragment_ids(self.inputs)

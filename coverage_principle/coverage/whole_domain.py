@@ -14,6 +14,7 @@ from math import prod
 
 import numpy as np
 
+from coverage_principle.coverage.pairing import within
 from coverage_principle.data.space import strides
 
 #: Words of bits that are looked at together.
@@ -112,7 +113,8 @@ class Action:
 
     def _nodes(self, rows: np.ndarray, new: np.ndarray, begin: int) -> np.ndarray:
         """The inputs of these bits, which begin with word ``begin`` of their rows."""
-        flags = np.unpackbits(new.view(np.uint8), axis=1, bitorder="little")
+        as_bytes = new.astype("<u8", copy=False).view(np.uint8)
+        flags = np.unpackbits(as_bytes, axis=1, bitorder="little")
         place, context = np.nonzero(flags)
         return self._begin[rows[place]] + self._context[context + 64 * begin]
 
@@ -123,8 +125,9 @@ class Action:
             axes = (*self._inside, *self._rest)
             flags = self._domain.reached.reshape(sizes).transpose(axes)[self._values]
             packed = np.packbits(flags.reshape(len(flags), -1), axis=1, bitorder="little")
-            bits = np.zeros((len(packed), -(-packed.shape[1] // 8)), dtype=np.uint64)
+            bits = np.zeros((len(packed), -(-packed.shape[1] // 8)), dtype="<u8")
             bits.view(np.uint8)[:, : packed.shape[1]] = packed
+            bits = bits.astype(np.uint64, copy=False)  # another order of bytes on some machines
             self._changed |= True if self._bits is None else (bits != self._bits).any(axis=1)
             self._bits = bits
         else:
@@ -157,7 +160,7 @@ def _joined(rows: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         begins = np.cumsum(sizes) - sizes
         half = (sizes + 1) // 2
         first = np.repeat(begins, half)
-        first += 2 * (np.arange(len(first)) - np.repeat(np.cumsum(half) - half, half))
+        first += 2 * within(half)
         second = np.minimum(first + 1, np.repeat(begins + sizes - 1, half))
         rows, sizes = rows[first] | rows[second], half
     return rows
