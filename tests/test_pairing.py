@@ -133,6 +133,35 @@ def test_a_forest_takes_the_first_of_equal_edges(seed):
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("seed", range(9))
+def test_of_equally_firm_pairs_the_forest_takes_those_of_the_lowest_numbers(seed, way, monkeypatch):
+    """In every way, so that an explanation names the same pairs; lone fragments are in stars."""
+    items = random_items(seed)
+    order = np.random.default_rng(seed).permutation(len(items[0]))
+    items = [column[order] for column in items]
+    lone = np.bincount(items[0]) == 1
+    edges, groups = [], {}
+    for (a, b), (agreeing, shared) in counted_by_hand(*items).items():
+        if agreeing == shared > 0 and not lone[a] and not lone[b]:
+            edges.append((-agreeing, a, b))
+    for fragment, *group in zip(*map(np.ndarray.tolist, items), strict=True):
+        groups.setdefault(tuple(group), []).append(fragment)
+    for members in groups.values():
+        hub = next((fragment for fragment in members if lone[fragment]), None)
+        others = [fragment for fragment in members if fragment != hub and hub is not None]
+        edges += [(-1, *sorted((hub, fragment))) for fragment in others]
+    expected, joined = [], nx.utils.UnionFind(range(len(lone)))
+    for evidence, a, b in sorted(edges):
+        if joined[a] != joined[b]:
+            joined.union(a, b)
+            expected.append((a, b, -evidence))
+    set_limits(monkeypatch, WAYS[way])
+    monkeypatch.setattr(weighing, "_EDGES", -(10**6) if seed % 2 else 1 << 22)
+    forest = weighing.weigh_pairs(*items).forest
+    assert list(zip(*map(np.ndarray.tolist, forest), strict=True)) == expected
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("seed", range(8))
 def test_coverage_is_the_same_in_every_way(seed, way, monkeypatch):
     graph, _, train, test, dataset = random_world(seed)

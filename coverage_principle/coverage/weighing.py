@@ -65,15 +65,14 @@ def weigh_pairs(
     items = np.bincount(fragment_of)
     forest, true_forest = _Forest(len(items)), _Forest(len(items))
     pairs = false_pairs = np.zeros(2, dtype=np.int64)
+    stars, true_stars = [], []
     lone = (items == 1)[fragment_of]
     if lone.any():
-        first, second, count = lone_stars(fragment_of, context_of, label_of, lone)
-        forest.add(first, second, np.ones(len(first), dtype=np.int32))
+        *stars, count = lone_stars(fragment_of, context_of, label_of, lone)
         pairs = np.array([0, count])
         if true_values is not None:
             own = true_values[fragment_of]
-            first, second, true = lone_stars(fragment_of, context_of, label_of, lone, own)
-            true_forest.add(first, second, np.ones(len(first), dtype=np.int32))
+            *true_stars, true = lone_stars(fragment_of, context_of, label_of, lone, own)
             false_pairs = np.array([0, count - true])
         fragment_of, context_of, label_of = (
             of[~lone] for of in (fragment_of, context_of, label_of)
@@ -86,9 +85,10 @@ def weigh_pairs(
             true = true_values[first] == true_values[second]
             false_pairs = _add(false_pairs, np.bincount(evidence[~true]))
             true_forest.add(*(part[true] for part in block))
+    found = forest.with_stars(*stars)
     if true_values is None:
-        return Weighed(forest.edges(), pairs, None, None)
-    return Weighed(forest.edges(), pairs, true_forest.edges(), false_pairs)
+        return Weighed(found, pairs, None, None)
+    return Weighed(found, pairs, true_forest.with_stars(*true_stars), false_pairs)
 
 
 def lone_stars(
@@ -102,7 +102,8 @@ def lone_stars(
 
     Such a fragment agrees there with every other one of the same answer, with evidence 1, and
     nothing contradicts it. In sparse data these are most of all pairs, so they are not made one by
-    one: a star a group gives the same classes, and their number follows from the groups' sizes.
+    one: a star a group, around its first lone fragment, gives the same classes, and their number
+    follows from the groups' sizes.
     ``lone`` tells which training items hold such a fragment. With ``value_of`` ``(n,)`` only pairs
     of equal values count. Returns first, second, and how many pairs there are.
 
@@ -120,22 +121,22 @@ def lone_stars(
     >>> lone_stars(*seen, lone, np.array([5, 5, 6, 6]))[2]
     1
     """
-    fragments, contexts, labels = (
-        int(column.max()) + 1 for column in (fragment_of, context_of, label_of)
-    )
-    width = bits_below(fragments)
+    contexts, labels = (int(column.max()) + 1 for column in (context_of, label_of))
+    items = len(fragment_of)
+    width = bits_below(items)
     beside = {"beside": width + 1}
     group, groups = numbered_answers(context_of, contexts, label_of, labels, **beside)
     if value_of is not None:
         group, groups = numbered_answers(group, groups, value_of, int(value_of.max()) + 1, **beside)
-    # Lone fragments come first in their group.
-    keys = np.sort(pack((group, groups), (~lone, 2), (fragment_of, fragments)))
+    # Lone fragments come first in their group, in the order of the items.
+    item = np.arange(items, dtype=np.int32)
+    keys = np.sort(pack((group, groups), (~lone, 2), (item, items)))
     starts = np.flatnonzero(opens(keys >> keys.dtype.type(width + 1)))
     sizes = np.diff(starts, append=len(keys))
     is_lone = (keys >> keys.dtype.type(width)) & keys.dtype.type(1) == 0
     firm = sizes - np.add.reduceat(is_lone, starts, dtype=np.int64)
     count = int((sizes * (sizes - 1) // 2 - firm * (firm - 1) // 2).sum())
-    fragment = (keys & keys.dtype.type((1 << width) - 1)).astype(np.int32)
+    fragment = fragment_of[keys & keys.dtype.type((1 << width) - 1)]
     hub = np.repeat(np.where(is_lone[starts], fragment[starts], -1), sizes)
     hub[starts] = -1  # no edge from a hub to itself
     edges = np.flatnonzero(hub >= 0)
@@ -154,6 +155,18 @@ class _Forest:
         self._held += len(first)
         if self._held >= _EDGES + 2 * self._count:
             self._blocks, self._held = [self.edges()], 0
+
+    def with_stars(self, *stars: np.ndarray) -> Forest:
+        """The forest with edges of evidence 1 more, if there are any: first and second fragment.
+
+        Of edges with equal evidence the lower numbers come first, as in the blocks.
+        """
+        if not stars:
+            return self.edges()
+        edges = zip(self.edges(), (*stars, np.ones_like(stars[0])), strict=True)
+        first, second, evidence = map(np.concatenate, edges)
+        order = np.argsort(pack((first, self._count), (second, self._count)))
+        return spanning_forest(self._count, first[order], second[order], evidence[order])
 
     def edges(self) -> Forest:
         none = (np.empty(0, dtype=np.int32),) * 3
