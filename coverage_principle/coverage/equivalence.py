@@ -9,7 +9,7 @@ fragments are in one class.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,29 +94,56 @@ def functional_equivalence(
     ``true_values`` ``(fragments,)`` only serve to count the pairs that agree by coincidence.
     ``noise`` says what a disagreement counts.
     """
-    count = observations.num_fragments
+    found = PairTally(observations.num_fragments, true_values)
     lone = (np.bincount(observations.fragment_of) == 1)[observations.fragment_of]
-    values = None if true_values is None else true_values[observations.fragment_of]
-    first, second, pairs, false_pairs = _lone_pairs(observations, lone, values)
-    forest = _spanning_forest(count, first, second, np.ones(len(first), dtype=np.int32))
-    kept = observations.only(~lone)
-    for first, second, evidence in consistent_pairs(kept, progress, noise=noise):
-        pairs = _add(pairs, np.bincount(evidence))
-        if true_values is not None:
-            wrong = true_values[first] != true_values[second]
-            false_pairs = _add(false_pairs, np.bincount(evidence[wrong]))
-        block = (first, second, evidence)
-        forest = _spanning_forest(
-            count, *(np.concatenate(both) for both in zip(forest, block, strict=True))
-        )
-    return Equivalence(
-        observations.positions,
-        sizes_at(sizes, observations.positions),
-        observations.codes,
-        *forest,
-        pairs,
-        None if true_values is None else false_pairs,
-    )
+    found.add_lone(observations, lone)
+    found.add(consistent_pairs(observations.only(~lone), progress, noise=noise))
+    sizes = sizes_at(sizes, observations.positions)
+    return found.equivalence(observations.positions, sizes, observations.codes)
+
+
+class PairTally:
+    """The pairs of ``count`` fragments as they come: how many there are, and their forest so far.
+
+    ``true_values`` are as for ``functional_equivalence``.
+    """
+
+    def __init__(self, count: int, true_values: np.ndarray | None = None) -> None:
+        self._count, self._true_values = count, true_values
+        self._forest = (np.empty(0, dtype=np.int32),) * 3
+        self._pairs = self._false_pairs = np.zeros(1, dtype=np.int64)
+
+    def add_lone(self, observations: Observations, lone: np.ndarray) -> None:
+        """Count the pairs of which a fragment is ``lone``, in contexts that come once.
+
+        ``lone`` ``(n,)`` is of the training items: their fragment was seen in one context only.
+        """
+        true = self._true_values
+        values = None if true is None else true[observations.fragment_of]
+        first, second, pairs, false_pairs = _lone_pairs(observations, lone, values)
+        self._merge(first, second, np.ones(len(first), dtype=np.int32))
+        self._pairs = _add(self._pairs, pairs)
+        self._false_pairs = _add(self._false_pairs, false_pairs)
+
+    def add(self, blocks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+        """Count other pairs, as ``consistent_pairs`` gives them; each may come once."""
+        for first, second, evidence in blocks:
+            self._pairs = _add(self._pairs, np.bincount(evidence))
+            if self._true_values is not None:
+                wrong = self._true_values[first] != self._true_values[second]
+                self._false_pairs = _add(self._false_pairs, np.bincount(evidence[wrong]))
+            self._merge(first, second, evidence)
+
+    def equivalence(
+        self, positions: tuple[int, ...], sizes: int | tuple[int, ...], codes: np.ndarray
+    ) -> Equivalence:
+        """What follows from all pairs, for the fragments ``codes`` at ``positions``."""
+        false_pairs = None if self._true_values is None else self._false_pairs
+        return Equivalence(positions, sizes, codes, *self._forest, self._pairs, false_pairs)
+
+    def _merge(self, *block: np.ndarray) -> None:
+        both = (np.concatenate(pair) for pair in zip(self._forest, block, strict=True))
+        self._forest = _spanning_forest(self._count, *both)
 
 
 def _lone_pairs(

@@ -163,36 +163,51 @@ def consistent_pairs(
     progress: Callable[[float], None] = lambda _: None,
     *,
     noise: PairNoise = NO_NOISE,
+    split: int = 0,
+    block: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """All pairs of fragments with evidence, in blocks ``(first, second, evidence)``.
 
     Each block is three ``(m,)`` int32 arrays with first < second; every pair with an evidence of at
-    least 1 comes once. ``progress`` is called with the share that is done.
+    least 1 comes once. ``progress`` is called with the share that is done. ``split`` and ``block``
+    are those of ``agreeing_pairs``.
     """
-    for first, second, agreeing, shared in agreeing_pairs(observations, progress):
+    for first, second, agreeing, shared in agreeing_pairs(
+        observations, progress, split=split, block=block
+    ):
         evidence = noise.evidence(agreeing, shared)
         kept = evidence > 0
         yield first[kept], second[kept], evidence[kept]
 
 
 def agreeing_pairs(
-    observations: Observations, progress: Callable[[float], None] = lambda _: None
+    observations: Observations,
+    progress: Callable[[float], None] = lambda _: None,
+    *,
+    split: int = 0,
+    block: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """All pairs of fragments that agree anywhere: blocks ``(first, second, agreeing, shared)``.
 
     Four ``(m,)`` int32 arrays, first < second: in how many contexts the two agree, and how many
-    they share.
+    they share. With ``split`` only the pairs of a fragment before it and one from it on. ``block``
+    is how many multiply-adds are done at once.
     """
     agreement = observations.incidence(observations.with_label(observations.context_of))
     contexts = ContextBits(observations)
-    for begin, end in row_blocks(agreement):
-        # Only fragments from ``begin`` on: the pairs with earlier ones came before.
-        product = (agreement[begin:end] @ agreement[begin:].T).tocoo()
-        upper = product.col > product.row
+    rows, others = agreement, None
+    if split:
+        rows, others = agreement[:split], agreement[split:]
+        turned = others.T.tocsr()
+    for begin, end in row_blocks(rows, others, block=block):
+        # Only fragments from ``low`` on: the pairs with earlier ones came before.
+        low = split or begin
+        product = (rows[begin:end] @ (turned if split else agreement[low:].T)).tocoo()
+        upper = product.col + (low - begin) > product.row
         first = product.row[upper].astype(np.int32) + np.int32(begin)
-        second = product.col[upper].astype(np.int32) + np.int32(begin)
+        second = product.col[upper].astype(np.int32) + np.int32(low)
         yield first, second, product.data[upper], contexts.shared(first, second)
-        progress(end / observations.num_fragments)
+        progress(end / rows.shape[0])
 
 
 def agreeing_with(
@@ -212,18 +227,18 @@ def agreeing_with(
 
 
 def row_blocks(
-    matrix: sparse.csr_array, other: sparse.csr_array | None = None
+    matrix: sparse.csr_array, other: sparse.csr_array | None = None, *, block: int | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Ranges of rows whose products with ``other.T`` take about ``_BLOCK`` multiply-adds each.
+    """Ranges of rows whose products with ``other.T`` take about ``block`` multiply-adds each.
 
-    ``other`` is the matrix itself if it is not given.
+    ``other`` is the matrix itself if it is not given, ``block`` is ``_BLOCK``.
     """
     indices = (matrix if other is None else other).indices
     column_sizes = np.bincount(indices, minlength=matrix.shape[1])
     work = np.concatenate([[0], np.cumsum(column_sizes[matrix.indices])])[matrix.indptr]
     begin, rows = 0, matrix.shape[0]
     while begin < rows:
-        end = int(np.searchsorted(work, work[begin] + _BLOCK, side="right")) - 1
+        end = int(np.searchsorted(work, work[begin] + (block or _BLOCK), side="right")) - 1
         end = min(max(end, begin + 1), rows)
         yield begin, end
         begin = end
