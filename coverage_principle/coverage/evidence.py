@@ -21,14 +21,13 @@ import numpy as np
 import scipy.sparse as sparse
 
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
+from coverage_principle.coverage.pairing import evident_pairs
 from coverage_principle.data.space import encode_rows, sizes_at
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 
 #: Multiply-adds of one block of the product: its pairs take about 12 bytes each.
 _BLOCK = 1 << 23
-#: 64-bit words of one table of presence bits.
-_TABLE = 1 << 23
 
 
 def slot_sets(num_slots: int) -> list[tuple[int, ...]]:
@@ -163,51 +162,14 @@ def consistent_pairs(
     progress: Callable[[float], None] = lambda _: None,
     *,
     noise: PairNoise = NO_NOISE,
-    split: int = 0,
-    block: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """All pairs of fragments with evidence, in blocks ``(first, second, evidence)``.
 
     Each block is three ``(m,)`` int32 arrays with first < second; every pair with an evidence of at
-    least 1 comes once. ``progress`` is called with the share that is done. ``split`` and ``block``
-    are those of ``agreeing_pairs``.
+    least 1 comes once. ``progress`` is called with the share that is done.
     """
-    for first, second, agreeing, shared in agreeing_pairs(
-        observations, progress, split=split, block=block
-    ):
-        evidence = noise.evidence(agreeing, shared)
-        kept = evidence > 0
-        yield first[kept], second[kept], evidence[kept]
-
-
-def agreeing_pairs(
-    observations: Observations,
-    progress: Callable[[float], None] = lambda _: None,
-    *,
-    split: int = 0,
-    block: int | None = None,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """All pairs of fragments that agree anywhere: blocks ``(first, second, agreeing, shared)``.
-
-    Four ``(m,)`` int32 arrays, first < second: in how many contexts the two agree, and how many
-    they share. With ``split`` only the pairs of a fragment before it and one from it on. ``block``
-    is how many multiply-adds are done at once.
-    """
-    agreement = observations.incidence(observations.with_label(observations.context_of))
-    contexts = ContextBits(observations)
-    rows, others = agreement, None
-    if split:
-        rows, others = agreement[:split], agreement[split:]
-        turned = others.T.tocsr()
-    for begin, end in row_blocks(rows, others, block=block):
-        # Only fragments from ``low`` on: the pairs with earlier ones came before.
-        low = split or begin
-        product = (rows[begin:end] @ (turned if split else agreement[low:].T)).tocoo()
-        upper = product.col + (low - begin) > product.row
-        first = product.row[upper].astype(np.int32) + np.int32(begin)
-        second = product.col[upper].astype(np.int32) + np.int32(low)
-        yield first, second, product.data[upper], contexts.shared(first, second)
-        progress(end / rows.shape[0])
+    seen = observations.fragment_of, observations.context_of, observations.label_of
+    return evident_pairs(*seen, noise, progress)
 
 
 def agreeing_with(
@@ -227,58 +189,18 @@ def agreeing_with(
 
 
 def row_blocks(
-    matrix: sparse.csr_array, other: sparse.csr_array | None = None, *, block: int | None = None
+    matrix: sparse.csr_array, other: sparse.csr_array | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Ranges of rows whose products with ``other.T`` take about ``block`` multiply-adds each.
+    """Ranges of rows whose products with ``other.T`` take about ``_BLOCK`` multiply-adds each.
 
-    ``other`` is the matrix itself if it is not given, ``block`` is ``_BLOCK``.
+    ``other`` is the matrix itself if it is not given.
     """
     indices = (matrix if other is None else other).indices
     column_sizes = np.bincount(indices, minlength=matrix.shape[1])
     work = np.concatenate([[0], np.cumsum(column_sizes[matrix.indices])])[matrix.indptr]
     begin, rows = 0, matrix.shape[0]
     while begin < rows:
-        end = int(np.searchsorted(work, work[begin] + (block or _BLOCK), side="right")) - 1
+        end = int(np.searchsorted(work, work[begin] + _BLOCK, side="right")) - 1
         end = min(max(end, begin + 1), rows)
         yield begin, end
         begin = end
-
-
-class ContextBits:
-    """Counts the shared contexts of given pairs by packed bits.
-
-    The full product of the context incidence would be about |X| times denser than that of the
-    agreements, and only pairs that agree somewhere matter.
-    """
-
-    def __init__(self, observations: Observations) -> None:
-        order = np.argsort(observations.context_of, kind="stable")
-        self._fragment = observations.fragment_of[order]
-        self._context = observations.context_of[order]
-        self._rows = observations.num_fragments
-        self._words = -(-observations.num_contexts // 64)
-        self._width = max(1, min(self._words, _TABLE // self._rows))
-        self._whole = self._table(0) if self._width == self._words else None
-
-    def shared(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Number of contexts that each pair shares: ``(m,)`` int32."""
-        total = np.zeros(len(first), dtype=np.int32)
-        if len(first) == 0:
-            return total
-        step = max(1, (1 << 20) // self._width)
-        for word in range(0, self._words, self._width):
-            table = self._table(word) if self._whole is None else self._whole
-            for begin in range(0, len(first), step):
-                part = slice(begin, begin + step)
-                both = table[first[part]] & table[second[part]]
-                total[part] += np.bitwise_count(both).sum(axis=1, dtype=np.int32)
-        return total
-
-    def _table(self, word: int) -> np.ndarray:
-        """Presence bits of the contexts from ``64 * word`` on: (fragments, width) uint64."""
-        low, high = np.searchsorted(self._context, [64 * word, 64 * (word + self._width)])
-        context = self._context[low:high] - 64 * word
-        table = np.zeros((self._rows, self._width), dtype=np.uint64)
-        flags = np.uint64(1) << (context % 64).astype(np.uint64)
-        np.bitwise_or.at(table, (self._fragment[low:high], context // 64), flags)
-        return table

@@ -21,9 +21,11 @@ import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence
 from coverage_principle.coverage.linking import cliques, merge, stars
+from coverage_principle.coverage.reach import reached
 from coverage_principle.data import Dataset, evaluate
 from coverage_principle.data.space import (
     MOST_CODES,
+    Numbering,
     encode_rows,
     sizes_at,
     strides,
@@ -37,6 +39,8 @@ EVERY_K = int(np.iinfo(np.int32).max)
 #: Inputs that the domain scope holds at most, and edges that it adds at once.
 MOST_INPUTS = 1 << 28
 _EDGES = 1 << 23
+#: Training items that are looked at at once.
+_CHUNK = 1 << 19
 #: Edges of one slot set that are made one by one for a graph that is written out.
 MOST_PAIRS = 1_000_000
 
@@ -89,13 +93,10 @@ class Scope(ABC):
         )
 
     @abstractmethod
-    def new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
-        """A function of k: what connects nodes through this slot set at k and not at k + 1."""
-
-    @abstractmethod
     def neighbours(self, equivalence: Equivalence, k: int) -> Callable[[Item], Iterator[Item]]:
         """A function of an item: the items that this slot set joins it to at k, and itself."""
 
+    @abstractmethod
     def k_cutoffs(
         self,
         equivalences: Sequence[Equivalence],
@@ -105,26 +106,8 @@ class Scope(ABC):
     ) -> np.ndarray:
         """The largest k at which each node is connected to a training item: ``(count,)`` int32.
 
-        0 where there is no such k from ``lowest`` up, ``EVERY_K`` for training items. One pass from
-        the firmest evidence down: components only grow, and only where classes have.
+        0 where there is no such k from ``lowest`` up, ``EVERY_K`` for training items.
         """
-        component = np.arange(self.count, dtype=np.int32)
-        cutoffs = np.zeros(self.count, dtype=np.int32)
-        cutoffs[self.trained] = EVERY_K
-        levels = [equivalence.levels for equivalence in equivalences]
-        every_level = np.unique(np.concatenate([*levels, np.empty(0, np.int32)]))[::-1]
-        every_level = every_level[every_level >= lowest].tolist()
-        edges_at = [self.new_edges(equivalence) for equivalence in equivalences]
-        for done, k in enumerate(every_level, start=1):
-            for new_edges, own in zip(edges_at, levels, strict=True):
-                if k in own:
-                    for first, second in new_edges(k):
-                        merge(component, component[first], component[second])
-            holds_trained = np.zeros(self.count, dtype=bool)
-            holds_trained[component[self.trained]] = True
-            cutoffs[holds_trained[component] & (cutoffs == 0)] = k
-            progress(done / len(every_level))
-        return cutoffs
 
 
 class DatasetScope(Scope):
@@ -142,19 +125,46 @@ class DatasetScope(Scope):
     def __init__(self, dataset: Dataset) -> None:
         train, test = dataset.train, dataset.test
         test_rows = np.flatnonzero(test.types == "type_0")
-        inputs = np.concatenate([train.inputs, test.inputs[test_rows]])
-        answers = np.concatenate([train.answers, test.answers[test_rows]])
         self._sizes = dataset.slot_sizes
-        _, row, code = np.unique(
-            encode_rows(inputs, self._sizes), return_index=True, return_inverse=True
-        )
-        order = np.argsort(row)
-        node_of_code = np.empty_like(order)
-        node_of_code[order] = np.arange(len(order))
-        node = node_of_code[code]
-        self.inputs, self.answers = inputs[row[order]], answers[row[order]]
-        trained = np.arange(int(node[: len(train)].max(initial=-1)) + 1)
-        super().__init__(dataset, len(order), trained, test_rows, node[len(train) :])
+        codes = encode_rows(test.inputs[test_rows], self._sizes)
+        distinct, first, number = np.unique(codes, return_index=True, return_inverse=True)
+        node_of = np.full(len(distinct), -1)
+        known = Numbering(distinct, prod(self._sizes))
+        for begin in range(0, len(train), _CHUNK):
+            found = known.of(encode_rows(train.inputs[begin : begin + _CHUNK], self._sizes))
+            rows = np.flatnonzero(found >= 0)
+            node_of[found[rows]] = begin + rows
+        new = np.flatnonzero(node_of < 0)
+        new = new[np.argsort(first[new])]
+        node_of[new] = len(train) + np.arange(len(new))
+        self._new_rows = test_rows[first[new]]
+        count = len(train) + len(new)
+        super().__init__(dataset, count, np.arange(len(train)), test_rows, node_of[number])
+
+    @cached_property
+    def inputs(self) -> np.ndarray:
+        """The inputs of the nodes, ``(count, slots)``."""
+        test = self.dataset.test.inputs[self._new_rows]
+        return np.concatenate([self.dataset.train.inputs, test])
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """The answers of the nodes, ``(count,)``."""
+        test = self.dataset.test.answers[self._new_rows]
+        return np.concatenate([self.dataset.train.answers, test])
+
+    def k_cutoffs(
+        self,
+        equivalences: Sequence[Equivalence],
+        *,
+        lowest: int = 1,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> np.ndarray:
+        train, test, new = self.dataset.train, self.dataset.test, self._new_rows
+        own = test.inputs[new], test.answers[new]
+        how = {"lowest": lowest, "progress": progress}
+        found = reached((train.inputs, train.answers), own, equivalences, self._sizes, **how)
+        return np.concatenate([np.full(len(train), EVERY_K, dtype=np.int32), found])
 
     @cached_property
     def _numbers(self) -> dict[Item, int]:
@@ -178,18 +188,6 @@ class DatasetScope(Scope):
 
     def answer(self, item: Item) -> int:
         return int(self.answers[self.node(item)])
-
-    def new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
-        ids = equivalence.fragment_ids(self.inputs)
-
-        def at(k: int) -> Iterable[Edges]:
-            classes = equivalence.classes(k)
-            grown = np.zeros(len(classes), dtype=bool)
-            grown[classes[equivalence.first[equivalence.evidence == k]]] = True
-            nodes, *keys = self._buckets(equivalence, classes, ids, grown)
-            yield tuple(nodes[side] for side in stars(*keys))
-
-        return at
 
     def stars(self, equivalence: Equivalence, k: int) -> Edges:
         """Edges ``(first, second)`` that give this slot set's part of the graph its components.
@@ -218,18 +216,12 @@ class DatasetScope(Scope):
         return first, second, equivalence.joined_up_to(ids[first], ids[second], k)
 
     def _all_buckets(self, equivalence: Equivalence, k: int) -> tuple[np.ndarray, ...]:
-        classes, ids = equivalence.classes(k), equivalence.fragment_ids(self.inputs)
-        return self._buckets(equivalence, classes, ids, np.ones(len(classes), dtype=bool))
+        """The nodes that are in a class at ``k``, and two keys that tell their buckets apart.
 
-    def _buckets(
-        self, equivalence: Equivalence, classes: np.ndarray, ids: np.ndarray, wanted: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The nodes in the ``wanted`` classes, and two keys that tell their buckets apart.
-
-        ``ids`` are the nodes' fragments. A node whose fragment the training set lacks is equivalent
-        to nothing here.
+        A node whose fragment the training set lacks is equivalent to nothing here.
         """
-        nodes = np.flatnonzero((ids >= 0) & wanted[classes[ids]])
+        classes, ids = equivalence.classes(k), equivalence.fragment_ids(self.inputs)
+        nodes = np.flatnonzero(ids >= 0)
         rest = [slot for slot in range(self.inputs.shape[1]) if slot not in equivalence.positions]
         sizes = sizes_at(self._sizes, rest)
         contexts = encode_rows(self.inputs[nodes][:, rest], sizes)
@@ -297,7 +289,35 @@ class DomainScope(Scope):
         answer = int(values[self.dataset.graph.answer][0])
         return None if answer < 0 else answer
 
-    def new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
+    def k_cutoffs(
+        self,
+        equivalences: Sequence[Equivalence],
+        *,
+        lowest: int = 1,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> np.ndarray:
+        # From the firmest evidence down: components only grow, and only where classes have.
+        component = np.arange(self.count, dtype=np.int32)
+        cutoffs = np.zeros(self.count, dtype=np.int32)
+        cutoffs[self.trained] = EVERY_K
+        levels = [equivalence.levels for equivalence in equivalences]
+        every_level = np.unique(np.concatenate([*levels, np.empty(0, np.int32)]))[::-1]
+        every_level = every_level[every_level >= lowest].tolist()
+        edges_at = [self._new_edges(equivalence) for equivalence in equivalences]
+        for done, k in enumerate(every_level, start=1):
+            for new_edges, own in zip(edges_at, levels, strict=True):
+                if k in own:
+                    for first, second in new_edges(k):
+                        merge(component, component[first], component[second])
+            holds_trained = np.zeros(self.count, dtype=bool)
+            holds_trained[component[self.trained]] = True
+            cutoffs[holds_trained[component] & (cutoffs == 0)] = k
+            progress(done / len(every_level))
+        return cutoffs
+
+    def _new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
+        """A function of k: what connects nodes at k and not at k + 1."""
+
         def at(k: int) -> Iterable[Edges]:
             """The edges of the spanning forest with evidence k, in every context."""
             inside = list(equivalence.positions)

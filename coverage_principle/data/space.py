@@ -273,6 +273,45 @@ def numbered(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return distinct, number[codes]
 
 
+class Numbering:
+    """Numbers, from 0, of distinct codes below ``span``, which ascend; all others have -1.
+
+    >>> Numbering(np.array([2, 5, 9]), 10).of(np.array([5, 3, 9])).tolist()
+    [1, -1, 2]
+    """
+
+    def __init__(self, codes: np.ndarray, span: int) -> None:
+        self.codes = codes
+        size = 8 * len(codes) + (1 << 16)
+        self._table = self._sieve = None
+        if span <= size:
+            self._table = np.full(span, -1, dtype=np.int32)
+            self._table[codes] = np.arange(len(codes), dtype=np.int32)
+        else:
+            # Most codes that are asked for are none of these, and are told by a look at a bit.
+            self._shift = np.uint64(64 - size.bit_length())
+            self._sieve = np.zeros(1 << size.bit_length(), dtype=bool)
+            self._sieve[self._scattered(codes)] = True
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def of(self, codes: np.ndarray) -> np.ndarray:
+        """The number of each code, ``(n,)`` int32."""
+        if self._table is not None:
+            return self._table[codes]
+        found = np.full(len(codes), -1, dtype=np.int32)
+        rows = np.flatnonzero(self._sieve[self._scattered(codes)])
+        place = np.searchsorted(self.codes, codes[rows])
+        place[place == len(self.codes)] = 0
+        right = self.codes[place] == codes[rows]
+        found[rows[right]] = place[right]
+        return found
+
+    def _scattered(self, codes: np.ndarray) -> np.ndarray:
+        return (codes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> self._shift
+
+
 def distinct_integers(population: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """``count`` distinct integers of ``range(population)``, uniform, in random order; int64.
 
