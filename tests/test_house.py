@@ -33,7 +33,7 @@ WINGS = [
     "notebook",
 ]
 #: Modules of simpletransformers that need the standard library only.
-LIGHT = {"errors", "files", "lazy", "settings", "words"}
+LIGHT = {"errors", "files", "lazy", "memory", "settings", "words"}
 HEAVY = {"torch", "transformers", "scipy", "matplotlib", "plotly", "networkx", "numpy"}
 
 LIBRARY = sorted((ROOT / "coverage_principle").rglob("*.py"))
