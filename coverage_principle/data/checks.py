@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import combinations
 
 import numpy as np
 
+from coverage_principle.data.lazy_records import joined_records
 from coverage_principle.data.problems import Cause, Problem, Report
 from coverage_principle.data.space import encode_rows, is_member
 from coverage_principle.reprs import one_line
@@ -50,7 +51,7 @@ _VALIDATION_LEAK = Cause(
 class FactRecords:
     """The single facts of one file: record, its number from 1, and ids of arguments and result."""
 
-    records: list[dict] = field(default_factory=list)
+    records: Sequence[dict] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     calls: list[tuple[int, ...]] = field(default_factory=list)
     results: list[int] = field(default_factory=list)
@@ -69,24 +70,26 @@ class Split:
     ``(n, m)``, int32 vocabulary ids: what follows the input up to ``</a>``, bridges first and the
     answer last. ``types`` is ``(n,)`` of str (empty strings in a training file). ``numbers``
     ``(n,)`` are the records' places in the file, from 1. ``facts`` are the single facts, and
-    ``left_out`` is how many records could not be read.
+    ``left_out`` is how many records could not be read. ``sha256`` is that of the bytes that were
+    read, if it was taken.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
     answers: np.ndarray
     types: np.ndarray
-    records: list[dict] = field(repr=False)
+    records: Sequence[dict] = field(repr=False)
     numbers: np.ndarray = field(repr=False)
     facts: FactRecords = field(repr=False, default_factory=lambda: FactRecords())
     left_out: int = 0
+    sha256: str | None = field(repr=False, default=None)
 
     __repr__ = one_line
 
     @property
-    def all_records(self) -> list[dict]:
+    def all_records(self) -> Sequence[dict]:
         """Compositions, then single facts."""
-        return [*self.records, *self.facts.records]
+        return joined_records(self.records, self.facts.records)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -101,6 +104,7 @@ def check_pairs(
     answer is known to be wrong.
     """
     codes = {name: encode_rows(split.inputs, sizes) for name, split in splits.items()}
+    ordered = {name: np.sort(own) for name, own in codes.items()}
     width = splits["train.json"].targets.shape[1]
     for name, split in splits.items():
         if len(split) and split.targets.shape[1] != width:
@@ -108,15 +112,14 @@ def check_pairs(
             reason = f"targets have {counted(found, 'token')}, but {width} in train.json"
             report(Problem(name, reason, cause=_TARGET_LENGTHS, details=(name,)))
             return
-        _check_duplicates(name, split, codes[name], report)
+        _check_duplicates(name, split, codes[name], _repeated(ordered[name]), report)
     # An empty file does not tell how long its targets would be.
     filled = {name: split for name, split in splits.items() if len(split)}
-    _check_contradictions(filled, codes, noisy, report)
+    _check_contradictions(filled, codes, _shared([ordered[n] for n in filled]), noisy, report)
     _check_facts(splits, report)
-    trained = np.sort(codes["train.json"])
     for name, split in splits.items():
         if name != "train.json":
-            inside = is_member(codes[name], trained)
+            inside = is_member(codes[name], ordered["train.json"])
             _check_overlap(name, split, inside, splits["train.json"].left_out, report)
     if "valid.json" in splits:
         valid, held_out = splits["valid.json"], splits["test.json"].types != TRAIN_INFERRED
@@ -126,6 +129,33 @@ def check_pairs(
         _report_first("valid.json", valid, shared, what, _VALIDATION_LEAK, report)
 
 
+def _repeated(ordered: np.ndarray) -> np.ndarray:
+    """The codes that are more than once in a sorted array, ascending."""
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def _shared(several: Sequence[np.ndarray]) -> np.ndarray:
+    """The codes that are more than once in some sorted arrays together, ascending."""
+    found = [_repeated(ordered) for ordered in several]
+    found += [other[is_member(other, one)] for one, other in combinations(several, 2)]
+    return np.unique(np.concatenate(found))
+
+
+def _rows_of(codes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The rows whose code is one of ``wanted``, which are sorted; ascending."""
+    if len(wanted) == 0:
+        return np.empty(0, dtype=np.int64)
+
+    def mixed(numbers: np.ndarray) -> np.ndarray:
+        return (numbers.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(44)).view(int)
+
+    # Hardly any row of a large file is looked for: most are told by 20 bits.
+    maybe = np.zeros(1 << 20, dtype=bool)
+    maybe[mixed(wanted)] = True
+    rows = np.flatnonzero(maybe.take(mixed(codes)))
+    return rows[is_member(codes[rows], wanted)]
+
+
 def _neighbours(codes: np.ndarray, *then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows with equal codes that come one after the other, sorted by code and ``then``."""
     order = np.lexsort((*then, codes))  # stable: the first of two rows is the earlier one
@@ -133,12 +163,18 @@ def _neighbours(codes: np.ndarray, *then: np.ndarray) -> tuple[np.ndarray, np.nd
     return order[:-1][same], order[1:][same]
 
 
-def _check_duplicates(name: str, split: Split, codes: np.ndarray, report: Report) -> None:
-    """The same input twice in a training file, or twice with one type elsewhere."""
-    _, kind = np.unique(split.types, return_inverse=True)
-    first, second = _neighbours(codes, kind)
+def _check_duplicates(
+    name: str, split: Split, codes: np.ndarray, repeated: np.ndarray, report: Report
+) -> None:
+    """The same input twice in a training file, or twice with one type elsewhere.
+
+    ``repeated`` are the codes that more than one row has.
+    """
+    rows = _rows_of(codes, repeated)
+    _, kind = np.unique(split.types[rows], return_inverse=True)
+    first, second = _neighbours(codes[rows], kind)
     alike = kind[first] == kind[second]
-    for a, b in zip(first[alike], second[alike], strict=True):
+    for a, b in zip(rows[first[alike]], rows[second[alike]], strict=True):
         reason, cause = "is there twice; training items must be distinct", _DUPLICATE
         if not np.array_equal(split.targets[a], split.targets[b]):
             reason, cause = "has two different targets", _CONTRADICTION
@@ -150,15 +186,25 @@ def _check_duplicates(name: str, split: Split, codes: np.ndarray, report: Report
 
 
 def _check_contradictions(
-    splits: Mapping[str, Split], codes: Mapping[str, np.ndarray], noisy: Set[int], report: Report
+    splits: Mapping[str, Split],
+    codes: Mapping[str, np.ndarray],
+    shared: np.ndarray,
+    noisy: Set[int],
+    report: Report,
 ) -> None:
-    """One input with different targets in different places."""
-    targets = np.concatenate([split.targets for split in splits.values()])
-    numbers = np.concatenate([split.numbers for split in splits.values()])
-    files = np.repeat(np.arange(len(splits)), [len(split) for split in splits.values()])
-    types = np.concatenate([split.types for split in splits.values()])
-    records = list(chain.from_iterable(split.records for split in splits.values()))
-    first, second = _neighbours(np.concatenate([codes[name] for name in splits]), *targets.T)
+    """One input with different targets in different places.
+
+    ``shared`` are the codes that more than one row of all files has.
+    """
+    rows = [_rows_of(codes[name], shared) for name in splits]
+    own = list(zip(splits.values(), rows, strict=True))
+    targets = np.concatenate([split.targets[at] for split, at in own])
+    numbers = np.concatenate([split.numbers[at] for split, at in own])
+    files = np.repeat(np.arange(len(splits)), [len(at) for at in rows])
+    types = np.concatenate([split.types[at] for split, at in own])
+    all_codes = np.concatenate([codes[name][at] for name, at in zip(splits, rows, strict=True)])
+    places = np.concatenate(rows)
+    first, second = _neighbours(all_codes, *targets.T)
     differ = (targets[first] != targets[second]).any(axis=1)
     names = list(splits)
     for pair in zip(first[differ].tolist(), second[differ].tolist(), strict=True):
@@ -168,9 +214,9 @@ def _check_contradictions(
             continue  # reported among the duplicates of the file
         if here == "train.json" and int(numbers[a]) in noisy:
             continue
-        reason = f"input {records[a]['input_text']} has another target than in {here} record "
-        reason, number = f"{reason}{numbers[a]}", int(numbers[b])
-        report(Problem(there, reason, (number,), cause=_CONTRADICTION))
+        text = splits[here].records[places[a]]["input_text"]
+        reason = f"input {text} has another target than in {here} record {numbers[a]}"
+        report(Problem(there, reason, (int(numbers[b]),), cause=_CONTRADICTION))
 
 
 def _check_facts(splits: Mapping[str, Split], report: Report) -> None:

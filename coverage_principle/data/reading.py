@@ -12,13 +12,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from coverage_principle.data.checks import Split, check_pairs
 from coverage_principle.data.contents import Items
-from coverage_principle.data.files import METADATA, digests, read_json, sha256
+from coverage_principle.data.files import METADATA, read_json, sha256
 from coverage_principle.data.formats import RecordWriter
+from coverage_principle.data.lazy_records import Texts, TokenBlock
 from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.records import encode_input, outside, read_split, read_table
 from coverage_principle.data.space import check_domain
@@ -215,7 +217,30 @@ class Dataset:
     def digests(self) -> dict[str, str]:
         """The SHA-256 of the files that results depend on: training and test items, tables."""
         tables = sorted(self.path.glob("atomic_facts_*"))
-        return digests([self.path / "train.json", self.path / "test.json", *tables])
+        files = [self.path / "train.json", self.path / "test.json", *tables]
+        read = self.read_digests
+        return {file.name: read.get(file.name) or sha256(file) for file in files if file.is_file()}
+
+    @property
+    def read_digests(self) -> dict[str, str]:
+        """The SHA-256 of the splits' files as they were read, where it was taken then."""
+        return {file: s.sha256 for file, s in self.splits.items() if s.sha256 is not None}
+
+    def token_blocks(
+        self, split: Split, rows: np.ndarray | None = None, size: int = 1 << 16
+    ) -> Iterator[TokenBlock]:
+        """Compositions of a split as ids of tokens, in blocks of at most ``size``, without texts.
+
+        A block's ``ids`` ``(n, slots + m + 1)`` int32 are those of whole targets: the ``given``
+        tokens of the input, what stands behind it, the end token. ``rows`` ``(n,)`` are places in
+        the split, in any order; by default it is all of them. ``LazyRecords.token_blocks`` does the
+        same for records, single facts among them.
+        """
+        alphabets = self.graph.alphabets_of(self.graph.inputs)
+        texts = Texts.of_values(self.codec, split.inputs, split.targets, alphabets)
+        for begin in range(0, len(split) if rows is None else len(rows), size):
+            part = slice(begin, begin + size)
+            yield TokenBlock(texts.ids(part if rows is None else rows[part]), len(alphabets))
 
 
 def read_task(file: Path) -> TaskGraph:
@@ -283,17 +308,22 @@ def load_dataset(path: str | Path) -> Dataset:
     folder = find_folder(path, "path", also_in="data")
     report = refuse(folder)
     dataset = read_dataset(folder, report)
-    for problem in changed_files(dataset.path, dataset.metadata):
+    for problem in changed_files(dataset.path, dataset.metadata, dataset.read_digests):
         report(replace(problem, tolerable=True))
     return dataset
 
 
-def changed_files(path: Path, metadata: Mapping | None) -> Iterator[Problem]:
-    """Those of a data set's files that are not what ``metadata.json`` was written with."""
+def changed_files(
+    path: Path, metadata: Mapping | None, read: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Problem]:
+    """Those of a data set's files that are not what ``metadata.json`` was written with.
+
+    ``read`` holds SHA-256 sums that are known already, by name.
+    """
     for name, digest in (metadata or {}).get("sha256", {}).items():
         if not (path / name).exists():
             reason, cause = f"it is named in {METADATA}, but not there", _MISSING
-        elif sha256(path / name) != digest:
+        elif (read.get(name) or sha256(path / name)) != digest:
             reason, cause = f"it was changed: its SHA-256 is not that in {METADATA}", CHANGED
         else:
             continue

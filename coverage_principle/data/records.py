@@ -11,6 +11,8 @@ import numpy as np
 
 from coverage_principle.data.checks import FactRecords, Split
 from coverage_principle.data.files import read_arrays, read_json
+from coverage_principle.data.lazy_records import LazyRecords, RecordPart, Texts
+from coverage_principle.data.lines import Lines, read_layout
 from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.errors import InputError
@@ -49,12 +51,15 @@ def read_split(
 
     ``with_facts``: records of fewer tokens than the task has slots may be single facts.
     """
-    records = read_json(file)
-    if not isinstance(records, list):
-        raise InputError(f"{file} must be a JSON list of records, found {type(records).__name__}")
     typed, slots = file.name != "train.json", len(graph.inputs)
     signatures = [a for a in graph.fact_signatures if len(a) != slots] if with_facts else []
     lengths = {len(alphabets) for alphabets in signatures}
+    laid_out = _read_laid_out(file, graph, codec, report, signatures, typed=typed)
+    if laid_out is not None:
+        return laid_out
+    records = read_json(file)
+    if not isinstance(records, list):
+        raise InputError(f"{file} must be a JSON list of records, found {type(records).__name__}")
     kept, numbers, inputs, targets = [], [], [], []
     facts = FactRecords()
     for number, record in enumerate(records, start=1):
@@ -88,10 +93,88 @@ def read_split(
     if not good.all():
         ids, ends, types, places = ids[good], ends[good], types[good], places[good]
         kept = [record for record, is_good in zip(kept, good, strict=True) if is_good]
-    values = codec.values(ids, graph.alphabets_of(graph.inputs))
-    answers = codec.values(ends[:, -1:], [graph.alphabet(graph.answer)])[:, 0]
+    values, answers = _values(ids, ends, graph, codec)
     left_out = len(records) - len(kept) - len(facts)
     return Split(values, ends, answers, types, kept, places, facts, left_out)
+
+
+def _values(
+    ids: np.ndarray, targets: np.ndarray, graph: TaskGraph, codec: Codec
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values of inputs ``(n, slots)`` and of answers ``(n,)``."""
+    answers = codec.values(targets[:, -1:], [graph.alphabet(graph.answer)])[:, 0]
+    return codec.values(ids, graph.alphabets_of(graph.inputs)), answers
+
+
+def _read_laid_out(
+    file: Path,
+    graph: TaskGraph,
+    codec: Codec,
+    report: Report,
+    signatures: Sequence[tuple[str, ...]],
+    *,
+    typed: bool,
+) -> Split | None:
+    """The same of a file that is laid out as ours are (``lines``); None if it is not."""
+    slots, lengths = len(graph.inputs), {len(alphabets) for alphabets in signatures}
+    lines, digest = read_layout(file, codec, slots, lengths) or ({}, "")
+    whole = lines.pop(slots, None)
+    if whole is None or typed and any(not isinstance(e.get("type"), str) for e in whole.endings):
+        return None
+    facts = _facts_of(lines, graph, codec, signatures)
+    if facts is None:
+        return None
+    ids, ends, ending, places = whole.inputs, whole.targets, whole.ending, whole.numbers
+    if typed:
+        names = [
+            e["type"] if used else "" for e, used in zip(whole.endings, whole.used, strict=True)
+        ]
+        types = np.array(names, dtype=str)[ending]
+    else:
+        types = np.broadcast_to("", len(ids))
+
+    records = LazyRecords([RecordPart(Texts(codec, ids, ends), whole.endings, ending)])
+    given = file.name, ids, ends, records, places, graph, codec, report
+    good, left_out = _check_alphabets(*given), 0
+    if not good.all():
+        left_out = len(good) - int(good.sum())
+        ids, ends, ending, types = ids[good], ends[good], ending[good], types[good]
+        places = places[good]
+    values, answers = _values(ids, ends, graph, codec)
+    texts = Texts.of_values(codec, values, ends, graph.alphabets_of(graph.inputs))
+    records = LazyRecords([RecordPart(texts, whole.endings, ending)])
+    return Split(values, ends, answers, types, records, places, facts, left_out, digest)
+
+
+def _facts_of(
+    lines: Mapping[int, Lines],
+    graph: TaskGraph,
+    codec: Codec,
+    signatures: Sequence[tuple[str, ...]],
+) -> FactRecords | None:
+    """Single facts by the length of their calls; None if one is no call of a function."""
+    found: list[tuple[int, tuple[int, ...], int]] = []
+    for length, own in lines.items():
+        called = np.zeros(len(own), dtype=bool)
+        for alphabets in (a for a in signatures if len(a) == length):
+            results = np.zeros(len(own), dtype=bool)
+            for name in {graph.alphabet(f.output) for f in graph.fact_signatures[alphabets]}:
+                results |= ~outside(codec, own.targets, [name])[:, 0]
+            called |= results & ~outside(codec, own.inputs, alphabets).any(axis=1)
+        if not called.all():
+            return None
+        calls, results = map(tuple, own.inputs.tolist()), own.targets[:, 0].tolist()
+        found += zip(own.numbers.tolist(), calls, results, strict=True)
+    records = LazyRecords(
+        [RecordPart(Texts(codec, o.inputs, o.targets), o.endings, o.ending) for o in lines.values()]
+    )
+    numbers = [number for number, *_ in found]
+    if numbers != sorted(numbers):
+        order = sorted(range(len(found)), key=numbers.__getitem__)
+        made = list(records)
+        records, found = [made[i] for i in order], [found[i] for i in order]
+    numbers, calls, results = map(list, zip(*found, strict=True)) if found else ([], [], [])
+    return FactRecords(records, numbers, calls, results)
 
 
 def _check_target_lengths(
