@@ -7,6 +7,8 @@ show it for each slot set and k.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
 from coverage_principle.coverage.dataset import Coverage, SlotSet
@@ -75,54 +77,91 @@ def _whole_domain(coverage: Coverage) -> dict | None:
 
 
 def _diagnose(slot_set: SlotSet, lowest_k: int) -> dict:
-    equivalence = slot_set.equivalence
-    rows = {}
+    if slot_set.counts is not None:
+        return slot_set.counts
+    return counted(slot_set, lowest_k, lambda: [slot_set.observations])
+
+
+def counted(slot_set: SlotSet, lowest_k: int, blocks: Callable[[], Iterable[Observations]]) -> dict:
+    """The counts of one slot set, JSON-ready.
+
+    ``blocks`` are its observations; they may come in several parts, of which each has all training
+    items of its contexts.
+    """
+    equivalence, found, contexts = slot_set.equivalence, {}, 0
+    for seen in blocks():
+        contexts += seen.num_contexts
     for k in equivalence.levels[::-1].tolist():
         if k >= lowest_k:
-            rows[str(k)] = _counts(slot_set, equivalence.classes(k))
+            found[str(k)] = _counts(slot_set, equivalence.classes(k), blocks())
     return {
         "slots": list(slot_set.slots),
         "determines": list(slot_set.determined),
-        "fragments": slot_set.observations.num_fragments,
-        "contexts": slot_set.observations.num_contexts,
+        "fragments": len(equivalence.codes),
+        "contexts": contexts,
         "pairs_by_evidence": _histogram(equivalence.pairs),
         "false_pairs_by_evidence": _histogram(equivalence.false_pairs),
-        "by_k": rows,
+        "by_k": found,
     }
 
 
-def _counts(slot_set: SlotSet, classes: np.ndarray) -> dict:
+def _counts(slot_set: SlotSet, classes: np.ndarray, blocks: Iterable[Observations]) -> dict:
     sizes = np.bincount(classes)
-    observations = slot_set.observations
-    observations = observations.only(sizes[classes[observations.fragment_of]] > 1)
     mixed = None
     if slot_set.true_values is not None:
         mixed = len(_repeated(classes, slot_set.true_values))
-    contexts = _contexts_of_classes(observations, classes)
-    disputed = _repeated(contexts, observations.label_of)
+    contradictory, pairs = np.zeros(len(sizes), dtype=bool), _Contradicting(classes)
+    for seen in blocks:
+        seen = seen.only(sizes[classes[seen.fragment_of]] > 1)
+        contexts = _contexts_of_classes(seen, classes)
+        contradictory[_repeated(contexts, seen.label_of) // max(seen.num_contexts, 1)] = True
+        pairs.add(seen, contexts)
     return {
         "classes": len(sizes),
         "largest_class": int(sizes.max()),
         "class_sizes": _histogram(np.bincount(sizes)),
         "mixed_classes": mixed,
-        "contradictory_classes": len(np.unique(disputed // observations.num_contexts)),
-        "contradicting_pairs": contradicting_pairs(observations, classes),
+        "contradictory_classes": int(contradictory.sum()),
+        "contradicting_pairs": pairs.count(),
     }
 
 
 def contradicting_pairs(observations: Observations, classes: np.ndarray) -> int | None:
     """Pairs of fragments of one class that disagree in some context; None if too many to count."""
-    contexts = _contexts_of_classes(observations, classes)
-    together = observations.incidence(contexts)
-    if np.square(np.bincount(together.indices).astype(np.int64)).sum() > _MOST_WORK:
-        return None
-    agreement = observations.incidence(observations.with_label(contexts))
-    total = 0
-    for begin, end in row_blocks(together):
-        shared = together[begin:end] @ together.T
-        disagreeing = shared - agreement[begin:end] @ agreement.T
-        total += np.count_nonzero(disagreeing.data)
-    return int(total) // 2  # every pair was seen from both sides, and none disagrees with itself
+    pairs = _Contradicting(classes)
+    pairs.add(observations, _contexts_of_classes(observations, classes))
+    return pairs.count()
+
+
+class _Contradicting:
+    """Counts the pairs of fragments of one class that disagree, as blocks of contexts come."""
+
+    def __init__(self, classes: np.ndarray) -> None:
+        self._fragments, self._work = len(classes), 0
+        self._pairs = [np.empty(0, dtype=np.int64)]
+
+    def add(self, observations: Observations, contexts: np.ndarray) -> None:
+        """``contexts`` is an index of (class, context) for each training item."""
+        if self._work > _MOST_WORK:
+            return
+        together = observations.incidence(contexts)
+        self._work += int(np.square(np.bincount(together.indices).astype(np.int64)).sum())
+        if self._work > _MOST_WORK:
+            return
+        agreement = observations.incidence(observations.with_label(contexts))
+        for begin, end in row_blocks(together):
+            shared = together[begin:end] @ together.T
+            disagreeing = (shared - agreement[begin:end] @ agreement.T).tocoo()
+            # Every pair is seen from both sides, and none disagrees with itself.
+            first, second = disagreeing.row.astype(np.int64) + begin, disagreeing.col
+            once = (disagreeing.data != 0) & (first < second)
+            self._pairs.append(first[once] * self._fragments + second[once])
+
+    def count(self) -> int | None:
+        """How many there are; None if that takes too long to count."""
+        if self._work > _MOST_WORK:
+            return None
+        return len(np.unique(np.concatenate(self._pairs)))
 
 
 def _contexts_of_classes(observations: Observations, classes: np.ndarray) -> np.ndarray:

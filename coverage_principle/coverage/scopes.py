@@ -68,7 +68,7 @@ class Scope(ABC):
         self,
         dataset: Dataset,
         count: int,
-        trained: np.ndarray,
+        trained: np.ndarray | slice,
         test_rows: np.ndarray,
         test_nodes: np.ndarray,
     ) -> None:
@@ -139,7 +139,7 @@ class DatasetScope(Scope):
         node_of[new] = len(train) + np.arange(len(new))
         self._new_rows = test_rows[first[new]]
         count = len(train) + len(new)
-        super().__init__(dataset, count, np.arange(len(train)), test_rows, node_of[number])
+        super().__init__(dataset, count, slice(len(train)), test_rows, node_of[number])
 
     @cached_property
     def inputs(self) -> np.ndarray:

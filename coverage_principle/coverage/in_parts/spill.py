@@ -19,14 +19,11 @@ class Spill:
 
     def __init__(self, folder: Path, columns: int, cells: int) -> None:
         self._folder, self._columns, self._cells = folder, columns, cells
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - see close
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close
         self._begins: list[np.ndarray] = []
         self._rows = 0
 
-    def __enter__(self) -> Spill:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._file.close()
 
     def append(self, rows: np.ndarray, cell: np.ndarray) -> None:
