@@ -167,6 +167,7 @@ class _Work:
             cells = [range(row * across + column, row * across + column + 1) for row in range(down)]
             fragment, context, label = self._labelled(self._spill.read(cells))
             context -= self._context_begins[column]
+            label = self._compact(label)
             yield Observations(
                 self._task.positions, self._codes, self._contexts, fragment, context, label
             )
@@ -187,6 +188,7 @@ class _Work:
                     items = tuple(map(np.concatenate, zip(own, self._block(other), strict=True)))
                     items[0][len(own[0]) :] += split
                 if len(items[0]):
+                    items = *items[:2], self._compact(items[2])
                     how = {"split": split, "shrink": self._parts.shrink}
                     for first, second, evidence in evident_pairs(*items, self._task.noise, **how):
                         second += begins[1] - split
@@ -207,9 +209,15 @@ class _Work:
         fragment, context, label = (np.ascontiguousarray(column) for column in items.T)
         if self.required is not None:
             # A different true value contradicts wherever contexts meet.
-            both = label.astype(np.int64) * (int(self.required.max(initial=0)) + 1)
-            _, label = np.unique(both + self.required[fragment], return_inverse=True)
-        return fragment, context, label.astype(np.int32, copy=False)
+            label = label.astype(np.int64) * (int(self.required.max(initial=0)) + 1)
+            label += self.required[fragment]
+        return fragment, context, label
+
+    def _compact(self, label: np.ndarray) -> np.ndarray:
+        """Labels that tell apart what these do, below their number."""
+        if self.required is None:
+            return label
+        return np.unique(label, return_inverse=True)[1].astype(np.int32)
 
     def _values(self, name: str) -> np.ndarray | None:
         """A value's truth for each fragment, which must determine it; None if one is not known."""
