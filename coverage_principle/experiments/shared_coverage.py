@@ -79,7 +79,7 @@ def _refuse_whole(settings: CoverageSettings) -> None:
         given.append("noise")
     if given:
         raise InputError(
-            f"`{given[0]}` {getattr(settings, given[0])} is not found in parts; omit `memory`, "
+            f"`{given[0]}` {getattr(settings, given[0])} needs all items at once; omit `memory`, "
             "`jobs` and `launcher`"
         )
 
