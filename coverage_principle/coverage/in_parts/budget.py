@@ -13,11 +13,11 @@ from coverage_principle.errors import InputError
 from simpletransformers.memory import in_words
 
 #: Bytes for each fragment and each context of a slot set, however few items are held.
-FRAGMENT, CONTEXT = 220, 60
+FRAGMENT, CONTEXT = 130, 40
 #: Bytes for each item of the two blocks of fragments that are compared, and of a block of contexts.
-COMPARED, BESIDE = 120, 200
+COMPARED, BESIDE = 110, 160
 #: What tables and blocks of pairs take at their full size, and how small they may be made.
-TABLES, MOST_SHRINK = 640 << 20, 32
+TABLES, MOST_SHRINK = 576 << 20, 32
 #: Bytes for each item of a chunk that is read, and the items of one.
 READ, CHUNK = 160, 1 << 17
 #: Bytes of a process that has imported what it needs.
@@ -72,7 +72,7 @@ def whole(items: int, sizes: Sequence[int], slot_sets: Sequence[Sequence[int]]) 
         fragments, contexts = bounds(items, sizes, positions)
         needs.append(_fixed(fragments, contexts) + items * COMPARED)
     # What was observed of each slot set stays: three numbers of 4 bytes for each item.
-    return max(needs, default=0) + min(TABLES, 64 * items) + 12 * items * len(slot_sets)
+    return max(needs, default=0) + min(TABLES, 256 * items) + 12 * items * len(slot_sets)
 
 
 def kept(items: int, sizes: Sequence[int], slot_sets: Sequence[Sequence[int]]) -> int:
