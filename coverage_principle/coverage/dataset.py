@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
-from coverage_principle.coverage.evidence import Observations, observe, parse_slot_sets, slot_sets
+from coverage_principle.coverage.evidence import Observations, Observer, parse_slot_sets, slot_sets
 from coverage_principle.coverage.in_parts import budget
 from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
 from coverage_principle.coverage.settings import AUTO, EVERYTHING, CoverageSettings
 from coverage_principle.data import Dataset, evaluate
+from coverage_principle.data.space import numbered
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TRAIN_INFERRED
@@ -225,8 +226,17 @@ class Way:
             f"coverage of {counted(len(dataset.train), 'training item')}",
             "give `memory` less than that, and it is found in parts",
         )
-        how = {"steps": steps, "equal": wanted.equal}
-        return [_weigh(dataset, slots, values, wanted.noise, **how) for slots in wanted.positions]
+        labels, required = dataset.train.answers, _combinations(values, wanted.equal)
+        if required is not None:
+            # As part of the label, a different true value contradicts wherever contexts meet. With
+            # noise a contradiction is only a cost, but such a pair disagrees in every context:
+            # without an agreement there is no evidence.
+            labels = labels.astype(np.int64) * (int(required.max(initial=0)) + 1) + required
+        observer = Observer(dataset.train.inputs, labels, dataset.slot_sizes)
+        return [
+            _weigh(dataset, observer.at(slots), values, required, wanted.noise, steps)
+            for slots in wanted.positions
+        ]
 
 
 @dataclass(frozen=True)
@@ -319,28 +329,16 @@ class Steps:
 
 def _weigh(
     dataset: Dataset,
-    positions: tuple[int, ...],
+    observations: Observations,
     values: Mapping[str, np.ndarray],
+    required: np.ndarray | None,
     noise: PairNoise,
     steps: Steps,
-    *,
-    equal: Sequence[str] = (),
 ) -> SlotSet:
-    """Observe one slot set and weigh its pairs.
-
-    ``equal`` names values in which equivalent fragments must agree. The slots must determine them.
-    """
-    graph, train = dataset.graph, dataset.train
-    sizes = dataset.slot_sizes
-    slots = tuple(graph.inputs[i] for i in positions)
+    """Weigh the pairs of one slot set; ``required`` are values in which they must agree."""
+    graph = dataset.graph
+    slots = tuple(graph.inputs[i] for i in observations.positions)
     determined = tuple(name for name in values if graph.fragment(name) == slots)
-    labels, required = train.answers, _combinations(values, equal)
-    if required is not None:
-        # As part of the label, a different true value contradicts wherever contexts meet. With
-        # noise a contradiction is only a cost, but such a pair disagrees in every context: without
-        # an agreement there is no evidence.
-        labels = labels.astype(np.int64) * (int(required.max(initial=0)) + 1) + required
-    observations = observe(train.inputs, labels, positions, sizes)
 
     def by_fragment(of_items: np.ndarray | None) -> np.ndarray | None:
         if of_items is None:
@@ -350,9 +348,12 @@ def _weigh(
         return found
 
     true_values = by_fragment(_combinations(values, determined))
-    progress = steps.part(evidence_at(slots))
     equivalence = functional_equivalence(
-        observations, sizes, true_values=true_values, noise=noise, progress=progress
+        observations,
+        dataset.slot_sizes,
+        true_values=true_values,
+        noise=noise,
+        progress=steps.part(evidence_at(slots)),
     )
     return SlotSet(slots, observations, equivalence, determined, true_values, by_fragment(required))
 
@@ -366,8 +367,12 @@ def _combinations(values: Mapping[str, np.ndarray], names: Sequence[str]) -> np.
     """An index of the combination of these values of each training item; None without names."""
     if not names:
         return None
-    columns = np.column_stack([values[name] for name in names])
-    return np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
+    found = np.zeros(1, dtype=np.int64)
+    for name in names:
+        column, count = values[name], int(values[name].max(initial=0)) + 1
+        found = numbered(found * count + column, (int(found.max(initial=0)) + 1) * count)[1]
+        found = found.astype(np.int64, copy=False)
+    return found
 
 
 def _intermediate_values(dataset: Dataset, *, required: bool) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ along it is the firmest explanation of why two fragments are in one class.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,6 +59,20 @@ class Equivalence:
         """Class of each fragment at ``k``: ``(fragments,)`` int32, counted from 0."""
         firm = self.evidence >= k
         return components(len(self.codes), self.first[firm], self.second[firm])
+
+    def falling(self, lowest: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Every level from the firmest down to ``lowest``, and the classes there.
+
+        Classes are those of ``classes``, each level's made of the one before.
+        """
+        classes = np.arange(len(self.codes), dtype=np.int32)
+        ends = np.searchsorted(-self.evidence, -self.levels, side="right").tolist()
+        for begin, end, k in zip([0, *ends], ends, self.levels.tolist(), strict=False):
+            if k < lowest:
+                return
+            edges = classes[self.first[begin:end]], classes[self.second[begin:end]]
+            classes = components(int(classes.max()) + 1, *edges)[classes]
+            yield k, classes
 
     def joined_up_to(self, first: np.ndarray, second: np.ndarray, lowest: int) -> np.ndarray:
         """The largest k at which two fragments are in one class: ``(n,)`` int32.

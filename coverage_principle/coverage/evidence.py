@@ -16,13 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import prod
 
 import numpy as np
 import scipy.sparse as sparse
 
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.coverage.pairing import evident_pairs
-from coverage_principle.data.space import encode_rows, sizes_at
+from coverage_principle.data.space import encode_rows, numbered, sizes_at
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 
@@ -147,14 +148,40 @@ def observe(
 
     ``sizes`` are those of the slots' alphabets, or a number for all of them.
     """
-    rest = [slot for slot in range(inputs.shape[1]) if slot not in positions]
-    fragments = encode_rows(inputs[:, list(positions)], sizes_at(sizes, positions))
-    codes, fragment_of = np.unique(fragments, return_inverse=True)
-    contexts = encode_rows(inputs[:, rest], sizes_at(sizes, rest))
-    context_codes, context_of = np.unique(contexts, return_inverse=True)
-    _, label_of = np.unique(labels, return_inverse=True)
-    indices = (index.astype(np.int32) for index in (fragment_of, context_of, label_of))
-    return Observations(positions, codes, context_codes, *indices)
+    return Observer(inputs, labels, sizes).at(positions)
+
+
+class Observer:
+    """Sees training inputs from one slot set after another; arguments as for ``observe``.
+
+    A context at a slot set is a fragment at the other slots, so each is numbered once.
+    """
+
+    def __init__(self, inputs: np.ndarray, labels: np.ndarray, sizes: int | Sequence[int]) -> None:
+        self._inputs, self._sizes = inputs, sizes
+        _, self._label_of = _numbered(labels, int(labels.max(initial=0)) + 1)
+        self._found: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
+
+    def at(self, positions: tuple[int, ...]) -> Observations:
+        """The training inputs as the slot set at ``positions`` sees them."""
+        rest = tuple(slot for slot in range(self._inputs.shape[1]) if slot not in positions)
+        codes, fragment_of = self._fragments(positions)
+        context_codes, context_of = self._fragments(rest)
+        return Observations(
+            positions, codes, context_codes, fragment_of, context_of, self._label_of
+        )
+
+    def _fragments(self, positions: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        if positions not in self._found:
+            sizes = np.broadcast_to(sizes_at(self._sizes, positions), len(positions)).tolist()
+            codes = encode_rows(self._inputs[:, list(positions)], sizes)
+            self._found[positions] = _numbered(codes, prod(sizes))
+        return self._found[positions]
+
+
+def _numbered(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    distinct, number = numbered(codes, count)
+    return distinct, number.astype(np.int32, copy=False)
 
 
 def consistent_pairs(

@@ -169,30 +169,48 @@ def spanning_forest(
 ) -> Forest:
     """The edges of a maximum spanning forest of ``count`` nodes, firmest first.
 
-    Of edges with equal evidence the one that comes first is taken. In each round every component
-    chooses its firmest edge out of itself, and these join it to others (Boruvka).
+    Of edges with equal evidence the one that comes first is taken. Edges are looked at in this
+    order, more and more at a time; most of the later ones join what is joined already.
     """
     top = int(evidence.max(initial=0))
     rank = top - evidence
     order = np.argsort(rank.astype(np.uint16) if top < 1 << 16 else rank, kind="stable")
-    a, b = first[order], second[order]
-    chosen, left = [np.empty(0, dtype=order.dtype)], order
+    component, chosen = np.arange(count), [np.empty(0, dtype=order.dtype)]
+    begin, at_once = 0, max(count, 1 << 12)
+    while begin < len(order):
+        edges = order[begin : begin + at_once]
+        a, b = component[first[edges]], component[second[edges]]
+        apart = np.flatnonzero(a != b)
+        if len(apart):
+            picked, joined = _joining(int(component.max()) + 1, a[apart], b[apart])
+            chosen.append(edges[apart[picked]])
+            component = joined[component]
+        begin, at_once = begin + at_once, 2 * at_once
+    kept = np.concatenate(chosen)
+    return first[kept], second[kept], evidence[kept]
+
+
+def _joining(count: int, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The edges of a spanning forest, each as early as can be, and the component of each node.
+
+    In each round every component chooses its first edge out of itself (Boruvka).
+    """
+    component, chosen, left = np.arange(count), [], np.arange(len(a))
     while len(left):
         best = np.full((2, count), len(left))
         backwards = np.arange(len(left) - 1, -1, -1)
         for side, ends in zip(best, (a, b), strict=True):
             side[ends[::-1]] = backwards  # of several, the one that is written last stays
-        picked = best.min(axis=0)
-        picked = np.unique(picked[picked < len(left)])
+        marks = np.zeros(len(left) + 1, dtype=bool)
+        marks[best.min(axis=0)] = True
+        picked = np.flatnonzero(marks[:-1])
         chosen.append(left[picked])
         joined = components(count, a[picked], b[picked])
-        count = int(joined.max()) + 1
+        count, component = int(joined.max()) + 1, joined[component]
         a, b = joined[a], joined[b]
         apart = a != b
         a, b, left = a[apart], b[apart], left[apart]
-    kept = np.sort(np.concatenate(chosen))
-    kept = kept[np.argsort(rank[kept], kind="stable")]
-    return first[kept], second[kept], evidence[kept]
+    return np.sort(np.concatenate(chosen)), component
 
 
 def summed(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -258,6 +258,39 @@ def is_member(codes: np.ndarray, sorted_codes: np.ndarray) -> np.ndarray:
     return sorted_codes[where] == codes
 
 
+def places(codes: np.ndarray, known: np.ndarray, count: int) -> np.ndarray:
+    """The place of each of some codes below ``count`` among ``known``, ascending; -1: not there.
+
+    >>> places(np.array([7, 2, 5]), np.array([5, 7]), 9).tolist()
+    [1, -1, 0]
+    """
+    return Places(known, count, len(codes)).of(codes)
+
+
+class Places:
+    """The same for codes that are asked for by and by, about ``asked`` in all."""
+
+    def __init__(self, known: np.ndarray, count: int, asked: int) -> None:
+        self._known, self._table = known, None
+        if count <= max(1 << 16, 8 * asked):
+            self._table = np.full(count, -1, dtype=np.int32)
+            self._table[known] = np.arange(len(known), dtype=np.int32)
+            return
+        # Most are not there: what differs from all that are in its last bits is not searched for.
+        self._marks = np.zeros(1 << 22, dtype=bool)
+        self._marks[known & (len(self._marks) - 1)] = True
+
+    def of(self, codes: np.ndarray) -> np.ndarray:
+        """The place of each code, ``(n,)`` int32; -1: not there."""
+        if self._table is not None:
+            return self._table[codes]
+        found = np.full(len(codes), -1, dtype=np.int32)
+        likely = np.flatnonzero(self._marks[codes & (len(self._marks) - 1)])
+        likely = likely[is_member(codes[likely], self._known)]
+        found[likely] = np.searchsorted(self._known, codes[likely])
+        return found
+
+
 def numbered(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The distinct of some codes below ``count``, ascending, and the number of each among them.
 
@@ -271,45 +304,6 @@ def numbered(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     number = np.empty(count, dtype=np.int32)
     number[distinct] = np.arange(len(distinct), dtype=np.int32)
     return distinct, number[codes]
-
-
-class Numbering:
-    """Numbers, from 0, of distinct codes below ``span``, which ascend; all others have -1.
-
-    >>> Numbering(np.array([2, 5, 9]), 10).of(np.array([5, 3, 9])).tolist()
-    [1, -1, 2]
-    """
-
-    def __init__(self, codes: np.ndarray, span: int) -> None:
-        self.codes = codes
-        size = 8 * len(codes) + (1 << 16)
-        self._table = self._sieve = None
-        if span <= size:
-            self._table = np.full(span, -1, dtype=np.int32)
-            self._table[codes] = np.arange(len(codes), dtype=np.int32)
-        else:
-            # Most codes that are asked for are none of these, and are told by a look at a bit.
-            self._shift = np.uint64(64 - size.bit_length())
-            self._sieve = np.zeros(1 << size.bit_length(), dtype=bool)
-            self._sieve[self._scattered(codes)] = True
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def of(self, codes: np.ndarray) -> np.ndarray:
-        """The number of each code, ``(n,)`` int32."""
-        if self._table is not None:
-            return self._table[codes]
-        found = np.full(len(codes), -1, dtype=np.int32)
-        rows = np.flatnonzero(self._sieve[self._scattered(codes)])
-        place = np.searchsorted(self.codes, codes[rows])
-        place[place == len(self.codes)] = 0
-        right = self.codes[place] == codes[rows]
-        found[rows[right]] = place[right]
-        return found
-
-    def _scattered(self, codes: np.ndarray) -> np.ndarray:
-        return (codes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> self._shift
 
 
 def distinct_integers(population: int, count: int, rng: np.random.Generator) -> np.ndarray:

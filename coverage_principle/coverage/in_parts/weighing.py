@@ -28,7 +28,7 @@ from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.pairing import evident_pairs
 from coverage_principle.coverage.weighing import ForestOf, lone_stars, summed
 from coverage_principle.data import evaluate
-from coverage_principle.data.space import Numbering, decode_rows, encode_rows, sizes_at
+from coverage_principle.data.space import Places, decode_rows, encode_rows, sizes_at
 from coverage_principle.tasks import TaskGraph
 
 #: Edges that a forest gathers at most, where tables have their full size.
@@ -274,7 +274,8 @@ class _Cells:
     """The numbers of fragments (or contexts), and the blocks that they are in."""
 
     def __init__(self, seen: _Seen, begins: np.ndarray) -> None:
-        self._seen, self._numbers = seen, Numbering(seen.codes, seen.span)
+        self._seen = seen
+        self._numbers = Places(seen.codes, seen.span, len(seen.codes))
         self._begins = begins
 
     def of(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
