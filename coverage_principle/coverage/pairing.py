@@ -64,6 +64,11 @@ def opens(groups: np.ndarray) -> np.ndarray:
     return found
 
 
+def run_lengths(ordered: np.ndarray) -> np.ndarray:
+    """How often each of some sorted numbers occurs."""
+    return np.diff(np.flatnonzero(opens(ordered)), append=len(ordered))
+
+
 def within(repeats: np.ndarray) -> np.ndarray:
     """0, 1, ... for each group of so many: ``[2, 3]`` gives 0 1 0 1 2."""
     return np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
@@ -209,6 +214,24 @@ def evident_pairs(
         yield first[kept], second[kept], evidence[kept]
 
 
+def disagreeing_pairs(
+    fragment_of: np.ndarray, group_of: np.ndarray, label_of: np.ndarray, shrink: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of fragments that have different labels in a group: ``(first, second)``.
+
+    The group of each item is a whole number, the rest as for ``agreeing_pairs``.
+    """
+    found = [(np.empty(0, dtype=np.int64),) * 2]
+    columns = [(of, int(of.max(initial=0)) + 1) for of in (group_of, fragment_of, label_of)]
+    fragments = columns[1][1]
+    for begin, _, keys, agree in _by_context(*columns).blocks(fragments, shrink=shrink):
+        keys = np.sort(keys[~agree])
+        first, second = np.divmod(keys[opens(keys)], keys.dtype.type(fragments))
+        found.append((first + np.int64(begin), second))
+    first, second = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return first.astype(np.int64), second.astype(np.int64)
+
+
 def numbered_answers(
     context_of: np.ndarray, contexts: int, label_of: np.ndarray, labels: int, *, beside: int
 ) -> tuple[np.ndarray, int]:
@@ -239,8 +262,11 @@ def _by_context(*columns: tuple[np.ndarray, int]) -> Groups:
         label = (keys & keys.dtype.type((1 << own[2]) - 1)).astype(np.int32)
         groups = _unpacked(keys >> keys.dtype.type(own[2]), columns[1][1])
         return Groups(groups.fragment, groups.end, label)
-    (context_of, _), (fragment_of, _), (label_of, _) = columns
-    order = np.argsort(pack(*columns[:2]))
+    (context_of, contexts), (fragment_of, fragments), (label_of, _) = columns
+    if bits_below(contexts) + bits_below(fragments) > 63:
+        _, context_of = np.unique(context_of, return_inverse=True)
+        contexts = len(context_of)
+    order = np.argsort(pack((context_of, contexts), (fragment_of, fragments)))
     return Groups.of(context_of[order], fragment_of[order], label_of[order])
 
 

@@ -77,7 +77,8 @@ def weigh_slot_set(
             work.true_values,
             work.required,
         )
-        return replace(found, counts=counted(found, task.lowest, work.by_contexts))
+        counts = counted(found, task.lowest, work.by_contexts, work.shrink)
+        return replace(found, counts=counts)
 
 
 class _Work:
@@ -122,6 +123,11 @@ class _Work:
 
     def __exit__(self, *_: object) -> None:
         self._spill.close()
+
+    @property
+    def shrink(self) -> int:
+        """How many times smaller tables are than they would be."""
+        return self._parts.shrink
 
     def weighed(self, progress: Callable[[float], None]) -> Equivalence:
         """What ``functional_equivalence`` finds."""
