@@ -158,7 +158,7 @@ def cut_files(dataset, given: str | None) -> list[Path]:
 def cut(coverage, item, files: list[Path]) -> None:
     """Print a cut of an item; write what it and its control leave of the training records."""
     from coverage_principle import coverage as wing
-    from coverage_principle.data import dump_json, write_together
+    from coverage_principle.data import dump_json, record_list, write_together
     from coverage_principle.paths import relative_to_root
 
     found = wing.find_cut(coverage, item)
@@ -167,9 +167,9 @@ def cut(coverage, item, files: list[Path]) -> None:
     if control is None:
         return
     left = [wing.without(coverage.dataset, one.rows).train.all_records for one in (found, control)]
-    texts = [dump_json(records, one_per_line=True) for records in left]
     about = wing.about_cut(coverage, item, found, control)
-    write_together(dict(zip(files, [*texts, dump_json(about)], strict=True)))
+    texts = [*map(record_list, left), dump_json(about)]
+    write_together(dict(zip(files, texts, strict=True)))
     records, others = counted(len(left[0]), "training record"), counted(len(control.rows), "other")
     print(
         f"\nwritten: {relative_to_root(files[0])}, the {records} left\n"

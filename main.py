@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,6 +232,7 @@ def main(arguments: argparse.Namespace) -> None:
         new_tokens=dataset.codec.vocabulary,
         init_weights=job.init_weights,
         device=job.device,
+        to_train=job.do_train,
     )
     if job.do_train:
         stop_data = stop_records(dataset, job) if watched else None
@@ -272,7 +274,7 @@ def warn_of_other_data(checkpoint: Path, dataset) -> None:
         logging.getLogger("main").warning(told, checkpoint, relative_to_root(dataset.path))
 
 
-def stop_records(dataset, job: JobSettings) -> list[dict] | None:
+def stop_records(dataset, job: JobSettings) -> Sequence[dict] | None:
     """The validation items for the stop rules; None if the test set serves."""
     if job.stop_on_test:
         return None
@@ -290,7 +292,7 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     ``records`` are those that are trained on, and those of the test set; ``tracked`` the settings
     that trackers show, None on all processes but the first.
     """
-    from coverage_principle.data import sha256
+    from coverage_principle.data import record_column, sha256
     from coverage_principle.reporting.run_card import write_run_card
     from simpletransformers.seq2seq.run_folder import RunFolder
     from simpletransformers.seq2seq.trackers import Trackers
@@ -300,7 +302,7 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     if tracked is not None:
         wandb = {"project": job.wandb_project, "entity": job.wandb_entity, "name": job.wandb_exp}
         trackers = Trackers(folder, tracked, **wandb, tensorboard=job.tensorboard)
-    types = {str(record["type"]) for record in records[1] if "type" in record}
+    types = {str(name) for name in record_column(records[1], "type")[0] if name is not None}
     about = {
         "name": dataset.name,
         "path": relative_to_root(dataset.path),
@@ -393,7 +395,7 @@ def check_predictions(job: JobSettings) -> None:
         )
 
 
-def predict(model, records: list[dict], job: JobSettings, dataset) -> None:
+def predict(model, records: Sequence[dict], job: JobSettings, dataset) -> None:
     """Write every record with its ``model_output``; print exact match by type."""
     from coverage_principle.data import answered, write_json
     from coverage_principle.reporting.scores import exact_match_rows

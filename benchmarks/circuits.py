@@ -1,88 +1,103 @@
-"""Times circuit analysis against the plain way of doing the same, paired in one run.
+"""Times circuit analysis against the plain way of doing the same.
 
 Tracing: every layer and position of a random 8-layer model of width 768, against a whole forward of
 the patched model for each (layer, position). Clustering: IICG of 10,000 vectors of width 768, from
-group sums against the matrix of all pairs. Memory: the largest resident size of a process that
-takes the states of 20,000 items at all layers and positions of a 2-layer model of width 768 and
-clusters them. Both ways' numbers are compared before any time is shown.
+group sums against the matrix of all pairs. Both ways' numbers are compared before any time is
+shown. States: a process that takes the states of 20,000 items at all layers and positions of a
+2-layer model of width 768 and clusters them. Start is left out of times, not of memory. Takes about
+4 minutes with --before.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from common import benchmark_parser, measure, show_tables, timed
+from common import Bench, bench, benchmark_parser, cells, over_now, part, show_tables, timed
 
-from coverage_principle.cli import group_of, run
+from coverage_principle.cli import run
 
 AMOUNTS = {
-    "--items": (2000, "items to trace"),
+    "--items": (150, "items to trace"),
     "--vectors": (10_000, "vectors to cluster"),
     "--states": (20_000, "items to take states of"),
+    "--width": (768, "of states and vectors, a multiple of 12"),
 }
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = benchmark_parser(__doc__, AMOUNTS)
-    about = "take the states and leave (used by itself)"
-    group_of(parser, "measured").add_argument("--memory_only", action="store_true", help=about)
-    return parser
+#: Which slot a counterfactual changes, and what that is.
+CHANGES = {1: "x2 changes, as in diff_f1", 0: "x1 changes, the slowest case"}
 
 
 def main(arguments: argparse.Namespace) -> None:
-    if arguments.memory_only:
-        take_states(arguments.states)
-    else:
-        show_tables("docs/circuit_analysis.md", tables(arguments), arguments.output)
+    with bench(arguments) as measured:
+        show_tables(arguments, [rows(arguments, measured)])
 
 
-def tables(arguments: argparse.Namespace) -> Iterator[list[dict[str, str]]]:
-    yield [
-        trace_times(arguments.items, 1, "x2 changes, as in diff_f1"),
-        trace_times(arguments.items, 0, "x1 changes, the slowest case"),
-        cluster_times(arguments.vectors),
+def rows(arguments: argparse.Namespace, measured: Bench) -> Iterator[dict]:
+    items, vectors, states, width = (
+        getattr(arguments, name) for name in ("items", "vectors", "states", "width")
+    )
+    tracing = f"tracing {items:,} items, "
+    cases: list[tuple[str, Callable, tuple, float]] = [
+        (tracing + about, time_trace, (items, width, slot), 1e-5) for slot, about in CHANGES.items()
     ]
-    count = arguments.states
-    seconds, peak = measure("benchmarks/circuits.py", "--memory_only", "--states", count)
-    task = f"states of {count:,} items at all layers and positions, clustered"
-    yield [{"task": task, "here (s)": f"{seconds:.1f}", "MiB at most": f"{peak:,.0f}"}]
+    cases.append((f"clustering {vectors:,} vectors", time_cluster, (vectors, width), 1e-6))
+    for name, function, given, allowed in cases:
+        ways = measured.ways(function, *given, False, run=part)
+        ways["plain"] = partial(part, function, *given, True, threads=measured.threads)
+        figures = measured.row(ways)
+        plain, found = figures["plain"], [figures[way]["said"] for way in ("plain", "now")]
+        worst = max(abs(a - b) for a, b in zip(*(one["found"] for one in found), strict=True))
+        if worst > allowed:
+            raise RuntimeError(f"{name}: the two ways differ by {worst}, more than {allowed}")
+        for one in figures.values():
+            one.pop("said")
+        more = {"plain / now": over_now(plain), "largest difference": f"{worst:.1e}"}
+        yield {"task": name, **cells(figures), **more, "figures": figures}
+    figures = measured.row(measured.ways(time_states, states, width, run=part))
+    task = f"states of {states:,} items at all layers and positions, clustered"
+    yield {"task": task, **cells(figures), "figures": figures}
 
 
-def random_model(layers: int):
-    """A GPT-2 of the paper's width with random weights, and its ids of 50 tokens."""
+def random_model(layers: int, width: int):
+    """A GPT-2 with random weights, and its ids of 50 tokens."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from coverage_principle.circuits import LoadedModel
 
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=56, n_layer=layers, n_head=12, n_embd=768, n_positions=16)
+    config = GPT2Config(vocab_size=56, n_layer=layers, n_head=12, n_embd=width, n_positions=16)
     model = GPT2LMHeadModel(config).eval().requires_grad_(False)
     return LoadedModel(model, torch.arange(51))
 
 
-def trace_times(count: int, slot: int, about: str) -> dict[str, str]:
+def trace_case(count: int, slot: int) -> tuple:
+    """Originals and sources (n, 3), answers (n, 2), of 50 tokens."""
     import numpy as np
 
-    from coverage_principle.circuits import patch_runs
-
-    loaded, rng = random_model(8), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     originals = rng.integers(0, 50, size=(count, 3))
     sources = originals.copy()
     # States differ from the changed slot on; cells before it are the original's by causality.
     sources[:, slot] = (originals[:, slot] + 7) % 50
-    answers = rng.integers(0, 50, size=(count, 2))
+    return originals, sources, rng.integers(0, 50, size=(count, 2))
 
-    def ours(n: int):
-        changes = originals[:n], sources[:n], answers[:n, None]
+
+def time_trace(count: int, width: int, slot: int, plain: bool) -> dict:
+    """Times, and probabilities of all layers and positions of the first items."""
+    from coverage_principle.circuits import patch_runs
+
+    loaded, case = random_model(8, width), trace_case(count, slot)
+
+    def ours(originals, sources, answers):
+        changes = originals, sources, answers[:, None]
         return patch_runs(loaded, *changes, probabilities=True)[0].after["prob"]
 
-    ours(64)  # warm up
-    found, seconds = timed(ours, count)
-    wanted, plain = timed(plain_trace, loaded, originals, sources, answers)
-    worst = float(np.abs(wanted - found).max())
-    return row(f"tracing {count:,} items, {about}", plain, seconds, worst, 1e-5)
+    way = partial(plain_trace, loaded) if plain else ours
+    way(*(array[:64] for array in case))  # warm up
+    found, times = timed(way, *case)
+    return {**times, "found": found[:, :, :20].ravel().tolist()}
 
 
 def plain_trace(loaded, originals, sources, answers):
@@ -118,19 +133,27 @@ def replacer(donor, position: int):
     return replace
 
 
-def cluster_times(count: int) -> dict[str, str]:
+def vectors_of(count: int, width: int) -> tuple:
+    """Vectors (n, width) float32 of 50 groups that differ, and their groups (n,)."""
     import numpy as np
-
-    from coverage_principle.circuits import measure_similarity
 
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 50, size=count)
-    vectors = rng.normal(size=(count, 768)) + rng.normal(size=(50, 768))[groups]
-    vectors = vectors.astype(np.float32)
-    found, seconds = timed(measure_similarity, vectors, groups)
-    wanted, plain = timed(plain_iicg, vectors, groups)
-    worst = abs(wanted - found["iicg"])
-    return row(f"clustering {count:,} vectors", plain, seconds, worst, 1e-6)
+    vectors = rng.normal(size=(count, width)) + rng.normal(size=(50, width))[groups]
+    return vectors.astype(np.float32), groups
+
+
+def time_cluster(count: int, width: int, plain: bool) -> dict:
+    """Times and IICG."""
+    from coverage_principle.circuits import measure_similarity
+
+    def ours(vectors, groups) -> float:
+        return float(measure_similarity(vectors, groups)["iicg"])
+
+    way, case = plain_iicg if plain else ours, vectors_of(count, width)
+    way(*(array[:64] for array in case))  # warm up
+    found, times = timed(way, *case)
+    return {**times, "found": [found]}
 
 
 def plain_iicg(vectors, groups) -> float:
@@ -145,30 +168,20 @@ def plain_iicg(vectors, groups) -> float:
     return float(cosines[above & same].mean() - cosines[above & ~same].mean())
 
 
-def row(name: str, plain: float, ours: float, worst: float, allowed: float) -> dict[str, str]:
-    """A row of the table; ``RuntimeError`` if the two ways do not agree."""
-    if worst > allowed:
-        raise RuntimeError(f"{name}: the two ways differ by {worst}, more than {allowed}")
-    return {
-        "task": name,
-        "plain (s)": f"{plain:.2f}",
-        "here (s)": f"{ours:.3f}",
-        "times faster": f"{plain / ours:.1f}",
-        "largest difference": f"{worst:.1e}",
-    }
-
-
-def take_states(count: int) -> None:
+def time_states(count: int, width: int) -> dict[str, float]:
     import numpy as np
 
     from coverage_principle.circuits import collect_states, measure_similarity, sites_of
 
     rng = np.random.default_rng(0)
     inputs, groups = rng.integers(0, 50, size=(count, 3)), rng.integers(0, 50, size=count)
-    states = collect_states(random_model(2), inputs, sites_of("residual", 2, 3, None))
-    for vectors in states.values():
-        measure_similarity(vectors, groups)
+
+    def clustered(loaded) -> None:
+        for vectors in collect_states(loaded, inputs, sites_of("residual", 2, 3, None)).values():
+            measure_similarity(vectors, groups)
+
+    return timed(clustered, random_model(2, width))[1]
 
 
 if __name__ == "__main__":
-    run(build_parser(), main)
+    run(benchmark_parser(__doc__, AMOUNTS, row_seconds=40), main)

@@ -1,7 +1,7 @@
 """Time and memory of the generators as whole processes, and how cost grows with N.
 
 The last table takes the largest data set of "Grokked Transformers are Implicit Reasoners" through
-the stages that need no model, each a whole process.
+the stages that need no model, each a whole process. Takes about 3 minutes with --before.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import benchmark_parser, measure, show_tables
+from common import OUT, Bench, bench, benchmark_parser, cells, measure, show_tables
 
 from coverage_principle.cli import run
 
@@ -24,54 +24,61 @@ CASES = {
 }
 #: N over which the cost of an item is followed, 3-hop |X|=200.
 GROWTH = (10_000, 100_000, 1_000_000)
+READ = "import sys; from coverage_principle.data import load_dataset as f; f(sys.argv[1])"
 
 
 def main(arguments: argparse.Namespace) -> None:
-    tables = [map(whole, CASES), growth(), stages()]
-    show_tables("data/README.md", tables, arguments.output)
+    sizes = [min(size, arguments.most) for size in GROWTH]
+    cases = {name: case for name, case in CASES.items() if case[2] <= arguments.most}
+    with bench(arguments) as measured:
+        whole = (
+            row("data set, as a whole process", name, generate(measured, *case))
+            for name, case in cases.items()
+        )
+        entities = 2000 if arguments.most >= GROWTH[-1] else 50
+        show_tables(arguments, [whole, growth(measured, sizes), stages(measured, entities)])
 
 
-def whole(name: str) -> dict[str, str]:
-    seconds, peak = generate(*CASES[name])
-    cells = {"seconds": f"{seconds:.1f}", "peak memory": f"{peak:,.0f} MiB"}
-    return {"data set, as a whole process": name, **cells}
+def row(about: str, name: str, figures: dict) -> dict:
+    return {about: name, **cells(figures), "figures": figures}
 
 
-def growth() -> Iterator[dict[str, str]]:
+def growth(measured: Bench, sizes: list[int]) -> Iterator[dict]:
     before, earlier = 0, 0.0
-    for size in GROWTH:
-        seconds, _ = generate("threehop", 200, size)
+    for size in dict.fromkeys(sizes):
+        figures = generate(measured, "threehop", 200, size)
+        seconds = figures["now"]["cpu_s"]
         # Start-up, tables and test items are in the first row.
         further = f"{1e6 * (seconds - earlier) / (size - before):.1f}" if before else "-"
-        cells = {"seconds": f"{seconds:.1f}", "microseconds a further item": further}
-        yield {"N (3-hop, 200 tokens)": f"{size:,}", **cells}
+        found = row("N (3-hop, 200 tokens)", f"{size:,}", figures)
+        yield {**found, "microseconds a further item": further}
         before, earlier = size, seconds
 
 
-def stages() -> Iterator[dict[str, str]]:
+def stages(measured: Bench, entities: int) -> Iterator[dict]:
     """Generation, reading and the k-sweep of 2,000 entities, 40,000 facts, phi 18."""
     with tempfile.TemporaryDirectory() as base:
-        written, results = Path(base) / "data", Path(base) / "results"
-        read = "import sys; from coverage_principle.data import load_dataset as f; f(sys.argv[1])"
-        folder = written / "composition.2000.200.20.phi-18.inf"
+        made = ("dataset_generation/grokked.py", "--phi", 18, "--num_entities", entities)
+        used = measure(*made, "--output_dir", base)  # one for all that read it
+        if used.failed:
+            raise RuntimeError(used.failed)
+        (folder,) = Path(base).iterdir()
+        about = "2,000 entities" if entities == 2000 else f"{entities} entities"
         for name, command in {
-            "generation": ("dataset_generation/grokked.py", "--phi", 18, "--output_dir", written),
-            "reading": ("-c", read, folder),
+            "generation": (*made, "--output_dir", OUT),
+            "reading": ("-c", READ, folder),
             "k-sweep": (
                 *("determine_coverage.py", "--data_dir", folder, "--k_sweep"),
-                *("--output_dir", results),
+                *("--output_dir", OUT),
             ),
         }.items():
-            seconds, peak = measure(*command)
-            cells = {"seconds": f"{seconds:.1f}", "peak memory": f"{peak:,.0f} MiB"}
-            yield {"684,000 compositions, 40,000 facts": name, **cells}
+            yield row(f"{about}, phi 18", name, measured.row(measured.ways(*command)))
 
 
-def generate(name: str, tokens: int, size: int) -> tuple[float, float]:
+def generate(measured: Bench, name: str, tokens: int, size: int) -> dict:
     sizes = ("--num_tokens", tokens, "--max_train_data_num", size)
-    with tempfile.TemporaryDirectory() as folder:
-        return measure(f"dataset_generation/{name}.py", *sizes, "--output_dir", folder)
+    return measured.row(measured.ways(f"dataset_generation/{name}.py", *sizes, "--output_dir", OUT))
 
 
 if __name__ == "__main__":
-    run(benchmark_parser(__doc__, {}), main)
+    run(benchmark_parser(__doc__, {"--most": (GROWTH[-1], "items of a data set at most")}), main)

@@ -2,20 +2,18 @@
 
 First table: one training set, counted with the fragment of the task's first value alone (exactly)
 and with those of every intermediate value (on samples of 100,000 items). Second: every value again,
-against the substitution graph with all inputs held and its components found at once. Both are the
-fastest of --repeats; the ways take turns. Third: script/required_data.py for 3 seeds and 50 to 200
-tokens, a process of its own each.
+against the substitution graph with all inputs held and its components found at once. Start is left
+out. Third: script/required_data.py for one seed and 50 to 100 tokens, a process of its own each.
+Takes about 5 minutes with --before.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 
-from common import benchmark_parser, measure, show_tables, take_turns
+from common import OUT, Bench, bench, benchmark_parser, cells, over_now, part, show_tables, timed
 
 from coverage_principle.cli import run
 
@@ -29,61 +27,67 @@ COUNTED = (
 )
 HELD = (("parallel2hop", 40, 30_000, 2), ("threehop", 40, 32_000, 2))
 SEARCHED = ("twohop", "parallel2hop", "threehop")
-SEARCH = ("--num_tokens", "50,70,100,150,200", "--k", "1,2,3", "--seeds", "42,43,44")
+SEARCH = ("--k", "1,2,3", "--seeds", "42")
+SIZES = (50, 70, 100)
 
 
 def main(arguments: argparse.Namespace) -> None:
-    tables = (
-        (one_and_every(*case, arguments.repeats) for case in COUNTED),
-        (forms_and_inputs(*case, arguments.repeats) for case in HELD),
-        (searched(task) for task in SEARCHED),
-    )
-    show_tables("docs/required_data.md", tables, arguments.output)
+    most = arguments.most_tokens
+    with bench(arguments) as measured:
+        tables = (
+            (row for case in COUNTED if case[1] <= most for row in one_and_every(measured, *case)),
+            (forms_and_inputs(measured, *case) for case in HELD if case[1] <= most),
+            (searched(measured, task, most) for task in SEARCHED),
+        )
+        show_tables(arguments, tables)
 
 
-def one_and_every(task: str, tokens: int, amount: int, k: int, repeats: int) -> dict[str, str]:
+def about(task: str, tokens: int, amount: int, k: int) -> dict[str, str]:
+    return {"task": task, "tokens": f"{tokens}", "N": f"{amount:,}", "k": f"{k}"}
+
+
+def one_and_every(measured: Bench, *case) -> Iterator[dict]:
+    for name in ("one", "every"):
+        figures = measured.row(measured.ways(count_covered, *case, name, run=part))
+        share = figures["now"]["said"]["share"]
+        row = {**about(*case), "fragments of": f"{name} value", "covered": f"{share:.2%}"}
+        yield {**row, **cells(figures), "figures": figures}
+
+
+def forms_and_inputs(measured: Bench, *case) -> dict:
+    ways = measured.ways(count_covered, *case, "forms", run=part)
+    ways["inputs"] = partial(part, count_covered, *case, "inputs", threads=measured.threads)
+    figures = measured.row(ways)
+    shares = {figures[way]["said"]["share"] for way in ("now", "inputs")}
+    if len(shares) > 1:
+        raise RuntimeError(f"the two ways differ: {shares}")
+    row = {**about(*case), "inputs": f"{case[1] ** 4:,}", **cells(figures)}
+    return {**row, "all inputs held / now": over_now(figures["inputs"]), "figures": figures}
+
+
+def searched(measured: Bench, task: str, most: int) -> dict:
+    tokens = ",".join(str(size) for size in SIZES if size <= most) or str(most)
+    words = ("script/required_data.py", "--task", task, "--num_tokens", tokens, *SEARCH)
+    figures = measured.row(measured.ways(*words, "--output_dir", OUT))
+    return {"search": task, **cells(figures), "figures": figures}
+
+
+def count_covered(task: str, tokens: int, amount: int, k: int, name: str) -> dict:
+    """Times and share of what is counted in one way."""
     import numpy as np
 
     from coverage_principle.coverage import in_domain_coverage, joint_coverage
 
-    about = (*training_set(task, tokens, amount), (k,))
-    ways = {
-        "one": partial(in_domain_coverage, *about),
-        "every": lambda: joint_coverage(*about, sample=100_000, rng=np.random.default_rng(0)),
-    }
-    share, seconds = fastest(ways, k, repeats)
-    return {
-        **{"task": task, "tokens": f"{tokens}", "N": f"{amount:,}", "k": f"{k}"},
-        "covered by one": f"{share['one']:.2%}",
-        "by every value": f"{share['every']:.2%}",
-        "one (s)": f"{seconds['one']:.2f}",
-        "every (s)": f"{seconds['every']:.2f}",
-        "ratio": f"{seconds['every'] / seconds['one']:.2f}",
-    }
-
-
-def forms_and_inputs(task: str, tokens: int, amount: int, k: int, repeats: int) -> dict[str, str]:
-    from coverage_principle.coverage import joint_coverage
-
-    about = (*training_set(task, tokens, amount), (k,))
-    ways = {"forms": partial(joint_coverage, *about), "inputs": partial(all_inputs, *about)}
-    share, seconds = fastest(ways, k, repeats)
-    if share["forms"] != share["inputs"]:
-        raise RuntimeError(f"the two ways differ: {share}")
-    return {
-        **{"task": task, "tokens": f"{tokens}", "N": f"{amount:,}", "k": f"{k}"},
-        "inputs": f"{tokens**4:,}",
-        "all inputs held (s)": f"{seconds['inputs']:.2f}",
-        "canonical forms (s)": f"{seconds['forms']:.2f}",
-        "ratio": f"{seconds['inputs'] / seconds['forms']:.1f}",
-    }
-
-
-def searched(task: str) -> dict[str, str]:
-    with tempfile.TemporaryDirectory() as folder:
-        words = ("script/required_data.py", "--task", task, *SEARCH, "--output_dir", folder)
-        seconds, memory = measure(*words)
-    return {"search": task, "seconds": f"{seconds:,.0f}", "MiB": f"{memory:,.0f}"}
+    sample = {"sample": 100_000, "rng": np.random.default_rng(0)}
+    way = {
+        "one": in_domain_coverage,
+        "every": partial(joint_coverage, **sample),
+        "forms": joint_coverage,
+        "inputs": all_inputs,
+    }[name]
+    way(*training_set(task, 10, 100), (k,))  # what it needs is loaded
+    counts, times = timed(way, *training_set(task, tokens, amount), (k,))
+    return {**times, "share": counts.share(k)}
 
 
 def training_set(task: str, tokens: int, amount: int) -> tuple:
@@ -133,17 +137,7 @@ def all_inputs(graph, tables, train, ks):
     return Counts(len(unseen), covered)
 
 
-def fastest(ways: dict[str, Callable], k: int, repeats: int) -> tuple[dict, dict]:
-    """Each way's share at k, and the fewest seconds that it took."""
-
-    def clocked(way: Callable) -> tuple[float, float]:
-        began = time.perf_counter()
-        return way().share(k), time.perf_counter() - began
-
-    runs = take_turns({name: partial(clocked, way) for name, way in ways.items()}, repeats)
-    share = {name: found[0][0] for name, found in runs.items()}
-    return share, {name: min(seconds for _, seconds in found) for name, found in runs.items()}
-
+AMOUNTS = {"--most_tokens": (200, "largest |X|")}
 
 if __name__ == "__main__":
-    run(benchmark_parser(__doc__, {"--repeats": (3, "runs of each way")}), main)
+    run(benchmark_parser(__doc__, AMOUNTS), main)

@@ -2,6 +2,7 @@
 
 From the same first N items of a world, counts how many more are needed until 99 % of all in-domain
 items that were unseen at N are k-covered (2-hop, ground truth, as in script/required_data.py).
+Takes about 2 minutes with --before.
 """
 
 from __future__ import annotations
@@ -9,13 +10,21 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from common import benchmark_parser, show_tables, timed
+from common import Bench, bench, benchmark_parser, cells, part, show_tables, timed
 
 from coverage_principle.cli import run
 
 SHARE = 0.99
 #: |X|, N, and the k to count for.
 CASES = ((50, 5000, (2, 3)), (50, 10_000, (2, 3, 4)), (100, 40_000, (2, 3)))
+
+
+def worlds(num_tokens: int, start: int, k: int, seeds: int) -> dict:
+    """Each world's share and numbers, and the times of all of them together."""
+    found, times = timed(
+        lambda: [chosen_and_random(num_tokens, start, k, seed) for seed in range(seeds)]
+    )
+    return {**times, "worlds": found}
 
 
 def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[float, int, int]:
@@ -40,9 +49,9 @@ def chosen_and_random(num_tokens: int, start: int, k: int, seed: int) -> tuple[f
     return count(start).share(k), chosen, at_random - start
 
 
-def compare(num_tokens: int, start: int, k: int, seeds: int) -> dict[str, str]:
-    runs = [timed(chosen_and_random, num_tokens, start, k, seed) for seed in range(seeds)]
-    found = zip(*(result for result, _ in runs), strict=True)
+def compare(num_tokens: int, start: int, k: int, seeds: int, measured: Bench) -> dict:
+    figures = measured.row(measured.ways(worlds, num_tokens, start, k, seeds, run=part))
+    found = zip(*figures["now"]["said"]["worlds"], strict=True)
     share, chosen, at_random = (statistics.mean(column) for column in found)
     return {
         "tokens": f"{num_tokens}",
@@ -52,14 +61,22 @@ def compare(num_tokens: int, start: int, k: int, seeds: int) -> dict[str, str]:
         "more items, chosen": f"{chosen:,.0f}",
         "more items, random": f"{at_random:,.0f}",
         "ratio": f"{at_random / chosen:.1f}",
-        "s": f"{statistics.mean(seconds for _, seconds in runs):.1f}",
+        **cells(figures),
+        "figures": figures,
     }
 
 
 def main(arguments: argparse.Namespace) -> None:
-    table = (compare(*case, k, arguments.seeds) for *case, ks in CASES for k in ks)
-    show_tables("docs/coverage.md", [table], arguments.output)
+    cases = [(*case, k) for *case, ks in CASES for k in ks if case[0] <= arguments.most_tokens]
+    with bench(arguments) as measured:
+        table = (compare(*case, arguments.seeds, measured) for case in cases)
+        show_tables(arguments, [table])
 
+
+AMOUNTS = {
+    "--seeds": (5, "worlds averaged over"),
+    "--most_tokens": (100, "largest |X|"),
+}
 
 if __name__ == "__main__":
-    run(benchmark_parser(__doc__, {"--seeds": (5, "worlds averaged over")}), main)
+    run(benchmark_parser(__doc__, AMOUNTS, row_seconds=15), main)

@@ -1,24 +1,36 @@
-"""Training steps on the CPU: this trainer against the published way and a plain loop, in one run.
+"""Training steps on the CPU: this trainer against the published way and a plain loop.
 
 2 layers, 128 dimensions, 4 heads, 2-hop rows of 20 tokens, dropout 0.1, a step of --batch items.
 *published*: 50,312 rows of vocabulary, rows padded to 10 tokens, logits everywhere, unfused AdamW.
 *plain*: GPT2LMHeadModel and its own loss on the rows themselves, in a vocabulary of 24 rows.
-*ours*: the Trainer of simpletransformers, in fp32 and in bf16. Ways take turns, --rounds times.
+*now*, *before*: the Trainer of simpletransformers. Each is a process of its own, start left out.
 Start-up: main.py as whole processes, for --help and for a run of one step on data/, which includes
-evaluating the test set and writing a checkpoint.
+evaluating the test set and writing a checkpoint. Takes about 4 minutes with --before.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
+import runpy
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from common import benchmark_parser, describe_machine, measure, show_tables, take_turns, timed
+from common import (
+    OUT,
+    Bench,
+    bench,
+    benchmark_parser,
+    cells,
+    over_now,
+    part,
+    per_round,
+    show_tables,
+)
 
 from coverage_principle.cli import run
 
@@ -27,76 +39,83 @@ AMOUNTS = {
     "--batch": (512, "items of a step"),
     "--steps": (30, "steps of a measurement"),
     "--published_steps": (3, "of the published way"),
-    "--rounds": (5, "measurements of each, interleaved"),
 }
-ONE_STEP = (
+#: What a step is compared with: rows of vocabulary, tokens of an item, fused AdamW.
+REFERENCES = {"published": (50_312, 10, False), "plain": (24, 4, True)}
+STEPS = (
     "main.py --data_dir data/twohop.20.1500.diff-f12.inf --model_name_or_path gpt2 --init_weights "
-    "--do_train --n_layer 2 --n_head 4 --n_embd 128 --train_batch_size 512 --max_steps 1 "
-    "--device cpu --overwrite_output_dir --output_dir"
+    "--do_train --n_layer 2 --n_head 4 --n_embd 128 --device cpu --logging_steps 1000000 "
+    "--overwrite_output_dir --output_dir"
 )
+ONE_STEP = ("--train_batch_size", 512, "--max_steps", 1)
 
 
 def main(arguments: argparse.Namespace) -> None:
+    with bench(arguments) as measured:
+        show_tables(arguments, [steps(arguments, measured), start_up(measured)])
+
+
+def steps(arguments: argparse.Namespace, measured: Bench) -> Iterator[dict]:
+    batch, threads = arguments.batch, {"threads": measured.threads}
+    counts = dict.fromkeys(REFERENCES, arguments.steps) | {"published": arguments.published_steps}
+    for precision in ("fp32", "bf16"):
+        ways = measured.ways(time_ours, batch, arguments.steps, precision, run=part)
+        if precision == "fp32":  # the references compute in it
+            for name, count in counts.items():
+                ways[name] = partial(part, time_reference, name, batch, count, **threads)
+        figures = measured.row(ways)
+        row = {"a step": precision, **cells(figures)}
+        for name in REFERENCES:
+            if name in figures:
+                row[f"{name} / now"] = over_now(figures[name])
+        yield {**row, "figures": figures}
+
+
+def start_up(measured: Bench) -> Iterator[dict]:
+    """A warm file cache supposed."""
+    for name, command in {
+        "main.py --help": ("main.py", "--help"),
+        "a run of one step": (*STEPS.split(), OUT, *ONE_STEP),
+    }.items():
+        figures = measured.row(measured.ways(*command))
+        yield {"start-up": name, **cells(figures), "figures": figures}
+
+
+def time_ours(batch: int, count: int, precision: str) -> dict[str, float]:
+    """CPU and wall seconds of a step of main.py, in the folder that this process stands in.
+
+    Start, evaluation and checkpoint lie outside the steps that are counted.
+    """
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    ends: list[tuple[float, float]] = []
+    register_optimizer_step_post_hook(
+        lambda *_: ends.append((time.process_time(), time.perf_counter()))
+    )
+    sys.path.insert(0, ".")
+    with tempfile.TemporaryDirectory() as folder:
+        sys.argv = [*STEPS.split(), folder, "--train_batch_size", str(batch)]
+        sys.argv += ["--max_steps", str(count + 1), "--precision", precision]
+        runpy.run_path("main.py", run_name="__main__")
+    if len(ends) != count + 1:
+        raise RuntimeError(f"{len(ends)} optimiser steps where {count + 1} were asked for")
+    first, last = ends[0], ends[-1]
+    cpu, wall = ((b - a) / count for a, b in zip(first, last, strict=True))
+    return {"cpu_s": cpu, "wall_s": wall}
+
+
+def time_reference(name: str, batch: int, count: int) -> dict[str, float]:
+    vocabulary, length, fused = REFERENCES[name]
+    step = reference_step(random_rows(batch), batch, vocabulary, length, fused=fused)
+    return per_round(step, count)
+
+
+def random_rows(batch: int):
+    """Rows (n, 4) of tokens."""
     import torch
 
     torch.manual_seed(0)
-    machine = f"{describe_machine('torch', 'transformers')}, {torch.get_num_threads()} threads"
-    show_tables("docs/training.md", tables(arguments), arguments.output, machine)
-
-
-def tables(arguments: argparse.Namespace) -> Iterator[list[dict[str, str]]]:
-    import torch
-
-    batch, rounds = arguments.batch, arguments.rounds
-    rows = torch.randint(0, TOKENS, (batch * 4, 4))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        steps = {
-            "published": reference_step(rows, batch, 50_312, 10, fused=False),
-            "plain": reference_step(rows, batch, 24, 4, fused=True),
-            "ours, fp32": our_step(rows, folder, train_batch_size=batch, precision="fp32")[0],
-            "ours, bf16": our_step(rows, folder, train_batch_size=batch, precision="bf16")[0],
-        }
-        for step in steps.values():
-            step()  # warm up
-        counts = dict.fromkeys(steps, arguments.steps) | {"published": arguments.published_steps}
-        ways = {name: partial(seconds_of, step, counts[name]) for name, step in steps.items()}
-        seconds = medians(ways, rounds)
-    yield [
-        {
-            "a step": name,
-            "ms": f"{1e3 * s:,.1f}",
-            "than published": f"{seconds['published'] / s:.1f}x",
-            "than plain": f"{seconds['plain'] / s:.2f}x",
-        }
-        for name, s in seconds.items()
-    ]
-    with tempfile.TemporaryDirectory() as folder:  # a warm file cache supposed
-        commands = {
-            "main.py --help": ("main.py", "--help"),
-            "a run of one step": (*ONE_STEP.split(), folder),
-        }
-        ways = {name: lambda c=command: measure(*c)[0] for name, command in commands.items()}
-        seconds = medians(ways, rounds)
-    yield [{"start-up": name, "s": f"{s:.2f}"} for name, s in seconds.items()]
-
-
-def medians(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    return {name: statistics.median(runs) for name, runs in take_turns(ways, rounds).items()}
-
-
-def seconds_of(step: Callable, count: int, device: str = "cpu") -> float:
-    """Seconds a step, over so many; waits for the device at both ends."""
-    import torch
-
-    def steps() -> None:
-        for _ in range(count):
-            step()
-        wait()
-
-    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
-    wait()
-    return timed(steps)[1] / count
+    return torch.randint(0, TOKENS, (batch * 4, 4))
 
 
 def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: bool) -> Callable:
@@ -132,8 +151,17 @@ def reference_step(rows, batch: int, vocabulary: int, length: int, *, fused: boo
 
 def our_step(rows, folder: Path, *, device: str = "cpu", tokens: int = TOKENS, **settings):
     """A step of the Trainer on 2-hop rows ``(n, 4)`` of ``tokens`` tokens, and its flops."""
-    from simpletransformers.seq2seq import graphs
     from simpletransformers.seq2seq.architecture import architecture_of
+
+    trainer = our_trainer(rows, folder, device=device, tokens=tokens, **settings)
+    flops = trainer.order.batch * architecture_of(trainer.model).flops(trainer.data.columns)
+    numbers = itertools.count()
+    return lambda: trainer._step(next(numbers)), flops
+
+
+def our_trainer(rows, folder: Path, *, device: str = "cpu", tokens: int = TOKENS, **settings):
+    """A Trainer of a random model on such rows."""
+    from simpletransformers.seq2seq import graphs
     from simpletransformers.seq2seq.distributed import Ranks
     from simpletransformers.seq2seq.encoding import encode_pairs
     from simpletransformers.seq2seq.training import Trainer
@@ -149,9 +177,7 @@ def our_step(rows, folder: Path, *, device: str = "cpu", tokens: int = TOKENS, *
     ranks = Ranks(0, 1, model.device)
     trainer = Trainer(model.model, data, model.args, ranks, folder, model.save)
     trainer.model.train()
-    flops = trainer.order.batch * architecture_of(trainer.model).flops(data.columns)
-    numbers = itertools.count()
-    return lambda: trainer._step(next(numbers)), flops
+    return trainer
 
 
 def new_model(names: list[str], device: str, *, sizes: tuple[int, int, int] = SMALL, **settings):
@@ -168,4 +194,4 @@ def sizes_of(layers: int, heads: int, width: int) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    run(benchmark_parser(__doc__, AMOUNTS), main)
+    run(benchmark_parser(__doc__, AMOUNTS, row_seconds=60), main)

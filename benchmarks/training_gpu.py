@@ -18,10 +18,11 @@ import argparse
 import contextlib
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from common import benchmark_parser, describe_machine, measure, write_figures
-from training import SMALL, new_model, our_step, seconds_of
+from common import benchmark_parser, measure, processor_text, timed, versions, write_figures
+from training import SMALL, new_model, our_step
 
 from coverage_principle.cli import group_of, positive, run, table
 
@@ -57,7 +58,9 @@ AMOUNTS = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = benchmark_parser(__doc__, AMOUNTS, "and the curves to .png and .pdf beside it")
+    parser = benchmark_parser(
+        __doc__, AMOUNTS, "and the curves to .png and .pdf beside it", paired=False
+    )
     add = group_of(parser, "measured").add_argument
     add("--device", default="cuda", help="cuda, cuda:N, or cpu to try the command out")
     sizes = {"type": positive, "nargs": 3, "metavar": ("LAYERS", "HEADS", "DIMS")}
@@ -76,7 +79,7 @@ def main(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     cuda = torch.device(arguments.device).type == "cuda"
     name = torch.cuda.get_device_name(arguments.device) if cuda else "CPU"
-    content: dict = {"machine": f"{name}; {describe_machine('torch')}"}
+    content: dict = {"machine": f"{name}; {processor_text()}", "versions": versions()}
     print(content["machine"])
     cases = [step_figures(*case, arguments) for case in CASES]
     curves = accuracy_curves(arguments, end)
@@ -119,6 +122,20 @@ def step_figures(
         return found | {"failed": (str(error).splitlines() or [type(error).__name__])[0]}
     peak = peak_of(torch.device(device), precision)
     return found | {"mfu": flops / seconds / peak if peak else None}
+
+
+def seconds_of(step: Callable, count: int, device: str) -> float:
+    """Seconds a step, over so many; waits for the device at both ends."""
+    import torch
+
+    def steps() -> None:
+        for _ in range(count):
+            step()
+        wait()
+
+    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
+    wait()
+    return timed(steps)[1]["wall_s"] / count
 
 
 def shown(figure: dict) -> list[str]:

@@ -7,8 +7,10 @@ The library speaks of settings by their names, in backticks; here they become fl
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import dataclasses
+import gc
 import itertools
 import logging
 import os
@@ -26,6 +28,10 @@ from simpletransformers.settings import Kind, Settings, Spec, fault_of, fields_o
 
 #: Loggers of libraries whose notes help nobody who runs a command.
 _CHATTER = ("matplotlib", "fontTools", "PIL", "urllib3", "filelock", "asyncio", "torch")
+
+#: New objects between looks for cycles that nobody holds any more, where Python has 700: imports
+#: and data sets are made of objects that stay, and each look goes through them.
+_BETWEEN_LOOKS = 50_000
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -266,6 +272,8 @@ def run(
         # What its warnings are about (weights that a checkpoint lacks) we look at ourselves.
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # for when it is imported
         logging.getLogger("transformers").setLevel(logging.ERROR)
+    gc.set_threshold(_BETWEEN_LOOKS)
+    atexit.register(gc.freeze)  # the process ends: there is no need to look through all it holds
     try:
         main(arguments)
     except KeyboardInterrupt:

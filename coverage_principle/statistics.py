@@ -29,13 +29,23 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     The number of values below it is binomial with 1/2, whatever their distribution. None for fewer
     than six values, which no two of them bound so surely.
     """
-    from scipy.stats import binom
-
-    below = int(binom.ppf(0.025, len(values), 0.5)) if len(values) else 0
+    below = heads(len(values), 0.025) if len(values) else 0
     if below == 0:
         return None
     ordered = np.sort(values)
     return float(ordered[below - 1]), float(ordered[len(values) - below])
+
+
+def heads(n: int, share: float) -> int:
+    """The smallest k such that n > 0 fair coins show at most k heads with probability ``share``.
+
+    It is at most a half. As ``scipy.stats.binom.ppf``, whose import takes half a second.
+    """
+    low = max(0, n // 2 - 6 * math.isqrt(n))  # what is 12 standard deviations off does not count
+    k = np.arange(low + 1, n // 2 + 1)
+    ways = np.concatenate([[1.0], np.cumprod((n - k + 1) / k)])  # in units of those of ``low``
+    whole = 2 * ways.sum() - (ways[-1] if n % 2 == 0 else 0.0)
+    return low + int(np.searchsorted(np.cumsum(ways), share * whole))
 
 
 def trend_z(levels: Sequence[float], successes: Sequence[float], totals: Sequence[int]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -113,16 +114,21 @@ def test_commands_are_found_on_the_pages():
     assert {"determine_coverage.py", "script/run_sweep.py", "twohop.py"} <= set(found)
 
 
-@pytest.mark.parametrize(
-    "file", sorted((ROOT / "docs" / "results").glob("*.json")), ids=lambda file: file.stem
-)
-def test_a_page_shows_the_figures_of_its_benchmark(file):
-    content = json.loads(file.read_text(encoding="utf-8"))
-    page = (ROOT / content["page"]).read_text(encoding="utf-8")
-    rows = [row for table in content["tables"] for row in table["rows"]]
-    assert rows
-    for row in rows:
-        assert f"| {' | '.join(row)} |" in page, row
+BENCHMARKS = runpy.run_path(str(ROOT / "docs" / "show_benchmarks.py"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_a_page_shows_the_figures_of_the_benchmarks(page):
+    text = page.read_text(encoding="utf-8")
+    assert text == BENCHMARKS["filled"](text), "python docs/show_benchmarks.py writes them"
+    marks = re.findall(r"^<!-- (\w+_cpu.*|end) -->$", text, flags=re.MULTILINE)
+    assert all(mark != "end" for mark in marks[::2]) and set(marks[1::2]) <= {"end"}, marks
+
+
+def test_one_page_shows_every_benchmark():
+    text = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    names = {file.stem for file in (ROOT / "docs" / "results").glob("*_cpu.json")}
+    assert names - {"all_cpu"} <= set(re.findall(r"^<!-- (\w+) -->$", text, flags=re.MULTILINE))
 
 
 # -------------------------------------------------------------------------- outputs that are shown

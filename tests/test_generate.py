@@ -28,7 +28,7 @@ TINY = WorldSettings(
 
 
 def text(content) -> str:
-    return content if isinstance(content, str) else "".join(content)
+    return content if isinstance(content, str) else b"".join(content).decode()
 
 
 def random_settings(graph, rng):

@@ -246,7 +246,8 @@ class Frame:
 def test_groups_of_a_data_frame_are_those_of_a_list():
     records = as_records(Frame())
     assert [r["k_cutoff"] for r in records] == [0, 1, None, 1] and records[0]["share"] == 0.5
-    assert group_items(records, ("type", "k_cutoff")) == {
+    groups = group_items(records, ("type", "k_cutoff"))
+    assert {name: rows.tolist() for name, rows in groups.items()} == {
         "type_0": [0, 1, 2, 3],
         "type_0/k_cutoff=0": [0],
         "type_0/k_cutoff=1": [1, 3],

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 
 import coverage_principle
 from coverage_principle.circuits import checkpoints as folders
@@ -63,7 +64,7 @@ class Subject:
         path, checkpoints = folders.find_checkpoints(
             settings.model_dir, settings.ckpt, settings.step_list
         )
-        dataset = load_dataset(folders.find_dataset(path, settings.data_dir))
+        dataset = _read(folders.find_dataset(path, settings.data_dir))
         if settings.task not in (None, dataset.graph.name):
             held = f"{dataset.name} holds {dataset.graph.name}"
             general = "circuit_analysis/trace.py, cluster.py and lens.py take any task"
@@ -104,7 +105,7 @@ class Subject:
     def results(self, **content: object) -> dict:
         """A result file's content in the frame that all of them have."""
         recorded = [name for name in _RECORDED if hasattr(self.settings, name)]
-        modules = (coverage_principle, torch, transformers)
+        modules = (coverage_principle, torch)
         return {
             "format_version": 1,
             "run": self.path.name,
@@ -116,7 +117,9 @@ class Subject:
             "weights": {path.name: folders.weights_of(path) for path in self.checkpoints},
             **content,
             "settings": {name: getattr(self.settings, name) for name in recorded},
-            "versions": {module.__name__: module.__version__ for module in modules},
+            # Not the package's own word: it would be imported for nothing else.
+            "versions": {m.__name__: m.__version__ for m in modules}
+            | {"transformers": version("transformers")},
         }
 
     def of_cell(self, value: str, keys: Sequence[str], layer: int, position: int) -> dict:
@@ -141,6 +144,17 @@ class Subject:
         beside = {} if arrays is None else {file.with_name(f"{name}.npz"): arrays}
         write_together({**beside, file: dump_json(results)})
         return file
+
+
+def _read(folder: Path) -> Dataset:
+    """The data set in a folder; the last one is not read again unless its files changed."""
+    stats = [file.stat() for file in sorted(folder.iterdir())]
+    return _load(folder, tuple((s.st_ino, s.st_mtime_ns, s.st_size) for s in stats))
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path, _stamps: tuple) -> Dataset:
+    return load_dataset(folder)
 
 
 def with_each(

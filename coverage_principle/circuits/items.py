@@ -18,6 +18,7 @@ from coverage_principle.data import (
     Dataset,
     annotated_records,
     evaluate,
+    record_column,
 )
 from coverage_principle.data.space import check_domain, encode_rows
 from coverage_principle.errors import InputError
@@ -229,10 +230,11 @@ def read_k_cutoffs(dataset: Dataset) -> np.ndarray | None:
     if not (dataset.path / ANNOTATED).exists():
         return None
     records = annotated_records(dataset)[: len(dataset.test)]  # single facts come after
-    cutoffs = [record.get("k_cutoff") for record in records]
+    cutoffs, numbers = record_column(records, "k_cutoff")
     if all(cutoff is None for cutoff in cutoffs):  # annotated at one k only
         return None
-    return np.array([-1 if cutoff is None else cutoff for cutoff in cutoffs], dtype=np.int64)
+    held = np.array([-1 if cutoff is None else cutoff for cutoff in cutoffs], dtype=np.int64)
+    return held[numbers]
 
 
 def k_groups_of(dataset: Dataset, wanted: str | None) -> tuple[list[KGroup], np.ndarray | None]:

@@ -6,19 +6,25 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
 
 from coverage_principle.data import Codec, read_json
 from coverage_principle.errors import InputError
+from simpletransformers import memory
 from simpletransformers.seq2seq import architectures
 from simpletransformers.seq2seq.architecture import Blockwise, architecture_of, load_model
 from simpletransformers.seq2seq.distributed import choose_device
 from simpletransformers.seq2seq.tokenizer import load_tokenizer
 from simpletransformers.words import counted
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from simpletransformers.seq2seq.light import LightGPT2
 
 Place = tuple[str, int]  # a stream and a layer
 
@@ -55,7 +61,7 @@ class LoadedModel:
     token of the data set's vocabulary, which need not be the data set's own id.
     """
 
-    model: PreTrainedModel
+    model: PreTrainedModel | LightGPT2
     token_ids: Tensor
 
     def __repr__(self) -> str:
@@ -133,19 +139,20 @@ def open_checkpoint(
     ``device`` is auto, cpu, cuda, cuda:N or mps. ``InputError`` if the folder has no model in
     safetensors of a type that can be analysed, or its tokenizer lacks a token of the data set.
     """
+    memory.keep_freed()  # batch after batch needs blocks of the same sizes
     config, device = read_json(checkpoint / "config.json", dict), choose_device(str(device))
     types = architectures.names()
     analysed = [name for name in types if issubclass(architectures.find(name), Blockwise)]
     if (given := config.get("model_type")) not in analysed:
         needed = " or ".join(analysed)
         raise InputError(f"{checkpoint} holds a {given} model; {needed} is needed")
-    model = load_model(checkpoint, device).eval().requires_grad_(False)
+    model = load_model(checkpoint, device, to_run=True).eval().requires_grad_(False)
     tokens = _token_ids(checkpoint, codec, model.config)
     return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))
 
 
 def _token_ids(checkpoint: Path, codec: Codec, config: PretrainedConfig) -> list[int]:
-    known, size = load_tokenizer(checkpoint, config).get_vocab(), config.vocab_size
+    known, size = load_tokenizer(checkpoint, config, to_run=True).get_vocab(), config.vocab_size
     missing = [token for token in codec.vocabulary if known.get(token, size) >= size]
     if missing:
         lack = f"{len(missing)} of the data set's {counted(len(codec.vocabulary), 'token')}"

@@ -31,7 +31,7 @@ from coverage_principle.coverage.chains import ChainBreaker, ChainSearch
 from coverage_principle.coverage.dataset import Coverage, SlotSet, dataset_coverage
 from coverage_principle.coverage.explanation import item_node
 from coverage_principle.coverage.scopes import EVERY_K, Item
-from coverage_principle.data import Dataset
+from coverage_principle.data import Dataset, records_at
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 from simpletransformers.words import counted
@@ -128,7 +128,7 @@ def without(dataset: Dataset, rows: Collection[int]) -> Dataset:
         name: getattr(train, name)[kept]
         for name in ("inputs", "targets", "answers", "types", "numbers")
     }
-    records = [train.records[row] for row in kept]
+    records = records_at(train.records, kept)
     return replace(dataset, train=replace(train, **arrays, records=records))
 
 

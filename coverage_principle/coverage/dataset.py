@@ -17,7 +17,7 @@ from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
 from coverage_principle.coverage.settings import AUTO, EVERYTHING, CoverageSettings
-from coverage_principle.data import Dataset, evaluate
+from coverage_principle.data import Dataset, evaluate, records_with
 from coverage_principle.data.space import numbered
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
@@ -140,7 +140,7 @@ class Coverage:
             rows[str(k)] = [count, round(100 * count / total, 2) if total else 0.0]
         return rows
 
-    def annotated(self) -> list[dict]:
+    def annotated(self) -> Sequence[dict]:
         """Every test record plus ``"coverage"`` and, after a k-sweep, ``"k_cutoff"``.
 
         ``train_inferred`` items are covered and have no k-cutoff (null). A ``type_0`` item that is
@@ -149,22 +149,20 @@ class Coverage:
         in the dataset scope: not covered, and no k-cutoff was determined (null). Single facts come
         last; they are covered if they are training facts, and have no k-cutoff.
         """
-        types = self.dataset.test.types
-        covered, cutoffs = types == TRAIN_INFERRED, np.full(len(types), None)
-        covered[self.test_rows] = self.covered(self.settings.min_evidence)
-        cutoffs[self.test_rows] = np.minimum(self.cutoffs, self.last_row).tolist()
-        records = []
-        for record, is_covered, cutoff in zip(
-            self.dataset.test.records, covered.tolist(), cutoffs, strict=True
-        ):
-            own = {"k_cutoff": cutoff} if self.settings.k_sweep else {}
-            records.append({**record, "coverage": is_covered, **own})
+        test = self.dataset.test
         # Single facts are of another length than compositions: nothing is substituted in them.
-        facts, none = self.dataset.test.facts, {"k_cutoff": None} if self.settings.k_sweep else {}
         trained = set(self.dataset.train.facts.calls)
-        for record, call in zip(facts.records, facts.calls, strict=True):
-            records.append({**record, "coverage": call in trained, **none})
-        return records
+        facts = [call in trained for call in test.facts.calls]
+        covered = test.types == TRAIN_INFERRED
+        covered[self.test_rows] = self.covered(self.settings.min_evidence)
+        found = np.concatenate([covered, np.array(facts, dtype=bool)]).astype(np.int64)
+        columns: dict[str, tuple[list, np.ndarray]] = {"coverage": ([False, True], found)}
+        if self.settings.k_sweep:
+            cutoffs = np.full(len(found), -1, dtype=np.int64)
+            cutoffs[self.test_rows] = np.minimum(self.cutoffs, self.last_row)
+            distinct, numbers = np.unique(cutoffs, return_inverse=True)
+            columns["k_cutoff"] = [None if k < 0 else k for k in distinct.tolist()], numbers
+        return records_with(test.all_records, columns)
 
     def graph(self, k: int) -> networkx.Graph:
         """The substitution graph of the dataset scope at ``k``, with every edge.

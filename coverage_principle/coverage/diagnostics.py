@@ -83,11 +83,16 @@ def _diagnose(slot_set: SlotSet, lowest_k: int) -> dict:
     return counted(slot_set, lowest_k, lambda: [slot_set.observations])
 
 
-def counted(slot_set: SlotSet, lowest_k: int, blocks: Callable[[], Iterable[Observations]]) -> dict:
+def counted(
+    slot_set: SlotSet,
+    lowest_k: int,
+    blocks: Callable[[], Iterable[Observations]],
+    shrink: int = 1,
+) -> dict:
     """The counts of one slot set, JSON-ready.
 
     ``blocks`` gives its observations; they may come in several parts, of which each has all
-    training items of its contexts.
+    training items of its contexts. ``shrink`` is as for ``agreeing_pairs``.
     """
     equivalence = slot_set.equivalence
     disputed, rows, countable = _Disputed(len(equivalence.codes)), {}, {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from coverage_principle.coverage.graded import FIELDS, Graded
 from coverage_principle.data import (
     annotated_records,
     dump_json,
+    keys_of,
     read_json,
     write_annotations,
     write_json,
@@ -54,13 +55,16 @@ def write_annotated(coverage: Coverage, graded: Graded | None = None) -> Path:
         kept.update(FIELDS)
     if not coverage.settings.k_sweep:
         kept.add("k_cutoff")
-    if kept:
-        for record, before in zip(records, _annotated_before(coverage, name), strict=False):
-            record |= {key: before[key] for key in before if key in kept}
+    before = _annotated_before(coverage, name) if kept else []
+    if kept & keys_of(before):
+        records = [
+            record | {key: old[key] for key in old if key in kept}
+            for record, old in zip(records, before, strict=True)
+        ]
     return write_annotations(coverage.dataset, name, records)
 
 
-def _annotated_before(coverage: Coverage, name: str) -> list[dict]:
+def _annotated_before(coverage: Coverage, name: str) -> Sequence[dict]:
     """What stands in the file that is about to be replaced, if it is about the same items."""
     if not annotated_file(coverage).exists():
         return []

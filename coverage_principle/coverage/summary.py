@@ -11,7 +11,7 @@ from coverage_principle.coverage.fitting import Fit
 from coverage_principle.coverage.scopes import EVERY_K
 from coverage_principle.coverage.selection import Selection, count_tested
 from coverage_principle.coverage.settings import LearnerSettings
-from coverage_principle.data import Dataset
+from coverage_principle.data import Dataset, record_column
 from coverage_principle.tasks import FACT_TYPES, TRAIN_INFERRED, TaskGraph
 from simpletransformers.words import count_lines, counted, listed
 
@@ -119,16 +119,18 @@ def type_lines(coverage: Coverage, k: int) -> list[str]:
     for name, mine in parts:
         count = int((covered & mine).sum()) if counted_here[mine].any() else None
         rows.append((name, count, f"of {mine.sum():>{widest},}"))
-    facts = [record["type"] for record in test.facts.records]
-    single = [(explained(name), facts.count(name), "") for name in FACT_TYPES if name in facts]
+    kinds, numbers = record_column(test.facts.records, "type")
+    facts = dict(zip(kinds, np.bincount(numbers).tolist(), strict=True))
+    single = [(explained(name), facts[name], "") for name in FACT_TYPES if name in facts]
     note = [_OUTSIDE] if any(count is None for _, count, _ in rows) else []
     return [*count_lines(rows + single), *note]
 
 
 def _by_source_type(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
     """The test items of each ``source_type`` that the records of an import name: masks."""
-    names = np.array([record.get("source_type", "") for record in dataset.test.records], dtype=str)
-    return [(str(name), names == name) for name in np.unique(names) if name]
+    names, numbers = record_column(dataset.test.records, "source_type", "")
+    texts = np.array(names, dtype=str)
+    return [(str(name), (texts == name)[numbers]) for name in np.unique(texts) if name]
 
 
 def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:

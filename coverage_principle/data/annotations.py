@@ -8,7 +8,17 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from coverage_principle.data.files import dump_json, read_json, sha256, write_together
+import numpy as np
+
+from coverage_principle.data.files import dump_json, read_json, replacing_together, sha256
+from coverage_principle.data.lazy_records import (
+    LazyRecords,
+    RecordPart,
+    record_column,
+    record_list,
+    records_at,
+)
+from coverage_principle.data.lines import read_layout
 from coverage_principle.data.reading import Dataset
 from coverage_principle.errors import InputError
 
@@ -28,10 +38,14 @@ def write_annotations(dataset: Dataset, name: str, records: Sequence[dict]) -> P
 
     Annotations never stand beside what is about others.
     """
-    file, text = dataset.path / name, dump_json(records, one_per_line=True)
-    own = hashlib.sha256(text.encode()).hexdigest()
-    source = dump_json({"sha256": own, "made_from": dataset.digests})
-    write_together({_source(file): source, file: text})
+    file, digest = dataset.path / name, hashlib.sha256()
+    with replacing_together(_source(file), file) as (source, own):
+        with open(own, "wb") as lines:
+            for chunk in record_list(records):
+                digest.update(chunk)
+                lines.write(chunk)
+        about = {"sha256": digest.hexdigest(), "made_from": dataset.digests}
+        source.write_text(dump_json(about), encoding="utf-8")
     return file
 
 
@@ -40,7 +54,7 @@ def _source(file: Path) -> Path:
     return file.with_name(f"{file.name}.source")
 
 
-def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
+def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> Sequence[dict]:
     """The records of an annotated file: those of ``test.json`` with ``coverage`` and so on.
 
     Compositions come first, single facts after them.
@@ -64,6 +78,9 @@ def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
         if differ := [name for name in now if recorded.get(name) != now[name]]:
             changed = f"{' and '.join(differ)} changed since it was made"
             raise InputError(f"{file} is out of date: {changed}; make it anew {command}")
+    laid_out = _annotations_laid_out(dataset, file)
+    if laid_out is not None:
+        return laid_out
     records = read_json(file)
     keys = ("input_text", "target_text", "type")
     texts, own = (
@@ -73,21 +90,44 @@ def annotated_records(dataset: Dataset, name: str = ANNOTATED) -> list[dict]:
     if texts != own:
         raise InputError(f"{file} does not belong to test.json beside it; make it anew {command}")
     for number, record in enumerate(records, start=1):
-        cutoff = record.get("k_cutoff")
-        whole = isinstance(cutoff, int) and not isinstance(cutoff, bool) and cutoff >= 0
-        if not (cutoff is None or whole) or not isinstance(record.get("coverage", False), bool):
+        if wrong := _wrong_annotation(record):
             raise InputError(
-                f"{file} record {number}: k_cutoff must be a whole number or null, and coverage "
-                f"true or false; make it anew {command}"
+                f"{file} record {number}: {wrong[0]}; make it anew {command}{wrong[1]}"
             )
-        for name, kind in GRADED_FIELDS.items():
-            if not (record.get(name) is None or _is_a(kind, record[name])):
-                wanted = "a text" if kind is str else "a number"
-                raise InputError(
-                    f"{file} record {number}: {name} must be {wanted} or null; make it anew "
-                    f"{command} --graded"
-                )
     return records
+
+
+def _annotations_laid_out(dataset: Dataset, file: Path) -> LazyRecords | None:
+    """The same of a file that is laid out as ours are (``lines``); None if it is not, or wrong."""
+    slots, ours = len(dataset.graph.inputs), dataset.test.all_records
+    facts = {len(call) for call in dataset.test.facts.calls}
+    lines, _ = read_layout(file, dataset.codec, slots, facts) or ({}, "")
+    if not lines or not isinstance(ours, LazyRecords):
+        return None
+    records = LazyRecords([RecordPart.of_lines(dataset.codec, own) for own in lines.values()])
+    numbers = np.concatenate([own.numbers for own in lines.values()])
+    (names, types), (own_names, own_types) = (one.column("type") for one in (records, ours))
+    same = [own_names.index(name) if name in own_names else -1 for name in names]
+    good = (
+        np.array_equal(numbers, np.arange(1, len(ours) + 1))
+        and np.array_equal(np.array(same)[types], own_types)
+        and records.has_texts_of(ours)
+        and not any(map(_wrong_annotation, records.endings()))
+    )
+    return records if good else None
+
+
+def _wrong_annotation(record: Mapping) -> tuple[str, str] | None:
+    """What is wrong with what coverage says of a record, and a flag that it is made anew with."""
+    cutoff = record.get("k_cutoff")
+    whole = isinstance(cutoff, int) and not isinstance(cutoff, bool) and cutoff >= 0
+    if not (cutoff is None or whole) or not isinstance(record.get("coverage", False), bool):
+        return "k_cutoff must be a whole number or null, and coverage true or false", ""
+    for name, kind in GRADED_FIELDS.items():
+        if not (record.get(name) is None or _is_a(kind, record[name])):
+            wanted = "a text" if kind is str else "a number"
+            return f"{name} must be {wanted} or null", " --graded"
+    return None
 
 
 def _is_a(kind: type, value: object) -> bool:
@@ -124,7 +164,7 @@ def text_records(file: Path, setting: str) -> list[dict]:
     return records
 
 
-def test_records(dataset: Dataset, types: Sequence[str] = ()) -> list[dict]:
+def test_records(dataset: Dataset, types: Sequence[str] = ()) -> Sequence[dict]:
     """The annotated test records if they are there, else those of ``test.json``.
 
     ``types`` keeps only these types. ``InputError`` for one that the test set does not have, and
@@ -132,9 +172,13 @@ def test_records(dataset: Dataset, types: Sequence[str] = ()) -> list[dict]:
     """
     annotated = (dataset.path / ANNOTATED).exists()
     records = annotated_records(dataset) if annotated else dataset.test.all_records
-    present = sorted({record["type"] for record in records})
+    kinds, numbers = record_column(records, "type")
+    present = sorted(kinds)
     for name in types:
         if name not in present:
             lack = f"the test set of {dataset.name} has no such type; it has {', '.join(present)}"
             raise InputError(f"`test_types` {name}: {lack}")
-    return [record for record in records if not types or record["type"] in types]
+    if not types:
+        return records
+    chosen = np.array([kind in types for kind in kinds], dtype=bool)
+    return records_at(records, np.flatnonzero(chosen[numbers]))

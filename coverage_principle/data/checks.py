@@ -14,7 +14,7 @@ import numpy as np
 
 from coverage_principle.data.lazy_records import joined_records
 from coverage_principle.data.problems import Cause, Problem, Report
-from coverage_principle.data.space import encode_rows, is_member
+from coverage_principle.data.space import encode_rows, is_member, repeated, rows_among
 from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TRAIN_INFERRED
 from simpletransformers.words import counted
@@ -112,7 +112,7 @@ def check_pairs(
             reason = f"targets have {counted(found, 'token')}, but {width} in train.json"
             report(Problem(name, reason, cause=_TARGET_LENGTHS, details=(name,)))
             return
-        _check_duplicates(name, split, codes[name], _repeated(ordered[name]), report)
+        _check_duplicates(name, split, codes[name], ordered[name], report)
     # An empty file does not tell how long its targets would be.
     filled = {name: split for name, split in splits.items() if len(split)}
     _check_contradictions(filled, codes, _shared([ordered[n] for n in filled]), noisy, report)
@@ -129,31 +129,11 @@ def check_pairs(
         _report_first("valid.json", valid, shared, what, _VALIDATION_LEAK, report)
 
 
-def _repeated(ordered: np.ndarray) -> np.ndarray:
-    """The codes that are more than once in a sorted array, ascending."""
-    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-
-
 def _shared(several: Sequence[np.ndarray]) -> np.ndarray:
     """The codes that are more than once in some sorted arrays together, ascending."""
-    found = [_repeated(ordered) for ordered in several]
+    found = [repeated(ordered) for ordered in several]
     found += [other[is_member(other, one)] for one, other in combinations(several, 2)]
     return np.unique(np.concatenate(found))
-
-
-def _rows_of(codes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The rows whose code is one of ``wanted``, which are sorted; ascending."""
-    if len(wanted) == 0:
-        return np.empty(0, dtype=np.int64)
-
-    def mixed(numbers: np.ndarray) -> np.ndarray:
-        return (numbers.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(44)).view(int)
-
-    # Hardly any row of a large file is looked for: most are told by 20 bits.
-    maybe = np.zeros(1 << 20, dtype=bool)
-    maybe[mixed(wanted)] = True
-    rows = np.flatnonzero(maybe.take(mixed(codes)))
-    return rows[is_member(codes[rows], wanted)]
 
 
 def _neighbours(codes: np.ndarray, *then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,13 +144,13 @@ def _neighbours(codes: np.ndarray, *then: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _check_duplicates(
-    name: str, split: Split, codes: np.ndarray, repeated: np.ndarray, report: Report
+    name: str, split: Split, codes: np.ndarray, ordered: np.ndarray, report: Report
 ) -> None:
     """The same input twice in a training file, or twice with one type elsewhere.
 
-    ``repeated`` are the codes that more than one row has.
+    ``ordered`` are the ``codes``, sorted.
     """
-    rows = _rows_of(codes, repeated)
+    rows = rows_among(codes, repeated(ordered))
     _, kind = np.unique(split.types[rows], return_inverse=True)
     first, second = _neighbours(codes[rows], kind)
     alike = kind[first] == kind[second]
@@ -196,7 +176,7 @@ def _check_contradictions(
 
     ``shared`` are the codes that more than one row of all files has.
     """
-    rows = [_rows_of(codes[name], shared) for name in splits]
+    rows = [rows_among(codes[name], shared) for name in splits]
     own = list(zip(splits.values(), rows, strict=True))
     targets = np.concatenate([split.targets[at] for split, at in own])
     numbers = np.concatenate([split.numbers[at] for split, at in own])

@@ -36,8 +36,8 @@ __all__ += ["write_arrays", "write_dataset", "write_json", "write_text", "write_
 
 METADATA = "metadata.json"
 
-#: What one file of a data set may be given as: text, chunks of text, or bytes.
-Content = str | bytes | Iterable[str]
+#: What one file of a data set may be given as: text, bytes, or chunks of bytes.
+Content = str | bytes | Iterable[bytes]
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -69,7 +69,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_together({path: arrays})
 
 
-def write_together(contents: Mapping[Path, str | Mapping[str, np.ndarray]]) -> None:
+def write_together(contents: Mapping[Path, Content | Mapping[str, np.ndarray]]) -> None:
     """Write files of one result, texts and arrays (``write_arrays``): all or none.
 
     The last is what readers look for: it is never there beside others of another result.
@@ -78,8 +78,8 @@ def write_together(contents: Mapping[Path, str | Mapping[str, np.ndarray]]) -> N
 
     with replacing_together(*contents) as places:
         for (path, content), place in zip(contents.items(), places, strict=True):
-            if isinstance(content, str):
-                place.write_text(content, encoding="utf-8")
+            if not isinstance(content, Mapping):
+                _write(place, content)
                 continue
             with open(place, "wb") as file:
                 if path.suffix == ".safetensors":
@@ -125,8 +125,7 @@ def write_dataset(
 
 
 def _write(path: Path, content: Content) -> None:
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-        return
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines([content] if isinstance(content, str) else content)
+    if isinstance(content, str):
+        content = content.encode("utf-8")
+    with open(path, "wb") as file:
+        file.writelines([content] if isinstance(content, bytes) else content)

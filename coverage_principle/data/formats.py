@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -14,16 +13,17 @@ import numpy as np
 import coverage_principle
 from coverage_principle.data.contents import Contents, Facts, Items
 from coverage_principle.data.files import Content, dump_json
+from coverage_principle.data.line_texts import TextTable, ending_text, json_list, record_rows
 from coverage_principle.data.settings import FormatSettings
 from coverage_principle.data.tables import Table, evaluate
-from coverage_principle.data.vocabulary import END, FILLER, Codec, build_vocabulary
+from coverage_principle.data.vocabulary import FILLER, Codec, build_vocabulary
 from coverage_principle.data.worlds import World
 from coverage_principle.tasks import TaskGraph
 
 #: Facts of a table beyond which ``atomic_format`` ``auto`` means ``npz``.
 LARGE_TABLE = 1_000_000
 
-_CHUNK = 50_000  # records that are turned into text at once
+_CHUNK = 16_000  # records that are turned into text at once
 
 
 def dataset_files(world: World, form: FormatSettings) -> tuple[dict[str, Content], dict]:
@@ -118,9 +118,11 @@ class _Listed:
 
 
 class RecordWriter:
-    """Turns items and facts into the lines of JSON records.
+    """Turns items and facts into the lines of JSON records, UTF-8.
 
-    ``target_format`` is ``inf``, ``cot`` or ``fakebridge`` (``FormatSettings.target_format``).
+    ``target_format`` is ``inf``, ``cot`` or ``fakebridge`` (``FormatSettings.target_format``). What
+    is given is chunks of many lines, with a comma and a line break between lines, but not after
+    the last.
     """
 
     def __init__(
@@ -132,12 +134,9 @@ class RecordWriter:
     ) -> None:
         self._graph, self._tables = graph, tables
         self._format, self._codec = target_format, codec
-        # As a JSON string holds them; one that needs no escape is itself.
-        self._texts = np.array(
-            [json.dumps(t, ensure_ascii=False)[1:-1] for t in codec.vocabulary], dtype=object
-        )
+        self._texts = TextTable.of_tokens(codec.vocabulary)
 
-    def items(self, items: Items) -> Iterator[str]:
+    def items(self, items: Items) -> Iterator[bytes]:
         """A line for each composition, with its type if there is one."""
         graph, codec = self._graph, self._codec
         slots = graph.alphabets_of(graph.inputs)
@@ -149,9 +148,9 @@ class RecordWriter:
             if items.answers is not None:
                 values[graph.answer] = items.answers[part]
             targets = target_ids(graph, values, self._format, codec)
-            yield from self._lines(codec.ids(rows, slots), targets, items)
+            yield self._lines(codec.ids(rows, slots), targets, items)
 
-    def facts(self, facts: Facts) -> Iterator[str]:
+    def facts(self, facts: Facts) -> Iterator[bytes]:
         """A line for each fact."""
         function, codec = self._graph.functions[facts.function], self._codec
         sources = self._graph.alphabets_of(function.sources)
@@ -159,21 +158,15 @@ class RecordWriter:
         for begin in range(0, len(facts), _CHUNK):
             calls = facts.calls[begin : begin + _CHUNK]
             results = self._tables[facts.function][tuple(calls.T)][:, None]
-            yield from self._lines(codec.ids(calls, sources), codec.ids(results, output), facts)
+            yield self._lines(codec.ids(calls, sources), codec.ids(results, output), facts)
 
-    def _lines(self, inputs: np.ndarray, targets: np.ndarray, of: Items | Facts) -> Iterator[str]:
+    def _lines(self, inputs: np.ndarray, targets: np.ndarray, of: Items | Facts) -> bytes:
         named = {"type": of.label, "source_type": of.source_type}
-        ending = "".join(f', "{k}": {dump_text(v)}' for k, v in named.items() if v is not None)
-        prompts, answers = (
-            ["".join(row) for row in self._texts[ids].tolist()] for ids in (inputs, targets)
-        )
-        for prompt, answer in zip(prompts, answers, strict=True):
-            yield f'{{"input_text": "{prompt}", "target_text": "{prompt}{answer}{END}"{ending}}}'
-
-
-def dump_text(text: str) -> str:
-    """Text as a JSON string."""
-    return json.dumps(text, ensure_ascii=False)
+        further = {key: value for key, value in named.items() if value is not None}
+        end = np.full((len(targets), 1), self._codec.end_id)
+        whole = np.concatenate([targets, end], axis=1)
+        ending = TextTable([ending_text(further)]), np.zeros(len(inputs), dtype=int)
+        return record_rows(self._texts, inputs, whole, *ending)
 
 
 def target_ids(
@@ -190,15 +183,6 @@ def target_ids(
         filler = np.full((len(ids), len(graph.bridges)), codec.vocabulary.index(FILLER))
         ids = np.concatenate([filler.astype(ids.dtype), ids], axis=1)
     return ids
-
-
-def json_list(lines: Iterator[str]) -> Iterator[str]:
-    """A JSON list with a record a line, as chunks of text."""
-    before = "[\n"
-    for line in lines:
-        yield before + line
-        before = ",\n"
-    yield "[]\n" if before == "[\n" else "\n]\n"
 
 
 def _npz(table: np.ndarray, listed: np.ndarray) -> bytes:

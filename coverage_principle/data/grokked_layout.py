@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
 import numpy as np
 
 from coverage_principle.data.contents import Facts, Items
 from coverage_principle.data.files import Content, dump_json
-from coverage_principle.data.formats import RecordWriter, json_list, versions
+from coverage_principle.data.formats import RecordWriter, versions
 from coverage_principle.data.grokked import ANSWERS
+from coverage_principle.data.line_texts import json_list
 from coverage_principle.data.tables import call_arguments, evaluate
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.data.worlds import World
@@ -54,7 +56,7 @@ def layout_dataset(world: World) -> tuple[dict[str, Content], dict]:
     train = [*world.facts, Items(world.train)]
     files: dict[str, Content] = {"vocab.json": dump_json(layout.codec.vocabulary)}
     for name, parts in {"train": train, "test": test, "valid": valid}.items():
-        files[f"{name}.json"] = json_list(line for part in parts for line in layout.lines(part))
+        files[f"{name}.json"] = json_list(chain.from_iterable(map(layout.lines, parts)))
     counts: Counter = Counter()
     for part in test:
         counts[part.label] += len(part)
@@ -92,7 +94,7 @@ class _Layout:
         self._facts = RecordWriter(world.graph, self._tables, "inf", self.codec)
         self._comparisons = RecordWriter(_COMPARISON, None, "inf", self.codec)
 
-    def lines(self, part: Items | Facts) -> Iterator[str]:
+    def lines(self, part: Items | Facts) -> Iterator[bytes]:
         if isinstance(part, Facts):
             return self._facts.facts(part)
         if not self._compares:

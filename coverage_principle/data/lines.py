@@ -33,9 +33,8 @@ _LAST, _MORE = b"}\n]\n", b"},\n"  # how the last record ends, and how the other
 _OPEN, _CLOSE, _NEWLINE = b"<>\n"
 _BLOCK = 1 << 22  # bytes that are read at once: what is made of them stays in the cache
 _MOST_ENDINGS = 5000
-#: Bytes of a name that is looked up: a machine word.
-_WORD = 8
-_MASKS = np.array([*(256**n - 1 for n in range(_WORD + 1)), 0], dtype=np.uint64)
+_WORD = 8  # bytes
+_MOST_WORDS = 4  # of a name that is looked up
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _blocks(stream, digest) -> Iterator[tuple[bytearray, int]]:
 
     The lines are those of records, and all end as if another followed.
     """
-    buffer = bytearray(2 * _BLOCK + _WORD)  # a word may be read at its last byte
+    buffer = bytearray(2 * _BLOCK + _MOST_WORDS * _WORD)  # a name may be read at the last byte
     view = memoryview(buffer)
     head = stream.read(2)
     digest.update(head)
@@ -135,8 +134,9 @@ class _Reader:
         self._found: dict[int, list[tuple[np.ndarray, ...]]] = {}
 
     def lines(self) -> dict[int, Lines]:
+        """What was read by the tokens of the input, in the order of each one's first record."""
         found = {}
-        for given in list(self._found):
+        for given in sorted(self._found, key=lambda given: self._found[given][0][2][0]):
             inputs, targets, numbers, ending = zip(*self._found.pop(given), strict=True)
             found[given] = Lines(
                 np.concatenate(inputs, dtype=np.int32),
@@ -184,8 +184,7 @@ class _Reader:
         _expect((opens[:, 0] - begins == len(_BEFORE)).all())
         _expect((_at(block, begins, len(_BEFORE)) == _BEFORE).all())
         _expect((_at(block, closes[:, given - 1] + 1, len(_BETWEEN)) == _BETWEEN).all())
-        lengths = np.minimum(closes - opens - 1, _WORD + 1)
-        words = _at(block, opens + 1, _WORD).view("<u8")[..., 0] & _MASKS.take(lengths)
+        words = self._names.words(block, opens + 1, closes - opens - 1)
         _expect((words[:, -1] == self._names.end).all())
         _expect((words[:, :given] == words[:, given : 2 * given]).all())
         inputs = self._names.ids(words[:, :given])
@@ -239,38 +238,67 @@ def _at(block: np.ndarray, places: np.ndarray, length: int) -> np.ndarray:
 
 
 class _Names:
-    """Finds the ids of names that are machine words, their bytes from the lowest on.
+    """Finds the ids of names that are machine words, one or a few, their bytes from the lowest on.
 
-    Names of more bytes, or that JSON does not write as they are, are not found.
+    Names that are longer, or that JSON does not write as they are, are not found.
     """
 
     def __init__(self, codec: Codec) -> None:
         names = [token[1:-1].encode("utf-8") for token in codec.vocabulary]
-        plain = [len(n) <= _WORD and _is_plain(n) for n in names]
-        words = [int.from_bytes(n, "little") if p else 0 for n, p in zip(names, plain, strict=True)]
-        self._words = np.array(words, dtype=np.uint64)
-        self._order = np.argsort(self._words)
-        self._sorted = self._words[self._order]
-        self.end = np.uint64(int.from_bytes(END[1:-1].encode(), "little"))
+        sizes = [len(name) if _is_plain(name) else 0 for name in names]
+        fitting = [size for size in sizes if size <= _MOST_WORDS * _WORD]
+        self._count = -(-max(fitting, default=1) // _WORD)
+        most = self._count * _WORD
+        # What is longer becomes nothing, and what is not found a word that no text can hold.
+        kept = [n if 0 < s <= most else b"\0\1" for n, s in zip(names, sizes, strict=True)]
+        masks = [b"\xff" * size for size in range(most + 1)] + [b""]
+        self._masks, self._words, (self.end,) = (
+            np.frombuffer(b"".join(text.ljust(most, b"\0") for text in texts), dtype="<u8").reshape(
+                -1, self._count
+            )
+            for texts in (masks, kept, [END[1:-1].encode()])
+        )
+        keys = self._keys(self._words)
+        self._order = np.argsort(keys)
+        self._sorted = keys[self._order]
         # Most names are found at once; those whose place another one has are searched for.
-        bits = min(max(len(words).bit_length() + 6, 10), 20)
+        bits = min(max(len(keys).bit_length() + 6, 10), 20)
         self._shift = np.uint64(64 - bits)
         self._table = np.zeros(1 << bits, dtype=np.int32)
-        self._table[self._place(self._words)] = np.arange(len(words), dtype=np.int32)
+        self._table[self._place(keys)] = np.arange(len(keys), dtype=np.int32)
 
-    def _place(self, words: np.ndarray) -> np.ndarray:
-        return ((words * np.uint64(0x9E3779B97F4A7C15)) >> self._shift).view(np.int64)
+    def words(self, block: np.ndarray, places: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The names of these ``lengths`` at ``places``: ``(*places.shape, words)`` uint64."""
+        most = self._count * _WORD
+        masks = self._masks.take(np.minimum(lengths, most + 1), axis=0)
+        return _at(block, places, most).view("<u8") & masks
 
     def ids(self, words: np.ndarray) -> np.ndarray:
-        """The ids of words, int32 of their shape; ``_Other`` if one is no name."""
-        found = self._table.take(self._place(words))
-        wrong = np.nonzero((self._words.take(found) != words) | (words == 0))
+        """The ids of names, int32 without the last axis; ``_Other`` if one is unknown."""
+        keys = self._keys(words)
+        found = self._table.take(self._place(keys))
+        wrong = np.nonzero(self._differ(found, words))
         if len(wrong[0]):
-            lost = words[wrong]
-            where = np.minimum(np.searchsorted(self._sorted, lost), len(self._sorted) - 1)
-            _expect((lost != 0).all() and (self._sorted[where] == lost).all())
+            where = np.minimum(np.searchsorted(self._sorted, keys[wrong]), len(self._sorted) - 1)
             found[wrong] = self._order[where]
+            _expect(not self._differ(found[wrong], words[wrong]).any())
         return found
+
+    def _keys(self, words: np.ndarray) -> np.ndarray:
+        """Names as one number each, which hardly any share."""
+        keys = words[..., 0]
+        for number in range(1, self._count):
+            keys = keys * np.uint64(0xD6E8FEB86659FD93) + words[..., number]
+        return keys
+
+    def _place(self, keys: np.ndarray) -> np.ndarray:
+        return (keys * np.uint64(0x9E3779B97F4A7C15) >> self._shift).view(np.int64)
+
+    def _differ(self, ids: np.ndarray, words: np.ndarray) -> np.ndarray:
+        wrong = np.zeros(ids.shape, dtype=bool)
+        for number in range(self._count):
+            wrong |= self._words[:, number].take(ids) != words[..., number]
+        return wrong
 
 
 def _is_plain(name: bytes) -> bool:

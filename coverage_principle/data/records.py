@@ -133,7 +133,7 @@ def _read_laid_out(
     else:
         types = np.broadcast_to("", len(ids))
 
-    records = LazyRecords([RecordPart(Texts(codec, ids, ends), whole.endings, ending)])
+    records = LazyRecords([RecordPart.of_lines(codec, whole)])
     given = file.name, ids, ends, records, places, graph, codec, report
     good, left_out = _check_alphabets(*given), 0
     if not good.all():
@@ -165,9 +165,7 @@ def _facts_of(
             return None
         calls, results = map(tuple, own.inputs.tolist()), own.targets[:, 0].tolist()
         found += zip(own.numbers.tolist(), calls, results, strict=True)
-    records = LazyRecords(
-        [RecordPart(Texts(codec, o.inputs, o.targets), o.endings, o.ending) for o in lines.values()]
-    )
+    records = LazyRecords([RecordPart.of_lines(codec, own) for own in lines.values()])
     numbers = [number for number, *_ in found]
     if numbers != sorted(numbers):
         order = sorted(range(len(found)), key=numbers.__getitem__)
@@ -315,6 +313,9 @@ def read_table(
     if binary.exists():
         return _defined(function, binary, _table_from_npz(binary, tuple(shape), outputs))
     file = binary.with_suffix(".json")
+    laid_out = _table_laid_out(file, alphabets, codec)
+    if laid_out is not None:
+        return _defined(function, file, laid_out)
     facts = read_json(file)
     if not isinstance(facts, list):
         raise InputError(f"{file} must be a JSON list of facts, found {type(facts).__name__}")
@@ -343,6 +344,23 @@ def read_table(
             continue
         table[tuple(call)] = value
     return _defined(function, file, table)
+
+
+def _table_laid_out(file: Path, alphabets: Sequence[str], codec: Codec) -> np.ndarray | None:
+    """The table of a file that is laid out as ours are (``lines``); None if it is not, or wrong.
+
+    ``alphabets`` are those of the arguments and the result.
+    """
+    lines, _ = read_layout(file, codec, len(alphabets) - 1) or ({}, "")
+    for own in lines.values():
+        ids = np.concatenate([own.inputs, own.targets], axis=1)
+        if ids.shape[1] != len(alphabets) or outside(codec, ids, alphabets).any():
+            return None
+        *call, results = codec.values(ids, alphabets).T
+        table = np.full(codec.sizes(alphabets[:-1]), -1, dtype=np.int32)
+        table[tuple(call)] = results
+        return table if (table[tuple(call)] == results).all() else None
+    return None
 
 
 def _defined(function: Function, file: Path, table: np.ndarray) -> np.ndarray:

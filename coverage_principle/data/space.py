@@ -43,6 +43,7 @@ from simpletransformers.words import counted
 # Counts are int64, and an entry is a full row of fixed slots and arguments.
 MOST_CODES = 2**62
 _MAX_ENTRIES = 2**28
+_BLOCK = 2**19
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class CompositionSpace:
             if function.output != self.graph.answer:
                 group = self._key(function.output, values, values[function.output])
                 position = calls.start[group] + position
-            entry = np.searchsorted(calls.cumulative, position, side="right") - 1
+            entry = _last_at_most(calls.cumulative, position)
             remainder = position - calls.cumulative[entry]
             for i, column in enumerate(calls.columns):
                 values[column] = calls.rows[entry, i]
@@ -174,7 +175,11 @@ class CompositionSpace:
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """``count`` distinct compositions, uniform, in random order: ``(count, slots)`` int32."""
-        return self.unrank(distinct_integers(self.size, count, rng))
+        ranks = distinct_integers(self.size, count, rng)
+        rows = np.empty((count, len(self.graph.inputs)), dtype=np.int32)
+        for begin in range(0, count, _BLOCK):  # what is made of a block stays small
+            rows[begin : begin + _BLOCK] = self.unrank(ranks[begin : begin + _BLOCK])
+        return rows
 
     def sample_outside(
         self, count: int, excluded: np.ndarray, rng: np.random.Generator
@@ -200,6 +205,16 @@ class CompositionSpace:
             if len(rows) >= count:
                 return rows[:count]
             draws *= 2
+
+
+def _last_at_most(ascending: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The place of the last number that is not above each of ``wanted``, int64."""
+    order = np.argsort(
+        wanted
+    )  # neighbours are found in neighbouring memory, in a third of the time
+    found = np.empty(len(wanted), dtype=np.int64)
+    found[order] = np.searchsorted(ascending, wanted[order], side="right") - 1
+    return found
 
 
 def check_domain(sizes: Sequence[int], remedy: str) -> None:
@@ -258,17 +273,14 @@ def is_member(codes: np.ndarray, sorted_codes: np.ndarray) -> np.ndarray:
     return sorted_codes[where] == codes
 
 
-def places(codes: np.ndarray, known: np.ndarray, count: int) -> np.ndarray:
-    """The place of each of some codes below ``count`` among ``known``, ascending; -1: not there.
+class Places:
+    """The places of codes below ``count`` among ``known`` ones, which ascend; -1: not there.
 
-    >>> places(np.array([7, 2, 5]), np.array([5, 7]), 9).tolist()
+    They may be asked for by and by, about ``asked`` codes in all.
+
+    >>> Places(np.array([5, 7]), 9, asked=3).of(np.array([7, 2, 5])).tolist()
     [1, -1, 0]
     """
-    return Places(known, count, len(codes)).of(codes)
-
-
-class Places:
-    """The same for codes that are asked for by and by, about ``asked`` in all."""
 
     def __init__(self, known: np.ndarray, count: int, asked: int) -> None:
         self._known, self._table = known, None
@@ -289,6 +301,29 @@ class Places:
         likely = likely[is_member(codes[likely], self._known)]
         found[likely] = np.searchsorted(self._known, codes[likely])
         return found
+
+
+def repeated(ordered: np.ndarray) -> np.ndarray:
+    """The codes that are more than once in a sorted array, ascending."""
+    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+
+
+def rows_among(codes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The rows whose code is one of ``wanted``, ascending; both int64, ``wanted`` sorted.
+
+    Made for few wanted codes of many: most rows are told by 20 bits.
+    """
+
+    def mixed(numbers: np.ndarray) -> np.ndarray:
+        return (numbers.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(44)).view(int)
+
+    maybe, found = np.zeros(1 << 20, dtype=bool), [np.empty(0, dtype=np.int64)]
+    maybe[mixed(wanted)] = True
+    for begin in range(0, len(codes) if len(wanted) else 0, _BLOCK):
+        block = codes[begin : begin + _BLOCK]
+        rows = np.flatnonzero(maybe.take(mixed(block)))
+        found.append(begin + rows[is_member(block[rows], wanted)])
+    return np.concatenate(found)
 
 
 def numbered(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -320,6 +355,9 @@ def distinct_integers(population: int, count: int, rng: np.random.Generator) -> 
         # Keep first occurrences in drawing order: sequential sampling without replacement.
         more = rng.integers(0, population, size=int((count - len(drawn)) * 1.3) + 16)
         drawn = np.concatenate([drawn, more])
-        _, first = np.unique(drawn, return_index=True)
-        drawn = drawn[np.sort(first)]
+        rows = rows_among(drawn, repeated(np.sort(drawn)))
+        kept = np.ones(len(drawn), dtype=bool)
+        kept[rows] = False
+        kept[rows[np.unique(drawn[rows], return_index=True)[1]]] = True
+        drawn = drawn[kept]
     return drawn[:count]

@@ -7,6 +7,7 @@ interpreter would spend more time on imports than many of these commands take.
 from __future__ import annotations
 
 import fcntl
+import gc
 import multiprocessing
 import os
 import runpy
@@ -27,8 +28,9 @@ from coverage_principle.paths import repository_root
 #: What commands import after parsing; modules and not packages, which load nothing by themselves.
 PRELOADED = [
     "coverage_principle.experiments._server",
+    *(f"transformers.models.auto.{name}_auto" for name in ("modeling", "tokenization")),
     "transformers.models.gpt2.modeling_gpt2",
-    "simpletransformers.seq2seq.model",
+    *(f"simpletransformers.seq2seq.{name}" for name in ("model", "training", "architectures.gpt2")),
     *(
         f"coverage_principle.circuits.{name}"
         for name in ("cluster", "interchange", "lens", "trace")
@@ -97,6 +99,7 @@ def stop_command(process: BaseProcess) -> None:
 def _be_command(
     argv: list[str], cwd: str, environment: Mapping, threads: int | None, *files: Path | None
 ) -> None:
+    gc.freeze()  # what the server imported is no garbage: no collection need go through it again
     out, err, lock = files
     for stream, file in ((sys.stdout, out), (sys.stderr, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())

@@ -13,7 +13,7 @@ from itertools import pairwise, permutations
 import numpy as np
 
 from coverage_principle.coverage import neighbours
-from coverage_principle.data import Dataset, looking_into
+from coverage_principle.data import Dataset, keys_of, looking_into, record_column
 from coverage_principle.data.annotations import ANNOTATED
 from coverage_principle.data.files import sha256
 from coverage_principle.predictions.reading import MISSING, Predictions, answer_ids
@@ -285,20 +285,22 @@ def _of_group(
 
 def _column(records: Sequence[Mapping], name: str) -> np.ndarray:
     """A field as float64 ``(items,)``, NaN where it is null or not there."""
-    values = [record.get(name) for record in records]
-    return np.array([math.nan if value is None else float(value) for value in values])
+    values, numbers = record_column(records, name)
+    held = [math.nan if value is None else float(value) for value in values]
+    return np.array(held, dtype=float)[numbers]
 
 
 def _answers_in(dataset: Dataset, records: Sequence[Mapping], name: str) -> np.ndarray | None:
     """The ids of tokens in a field, ``MISSING`` for null; None if no record has it."""
-    if not any(name in record for record in records):
+    if name not in keys_of(records):
         return None
     ids = {token: number for number, token in enumerate(dataset.codec.vocabulary)}
-    texts = [record.get(name) for record in records]
-    return np.array([MISSING if text is None else ids[text] for text in texts], dtype=np.int64)
+    texts, numbers = record_column(records, name)
+    held = [MISSING if text is None else ids[text] for text in texts]
+    return np.array(held, dtype=np.int64)[numbers]
 
 
 def _absent(records: Sequence[Mapping]) -> list[str]:
     """Fields that coverage can tell of items, and that no record has."""
-    wanted = (*SCORES, *ANSWERERS.values())
-    return [name for name in wanted if not any(name in record for record in records)]
+    wanted, there = (*SCORES, *ANSWERERS.values()), keys_of(records)
+    return [name for name in wanted if name not in there]

@@ -26,6 +26,9 @@ SEQUENTIAL = "viridis"
 #: The power of a fitted law in a legend (``plots.power_law``).
 _LAW = re.compile(r"\$[^$]*\|X\|\^\{-?[\d.]+\}\$$")
 
+#: Pixels of a saved figure for each inch.
+_DPI = 160
+
 _STYLE = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -34,6 +37,8 @@ _STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,  # ``new_figure`` asks for it
     "savefig.bbox": "tight",
     "pdf.fonttype": 42,  # embed TrueType, so that text in PDFs stays text
 }
@@ -70,13 +75,22 @@ def save_figure(figure: Figure, path: str | Path, *, formats: tuple[str, ...] = 
     """Write ``path`` (its suffix is replaced) in each format; returns the paths written."""
     written = [Path(path).with_suffix(f".{kind}") for kind in formats]
     _names_are_text(figure)
+    engine, dpi = figure.get_layout_engine(), figure.dpi
     with matplotlib.rc_context(_STYLE):
+        # Laid out once: left to savefig, each format would lay out and measure anew.
+        figure.set_dpi(_DPI)
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
+        figure.set_layout_engine(None)
         for target in written:
             # Without a creation date, the same numbers give the same file.
             kind = target.suffix[1:]
             metadata = {"CreationDate": None} if kind == "pdf" else None
+            options = {"dpi": _DPI, "bbox_inches": box, "metadata": metadata}
             with replacing(target) as temporary:
-                figure.savefig(temporary, format=kind, dpi=160, metadata=metadata)
+                figure.savefig(temporary, format=kind, **options)
+    figure.set_dpi(dpi)
+    figure.set_layout_engine(engine)
     return written
 
 

@@ -6,6 +6,8 @@ a sentence and not in a kill. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import re
 import resource
@@ -19,6 +21,8 @@ _PROC = Path("/proc")
 _GROUPS = Path("/sys/fs/cgroup")
 #: A control group without a limit has a number near 2^63 for one.
 _NO_LIMIT = 1 << 60
+#: Options of glibc's ``mallopt`` (malloc.h).
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def parse_bytes(text: str) -> int:
@@ -75,6 +79,20 @@ def require(needed: float, work: str, advice: str) -> None:
             f"{work} needs about {in_words(needed)} of memory, and {in_words(left)} are available; "
             f"{advice}"
         )
+
+
+def keep_freed() -> None:
+    """Let this process keep memory that it frees, and use it again.
+
+    By default the system takes every larger block back, and clears it page by page when it is asked
+    for again: of small models that was a tenth to a quarter of the time of a training step, and a
+    third of the time of reading states. Blocks of 64 MiB and more still go back. Only where the C
+    library is glibc; elsewhere nothing is changed.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, size in ((_MMAP_THRESHOLD, 64 << 20), (_TRIM_THRESHOLD, (1 << 31) - 1)):
+            mallopt(option, size)
 
 
 def _system() -> int:

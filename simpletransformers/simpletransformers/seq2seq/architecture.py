@@ -19,18 +19,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from simpletransformers import files
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import architectures
+from simpletransformers.seq2seq import architectures, light
 from simpletransformers.seq2seq.args import Seq2SeqArgs
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,14 @@ class Architecture(ABC):
     @abstractmethod
     def config(cls, plan: Blueprint) -> PretrainedConfig:
         """The configuration of a new model; ``InputError`` for sizes that the type cannot have."""
+
+    @classmethod
+    def light(cls, _config: Mapping[str, object]) -> light.LightGPT2 | None:
+        """An empty model for the content of a ``config.json``, to be run without transformers.
+
+        None, as by default, where only transformers knows the model.
+        """
+        return None
 
     @classmethod
     def switch(cls, model: PreTrainedModel, switches: set[str]) -> None:
@@ -156,6 +166,10 @@ class Blockwise(Architecture):
         streams = {"post_attention": middle, "post_mlp": mlp, "memory": memory}
         return {**streams, "residual": middle + mlp}
 
+    def through(self, index: int, state: Tensor, wanted: list[int] | None) -> Tensor:
+        """The ``residual`` stream that block ``index`` makes of whole sequences, at ``wanted``."""
+        return self.block(index, state, wanted=wanted)["residual"]
+
     def logits_at(self, ids: Tensor, columns: Sequence[int]) -> Tensor:
         """As ``Architecture`` says. Nothing is computed that nobody reads.
 
@@ -172,7 +186,7 @@ class Blockwise(Architecture):
         everything = columns == list(range(state.shape[1]))
         for index in range(layer, self.layers):
             wanted = None if everything or index < self.layers - 1 else columns
-            state = self.block(index, state, wanted=wanted)["residual"]
+            state = self.through(index, state, wanted)
         return state
 
     def run(self, ids: Tensor, keep: Collection[tuple[str, int]]) -> dict[tuple[str, int], Tensor]:
@@ -253,6 +267,8 @@ def build_model(model_type: str, plan: Blueprint, device: torch.device) -> PreTr
     config.use_cache = False
     if plan.switches:
         config.architecture_switches = list(plan.switches)
+    from transformers import AutoModelForCausalLM
+
     model = AutoModelForCausalLM.from_config(config, **_attention(kind, device))
     return _switched(model).to(device)
 
@@ -277,6 +293,8 @@ def _refuse_too_large(kind: type[Architecture], plan: Blueprint, device: torch.d
 
 def _parameters(config: PretrainedConfig) -> int:
     """How many parameters a model has, without memory for them."""
+    from transformers import AutoModelForCausalLM
+
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config).num_parameters()
 
@@ -305,8 +323,13 @@ def looks(model: PreTrainedModel) -> dict[str, object]:
     }
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedModel:
+def load_model(
+    folder: Path, device: torch.device | str = "cpu", *, to_run: bool = False
+) -> PreTrainedModel | light.LightGPT2:
     """The model of a checkpoint folder, switches included, in float32 on ``device``.
+
+    With ``to_run`` it is for evaluation and analysis alone, and may come as a ``LightGPT2``; else
+    it is transformers' own, which can also be trained, saved and shared.
 
     Nothing is downloaded, and weights are read from safetensors only. ``InputError`` if there are
     none, if the type of model is not known here, or if the weights are not just those of a model
@@ -314,21 +337,18 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
     are not those that were saved together.
     """
     folder, device = Path(folder), torch.device(device)
-    if changed := " and ".join(Seq2SeqArgs.changed_files(folder)):
+    saved = Seq2SeqArgs.saved_files(folder)
+    if changed := " and ".join(name for name, same in saved.items() if not same):
         logger.warning("warning: %s of %s changed since the model was saved", changed, folder)
-    model_type = files.read_json(folder / "config.json", dict).get("model_type")
-    if model_type not in architectures.names():
+    config = files.read_json(folder / "config.json", dict)
+    if (model_type := config.get("model_type")) not in architectures.names():
         known = ", ".join(architectures.names())
         raise InputError(f"{folder} holds a {model_type}; model types here are {known}")
     stored = _stored_shapes(folder)
-    options = {"local_files_only": True, "use_safetensors": True}
-    options |= _attention(architectures.find(model_type), device)
-    try:
-        with quiet():
-            model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except Exception as error:  # transformers has no common base for what it cannot load
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"the model in {folder} cannot be loaded: {why}") from error
+    kind, model = architectures.find(model_type), None
+    if to_run and light.as_saved(saved, "config.json", light.WEIGHTS):
+        model = light.filled(kind.light(config), folder)
+    model = model or _of_transformers(folder, _attention(kind, device))
     known = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     model = _switched(model.float())
     _refuse_other_weights(folder, stored, known, model)
@@ -336,6 +356,19 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> PreTrainedMo
     if broken:
         raise InputError(f"the weights in {folder} are not finite numbers, such as {broken[0]}")
     return model.to(device)
+
+
+def _of_transformers(folder: Path, attention: Mapping[str, str]) -> PreTrainedModel:
+    """The model of a checkpoint before it is switched; ``InputError`` if it cannot be loaded."""
+    from transformers import AutoModelForCausalLM
+
+    options = {"local_files_only": True, "use_safetensors": True, **attention}
+    try:
+        with quiet():
+            return AutoModelForCausalLM.from_pretrained(folder, **options)
+    except Exception as error:  # transformers has no common base for what it cannot load
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the model in {folder} cannot be loaded: {why}") from error
 
 
 def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -417,7 +450,8 @@ def quiet() -> Iterator[None]:
     It draws a progress bar for each file, and reports weights of the plain model that a switched
     one does not have as new; we draw our own, and ``load_model`` refuses what really lacks.
     """
-    shown = transformers.utils.logging
+    from transformers.utils import logging as shown
+
     enabled, level = shown.is_progress_bar_enabled(), shown.get_verbosity()
     shown.disable_progress_bar()
     shown.set_verbosity_error()

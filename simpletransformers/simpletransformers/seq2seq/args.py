@@ -288,14 +288,18 @@ class Seq2SeqArgs(RecordSettings, TrainingSettings, ArchitectureSettings):
         files.write_json(folder / "model_args.json", saved)
 
     @staticmethod
-    def changed_files(checkpoint: Path) -> list[str]:
-        """The files of a checkpoint that are not what they were when ``save`` was called."""
+    def saved_files(checkpoint: Path, *only: str) -> dict[str, bool]:
+        """The files of a checkpoint that ``save`` noted, and whether each is what it was then.
+
+        With ``only``, just those of these names.
+        """
         file = checkpoint / "model_args.json"
         saved = files.read_json(file, dict).get("sha256", {}) if file.exists() else {}
         if not isinstance(saved, dict):
             raise InputError(f"{file}: sha256 must be an object, found {saved!r}")
-        now = files.digests(checkpoint / name for name in saved)
-        return sorted(name for name in saved if saved[name] != now.get(name))
+        names = sorted(set(saved).intersection(only or saved))
+        now = files.digests(checkpoint / name for name in names)
+        return {name: saved[name] == now.get(name) for name in names}
 
     def shared(self) -> dict[str, object]:
         """What a continuation of a run must have in common with it."""

@@ -7,22 +7,27 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-import transformers
-from transformers import PreTrainedModel
 
 import simpletransformers
+from simpletransformers import memory
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import architecture, architectures, graphs, tokenizer
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import choose_device, describe_device, process_group
-from simpletransformers.seq2seq.encoding import EncodedPairs, as_records, encode_pairs
+from simpletransformers.seq2seq.encoding import EncodedPairs, Records, as_records, encode_pairs
 from simpletransformers.seq2seq.evaluation import GroupedItems, evaluate, generate, group_items
 from simpletransformers.seq2seq.optimisation import precision_of
 from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.seq2seq.stopping import StopRules
-from simpletransformers.seq2seq.training import Trainer, TrainingResult
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from simpletransformers.seq2seq.training import TrainingResult
 
 #: Sizes of the public GPT-2 models: n_layer, n_head, n_embd. Only sizes: no weights are fetched.
 PRESETS = {
@@ -43,6 +48,9 @@ class Seq2SeqModel:
     a ``Seq2SeqArgs`` or a dictionary of its fields; for a loaded checkpoint a dictionary changes
     only what it names. ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
+    Without ``to_train`` a checkpoint is only evaluated and asked, never trained or saved: it then
+    loads without transformers where it can (see ``light``).
+
     Nothing is ever downloaded. Raises ``InputError`` for arguments that cannot be used.
     """
 
@@ -54,8 +62,10 @@ class Seq2SeqModel:
         new_tokens: Sequence[str] | None = None,
         init_weights: bool = False,
         device: str = "auto",
+        to_train: bool = True,
     ) -> None:
         architectures.find(model_type)  # refuses unknown names
+        memory.keep_freed()
         self.device = choose_device(device)
         folder = Path(model_name)
         if not init_weights and not (folder / "config.json").is_file():
@@ -73,8 +83,9 @@ class Seq2SeqModel:
             self.tokenizer = tokenizer.build_tokenizer(list(new_tokens), args.end_token)
             self.model = self._fresh(model_type, str(model_name))
             return
-        self.model = architecture.load_model(folder, self.device)
-        self.tokenizer = tokenizer.load_tokenizer(folder, self.model.config)
+        to_run = not to_train
+        self.model = architecture.load_model(folder, self.device, to_run=to_run)
+        self.tokenizer = tokenizer.load_tokenizer(folder, self.model.config, to_run=to_run)
         looks = architecture.looks(self.model)
         _refuse_other_looks(folder, given, looks)
         if not isinstance(given, Seq2SeqArgs):
@@ -124,15 +135,18 @@ class Seq2SeqModel:
     ) -> TrainingResult:
         """Train on ``input_text``, ``target_text`` records; write a run into ``output_dir``.
 
-        Data are lists of dictionaries, or pandas data frames. ``eval_data`` is scored by the groups
-        that ``args.group_by`` makes of it (see ``group_items``), during training as the arguments
-        say and once at the end. The stop rules look at ``stop_data``, grouped alike, or else at
-        ``eval_data``. ``report`` is called on the first process with every event that goes to
-        ``metrics.jsonl``, and the number of all steps as ``total_steps``. ``run_info`` goes to
-        ``run_config.json``; ``run_folder`` says what else a run holds. Under torchrun every process
-        calls this with the same data. ``InputError`` if ``output_dir`` holds a run and neither
-        ``overwrite_output_dir`` nor ``resume`` is set.
+        Data are lists of dictionaries, pandas data frames, or what knows its tokens
+        (``encoding.as_records``). ``eval_data`` is scored by the groups that ``args.group_by``
+        makes of it (see ``group_items``), during training as the arguments say and once at the end.
+        The stop rules look at ``stop_data``, grouped alike, or else at ``eval_data``. ``report`` is
+        called on the first process with every event that goes to ``metrics.jsonl``, and the number
+        of all steps as ``total_steps``. ``run_info`` goes to ``run_config.json``; ``run_folder``
+        says what else a run holds. Under torchrun every process calls this with the same data.
+        ``InputError`` if ``output_dir`` holds a run and neither ``overwrite_output_dir`` nor
+        ``resume`` is set.
         """
+        from simpletransformers.seq2seq.training import Trainer
+
         data = self._encode(as_records(train_data))
         positions = getattr(self.model.config, "max_position_embeddings", data.length)
         if data.length > positions:
@@ -140,7 +154,7 @@ class Seq2SeqModel:
             raise InputError(f"sequences of {data.length} tokens are longer than {places}")
         self.args = args = replace(self.args, generation_length=data.new_tokens)
         evaluated, watched = (
-            self._grouped(records) if (records := as_records(given)) else None
+            self._grouped(records) if (records := as_records(given, args.group_by)) else None
             for given in (eval_data, stop_data)
         )
         if rules := StopRules.parse(args.stop_when, args.patience_epochs_after_fit):
@@ -165,15 +179,17 @@ class Seq2SeqModel:
             finally:
                 trainer.release()
 
-    def _encode(self, records: list[Mapping[str, object]]) -> EncodedPairs:
+    def _encode(self, records: Records) -> EncodedPairs:
         return encode_pairs(records, self.tokenizer, loss_on_end=self.args.train_on_end_token)
 
-    def _grouped(self, records: list[Mapping[str, object]]) -> GroupedItems:
-        groups = group_items(records, self.args.group_by)
-        return GroupedItems(self._encode(records).to(self.device), groups)
+    def _grouped(self, records: Records) -> GroupedItems:
+        data = self._encode(records).to(self.device)
+        return GroupedItems(data, group_items(records, self.args.group_by))
 
     def _record(self, run_info: Mapping[str, object], world: int) -> dict[str, object]:
         """What ``run_config.json`` holds; what the model is like is read off the model itself."""
+        import transformers
+
         modules = (torch, transformers, simpletransformers)
         versions = {module.__name__: module.__version__ for module in modules}
         looks = architecture.looks(self.model)
@@ -197,7 +213,7 @@ class Seq2SeqModel:
 
     def eval_model(self, eval_data: object) -> dict[str, dict[str, float]]:
         """Scores of each group of ``eval_data``; see ``evaluation.evaluate``."""
-        items = self._grouped(as_records(eval_data))
+        items = self._grouped(as_records(eval_data, self.args.group_by))
         with process_group(self.device) as ranks:
             return evaluate(self.model, items, self.args, ranks)
 
@@ -213,30 +229,40 @@ class Seq2SeqModel:
             raise InputError("this model was not trained here, so new_tokens must be given")
         if not prompts:
             return []
-        tokens = tokenizer.encode(self.tokenizer, prompts)
+        ids, lengths = tokenizer.encode(self.tokenizer, prompts)
         positions = getattr(self.model.config, "max_position_embeddings", None)
-        if positions and (longest := max(map(len, tokens))) + new_tokens > positions + 1:
+        if positions and (longest := int(lengths.max())) + new_tokens > positions + 1:
             raise InputError(
                 f"a prompt of {longest} tokens and {new_tokens} more do not fit into the model's "
                 f"{positions} positions"
             )
-        by_length: dict[int, list[int]] = {}
-        for i, ids in enumerate(tokens):
-            by_length.setdefault(len(ids), []).append(i)
+        begins, known = np.cumsum(lengths) - lengths, _Names(self.tokenizer)
         end, size = self.tokenizer.eos_token_id, self.args.eval_batch_size
         outputs = [""] * len(prompts)
-        for items in by_length.values():
+        for length in np.unique(lengths).tolist():
+            items = np.flatnonzero(lengths == length)
             for start in range(0, len(items), size):
                 batch = items[start : start + size]
-                ids = torch.tensor([tokens[i] for i in batch], device=self.device)
-                produced = generate(self.model, ids, new_tokens, end).tolist()
-                for i, row in zip(batch, produced, strict=True):
+                rows = ids[begins[batch, None] + np.arange(length)]
+                tokens = torch.as_tensor(rows, dtype=torch.int64, device=self.device)
+                produced = generate(self.model, tokens, new_tokens, end).tolist()
+                for i, row in zip(batch.tolist(), produced, strict=True):
                     row = row[: row.index(end)] if end in row else row
-                    # A row of padding of the vocabulary is no token, but can be the best.
-                    found = self.tokenizer.convert_ids_to_tokens(row)
-                    texts = (t or f"<row_{n}>" for t, n in zip(found, row, strict=True))
-                    outputs[i] = prompts[i] + "".join(texts) + self.tokenizer.eos_token
+                    texts = "".join([known[token] for token in row])
+                    outputs[i] = f"{prompts[i]}{texts}{self.tokenizer.eos_token}"
         return outputs
+
+
+class _Names(dict[int, str]):
+    """The texts of a tokenizer's ids, looked up once."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
+
+    def __missing__(self, token: int) -> str:
+        # A row of padding of the vocabulary is no token, but can be the best.
+        self[token] = self._tokenizer.convert_ids_to_tokens(token) or f"<row_{token}>"
+        return self[token]
 
 
 def _refuse_other_looks(folder: Path, given: Mapping | Seq2SeqArgs, looks: Mapping) -> None:

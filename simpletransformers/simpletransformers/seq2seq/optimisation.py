@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
-import transformers
-from transformers import PreTrainedModel
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.args import Seq2SeqArgs
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 def build_optimizer(model: PreTrainedModel, args: Seq2SeqArgs) -> torch.optim.AdamW:
@@ -38,6 +40,8 @@ def rates_on_device(optimizer: torch.optim.Optimizer) -> None:
 
 def build_scheduler(optimizer: torch.optim.Optimizer, args: Seq2SeqArgs, total: int):
     """The learning-rate schedule ``args.scheduler`` over ``total`` steps."""
+    import transformers
+
     steps = {} if args.scheduler == "constant_schedule" else {"num_warmup_steps": args.warmup_steps}
     if "constant" not in args.scheduler:
         steps["num_training_steps"] = total
@@ -75,7 +79,7 @@ def peak_of(device: torch.device, precision: str) -> float | None:
     return next((peak for part, peak in PEAKS.items() if part in name), None)
 
 
-def rows_that_fit(config: transformers.PretrainedConfig, length: int, device: torch.device) -> int:
+def rows_that_fit(config: PretrainedConfig, length: int, device: torch.device) -> int:
     """How many rows of ``length`` tokens one forward and backward pass holds in memory.
 
     Counted from what autograd keeps of a GPT-2 block: about 36 values for each token, layer and

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import logging
 import math
@@ -88,7 +87,7 @@ class Trainer:
     ) -> None:
         self.model, self.args, self.ranks, self.run_folder = model, args, ranks, run
         self._save, self._report = save, report
-        self._digest = hashlib.sha256(data.table.cpu().numpy().tobytes()).hexdigest()
+        self._digest = data.digest()
         self.data = data.to(ranks.device)
         self._evaluated, self._watched = evaluated, watched
         self._rules = StopRules.parse(args.stop_when, args.patience_epochs_after_fit)
@@ -98,7 +97,7 @@ class Trainer:
         epochs = args.num_train_epochs
         self.total = args.max_steps or math.ceil(epochs * len(data) / self.order.batch)
         self._saves = SaveSteps(args, self.total)
-        self._loss_tokens = (self.data.split(self.data.table)[1] != NO_LOSS).sum(1)
+        self._loss_tokens = self.data.loss_tokens
         self._objective = self._wrap(Objective(model, data.columns))
         self._optimizer = optimisation.build_optimizer(model, args)
         self._scheduler = optimisation.build_scheduler(self._optimizer, args, self.total)

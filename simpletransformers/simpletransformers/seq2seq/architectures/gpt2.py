@@ -7,18 +7,32 @@ release to release.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoConfig, GPT2LMHeadModel, PretrainedConfig
 
 from simpletransformers.errors import InputError
+from simpletransformers.seq2seq import operations
 from simpletransformers.seq2seq.architecture import Blockwise, Blueprint, pick
+from simpletransformers.seq2seq.light import LightGPT2
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel, PretrainedConfig
 
 #: Activations that are GPT-2's tanh approximation of GELU, which torch has as one fused kernel.
 _TANH_GELU = {"gelu_new", "gelu_pytorch_tanh"}
+#: What ``LightGPT2`` is: entries of ``config.json`` that could say otherwise, and their defaults.
+_PLAIN = {
+    "add_cross_attention": False,
+    "reorder_and_upcast_attn": False,
+    "scale_attn_by_inverse_layer_idx": False,
+    "scale_attn_weights": True,
+    "tie_word_embeddings": True,
+}
 
 
 class _Nothing(torch.nn.Module):
@@ -51,12 +65,20 @@ class GPT2(Blockwise):
     def config(cls, plan: Blueprint) -> PretrainedConfig:
         if {"no_mlp", "share_mlp"} <= set(plan.switches):
             raise InputError("`no_mlp` leaves no MLP to share; omit one of `no_mlp`, `share_mlp`")
+        from transformers import AutoConfig
+
         # With recurrence the second half repeats the first.
         layers = plan.n_layer * (2 if "add_recurrence" in plan.switches else 1)
         sizes = {"n_head": plan.n_head, "n_embd": plan.n_embd, "n_inner": plan.n_inner}
         dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), plan.dropout)
         options = {**sizes, **dropout, **plan.tokens, "activation_function": "gelu_pytorch_tanh"}
         return AutoConfig.for_model("gpt2", n_layer=layers, **options)
+
+    @classmethod
+    def light(cls, config: Mapping[str, object]) -> LightGPT2 | None:
+        plain = all(config.get(name, value) is value for name, value in _PLAIN.items())
+        tanh = config.get("activation_function") in _TANH_GELU
+        return LightGPT2(config) if plain and tanh else None
 
     @classmethod
     def switch(cls, model: GPT2LMHeadModel, switches: set[str]) -> None:
@@ -94,7 +116,36 @@ class GPT2(Blockwise):
         return functional.embedding(ids, self._body.wte.weight)
 
     def embed(self, ids: Tensor) -> Tensor:
-        return self._body.drop(self.embedding(ids) + self._body.wpe.weight[: ids.shape[1]])
+        state, drop = self.embedding(ids) + self._body.wpe.weight[: ids.shape[1]], self._body.drop
+        return operations.dropout(state, drop.p) if self._by_hand(state) else drop(state)
+
+    def through(self, index, state, wanted):
+        """In training on a CPU by operations that have their derivatives written by hand."""
+        if not self._by_hand(state):
+            return super().through(index, state, wanted)
+        block, attention = self._body.h[index], self._body.h[index].attn
+        half = operations.Half(
+            _dtype(state),
+            self.model.config.layer_norm_epsilon,
+            attention.resid_dropout.p,
+            self.model.config.n_head,
+            self._scales[index],
+            attention.attn_dropout.p,
+            wanted,
+        )
+        layers = block.ln_1, attention.c_attn, attention.c_proj
+        state = operations.attention(state, *map(_pair, layers), half)
+        if isinstance(block.mlp, _Nothing):
+            return state
+        if self.model.config.activation_function not in _TANH_GELU:
+            return state + self.mlp(index, state)
+        layers = block.ln_2, block.mlp.c_fc, block.mlp.c_proj
+        half = replace(half, rate=block.mlp.dropout.p)
+        return operations.mlp(state, *map(_pair, layers), half)
+
+    def _by_hand(self, state: Tensor) -> bool:
+        here = state.device.type == "cpu" and not torch.compiler.is_compiling()
+        return here and self.model.training and state.requires_grad
 
     def mix(self, index, state, earlier, wanted):
         block = self._body.h[index]
@@ -143,7 +194,7 @@ def _attend(attention, query, key, value, mask: Tensor | None, scale: float) -> 
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=rate, scale=scale
         )
-    # To train on a handful of tokens on a CPU, plain products beat the fused kernel.
+    # For derivatives on a handful of tokens on a CPU, plain products beat the fused kernel.
     scores = (query @ key.transpose(-1, -2)) * scale
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
@@ -154,6 +205,17 @@ def _linear(layer: torch.nn.Module, hidden: Tensor) -> Tensor:
     """A ``Conv1D`` of transformers, whose weight is (inputs, outputs)."""
     flat = torch.addmm(layer.bias, hidden.reshape(-1, hidden.shape[-1]), layer.weight)
     return flat.view(*hidden.shape[:-1], -1)
+
+
+def _pair(layer: torch.nn.Module) -> operations.Pair | None:
+    """Weight and bias of a layer; None of one that is switched off."""
+    return None if isinstance(layer, torch.nn.Identity) else (layer.weight, layer.bias)
+
+
+def _dtype(state: Tensor) -> torch.dtype:
+    """The type of matrix products on a CPU."""
+    lower = torch.is_autocast_enabled("cpu")
+    return torch.get_autocast_dtype("cpu") if lower else state.dtype
 
 
 def _tie(first: torch.nn.Module, second: torch.nn.Module) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from transformers import AutoConfig, PretrainedConfig
+from typing import TYPE_CHECKING
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.architecture import Architecture, Blueprint
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 class Llama(Architecture):
@@ -19,6 +22,8 @@ class Llama(Architecture):
                 f"`n_embd` {plan.n_embd} over `n_head` {plan.n_head} makes heads of {per_head} "
                 "dimensions; llama needs an even number, as it rotates them in pairs"
             )
+        from transformers import AutoConfig
+
         return AutoConfig.for_model(
             "llama",
             num_hidden_layers=plan.n_layer,

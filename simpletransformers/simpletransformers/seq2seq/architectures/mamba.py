@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from transformers import AutoConfig, PretrainedConfig
+from typing import TYPE_CHECKING
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.architecture import Architecture, Blueprint
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 class Mamba(Architecture):
@@ -20,6 +23,8 @@ class Mamba(Architecture):
             raise InputError(
                 f"`n_inner` {inner} is not a multiple of `n_embd` {width}, as mamba needs it"
             )
+        from transformers import AutoConfig
+
         return AutoConfig.for_model(
             "mamba",
             num_hidden_layers=plan.n_layer,
