@@ -191,6 +191,8 @@ def _disagreeing(
     several, found = (np.bincount(classes) > 1)[classes], [np.empty(0, dtype=np.int64)]
     for seen in blocks:
         seen = seen.only(several[seen.fragment_of])
+        if not len(seen.fragment_of):
+            continue
         contexts = _contexts_of_classes(seen, classes)
         items = seen.fragment_of, contexts, seen.label_of
         first, second = disagreeing_pairs(*items, shrink)
