@@ -18,6 +18,8 @@ from coverage_principle.data.space import strides
 
 #: Words of bits that are looked at together.
 _WORDS = 1 << 20
+#: If more than one input in so many is new, all rows are made anew.
+_AT_ONCE = 16.0
 
 
 class WholeDomain:
@@ -89,7 +91,7 @@ class Action:
         self._take_news()
         chosen = np.zeros(len(self._classes), dtype=bool)
         chosen[self._classes[self._changed]] = True
-        several = np.bincount(self._classes, minlength=len(chosen)) > 1
+        several = np.bincount(self._classes, minlength=len(chosen)) >= 2
         rows = np.flatnonzero((chosen & several)[self._classes])
         self._changed[:] = False
         rows = rows[np.argsort(self._classes[rows], kind="stable")]
@@ -117,7 +119,7 @@ class Action:
     def _take_news(self) -> None:
         """Bring the rows up to date: bit by bit where little is new, else all of them at once."""
         sizes, count = self._domain.sizes, sum(map(len, self._news))
-        if self._bits is None or 16 * count > len(self._domain.reached):
+        if self._bits is None or count > len(self._domain.reached) / _AT_ONCE:
             axes = (*self._inside, *self._rest)
             flags = self._domain.reached.reshape(sizes).transpose(axes)[self._values]
             packed = np.packbits(flags.reshape(len(flags), -1), axis=1, bitorder="little")
