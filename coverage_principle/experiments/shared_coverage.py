@@ -53,7 +53,7 @@ def way_in_parts(
     budget = memory or available() + held()
     if launcher.launcher == "slurm":
         place = folder / f"{dataset.name}_slot-sets_{_digest(dataset, settings)}"
-        jobs = _Jobs(launcher, place)
+        jobs = _Jobs(launcher, place, memory)
         try:
             yield InParts(budget, place, jobs.carry, own=True)
         finally:
@@ -162,10 +162,13 @@ def _weigh(path: Path, name: str, memory: int, theirs) -> None:
 
 @dataclass(frozen=True)
 class SlotSetRun:
-    """A slot set as a job of the cluster: its name, and the memory that it may take."""
+    """A slot set as a job of the cluster: its name, and the memory that it may take.
+
+    None: what its machine has.
+    """
 
     id: str
-    memory: int
+    memory: int | None
 
     @property
     def label(self) -> str:
@@ -193,9 +196,10 @@ class SlotSetJob:
 
 
 class _Jobs:
-    """Weighs slot sets as jobs of a cluster."""
+    """Weighs slot sets as jobs of a cluster; without ``memory`` each takes what its machine has."""
 
-    def __init__(self, settings: LauncherSettings, path: Path) -> None:
+    def __init__(self, settings: LauncherSettings, path: Path, memory: int | None) -> None:
+        self._memory = memory
         self._launcher = cluster_launcher(settings, path, SlotSetJob(path.resolve()))
         self._done = False
 
@@ -203,10 +207,10 @@ class _Jobs:
         self,
         folder: SlotSetFolder,
         names: Sequence[str],
-        memory: int,
+        _memory: int,
         progress: Callable[[float, str], None],
     ) -> None:
-        runs = [SlotSetRun(name, memory) for name in names]
+        runs = [SlotSetRun(name, self._memory) for name in names]
         futures = self._launcher.submit_all(runs)
         left = set(futures)
         while left:

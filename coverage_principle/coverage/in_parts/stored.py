@@ -20,7 +20,7 @@ from coverage_principle.coverage.in_parts.weighing import SlotSetTask, weigh_slo
 from coverage_principle.data import check_place
 from coverage_principle.errors import InputError
 from simpletransformers.files import replacing
-from simpletransformers.memory import held, in_words
+from simpletransformers.memory import available, held, in_words
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,16 @@ class SlotSetFolder:
         return pickle.loads(self._result(name).read_bytes())
 
     def weigh(
-        self, name: str, memory: int, progress: Callable[[float], None] = lambda _: None
+        self, name: str, memory: int | None, progress: Callable[[float], None] = lambda _: None
     ) -> None:
-        """Weigh a slot set so that the process takes at most ``memory`` bytes.
+        """Weigh a slot set; the process takes at most ``memory`` bytes (None: what there is).
 
         ``InputError`` if that is too little, or the disk has no room.
         """
         task: SlotSetTask = pickle.loads(self._tasks.read_bytes())[name]
         rows = StoredRows(self._items, len(task.graph.inputs))
-        found = weigh_slot_set(task, rows, memory - held(), self.path, progress)
+        room = available() if memory is None else memory - held()
+        found = weigh_slot_set(task, rows, room, self.path, progress)
         with telling_where(self.path), replacing(self._result(name)) as file:
             file.write_bytes(pickle.dumps(found, protocol=5))
 
@@ -72,7 +73,7 @@ class SlotSetFolder:
         return self.path / f"{name}.pickle"
 
 
-def weigh_stored(path: Path, name: str, memory: int) -> str | None:
+def weigh_stored(path: Path, name: str, memory: int | None) -> str | None:
     """``SlotSetFolder.weigh`` in a process of its own: the sentence why it failed, if it did."""
     try:
         SlotSetFolder(path).weigh(name, memory)
