@@ -71,8 +71,9 @@ def whole(items: int, sizes: Sequence[int], slot_sets: Sequence[Sequence[int]]) 
     for positions in slot_sets:
         fragments, contexts = bounds(items, sizes, positions)
         needs.append(_fixed(fragments, contexts) + items * COMPARED)
-    # What was observed of each slot set stays: three numbers of 4 bytes for each item.
-    return max(needs, default=0) + min(TABLES, 256 * items) + 12 * items * len(slot_sets)
+    # The numbers of fragments stay, which are those of contexts elsewhere, and the label's.
+    seen = min(2 * len(slot_sets), 2 ** len(sizes) - 2) + 1
+    return max(needs, default=0) + min(TABLES, 256 * items) + 4 * items * seen
 
 
 def kept(items: int, sizes: Sequence[int], slot_sets: Sequence[Sequence[int]]) -> int:
