@@ -1,4 +1,4 @@
-"""How far each hot path is from what no program can do without, measured in the same run.
+"""How far each hot path is from the work at its heart, measured in the same run.
 
 The bound of a training step: its products with weights, forward and backward, and nothing else. Of
 coverage: sorting one number for each item and slot set, and one for each pair of items that meet in
@@ -63,8 +63,8 @@ def main(arguments: argparse.Namespace) -> None:
 def shown(measured: Bench, rows: Iterator[Row]) -> Iterator[dict]:
     for name, ways, bound in rows:
         figures = measured.row(ways, bound)
-        for one in ("now", "before", "bound"):
-            figures.get(one, {}).pop("said", None)
+        for way in ways:
+            figures[way].pop("said", None)
         yield {"what": name, **cells(figures), "figures": figures}
 
 

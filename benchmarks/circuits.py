@@ -51,7 +51,7 @@ def rows(arguments: argparse.Namespace, measured: Bench) -> Iterator[dict]:
         if worst > allowed:
             raise RuntimeError(f"{name}: the two ways differ by {worst}, more than {allowed}")
         for one in figures.values():
-            one.pop("said")
+            one.pop("said", None)
         more = {"plain / now": over_now(plain), "largest difference": f"{worst:.1e}"}
         yield {"task": name, **cells(figures), **more, "figures": figures}
     figures = measured.row(measured.ways(time_states, states, width, run=part))

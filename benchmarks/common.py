@@ -1,7 +1,7 @@
 """The frame of the benchmarks: flags, processes that are measured, ways that take turns, tables.
 
 A *row* compares *ways* of doing one thing: ``now``, ``before`` (the code of ``--before COMMIT``),
-``bound`` (what no program can do without: ``bounds.py``) and peers. A way is a command, run as a
+``bound`` (the work at its heart alone: ``bounds.py``) and peers. A way is a command, run as a
 user runs it, or a *part*: a function of a benchmark, called in a process of its own with the
 library of either code, so it may use only what both have. The ways of a row take turns, so that
 all meet the same machine and ratios are of neighbours in time.
@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from coverage_principle.errors import InputError
 ROOT = Path(__file__).resolve().parent.parent
 #: In a command: a folder that is there for one run of it.
 OUT = "{out}"
+_LIBRARIES = ("coverage_principle", "simpletransformers", "circuit_analysis", "dataset_generation")
 #: Packages whose versions are recorded, where they are installed.
 PACKAGES = ("numpy", "scipy", "torch", "transformers")
 #: Flags that say where files lie: no part of how figures came about.
@@ -183,9 +185,11 @@ def measure(
     if late:
         failed = f"not done after {seconds:,.0f} s"
     elif status:
-        lines = measured.stderr.strip().splitlines()
+        last_words = (measured.stderr.strip().splitlines() or [""])[-1][:200]
         failed = f"ended by signal {-status}" if status < 0 else f"exit status {status}"
-        failed += f": {lines[-1][:200]}" if lines else ""
+        if re.search("memory|bad_alloc", last_words, re.IGNORECASE):
+            failed = f"too little memory: {failed}"
+        failed += f": {re.sub(r'/[^ ]*/', '', last_words)}"  # no folders of this machine
     return Usage(cpu, wall, peak / (1024**2 if sys.platform == "darwin" else 1024), failed, last)
 
 
@@ -275,8 +279,9 @@ def figures_of(runs: Mapping[str, list[Usage]], bound: str = "") -> dict[str, An
         for key, values in times.items():
             found[name] |= {key: median(values), f"{key}_range": [min(values), max(values)]}
         found[name]["mib"] = max(one.mib for one in used)
-        if isinstance(used[0].said, dict):
-            found[name]["said"] = used[0].said
+        said = used[0].said if isinstance(used[0].said, dict) else {}
+        if own := {key: value for key, value in said.items() if key not in ("cpu_s", "wall_s")}:
+            found[name]["said"] = own
         if name != "now" and not any(one.failed for one in runs["now"]):
             pairs = zip(runs["now"], used, strict=True)
             ratios = [other.cpu_s / max(mine.cpu_s, 1e-9) for mine, other in pairs]
@@ -299,6 +304,8 @@ def bench(arguments: argparse.Namespace) -> Iterator[Bench]:
         # Under a path of its own, so that git keeps nothing of it that could be in the way later.
         git("worktree", "add", "--detach", "--force", before, commit_of(arguments.before))
         try:
+            for code in (ROOT, before):  # else the first round would compile what is imported
+                measure("-m", "compileall", "-q", *_LIBRARIES, code=code)
             yield Bench(arguments, {"now": ROOT, "before": before})
         finally:
             git("worktree", "remove", "--force", before)
@@ -367,14 +374,16 @@ def cells(figures: Mapping[str, Any], items: int = 0) -> dict[str, str]:
     return shown
 
 
-def show_tables(arguments: argparse.Namespace, tables: Iterable[Iterable[dict[str, Any]]]) -> None:
+def show_tables(
+    arguments: argparse.Namespace, tables: Iterable[Iterable[dict[str, Any]]], **more: Any
+) -> None:
     """Print tables of rows ``{column: cell}`` as they come; write them to ``--output``, if given.
 
     The figures behind a row stand under ``figures``, which is no column. Machine and versions are
     printed first: a table that is a generator is measured after them. The file is written after
-    every row, so that hours are not lost with the last one.
+    every row, so that hours are not lost with the last one; ``more`` are further fields of it.
     """
-    content = about_run(arguments)
+    content = about_run(arguments) | more
     print("\n".join(f"{name}: {value}" for name, value in content.items()), flush=True)
     shown: list[dict[str, Any]] = []
     for rows in tables:

@@ -2,10 +2,10 @@
 
 Coverage: the k-sweep written straightforwardly (peers_coverage.py) with connected components by
 scipy, igraph, rustworkx and networkx; ours is the whole command, which also counts with true
-values, looks at contradictions, draws and writes, and the k-cutoffs must be equal. A training step
-in fp32: a small loop of its own, not compiled, and transformers' Trainer. Tracing: plain hooks,
+values, looks at contradictions, draws and writes. The k-cutoffs must be equal. A training step in
+fp32: a small loop of its own, not compiled, and transformers' Trainer. Tracing: plain hooks,
 TransformerLens and nnsight; the probabilities must be equal. A row says so where --peers_python
-lacks a package. Takes about 5 minutes with --before.
+lacks a package. Takes about 6 minutes with --before.
 """
 
 from __future__ import annotations
@@ -44,6 +44,11 @@ AMOUNTS = {
     "--width": (768, "of the traced model, a multiple of 12"),
 }
 LIBRARIES = ("scipy", "igraph", "rustworkx", "networkx")
+#: Whose versions are recorded, in the environment of the peers.
+PACKAGES = (
+    *("numpy", "scipy", "igraph", "rustworkx", "networkx", "torch", "transformers"),
+    *("transformer-lens", "nnsight"),
+)
 #: By how much probabilities of the same run may differ.
 _SAME = 1e-5
 
@@ -66,7 +71,8 @@ def main(arguments: argparse.Namespace) -> None:
             training(arguments, measured, peer),
             tracing(arguments, measured, peer),
         ]
-        show_tables(arguments, tables)
+        used = peer("common.versions", PACKAGES)
+        show_tables(arguments, tables, peers=used.said)
 
 
 def coverage(measured: Bench, peer: Callable, world: str, base: Path) -> Iterator[dict]:

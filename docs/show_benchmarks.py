@@ -69,7 +69,7 @@ def about(content: Mapping[str, Any]) -> str:
 def parts_of(content: Mapping[str, Any]) -> Iterator[str]:
     yield content["machine"]
     if "versions" in content:
-        yield ", ".join(map(" ".join, content["versions"].items()))
+        yield versions(content["versions"])
     if "threads" in content:
         yield f"{content['threads']} thread" + ("s" if content["threads"] > 1 else "")
         yield f"at most {content['repeats']} rounds"
@@ -77,8 +77,14 @@ def parts_of(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"commit {content['commit']}"
     if "before" in content:
         yield f"before: {content['before']}"
+    if content.get("peers"):
+        yield f"peers: {versions(content['peers'])}"
     if "note" in content:
         yield content["note"]
+
+
+def versions(packages: Mapping[str, str]) -> str:
+    return ", ".join(map(" ".join, packages.items()))
 
 
 if __name__ == "__main__":

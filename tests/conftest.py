@@ -98,7 +98,7 @@ def run_command(tmp_path_factory):
     """``run_command("determine_coverage.py", "--data_dir", ...)``; asserts nothing by itself.
 
     The script runs as ``__main__`` in a process of its own (``start_command``), which spares the
-    five seconds of a fresh interpreter. The README's and the quickstart's commands are run in
+    seconds of a fresh interpreter's imports. The README's and the quickstart's commands are run in
     fresh interpreters.
     """
     folder = tmp_path_factory.mktemp("outputs")

@@ -33,7 +33,7 @@ def test_a_process_is_measured():
         ("raise ValueError('no')", {}, "exit status 1: ValueError: no"),
         ("import os; os.abort()", {}, "ended by signal 6"),
         ("import time; time.sleep(60)", {"seconds": 0.2}, "not done after 0 s"),
-        ("x = bytearray(1 << 30)", {"gib": 0.5}, "exit status 1: MemoryError"),
+        ("x = bytearray(1 << 30)", {"gib": 0.5}, "too little memory: exit status 1: MemoryError"),
     ],
 )
 def test_how_a_process_failed_is_told(work, limits, why):

@@ -195,7 +195,7 @@ def test_a_failed_write_leaves_the_old_folder_and_no_traces(tmp_path):
     write_dataset(target, {"a.json": "1"}, {}, overwrite=False)
 
     def broken():
-        yield "2"
+        yield b"2"
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):

@@ -33,6 +33,7 @@ _LAST, _MORE = b"}\n]\n", b"},\n"  # how the last record ends, and how the other
 _OPEN, _CLOSE, _NEWLINE = b"<>\n"
 _BLOCK = 1 << 22  # bytes that are read at once: what is made of them stays in the cache
 _MOST_ENDINGS = 5000
+_OFTEN = 16  # endings of one length that are looked for in all lines at once
 _WORD = 8  # bytes
 _MOST_WORDS = 4  # of a name that is looked up
 
@@ -212,15 +213,19 @@ class _Reader:
         for length in [lengths[0]] if same else np.unique(lengths):
             rows = np.arange(len(begins)) if same else np.flatnonzero(lengths == length)
             texts = _at(block, begins[rows], int(length))
-            while len(rows):
+            for _ in range(_OFTEN):
+                if len(rows) == 0:
+                    break
                 alike = (texts == texts[0]).all(axis=1)
                 found[rows[alike]] = self._code(texts[0].tobytes())
                 rows, texts = rows[~alike], texts[~alike]
+            found[rows] = [self._code(text.tobytes()) for text in texts]
         return found
 
     def _code(self, text: bytes) -> int:
         if text not in self._codes:
-            _expect(text.endswith(b"},") and len(self._codes) < _MOST_ENDINGS)
+            _expect(text.startswith(b'"') and text.endswith(b"},"))
+            _expect(len(self._codes) < _MOST_ENDINGS)
             record = '{"input_text": "", "target_text": "' + text[:-1].decode("utf-8")
             further = parse_json(record)
             del further["input_text"], further["target_text"]

@@ -99,6 +99,7 @@ class Trainer:
         self._saves = SaveSteps(args, self.total)
         self._loss_tokens = self.data.loss_tokens
         self._objective = self._wrap(Objective(model, data.columns))
+        self._parameters = list(model.parameters())
         self._optimizer = optimisation.build_optimizer(model, args)
         self._scheduler = optimisation.build_scheduler(self._optimizer, args, self.total)
         self._precision = optimisation.precision_of(args, ranks.device)
@@ -203,7 +204,7 @@ class Trainer:
                 self._scaler.scale(part * (self.ranks.world / tokens)).backward()
             loss = loss + part.detach()
         self._scaler.unscale_(self._optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.args.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.args.max_grad_norm)
         # In 16-bit floats the scaler expects infinite gradients now and then, and leaves them out.
         sound = loss.isfinite() if self._scaler.is_enabled() else (loss + norm).isfinite()
         self._broken.logical_or_(~sound)
@@ -231,7 +232,7 @@ class Trainer:
     def _refuse_broken(self, step: int, *, weights: bool = True) -> None:
         """``InputError`` rather than writing down what a broken run has come to."""
         if weights:
-            sound = [p.detach().isfinite().all() for p in self.model.parameters()]
+            sound = [p.detach().isfinite().all() for p in self._parameters]
             self._broken.logical_or_(~torch.stack(sound).all())
         if self.ranks.any(bool(self._broken)):
             raise InputError(
