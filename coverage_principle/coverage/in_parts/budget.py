@@ -20,6 +20,8 @@ COMPARED, BESIDE = 110, 160
 TABLES, MOST_SHRINK = 576 << 20, 32
 #: Bytes for each item of a chunk that is read, and the items of one.
 READ, CHUNK = 160, 1 << 17
+#: One part in so many of the memory is left free: what is given back is not always usable at once.
+SPARE = 8
 #: Bytes of a process that has imported what it needs.
 PROCESS = 110 << 20
 #: Bytes for each fragment of a result, which is kept to the end.
@@ -48,7 +50,7 @@ def split_up(memory: int, items: int, fragments: int, contexts: int) -> Parts | 
 
     None if it does not, however it is taken apart.
     """
-    left = memory - _fixed(fragments, contexts)
+    left = memory - memory // SPARE - _fixed(fragments, contexts)
     if left < TABLES // MOST_SHRINK + _FEWEST * BESIDE:
         return None
     if (whole := items * COMPARED + TABLES) <= left and items * BESIDE <= left:
@@ -62,7 +64,8 @@ def split_up(memory: int, items: int, fragments: int, contexts: int) -> Parts | 
 def least(items: int, sizes: Sequence[int], positions: Sequence[int]) -> int:
     """Bytes without which a slot set cannot be weighed, of at most so many items."""
     fragments, contexts = bounds(items, sizes, positions)
-    return _fixed(fragments, contexts) + TABLES // MOST_SHRINK + _FEWEST * BESIDE
+    needed = _fixed(fragments, contexts) + TABLES // MOST_SHRINK + _FEWEST * BESIDE
+    return needed * SPARE // (SPARE - 1) + SPARE
 
 
 def whole(items: int, sizes: Sequence[int], slot_sets: Sequence[Sequence[int]]) -> int:
