@@ -63,7 +63,7 @@ def weigh_pairs(
     ``noise`` says what a disagreement costs.
     """
     items = np.bincount(fragment_of)
-    forest, true_forest = ForestOf(len(items)), ForestOf(len(items))
+    forest, true_forest = (ForestOf(len(items), _EDGES) for _ in range(2))
     pairs = false_pairs = np.zeros(2, dtype=np.int64)
     stars, true_stars = [], []
     lone = (items == 1)[fragment_of]
@@ -150,7 +150,7 @@ class ForestOf:
     About ``most`` edges are gathered before the forest is made anew.
     """
 
-    def __init__(self, count: int, most: int = _EDGES) -> None:
+    def __init__(self, count: int, most: int) -> None:
         self._count, self._most, self._blocks, self._held = count, most, [], 0
 
     def add(self, first: np.ndarray, second: np.ndarray, evidence: np.ndarray) -> None:
