@@ -12,11 +12,11 @@ from coverage_principle.coverage import (
     CoverageSettings,
     dataset_coverage,
     diagnose,
-    diagnostics,
     pairing,
     weighing,
     whole_domain,
 )
+from coverage_principle.coverage.diagnostics import _repeated, contradicting_pairs
 from coverage_principle.coverage.evidence import observe
 from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.data.space import Places
@@ -189,8 +189,8 @@ def test_the_whole_domain_is_reached_alike_bit_by_bit_and_at_once(seed, monkeypa
 
 def test_where_there_is_nothing_to_count_nothing_is_found():
     seen = observe(np.array([[0, 0], [1, 1], [2, 2]]), np.array([0, 1, 2]), (0,), 3)
-    assert diagnostics.contradicting_pairs(seen, np.arange(3)) == 0
-    assert diagnostics.contradicting_pairs(seen, np.zeros(3, dtype=np.int32)) == 0
+    assert contradicting_pairs(seen, np.arange(3)) == 0
+    assert contradicting_pairs(seen, np.zeros(3, dtype=np.int32)) == 0
     none = np.empty(0, dtype=np.int32)
     assert [len(part) for part in pairing.disagreeing_pairs(none, none, none)] == [0, 0]
     assert not list(pairing.agreeing_pairs(none, none, none))
@@ -201,7 +201,7 @@ def test_groups_and_values_that_are_too_large_for_one_number_are_told_apart():
     """Of 2^25 contexts and classes and 2^20 labels, as sparse data sets of 10^8 items may have."""
     groups = np.array([2**50 - 1, 2**50 - 1, 7, 7, 2**50 - 2, 2**50 - 2])
     values = np.array([2**20 - 1, 3, 5, 5, 2**20 - 1, 2**20 - 2])
-    assert diagnostics._repeated(groups, values).tolist() == [2**50 - 2, 2**50 - 1]
+    assert _repeated(groups, values).tolist() == [2**50 - 2, 2**50 - 1]
 
 
 def test_places_of_codes_by_a_table_and_by_search():
