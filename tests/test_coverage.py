@@ -24,7 +24,6 @@ from coverage_principle.coverage import (
     type_lines,
     warnings,
 )
-from coverage_principle.coverage.diagnostics import contradicting_pairs
 from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.summary import classes_at
 from coverage_principle.data import Codec, Dataset, Split, build_vocabulary
@@ -225,8 +224,8 @@ def test_more_than_64_contexts_and_many_blocks(monkeypatch):
             ]
             assert len(found) == len(set(found))
             assert set(found) == expected
-        one_class = np.zeros(seen.num_fragments, dtype=np.int32)
-        assert contradicting_pairs(seen, one_class) == (np.triu(shared > agreeing, 1)).sum()
+        first, _ = pairing.disagreeing_pairs(seen.fragment_of, seen.context_of, seen.label_of)
+        assert len(first) == np.triu(shared > agreeing, 1).sum()
 
 
 # ------------------------------------------------------------------------------------- by hand

@@ -16,7 +16,7 @@ from coverage_principle.coverage import (
     weighing,
     whole_domain,
 )
-from coverage_principle.coverage.diagnostics import _repeated, contradicting_pairs
+from coverage_principle.coverage.diagnostics import _repeated
 from coverage_principle.coverage.evidence import observe
 from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.data.space import Places
@@ -188,9 +188,6 @@ def test_the_whole_domain_is_reached_alike_bit_by_bit_and_at_once(seed, monkeypa
 
 
 def test_where_there_is_nothing_to_count_nothing_is_found():
-    seen = observe(np.array([[0, 0], [1, 1], [2, 2]]), np.array([0, 1, 2]), (0,), 3)
-    assert contradicting_pairs(seen, np.arange(3)) == 0
-    assert contradicting_pairs(seen, np.zeros(3, dtype=np.int32)) == 0
     none = np.empty(0, dtype=np.int32)
     assert [len(part) for part in pairing.disagreeing_pairs(none, none, none)] == [0, 0]
     assert not list(pairing.agreeing_pairs(none, none, none))

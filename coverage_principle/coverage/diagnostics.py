@@ -164,13 +164,6 @@ class _Disputed:
         return int(self._disputed.sum())
 
 
-def contradicting_pairs(observations: Observations, classes: np.ndarray) -> int | None:
-    """Pairs of fragments of one class that disagree in some context; None if too many to count."""
-    if _work(observations, classes) > _MOST_WORK:
-        return None
-    return len(_disagreeing([observations], classes)[0])
-
-
 def _work(observations: Observations, classes: np.ndarray) -> int:
     """How many fragments of each class meet in each context, squared and summed up.
 
