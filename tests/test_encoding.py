@@ -255,6 +255,13 @@ def test_texts_that_are_no_tokens_are_refused_by_name(text):
             encode(build_tokenizer(TOKENS, "</a>"), texts)
 
 
+@pytest.mark.parametrize("texts", [("", ""), ("", "</a>")])
+def test_records_without_any_token_are_refused_by_number(texts):
+    record = dict(zip(("input_text", "target_text"), texts, strict=True))
+    with pytest.raises(InputError, match="record 1: target_text must"):
+        encode_pairs([record], build_tokenizer(TOKENS, "</a>"))
+
+
 def test_a_vocabulary_of_many_tokens_is_no_matter():
     tokens = [*(f"<t_{i}>" for i in range(50_000)), "</a>"]  # 20 s, were each looked for in all
     assert len(build_tokenizer(tokens, "</a>")) == len(tokens) + 1
