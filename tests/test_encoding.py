@@ -286,6 +286,17 @@ def test_groups_of_labels_are_those_of_records():
     assert group_items([], keys) == {}
 
 
+@pytest.mark.parametrize("keys", [(), ("target_text", "type")])
+def test_arrays_are_scored_in_the_groups_of_their_texts(small_dataset, keys):
+    dataset = load_dataset(small_dataset)
+    items = dataset.test.all_records[:30]
+    args = {"n_layer": 1, "n_head": 2, "n_embd": 16, "group_by": keys}
+    options = {"new_tokens": dataset.codec.vocabulary, "init_weights": True, "device": "cpu"}
+    model = Seq2SeqModel("gpt2", "gpt2", args=args, **options)
+    wanted = model.eval_model(list(items))
+    assert "all" not in wanted and model.eval_model(items) == wanted
+
+
 def grouped_one_by_one(records, group_by) -> dict[str, list[int]]:
     """The oracle: one record after the other."""
     first, *others = group_by or ["type"]

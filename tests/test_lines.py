@@ -303,7 +303,7 @@ def test_lazy_records_are_a_list_of_dicts(small):
 def test_columns_are_those_of_the_records(small):
     lazy = load_dataset(small).test.all_records
     plain = [*lazy]
-    for key in ("type", "absent"):
+    for key in ("type", "absent", "input_text", "target_text"):
         for one in (lazy, plain, lazy[5:9], lazy[:0]):
             values, numbers = record_column(one, key, "none")
             assert [values[i] for i in numbers] == [r.get(key, "none") for r in one]

@@ -205,8 +205,9 @@ class LazyRecords(Sequence):
         """What all records hold under a key, ``default`` where it is not there.
 
         The distinct values, and for each record the number of its own among them: ``(n,)`` int64.
-        Not for the texts themselves.
         """
+        if key in _TEXTS:
+            return numbered_values(record[key] for record in self)
         distinct: dict[tuple[type, object], int] = {}
         numbers = [np.empty(0, dtype=np.int64)]
         for part in self.parts:
