@@ -289,6 +289,7 @@ def test_lazy_records_are_a_list_of_dicts(small):
     assert lazy == plain and plain == lazy and lazy != plain[1:] and lazy != "records"
     assert [lazy[i] for i in range(-len(plain), len(plain))] == plain * 2
     assert lazy[3:50:7] == plain[3:50:7] and [*reversed(lazy)] == plain[::-1]
+    assert lazy[::-1] == plain[::-1] and lazy[9:2:-3] == plain[9:2:-3]
     for beyond in (len(plain), -len(plain) - 1):
         with pytest.raises(IndexError):
             lazy[beyond]
