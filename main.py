@@ -213,7 +213,9 @@ def main(arguments: argparse.Namespace) -> None:
     check_published_flags(arguments, quiet=not is_main)
     job = cli.settings_from(JobSettings, arguments)
     watched = job.check_rules(cli.settings_from(RecordSettings, arguments))
-    dataset = load_dataset(find_folder(job.data_dir, "data_dir", also_in="data"))
+    folder = find_folder(job.data_dir, "data_dir", also_in="data")
+    check_memory(folder, job)
+    dataset = load_dataset(folder)
     records = test_records(dataset, job.test_types)
     if job.custom_test:
         records = text_records(Path(job.custom_test), "custom_test")
@@ -244,6 +246,24 @@ def main(arguments: argparse.Namespace) -> None:
             print_scores(scores, dataset)
     if job.do_predict and is_main:
         predict(model, records, job, dataset)
+
+
+def check_memory(folder: Path, job: JobSettings) -> None:
+    """Refuse what memory does not hold before it is read.
+
+    Reading a data set takes about as much as its files are long; training on it half of that again.
+    Records of other files are objects of Python's.
+    """
+    from simpletransformers import memory
+
+    def length(path: Path) -> int:
+        return path.stat().st_size if path.is_file() else 0
+
+    size = sum(length(folder / name) for name in ("train.json", "test.json"))
+    size += 7 * sum(length(Path(path)) for path in (job.custom_train, job.custom_test) if path)
+    work = "training on" if job.do_train else "reading"
+    advice = "take a data set of fewer items (--max_train_data_num of its generator)"
+    memory.require((1.5 if job.do_train else 1) * size, f"{work} {folder.name}", advice)
 
 
 def asked_for(arguments: argparse.Namespace) -> dict[str, object]:

@@ -17,8 +17,8 @@ from coverage_principle.coverage import (
     consistent_pairs,
     dataset_coverage,
     diagnose,
-    evidence,
     observe,
+    pairing,
     slot_sets,
     sweep_lines,
     type_lines,
@@ -188,8 +188,8 @@ def test_forest_edges_are_pairs_that_the_training_set_shows(monkeypatch):
     """Also when the pairs come in many blocks and the contexts in many tables."""
     *_, train, _, dataset = random_world(7, graph=TASKS["threehop"], share=0.9)
     whole = dataset_coverage(dataset)
-    monkeypatch.setattr(evidence, "_BLOCK", 5)
-    monkeypatch.setattr(evidence, "_TABLE", 1)
+    monkeypatch.setattr(pairing, "_BLOCK", 5)
+    monkeypatch.setattr(pairing, "_TABLE", 1)
     blocks = dataset_coverage(dataset)
     np.testing.assert_array_equal(whole.cutoffs, blocks.cutoffs)
     edges = 0
@@ -218,8 +218,8 @@ def test_more_than_64_contexts_and_many_blocks(monkeypatch):
         first, second = np.nonzero(np.triu((shared == agreeing) & (shared > 0), 1))
         expected = set(zip(first, second, shared[first, second], strict=True))
         for table in (1 << 23, 100):
-            monkeypatch.setattr(evidence, "_TABLE", table)
-            monkeypatch.setattr(evidence, "_BLOCK", 6_000)
+            monkeypatch.setattr(pairing, "_TABLE", table)
+            monkeypatch.setattr(pairing, "_BLOCK", 6_000)
             found = [
                 triple for block in consistent_pairs(seen) for triple in zip(*block, strict=True)
             ]

@@ -14,10 +14,11 @@ from coverage_principle.coverage import (
     SCOPES,
     CoverageSettings,
     dataset_coverage,
-    equivalence,
     noise,
+    pairing,
     scopes,
     selection,
+    weighing,
 )
 from coverage_principle.data import load_dataset
 from coverage_principle.errors import InputError
@@ -26,7 +27,7 @@ from tests.oracles import coverage_bruteforce as oracle
 from tests.test_coverage import make_dataset, random_world
 
 
-@pytest.mark.parametrize("module", [equivalence, noise, selection])
+@pytest.mark.parametrize("module", [noise, pairing, selection, weighing])
 def test_worked_examples(module):
     failed, tried = doctest.testmod(module)
     assert tried > 0

@@ -6,9 +6,13 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
+from coverage_principle.errors import InputError
+from main import JobSettings, check_memory
+from simpletransformers import memory
 from tests.conftest import ROOT
 
 SMALL = (
@@ -223,3 +227,21 @@ def test_train_sh_says_which_arguments_it_needs():
     finished = train_sh("name", 0.1)
     assert finished.returncode == 2
     assert "6 arguments are needed, 2 given" in finished.stderr
+
+
+def test_data_that_memory_does_not_hold_are_refused_before_they_are_read(
+    small_dataset, monkeypatch, tmp_path
+):
+    job = {"data_dir": str(small_dataset), "init_weights": True}
+    training = JobSettings(**job, do_train=True, output_dir=str(tmp_path))
+    length = sum((small_dataset / name).stat().st_size for name in ("train.json", "test.json"))
+    monkeypatch.setattr(memory, "available", lambda: length)
+    check_memory(small_dataset, JobSettings(**job, do_eval=True))
+    words = r"training on .* needs about .* available; take .*--max_train_data_num"
+    with pytest.raises(InputError, match=words):
+        check_memory(small_dataset, training)
+    monkeypatch.setattr(memory, "available", lambda: 2 * length)
+    check_memory(small_dataset, training)
+    other = replace(training, custom_train=str(small_dataset / "train.json"))
+    with pytest.raises(InputError, match="needs about"):
+        check_memory(small_dataset, other)

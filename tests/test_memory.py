@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -105,3 +108,36 @@ def test_too_much_work_is_refused_with_what_it_needs_and_what_helps():
         memory.require(12 << 30, "the sweep", "give a budget")
     expected = "the sweep needs about 12 GiB of memory, and 8 GiB are available; give a budget"
     assert str(caught.value) == expected
+
+
+def test_memory_that_was_freed_is_used_again():
+    """No page of a block that was there before is asked of the system again."""
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("the C library is not glibc")
+    code = """
+import resource, sys
+from simpletransformers.memory import keep_freed
+if sys.argv[1] == "kept":
+    keep_freed()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        blocks = [bytearray(4 << 20) for _ in range(8)]
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+    run = [sys.executable, "-c", code]
+    kept, freed = (
+        int(subprocess.run([*run, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("kept", "freed")
+    )
+    assert kept < 1000 < freed
+
+
+def test_what_a_process_holds_grows_with_what_it_takes():
+    before = memory.held()
+    taken = bytearray(64 << 20)
+    taken[:: 1 << 12] = b"1" * (len(taken) >> 12)
+    assert 60 << 20 <= memory.held() - before <= 80 << 20

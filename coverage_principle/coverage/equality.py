@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coverage_principle.coverage.evidence import ContextBits, Observations, agreeing_with
+from coverage_principle.coverage.evidence import Observations, agreeing_with
 from coverage_principle.coverage.noise import PairNoise
+from coverage_principle.coverage.pairing import ContextBits
 from coverage_principle.reprs import one_line
 
 #: Fragments whose pairs are looked at to estimate a slot set's numbers; more change little.
@@ -51,7 +52,7 @@ def count_pairs(observations: Observations, most: int = _MOST_FRAGMENTS) -> Pair
     """Count the pairs of a slot set, from ``most`` fragments evenly spaced if there are more."""
     count = observations.num_fragments
     rows = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
-    contexts, found = ContextBits(observations), []
+    contexts, found = ContextBits(observations.fragment_of, observations.context_of), []
     for first, second, agreeing in agreeing_with(observations, rows):
         other = first != second
         first, second, agreeing = first[other], second[other], agreeing[other]

@@ -1,24 +1,22 @@
 """Functional k-equivalence of the fragments of one slot set, for every k at once.
 
 At a given k two fragments are in one class when a chain of pairs with evidence >= k joins them
-(transitive closure). The classes at every k follow from a maximum spanning forest of the evidence,
-so of the possibly billions of pairs fewer than one a fragment is kept. Its edges are pairs that the
-training set itself shows to be equivalent: a path along it is the firmest explanation of why two
-fragments are in one class.
+(transitive closure). The classes at every k follow from a maximum spanning forest of the evidence
+(``weighing.py``). Its edges are pairs that the training set itself shows to be equivalent: a path
+along it is the firmest explanation of why two fragments are in one class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.sparse as sparse
-from scipy.sparse.csgraph import minimum_spanning_tree
 
-from coverage_principle.coverage.evidence import Observations, consistent_pairs
-from coverage_principle.coverage.linking import components, stars
+from coverage_principle.coverage.evidence import Observations
+from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
+from coverage_principle.coverage.weighing import Forest, weigh_pairs
 from coverage_principle.data.space import decode_rows, encode_rows, sizes_at
 from coverage_principle.reprs import one_line
 
@@ -30,7 +28,8 @@ class Equivalence:
     ``codes`` are the fragments of the training set (``encode_rows`` with ``sizes``, those of the
     slots at ``positions``; ascending). ``first``, ``second`` and ``evidence`` are the edges of the
     spanning forest, firmest first. ``pairs[e]`` counts the pairs of fragments with evidence e;
-    ``false_pairs[e]`` those among them whose true values differ, if these are known.
+    ``false_pairs[e]`` those among them whose true values differ, if these are known, and
+    ``true_forest`` are the edges of a forest of the others.
     """
 
     positions: tuple[int, ...]
@@ -41,8 +40,15 @@ class Equivalence:
     evidence: np.ndarray
     pairs: np.ndarray
     false_pairs: np.ndarray | None
+    true_forest: Forest | None = None
 
     __repr__ = one_line
+
+    @property
+    def of_true_pairs(self) -> Equivalence:
+        """What would be left if only pairs of equal true values counted; these must be known."""
+        first, second, evidence = self.true_forest
+        return replace(self, first=first, second=second, evidence=evidence, true_forest=None)
 
     @property
     def levels(self) -> np.ndarray:
@@ -53,6 +59,20 @@ class Equivalence:
         """Class of each fragment at ``k``: ``(fragments,)`` int32, counted from 0."""
         firm = self.evidence >= k
         return components(len(self.codes), self.first[firm], self.second[firm])
+
+    def falling(self, lowest: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Every level from the firmest down to ``lowest``, and the classes there.
+
+        Classes are those of ``classes``, each level's made of the one before.
+        """
+        classes = np.arange(len(self.codes), dtype=np.int32)
+        ends = np.searchsorted(-self.evidence, -self.levels, side="right").tolist()
+        for begin, end, k in zip([0, *ends], ends, self.levels.tolist(), strict=False):
+            if k < lowest:
+                return
+            edges = classes[self.first[begin:end]], classes[self.second[begin:end]]
+            classes = components(int(classes.max()) + 1, *edges)[classes]
+            yield k, classes
 
     def joined_up_to(self, first: np.ndarray, second: np.ndarray, lowest: int) -> np.ndarray:
         """The largest k at which two fragments are in one class: ``(n,)`` int32.
@@ -94,96 +114,14 @@ def functional_equivalence(
     ``true_values`` ``(fragments,)`` only serve to count the pairs that agree by coincidence.
     ``noise`` says what a disagreement counts.
     """
-    count = observations.num_fragments
-    lone = (np.bincount(observations.fragment_of) == 1)[observations.fragment_of]
-    values = None if true_values is None else true_values[observations.fragment_of]
-    first, second, pairs, false_pairs = _lone_pairs(observations, lone, values)
-    forest = _spanning_forest(count, first, second, np.ones(len(first), dtype=np.int32))
-    kept = observations.only(~lone)
-    for first, second, evidence in consistent_pairs(kept, progress, noise=noise):
-        pairs = _add(pairs, np.bincount(evidence))
-        if true_values is not None:
-            wrong = true_values[first] != true_values[second]
-            false_pairs = _add(false_pairs, np.bincount(evidence[wrong]))
-        block = (first, second, evidence)
-        forest = _spanning_forest(
-            count, *(np.concatenate(both) for both in zip(forest, block, strict=True))
-        )
+    seen = observations.fragment_of, observations.context_of, observations.label_of
+    weighed = weigh_pairs(*seen, true_values=true_values, noise=noise, progress=progress)
     return Equivalence(
         observations.positions,
         sizes_at(sizes, observations.positions),
         observations.codes,
-        *forest,
-        pairs,
-        None if true_values is None else false_pairs,
+        *weighed.forest,
+        weighed.pairs,
+        weighed.false_pairs,
+        weighed.true_forest,
     )
-
-
-def _lone_pairs(
-    observations: Observations, lone: np.ndarray, values: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs in which a fragment occurs that was seen in one context only.
-
-    Such a fragment agrees there with every other one of the same answer, with evidence 1, and
-    nothing contradicts it. In sparse data these are most of all pairs, so they are not made one by
-    one: a star a group gives the same classes, and their number follows from the groups' sizes.
-    ``lone`` and ``values`` are of the training items. Returns first, second, and how many pairs and
-    false pairs there are by evidence (0 and 1).
-
-    Fragments 0, 1 and 2 give answer 7 in context 0; only 2 is seen in another context too, so 0 and
-    1 are lone. Of the three pairs two are made, a star around fragment 0, and all three counted:
-
-    >>> from coverage_principle.coverage.evidence import observe
-    >>> inputs = np.array([[0, 0], [1, 0], [2, 0], [2, 1]])
-    >>> seen = observe(inputs, np.array([7, 7, 7, 9]), (0,), sizes=3)
-    >>> lone = np.array([True, True, False, False])
-    >>> first, second, pairs, _ = _lone_pairs(seen, lone, None)
-    >>> list(zip(first.tolist(), second.tolist())), pairs.tolist()
-    ([(0, 1), (0, 2)], [0, 3])
-
-    With true values 5, 5 and 6 of the fragments, two of the three agree by coincidence:
-
-    >>> _lone_pairs(seen, lone, np.array([5, 5, 6, 6]))[3].tolist()
-    [0, 2]
-    """
-    answer = observations.with_label(observations.context_of)
-    lone_first = np.argsort(~lone, kind="stable")
-    hubs, members = (lone_first[side] for side in stars(answer[lone_first]))
-    of_lone = lone[hubs]
-    ends = np.column_stack([hubs, members])[of_lone]
-    first, second = np.sort(observations.fragment_of[ends], axis=1).T
-    pairs = _pairs_within(answer) - _pairs_within(answer[~lone])
-    false_pairs = 0
-    if values is not None:
-        _, alike = np.unique(answer, return_inverse=True)
-        alike = alike * (int(values.max()) + 1) + values
-        false_pairs = pairs - (_pairs_within(alike) - _pairs_within(alike[~lone]))
-    return first, second, np.array([0, pairs]), np.array([0, false_pairs])
-
-
-def _pairs_within(groups: np.ndarray) -> int:
-    """Number of unordered pairs of rows with equal values."""
-    sizes = np.unique(groups, return_counts=True)[1]
-    return int((sizes * (sizes - 1) // 2).sum())
-
-
-def _spanning_forest(
-    count: int, first: np.ndarray, second: np.ndarray, evidence: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The edges of a maximum spanning forest, by descending evidence."""
-    top = int(evidence.max(initial=0)) + 1
-    # Every pair comes once, so nothing is summed up here; weights are positive, as a zero would
-    # count as no edge.
-    weights = sparse.coo_array((top - evidence, (first, second)), shape=(count, count))
-    tree = minimum_spanning_tree(weights.tocsr()).tocoo()
-    order = np.argsort(tree.data, kind="stable")
-    kept = (tree.row[order], tree.col[order], top - tree.data[order])
-    return tuple(values.astype(np.int32) for values in kept)
-
-
-def _add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Sum of two histograms of different length."""
-    total = np.zeros(max(len(a), len(b)), dtype=np.int64)
-    total[: len(a)] += a
-    total[: len(b)] += b
-    return total

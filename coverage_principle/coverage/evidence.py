@@ -16,19 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import prod
 
 import numpy as np
 import scipy.sparse as sparse
 
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
-from coverage_principle.data.space import encode_rows, sizes_at
+from coverage_principle.coverage.pairing import evident_pairs
+from coverage_principle.data.space import encode_rows, numbered, sizes_at
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 
 #: Multiply-adds of one block of the product: its pairs take about 12 bytes each.
 _BLOCK = 1 << 23
-#: 64-bit words of one table of presence bits.
-_TABLE = 1 << 23
 
 
 def slot_sets(num_slots: int) -> list[tuple[int, ...]]:
@@ -148,14 +148,40 @@ def observe(
 
     ``sizes`` are those of the slots' alphabets, or a number for all of them.
     """
-    rest = [slot for slot in range(inputs.shape[1]) if slot not in positions]
-    fragments = encode_rows(inputs[:, list(positions)], sizes_at(sizes, positions))
-    codes, fragment_of = np.unique(fragments, return_inverse=True)
-    contexts = encode_rows(inputs[:, rest], sizes_at(sizes, rest))
-    context_codes, context_of = np.unique(contexts, return_inverse=True)
-    _, label_of = np.unique(labels, return_inverse=True)
-    indices = (index.astype(np.int32) for index in (fragment_of, context_of, label_of))
-    return Observations(positions, codes, context_codes, *indices)
+    return Observer(inputs, labels, sizes).at(positions)
+
+
+class Observer:
+    """Sees training inputs from one slot set after another; arguments as for ``observe``.
+
+    A context at a slot set is a fragment at the other slots, so each is numbered once.
+    """
+
+    def __init__(self, inputs: np.ndarray, labels: np.ndarray, sizes: int | Sequence[int]) -> None:
+        self._inputs, self._sizes = inputs, sizes
+        _, self._label_of = _numbered(labels, int(labels.max(initial=0)) + 1)
+        self._found: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
+
+    def at(self, positions: tuple[int, ...]) -> Observations:
+        """The training inputs as the slot set at ``positions`` sees them."""
+        rest = tuple(slot for slot in range(self._inputs.shape[1]) if slot not in positions)
+        codes, fragment_of = self._fragments(positions)
+        context_codes, context_of = self._fragments(rest)
+        return Observations(
+            positions, codes, context_codes, fragment_of, context_of, self._label_of
+        )
+
+    def _fragments(self, positions: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        if positions not in self._found:
+            sizes = np.broadcast_to(sizes_at(self._sizes, positions), len(positions)).tolist()
+            codes = encode_rows(self._inputs[:, list(positions)], sizes)
+            self._found[positions] = _numbered(codes, prod(sizes))
+        return self._found[positions]
+
+
+def _numbered(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    distinct, number = numbered(codes, count)
+    return distinct, number.astype(np.int32, copy=False)
 
 
 def consistent_pairs(
@@ -169,30 +195,8 @@ def consistent_pairs(
     Each block is three ``(m,)`` int32 arrays with first < second; every pair with an evidence of at
     least 1 comes once. ``progress`` is called with the share that is done.
     """
-    for first, second, agreeing, shared in agreeing_pairs(observations, progress):
-        evidence = noise.evidence(agreeing, shared)
-        kept = evidence > 0
-        yield first[kept], second[kept], evidence[kept]
-
-
-def agreeing_pairs(
-    observations: Observations, progress: Callable[[float], None] = lambda _: None
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """All pairs of fragments that agree anywhere: blocks ``(first, second, agreeing, shared)``.
-
-    Four ``(m,)`` int32 arrays, first < second: in how many contexts the two agree, and how many
-    they share.
-    """
-    agreement = observations.incidence(observations.with_label(observations.context_of))
-    contexts = ContextBits(observations)
-    for begin, end in row_blocks(agreement):
-        # Only fragments from ``begin`` on: the pairs with earlier ones came before.
-        product = (agreement[begin:end] @ agreement[begin:].T).tocoo()
-        upper = product.col > product.row
-        first = product.row[upper].astype(np.int32) + np.int32(begin)
-        second = product.col[upper].astype(np.int32) + np.int32(begin)
-        yield first, second, product.data[upper], contexts.shared(first, second)
-        progress(end / observations.num_fragments)
+    seen = observations.fragment_of, observations.context_of, observations.label_of
+    return evident_pairs(*seen, noise, progress)
 
 
 def agreeing_with(
@@ -227,43 +231,3 @@ def row_blocks(
         end = min(max(end, begin + 1), rows)
         yield begin, end
         begin = end
-
-
-class ContextBits:
-    """Counts the shared contexts of given pairs by packed bits.
-
-    The full product of the context incidence would be about |X| times denser than that of the
-    agreements, and only pairs that agree somewhere matter.
-    """
-
-    def __init__(self, observations: Observations) -> None:
-        order = np.argsort(observations.context_of, kind="stable")
-        self._fragment = observations.fragment_of[order]
-        self._context = observations.context_of[order]
-        self._rows = observations.num_fragments
-        self._words = -(-observations.num_contexts // 64)
-        self._width = max(1, min(self._words, _TABLE // self._rows))
-        self._whole = self._table(0) if self._width == self._words else None
-
-    def shared(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Number of contexts that each pair shares: ``(m,)`` int32."""
-        total = np.zeros(len(first), dtype=np.int32)
-        if len(first) == 0:
-            return total
-        step = max(1, (1 << 20) // self._width)
-        for word in range(0, self._words, self._width):
-            table = self._table(word) if self._whole is None else self._whole
-            for begin in range(0, len(first), step):
-                part = slice(begin, begin + step)
-                both = table[first[part]] & table[second[part]]
-                total[part] += np.bitwise_count(both).sum(axis=1, dtype=np.int32)
-        return total
-
-    def _table(self, word: int) -> np.ndarray:
-        """Presence bits of the contexts from ``64 * word`` on: (fragments, width) uint64."""
-        low, high = np.searchsorted(self._context, [64 * word, 64 * (word + self._width)])
-        context = self._context[low:high] - 64 * word
-        table = np.zeros((self._rows, self._width), dtype=np.uint64)
-        flags = np.uint64(1) << (context % 64).astype(np.uint64)
-        np.bitwise_or.at(table, (self._fragment[low:high], context // 64), flags)
-        return table

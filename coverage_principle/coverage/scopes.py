@@ -12,7 +12,7 @@ setting ``scope``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from math import prod
 from typing import ClassVar
@@ -20,10 +20,12 @@ from typing import ClassVar
 import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence
-from coverage_principle.coverage.linking import cliques, merge, stars
+from coverage_principle.coverage.linking import cliques, components, stars
+from coverage_principle.coverage.whole_domain import WholeDomain
 from coverage_principle.data import Dataset, evaluate
 from coverage_principle.data.space import (
     MOST_CODES,
+    Places,
     encode_rows,
     sizes_at,
     strides,
@@ -34,9 +36,10 @@ from coverage_principle.tasks import TRAIN_INFERRED
 
 #: The k-cutoff of training items: they are covered at every k.
 EVERY_K = int(np.iinfo(np.int32).max)
-#: Inputs that the domain scope holds at most, and edges that it adds at once.
+#: Inputs that the domain scope holds at most.
 MOST_INPUTS = 1 << 28
-_EDGES = 1 << 23
+#: Training items that are looked at at once.
+_CHUNK = 1 << 19
 #: Edges of one slot set that are made one by one for a graph that is written out.
 MOST_PAIRS = 1_000_000
 
@@ -64,7 +67,7 @@ class Scope(ABC):
         self,
         dataset: Dataset,
         count: int,
-        trained: np.ndarray,
+        trained: np.ndarray | slice,
         test_rows: np.ndarray,
         test_nodes: np.ndarray,
     ) -> None:
@@ -89,13 +92,10 @@ class Scope(ABC):
         )
 
     @abstractmethod
-    def new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
-        """A function of k: what connects nodes through this slot set at k and not at k + 1."""
-
-    @abstractmethod
     def neighbours(self, equivalence: Equivalence, k: int) -> Callable[[Item], Iterator[Item]]:
         """A function of an item: the items that this slot set joins it to at k, and itself."""
 
+    @abstractmethod
     def k_cutoffs(
         self,
         equivalences: Sequence[Equivalence],
@@ -105,26 +105,8 @@ class Scope(ABC):
     ) -> np.ndarray:
         """The largest k at which each node is connected to a training item: ``(count,)`` int32.
 
-        0 where there is no such k from ``lowest`` up, ``EVERY_K`` for training items. One pass from
-        the firmest evidence down: components only grow, and only where classes have.
+        0 where there is no such k from ``lowest`` up, ``EVERY_K`` for training items.
         """
-        component = np.arange(self.count, dtype=np.int32)
-        cutoffs = np.zeros(self.count, dtype=np.int32)
-        cutoffs[self.trained] = EVERY_K
-        levels = [equivalence.levels for equivalence in equivalences]
-        every_level = np.unique(np.concatenate([*levels, np.empty(0, np.int32)]))[::-1]
-        every_level = every_level[every_level >= lowest].tolist()
-        edges_at = [self.new_edges(equivalence) for equivalence in equivalences]
-        for done, k in enumerate(every_level, start=1):
-            for new_edges, own in zip(edges_at, levels, strict=True):
-                if k in own:
-                    for first, second in new_edges(k):
-                        merge(component, component[first], component[second])
-            holds_trained = np.zeros(self.count, dtype=bool)
-            holds_trained[component[self.trained]] = True
-            cutoffs[holds_trained[component] & (cutoffs == 0)] = k
-            progress(done / len(every_level))
-        return cutoffs
 
 
 class DatasetScope(Scope):
@@ -142,19 +124,32 @@ class DatasetScope(Scope):
     def __init__(self, dataset: Dataset) -> None:
         train, test = dataset.train, dataset.test
         test_rows = np.flatnonzero(test.types == "type_0")
-        inputs = np.concatenate([train.inputs, test.inputs[test_rows]])
-        answers = np.concatenate([train.answers, test.answers[test_rows]])
+        inputs, answers = test.inputs[test_rows], test.answers[test_rows]
         self._sizes = dataset.slot_sizes
-        _, row, code = np.unique(
+        found, first, number = np.unique(
             encode_rows(inputs, self._sizes), return_index=True, return_inverse=True
         )
-        order = np.argsort(row)
-        node_of_code = np.empty_like(order)
-        node_of_code[order] = np.arange(len(order))
-        node = node_of_code[code]
-        self.inputs, self.answers = inputs[row[order]], answers[row[order]]
-        trained = np.arange(int(node[: len(train)].max(initial=-1)) + 1)
-        super().__init__(dataset, len(order), trained, test_rows, node[len(train) :])
+        known = Places(found, prod(self._sizes), len(train))
+        node = np.full(len(found), -1)
+        for begin, rows in _chunks(train.inputs):
+            place = known.of(encode_rows(rows, self._sizes))
+            there = np.flatnonzero(place >= 0)
+            node[place[there]] = begin + there
+        others = np.sort(first[node < 0])  # in the order of the file
+        node[number[others]] = len(train) + np.arange(len(others))
+        self._others, self._answers = inputs[others], answers[others]
+        count = len(train) + len(others)
+        super().__init__(dataset, count, slice(len(train)), test_rows, node[number])
+
+    @cached_property
+    def inputs(self) -> np.ndarray:
+        """The nodes' inputs: ``(count, slots)``."""
+        return np.concatenate([self.dataset.train.inputs, self._others])
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """The nodes' answers: ``(count,)``."""
+        return np.concatenate([self.dataset.train.answers, self._answers])
 
     @cached_property
     def _numbers(self) -> dict[Item, int]:
@@ -179,17 +174,61 @@ class DatasetScope(Scope):
     def answer(self, item: Item) -> int:
         return int(self.answers[self.node(item)])
 
-    def new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
-        ids = equivalence.fragment_ids(self.inputs)
+    def k_cutoffs(
+        self,
+        equivalences: Sequence[Equivalence],
+        *,
+        lowest: int = 1,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> np.ndarray:
+        """As every scope's.
 
-        def at(k: int) -> Iterable[Edges]:
-            classes = equivalence.classes(k)
-            grown = np.zeros(len(classes), dtype=bool)
-            grown[classes[equivalence.first[equivalence.evidence == k]]] = True
-            nodes, *keys = self._buckets(equivalence, classes, ids, grown)
-            yield tuple(nodes[side] for side in stars(*keys))
+        All training items count as one node, 0, beside the other test items: whatever is connected
+        to one of them is covered. So only those that share a bucket with a test item matter.
+        """
+        beside = [self._beside_tests(equivalence) for equivalence in equivalences]
+        component = np.arange(len(self._others) + 1)
+        found = np.zeros(len(component), dtype=np.int32)
+        for k, grown, share in falling_levels(equivalences, lowest):
+            for number, classes in grown:
+                nodes, bucket, fragment = beside[number]
+                first, second = (nodes[side] for side in stars(bucket, classes[fragment]))
+                edges = component[first], component[second]
+                component = components(len(component), *edges)[component]
+            found[(component == component[0]) & (found == 0)] = k
+            progress(share)
+        cutoffs = np.full(self.count, EVERY_K, dtype=np.int32)
+        cutoffs[len(self.dataset.train) :] = found[1:]
+        return cutoffs
 
-        return at
+    def _beside_tests(self, equivalence: Equivalence) -> tuple[np.ndarray, ...]:
+        """Test items, and the training items with a context and an answer of theirs.
+
+        Returns their nodes in ``k_cutoffs``, a number of their context and answer, and their
+        fragments. Test items whose fragment the training set lacks are equivalent to nothing.
+        """
+        train = self.dataset.train
+        rest = [slot for slot in range(len(self._sizes)) if slot not in equivalence.positions]
+        sizes = sizes_at(self._sizes, rest)
+        (answers,) = self.dataset.sizes([self.dataset.graph.answer])
+        fragment = equivalence.fragment_ids(self._others)
+        tests = np.flatnonzero(fragment >= 0)
+        known, context = np.unique(
+            encode_rows(self._others[tests][:, rest], sizes), return_inverse=True
+        )
+        bucket = context * answers + self._answers[tests]
+        wanted = np.unique(bucket)
+        contexts = Places(known, prod(sizes), len(train))
+        buckets = Places(wanted, len(known) * answers, len(train))
+        found = [(tests + 1, bucket, fragment[tests])]
+        for begin, inputs in _chunks(train.inputs):
+            context = contexts.of(encode_rows(inputs[:, rest], sizes))
+            rows = np.flatnonzero(context >= 0)
+            own = context[rows].astype(np.int64) * answers + train.answers[begin + rows]
+            kept = buckets.of(own) >= 0
+            rows, own = rows[kept], own[kept]
+            found.append((np.zeros_like(rows), own, equivalence.fragment_ids(inputs[rows])))
+        return tuple(map(np.concatenate, zip(*found, strict=True)))
 
     def stars(self, equivalence: Equivalence, k: int) -> Edges:
         """Edges ``(first, second)`` that give this slot set's part of the graph its components.
@@ -256,6 +295,15 @@ class DatasetScope(Scope):
         return of
 
 
+def _chunks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows, so many at a time that what is made of them is small: the number of the first, and all.
+
+    There may be very many training items.
+    """
+    for begin in range(0, len(rows), _CHUNK):
+        yield begin, rows[begin : begin + _CHUNK]
+
+
 class DomainScope(Scope):
     """Every input, numbered by ``encode_rows``; what an input gives does not matter.
 
@@ -297,24 +345,24 @@ class DomainScope(Scope):
         answer = int(values[self.dataset.graph.answer][0])
         return None if answer < 0 else answer
 
-    def new_edges(self, equivalence: Equivalence) -> Callable[[int], Iterable[Edges]]:
-        def at(k: int) -> Iterable[Edges]:
-            """The edges of the spanning forest with evidence k, in every context."""
-            inside = list(equivalence.positions)
-            contexts = np.zeros(1, dtype=np.int64)
-            for slot, stride in enumerate(self._strides):
-                if slot not in inside:
-                    values = np.arange(self.dataset.slot_sizes[slot]) * stride
-                    contexts = (contexts[:, None] + values).ravel()
-            new = equivalence.evidence == k
-            fragments = equivalence.fragments() @ self._strides[inside]
-            ends = fragments[equivalence.first[new]], fragments[equivalence.second[new]]
-            step = max(1, _EDGES // len(contexts))
-            for begin in range(0, len(ends[0]), step):
-                part = slice(begin, begin + step)
-                yield tuple((end[part, None] + contexts).ravel() for end in ends)
-
-        return at
+    def k_cutoffs(
+        self,
+        equivalences: Sequence[Equivalence],
+        *,
+        lowest: int = 1,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> np.ndarray:
+        cutoffs = np.zeros(self.count, dtype=np.int32)
+        cutoffs[self.trained] = EVERY_K
+        domain = WholeDomain(self.dataset.slot_sizes, self.trained)
+        actions = [domain.action(e.positions, e.codes) for e in equivalences]
+        for k, grown, share in falling_levels(equivalences, lowest):
+            for number, classes in grown:
+                actions[number].grow(classes)
+            for nodes in domain.spread(actions):
+                cutoffs[nodes] = k
+            progress(share)
+        return cutoffs
 
     def neighbours(self, equivalence: Equivalence, k: int) -> Callable[[Item], Iterator[Item]]:
         classes, fragments = equivalence.classes(k), equivalence.fragments()
@@ -330,6 +378,29 @@ class DomainScope(Scope):
                 yield tuple(found)
 
         return of
+
+
+def falling_levels(
+    equivalences: Sequence[Equivalence], lowest: int
+) -> Iterator[tuple[int, list[tuple[int, np.ndarray]], float]]:
+    """Every k from the firmest down to ``lowest`` at which classes grow, and the share done then.
+
+    Between them stand the numbers of the slot sets whose classes do, with their classes.
+    """
+    falling = [equivalence.falling(lowest) for equivalence in equivalences]
+    ahead = {n: found for n, one in enumerate(falling) if (found := next(one, None))}
+    levels = np.concatenate([*(e.levels for e in equivalences), np.empty(0, np.int32)])
+    total = len(np.unique(levels[levels >= lowest]))
+    done = 0
+    while ahead:
+        k, done = max(level for level, _ in ahead.values()), done + 1
+        grown = [(n, classes) for n, (level, classes) in ahead.items() if level == k]
+        yield k, grown, done / total
+        for number, _ in grown:
+            if (found := next(falling[number], None)) is None:
+                del ahead[number]
+            else:
+                ahead[number] = found
 
 
 #: Every scope by the name that the setting ``scope`` gives it.

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coverage_principle.coverage.evidence import ContextBits, Observations, agreeing_with
+from coverage_principle.coverage.evidence import Observations, agreeing_with
+from coverage_principle.coverage.pairing import ContextBits, within
 from coverage_principle.data.space import encode_rows, sizes_at
 from coverage_principle.reprs import one_line
 
@@ -69,7 +70,7 @@ class Voters:
         inside = observations.positions
         self._outside = [slot for slot in range(len(sizes)) if slot not in inside]
         self._sizes = sizes_at(sizes, inside), sizes_at(sizes, self._outside)
-        self._bits = ContextBits(observations)
+        self._bits = ContextBits(observations.fragment_of, observations.context_of)
         cells = observations.fragment_of.astype(np.int64) * observations.num_contexts
         cells += observations.context_of
         every = observations.num_fragments * observations.num_contexts
@@ -120,7 +121,7 @@ class Voters:
             row = np.searchsorted(chosen, first)
             repeats = ends[row] - begins[row]
             pair = np.repeat(np.arange(len(first)), repeats)
-            query = asked[begins[row][pair] + _within(repeats)]
+            query = asked[begins[row][pair] + within(repeats)]
             kept = first[pair] != second[pair]
             query, pair = query[kept], pair[kept]
             item = self.items(second[pair], queries.context[query])
@@ -141,7 +142,7 @@ class Voters:
         after = (fragments + 1) * np.int64(self.observations.num_contexts)
         repeats = np.searchsorted(self._cells, after) - begins
         place = np.repeat(np.arange(len(fragments)), repeats)
-        return place, self._order[begins[place] + _within(repeats)]
+        return place, self._order[begins[place] + within(repeats)]
 
 
 def joint_votes(
@@ -186,8 +187,3 @@ def _find(known: np.ndarray, values: np.ndarray, sizes: tuple[int, ...]) -> np.n
     found = np.searchsorted(known, codes)
     found[found == len(known)] = 0
     return np.where(known[found] == codes, found, -1) if len(known) else np.full(len(codes), -1)
-
-
-def _within(repeats: np.ndarray) -> np.ndarray:
-    """0, 1, ... for each group of so many: ``[2, 3]`` gives 0 1 0 1 2."""
-    return np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)

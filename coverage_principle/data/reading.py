@@ -20,7 +20,6 @@ from coverage_principle.data.checks import Split, check_pairs
 from coverage_principle.data.contents import Items
 from coverage_principle.data.files import METADATA, read_json, sha256
 from coverage_principle.data.formats import RecordWriter
-from coverage_principle.data.lazy_records import Texts, TokenBlock
 from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.records import encode_input, outside, read_split, read_table
 from coverage_principle.data.space import check_domain
@@ -225,22 +224,6 @@ class Dataset:
     def read_digests(self) -> dict[str, str]:
         """The SHA-256 of the splits' files as they were read, where it was taken then."""
         return {file: s.sha256 for file, s in self.splits.items() if s.sha256 is not None}
-
-    def token_blocks(
-        self, split: Split, rows: np.ndarray | None = None, size: int = 1 << 16
-    ) -> Iterator[TokenBlock]:
-        """Compositions of a split as ids of tokens, in blocks of at most ``size``, without texts.
-
-        A block's ``ids`` ``(n, slots + m + 1)`` int32 are those of whole targets: the ``given``
-        tokens of the input, what stands behind it, the end token. ``rows`` ``(n,)`` are places in
-        the split, in any order; by default it is all of them. ``LazyRecords.token_blocks`` does the
-        same for records, single facts among them.
-        """
-        alphabets = self.graph.alphabets_of(self.graph.inputs)
-        texts = Texts.of_values(self.codec, split.inputs, split.targets, alphabets)
-        for begin in range(0, len(split) if rows is None else len(rows), size):
-            part = slice(begin, begin + size)
-            yield TokenBlock(texts.ids(part if rows is None else rows[part]), len(alphabets))
 
 
 def read_task(file: Path) -> TaskGraph:

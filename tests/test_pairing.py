@@ -1,0 +1,181 @@
+"""Every way to count pairs, to link them and to spread over the domain, against simple ones."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from coverage_principle.coverage import (
+    CoverageSettings,
+    dataset_coverage,
+    diagnose,
+    pairing,
+    weighing,
+    whole_domain,
+)
+from coverage_principle.coverage.evidence import observe
+from coverage_principle.coverage.noise import PairNoise
+from coverage_principle.data.space import Places
+from tests.oracles import coverage_bruteforce as oracle
+from tests.test_coverage import random_world
+
+#: Limits under which pairs are counted by contexts or by answers, in tables or by sorting, in
+#: blocks of a few or all at once.
+WAYS = {
+    "contexts, tables": {"_MEETING": 0},
+    "contexts, sorted": {"_MEETING": 0, "_CELLS": 0},
+    "contexts, sorted blocks": {"_MEETING": 0, "_CELLS": 0, "_BLOCK": 3},
+    "answers, tables": {"_MEETING": 10**6, "_WORD": -(10**9)},
+    "answers, sorted": {"_MEETING": 10**6, "_WORD": -(10**9), "_CELLS": 0},
+    "answers, blocks, narrow tables": {"_WORD": -(10**9), "_BLOCK": 5, "_TABLE": 1},
+}
+
+
+def random_items(seed):
+    """Fragments, contexts and labels of distinct cells; in later seeds more of the cells."""
+    rng = np.random.default_rng(seed)
+    fragments, contexts = (int(rng.integers(2, most)) for most in (40, 160))
+    cells = rng.permutation(fragments * contexts)
+    cells = cells[: max(2, int(len(cells) * (0.05, 0.3, 0.9)[seed % 3]))]
+    labels = rng.integers(0, (2, 5, 40)[seed % 3], len(cells))
+    columns = (*np.divmod(cells, contexts), labels)
+    return [np.unique(column, return_inverse=True)[1].astype(np.int32) for column in columns]
+
+
+def counted_by_hand(fragment_of, context_of, label_of):
+    """``{(first, second): (agreeing, shared)}`` of all pairs that agree somewhere."""
+    behaviour = {}
+    columns = map(np.ndarray.tolist, (fragment_of, context_of, label_of))
+    for fragment, *seen in zip(*columns, strict=True):
+        behaviour.setdefault(fragment, {}).update([seen])
+    found = {}
+    for a, b in combinations(sorted(behaviour), 2):
+        shared = behaviour[a].keys() & behaviour[b].keys()
+        agreeing = sum(behaviour[a][c] == behaviour[b][c] for c in shared)
+        found[a, b] = agreeing, len(shared)
+    return found
+
+
+def set_limits(monkeypatch, limits):
+    for name, value in limits.items():
+        monkeypatch.setattr(pairing, name, value)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("seed", range(9))
+def test_pairs_are_counted_alike_in_every_way(seed, way, monkeypatch):
+    items = random_items(seed)
+    every = counted_by_hand(*items)
+    set_limits(monkeypatch, WAYS[way])
+    blocks = list(pairing.agreeing_pairs(*items))
+    rows = [row for block in blocks for row in zip(*map(np.ndarray.tolist, block), strict=True)]
+    found = {(first, second): counts for first, second, *counts in rows}
+    assert len(found) == len(rows)
+    assert found == {pair: [*counts] for pair, counts in every.items() if counts[0]}
+    assert all(part.dtype == np.int32 for block in blocks for part in block)
+    first, second = pairing.disagreeing_pairs(*items)
+    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert sorted(pairs) == [
+        pair for pair, (agreeing, shared) in every.items() if agreeing < shared
+    ]
+
+
+@pytest.mark.parametrize("noise", [PairNoise(), PairNoise(0.1, 5)])
+@pytest.mark.parametrize("seed", range(9))
+def test_weighed_pairs_have_histograms_and_forests_as_by_hand(seed, noise, monkeypatch):
+    items = random_items(seed)
+    values = np.random.default_rng(seed).integers(0, 3, int(items[0].max()) + 1)
+    monkeypatch.setattr(weighing, "_EDGES", -(10**6))  # a forest after every block
+    monkeypatch.setattr(pairing, "_BLOCK", 7)
+    weighed = weighing.weigh_pairs(*items, true_values=values, noise=noise)
+    graphs = {True: nx.Graph(), False: nx.Graph()}
+    pairs, false_pairs = {}, {}
+    for (a, b), counts in counted_by_hand(*items).items():
+        evidence = int(noise.evidence(*(np.array([count]) for count in counts))[0])
+        if evidence:
+            pairs[evidence] = pairs.get(evidence, 0) + 1
+            graphs[False].add_edge(a, b, evidence=evidence)
+            if values[a] == values[b]:
+                graphs[True].add_edge(a, b, evidence=evidence)
+            else:
+                false_pairs[evidence] = false_pairs.get(evidence, 0) + 1
+    assert {e: n for e, n in enumerate(weighed.pairs.tolist()) if n} == pairs
+    assert {e: n for e, n in enumerate(weighed.false_pairs.tolist()) if n} == false_pairs
+    for true, forest in ((False, weighed.forest), (True, weighed.true_forest)):
+        assert (np.diff(forest[2]) <= 0).all()
+        own = nx.Graph()
+        for a, b, evidence in zip(*map(np.ndarray.tolist, forest), strict=True):
+            assert graphs[true].edges[a, b]["evidence"] == evidence
+            own.add_edge(a, b)
+        assert nx.is_forest(own) if len(own) else not pairs or true
+        best = nx.maximum_spanning_edges(graphs[true], weight="evidence")
+        assert sorted(forest[2].tolist()) == sorted(edge[2]["evidence"] for edge in best)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_forest_takes_the_first_of_equal_edges(seed):
+    """Kruskal's way, edge by edge."""
+    rng = np.random.default_rng(seed)
+    count, many = 40, 600
+    first, second = rng.integers(0, count, (2, many))
+    evidence = rng.integers(1, 5, many)
+    expected, joined = [], nx.utils.UnionFind(range(count))
+    for i in np.argsort(-evidence, kind="stable").tolist():
+        if joined[first[i]] != joined[second[i]]:
+            joined.union(first[i], second[i])
+            expected.append((first[i], second[i], evidence[i]))
+    found = weighing.spanning_forest(count, first, second, evidence)
+    assert list(zip(*found, strict=True)) == expected
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("seed", range(8))
+def test_coverage_is_the_same_in_every_way(seed, way, monkeypatch):
+    graph, _, train, test, dataset = random_world(seed)
+    every = oracle.all_slot_sets(len(graph.inputs))
+    plain = diagnose(dataset_coverage(dataset))
+    set_limits(monkeypatch, WAYS[way])
+    coverage = dataset_coverage(dataset)
+    assert diagnose(coverage) == plain
+    assert dict(zip(test, coverage.cutoffs.tolist(), strict=True)) == oracle.cutoffs(
+        train, test, every
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_whole_domain_is_reached_alike_bit_by_bit_and_at_once(seed, monkeypatch):
+    *_, dataset = random_world(seed)
+    settings = CoverageSettings(scope="domain")
+    whole = dataset_coverage(dataset, settings).node_cutoffs
+    monkeypatch.setattr(whole_domain, "_WORDS", 1)  # a column of bits at a time
+    monkeypatch.setattr(whole_domain, "_AT_ONCE", 10**9)  # all rows anew
+    np.testing.assert_array_equal(dataset_coverage(dataset, settings).node_cutoffs, whole)
+    monkeypatch.setattr(whole_domain, "_AT_ONCE", 0.5)  # never all rows
+    np.testing.assert_array_equal(dataset_coverage(dataset, settings).node_cutoffs, whole)
+
+
+def test_places_of_codes_by_a_table_and_by_search():
+    rng = np.random.default_rng(0)
+    known = np.unique(rng.integers(0, 1 << 40, 500))
+    codes = rng.permutation(np.concatenate([known[::2], rng.integers(0, 1 << 40, 500)]))
+    found = Places(known, 1 << 40, len(codes)).of(codes)
+    there = np.isin(codes, known)
+    assert (known[found[there]] == codes[there]).all() and (found[~there] == -1).all()
+    small, few = codes % 1000, np.unique(known % 1000)
+    there = np.isin(small, few)
+    found = Places(few, 1000, len(small)).of(small)
+    assert (few[found[there]] == small[there]).all() and (found[~there] == -1).all()
+    assert Places(known[:0], 1 << 40, len(codes)).of(codes).max() == -1
+
+
+def test_observations_of_one_slot_set_are_those_of_all():
+    *_, dataset = random_world(3)
+    train, sizes = dataset.train, dataset.slot_sizes
+    for slot_set in dataset_coverage(dataset).slot_sets:
+        seen = slot_set.observations
+        alone = observe(train.inputs, train.answers, seen.positions, sizes)
+        for name in ("codes", "context_codes", "fragment_of", "context_of", "label_of"):
+            np.testing.assert_array_equal(getattr(seen, name), getattr(alone, name))
