@@ -29,6 +29,7 @@ from coverage_principle.coverage.equality import (
     fit_equality,
     vote_weight,
 )
+from coverage_principle.coverage.evidence import Agreements
 from coverage_principle.coverage.learner import Learner
 from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.settings import LearnerSettings
@@ -83,7 +84,7 @@ def test_pairs_and_the_estimate_from_them(seed, monkeypatch):
     """Counts of all pairs; one step of expectation maximisation; what the result is worth."""
     case = Case(seed)
     for positions in case.sets:
-        counts = count_pairs(case.observe(positions))
+        counts = count_pairs(Agreements(case.observe(positions)))
         pairs = oracle.pair_counts(case.train, positions)
         expected = [pair for pair in pairs if pair[0]]
         columns = (c.tolist() for c in (counts.agreeing, counts.shared, counts.pairs))
@@ -115,7 +116,7 @@ def test_a_sample_of_fragments_stands_for_all():
     rng = np.random.default_rng(0)
     inputs = np.argwhere(rng.random((90, 30)) < 0.5).astype(np.int32)
     seen = observe(inputs, rng.integers(0, 3, len(inputs)), (0,), (90, 30))
-    whole, some = count_pairs(seen), count_pairs(seen, most=30)
+    whole, some = (count_pairs(Agreements(seen), *most) for most in ((), (30,)))
     assert some.pairs.sum() == pytest.approx(whole.pairs.sum(), rel=0.02)
     assert (some.agreements, some.sharing) == (whole.agreements, whole.sharing)
 
@@ -280,7 +281,7 @@ def test_the_kernel_and_the_scores_of_the_learner(seed, monkeypatch):
     found = Learner(*case.arrays, **case.about(), noise=case.noise[0], settings=settings)
     items, shown = [*case.train], {}
     for positions in case.sets:
-        own = fit_equality(count_pairs(case.observe(positions)), PairNoise(*case.noise))
+        own = fit_equality(count_pairs(Agreements(case.observe(positions))), PairNoise(*case.noise))
         shown[positions] = own.nats
     dense = np.array(oracle.kernel(case.train, items, items, shown, settings))
     own = found._features.of(case.arrays[0])  # the learner's own rows are in another order
