@@ -183,7 +183,7 @@ def too_large(dataset: Dataset) -> str:
     """Why the learner of a data set is left out."""
     return (
         f"{len(dataset.train):,} training items times {_about(dataset)['num_answers']:,} answers "
-        f"are more unknowns than its {MOST_UNKNOWNS:,}"
+        f"are more than the {MOST_UNKNOWNS:,} unknowns that it may have"
     )
 
 
