@@ -13,6 +13,7 @@ are printed are explained in docs/coverage.md.
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,8 +27,9 @@ from coverage_principle.cli import (
     table,
     with_flags,
 )
-from coverage_principle.coverage import CoverageSettings, LearnerSettings
+from coverage_principle.coverage import CoverageSettings, LearnerSettings, PartsSettings
 from coverage_principle.errors import InputError
+from coverage_principle.experiments import LauncherSettings
 from simpletransformers.words import counted
 
 _DATA = "python determine_coverage.py --data_dir data/twohop.20.1500.diff-f12.inf"
@@ -35,6 +37,7 @@ EXAMPLES = (
     ("every k at once, on the data set of this repository", f"{_DATA} --k_sweep"),
     ("why is this item covered?", f'{_DATA} --explain "<t_5><t_1><t_19>"'),
     ("which 100 items would cover most at k = 2?", f"{_DATA} --min_evidence 2 --suggest 100"),
+    ("more items than memory holds, in 3 GiB", f"{_DATA} --k_sweep --memory 3G"),
     ("what an ideal pattern matcher answers, and how sure it is", f"{_DATA} --graded"),
 )
 
@@ -48,6 +51,17 @@ def build_parser() -> argparse.ArgumentParser:
     about = "as --fragments, for one set of slots, counted from 0: 0 1 for x1 and x2"
     slots = {"type": int, "nargs": "+", "metavar": "SLOT", "help": about}
     group_of(parser, "coverage").add_argument("--target_indices", **slots)
+    add_settings(parser, PartsSettings)
+    about = "local: processes on this machine; slurm: jobs of a cluster (needs submitit), as sweeps"
+    jobs = "slot sets at a time, each in a process or job of its own (default: 1; slurm, 16)"
+    add_settings(
+        parser,
+        LauncherSettings,
+        only=("launcher", "jobs", "slurm", "cluster"),
+        launcher={"choices": ("local", "slurm"), "help": about},
+        jobs={"help": jobs},
+        slurm={"action": "append", "nargs": None, "default": []},
+    )
     return parser
 
 
@@ -74,12 +88,32 @@ def main(arguments: argparse.Namespace) -> None:
     left = cut_files(dataset, settings.cut_file)
     for place in left:
         check_place(place, file=True)
+    with weighing(dataset, settings, arguments, folder) as way:
+        determine(dataset, settings, learner, folder, left, way)
+
+
+def weighing(dataset, settings: CoverageSettings, arguments: argparse.Namespace, folder: Path):
+    """A context with the way in which slot sets are weighed; None in it: all of each at once."""
+    launcher = settings_from(LauncherSettings, arguments)
+    memory = settings_from(PartsSettings, arguments).memory
+    if launcher == LauncherSettings() and memory is None:
+        return nullcontext()
+    from coverage_principle.experiments import way_in_parts
+
+    return way_in_parts(dataset, settings, launcher, memory, folder)
+
+
+def determine(dataset, settings, learner, folder: Path, left: list[Path], way) -> None:
+    """Do what the settings ask for; ``left`` are the files of a cut."""
+    from coverage_principle import coverage as wing
+    from coverage_principle.data import check_place
+
     if settings.suggest:
         suggest(dataset, settings, folder)
         return
     model = model_answers(dataset, settings.fit)
     with progress_bar() as progress:
-        coverage = wing.dataset_coverage(dataset, settings, progress)
+        coverage = wing.dataset_coverage(dataset, settings, progress, way)
         graded = fitted = None
         if settings.graded:
             slot_sets = wing.parse_slot_sets(settings.fragments, dataset.graph.inputs)

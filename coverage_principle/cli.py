@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from coverage_principle.errors import InputError
 from coverage_principle.helptext import CommandParser, group_of, one_line
+from simpletransformers.memory import parse_bytes
 from simpletransformers.settings import Kind, Settings, Spec, fault_of, fields_of
 
 #: Loggers of libraries whose notes help nobody who runs a command.
@@ -199,6 +200,14 @@ def numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         wanted = "a list of numbers, such as 3.6,7.2"
         raise argparse.ArgumentTypeError(f"{text} is not {wanted}") from None
+
+
+def bytes_of(text: str) -> int:
+    """For ``type=``: a size of memory, such as 3G."""
+    try:
+        return parse_bytes(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def share_or(word: str, *, below: float) -> Callable[[str], float | str]:

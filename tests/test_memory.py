@@ -107,3 +107,10 @@ print(faults())
         for how in ("kept", "freed")
     )
     assert kept < 1000 < freed
+
+
+def test_what_a_process_holds_grows_with_what_it_takes():
+    before = memory.held()
+    taken = bytearray(64 << 20)
+    taken[:: 1 << 12] = b"1" * (len(taken) >> 12)
+    assert 60 << 20 <= memory.held() - before <= 80 << 20

@@ -18,7 +18,7 @@ from coverage_principle.coverage import (
 )
 from coverage_principle.coverage.evidence import observe
 from coverage_principle.coverage.noise import PairNoise
-from coverage_principle.data.space import places
+from coverage_principle.data.space import Places
 from tests.oracles import coverage_bruteforce as oracle
 from tests.test_coverage import random_world
 
@@ -161,14 +161,14 @@ def test_places_of_codes_by_a_table_and_by_search():
     rng = np.random.default_rng(0)
     known = np.unique(rng.integers(0, 1 << 40, 500))
     codes = rng.permutation(np.concatenate([known[::2], rng.integers(0, 1 << 40, 500)]))
-    found = places(codes, known, 1 << 40)
+    found = Places(known, 1 << 40, len(codes)).of(codes)
     there = np.isin(codes, known)
     assert (known[found[there]] == codes[there]).all() and (found[~there] == -1).all()
     small, few = codes % 1000, np.unique(known % 1000)
     there = np.isin(small, few)
-    found = places(small, few, 1000)
+    found = Places(few, 1000, len(small)).of(small)
     assert (few[found[there]] == small[there]).all() and (found[~there] == -1).all()
-    assert places(codes, known[:0], 1 << 40).max() == -1
+    assert Places(known[:0], 1 << 40, len(codes)).of(codes).max() == -1
 
 
 def test_observations_of_one_slot_set_are_those_of_all():

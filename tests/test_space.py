@@ -15,7 +15,7 @@ from tests.oracles.task_bruteforce import all_items, calls_of, random_graph
 
 
 def test_the_worked_example_is_right():
-    assert doctest.testmod(space_module) == (0, 6)
+    assert doctest.testmod(space_module) == (0, 7)
 
 
 def random_world(graph, num_tokens, ratio, rng):

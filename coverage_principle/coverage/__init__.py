@@ -26,7 +26,8 @@ __getattr__, __dir__, __all__ = exports(
         "write_graded write_graph write_sweep",
         "scopes": "EVERY_K SCOPES DatasetScope DomainScope Scope",
         "selection": "Selection count_tested select suggest",
-        "settings": "CoverageSettings LearnerSettings PhiSettings PredictedSettings SearchSettings",
+        "settings": "CoverageSettings LearnerSettings PartsSettings PhiSettings PredictedSettings "
+        "SearchSettings",
         "shots": "ShotDrawer shots_cutoff",
         "summary": "calibration_rows fit_rows graded_rows suggestion_lines sweep_lines "
         "type_lines warnings",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 
 from coverage_principle.coverage.equivalence import Equivalence, functional_equivalence
 from coverage_principle.coverage.evidence import Observations, Observer, parse_slot_sets, slot_sets
+from coverage_principle.coverage.in_parts import budget
 from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.coverage.scopes import EVERY_K, SCOPES, Scope
@@ -21,6 +22,8 @@ from coverage_principle.data.space import numbered
 from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TRAIN_INFERRED
+from simpletransformers.memory import require
+from simpletransformers.words import counted
 
 if TYPE_CHECKING:
     import networkx
@@ -42,15 +45,17 @@ class SlotSet:
     ``true_values`` ``(fragments,)`` tells apart what they really are: an index of their
     combinations, None where there are no such values or the data set does not tell. ``required``
     ``(fragments,)`` tells apart those that are never equivalent, whatever their evidence; None
-    where evidence alone counts.
+    where evidence alone counts. ``observations`` is None where the slot set was weighed in parts;
+    ``counts`` then is what ``diagnose`` says of it.
     """
 
     slots: tuple[str, ...]
-    observations: Observations
+    observations: Observations | None
     equivalence: Equivalence
     determined: tuple[str, ...]
     true_values: np.ndarray | None
     required: np.ndarray | None
+    counts: dict | None = None
 
     __repr__ = one_line
 
@@ -200,46 +205,88 @@ class Coverage:
         return graph
 
 
+class Way:
+    """How the slot sets of a data set are weighed: whole, one after the other."""
+
+    def known(self, dataset: Dataset, *, required: bool) -> Collection[str]:
+        """The intermediate values that the tables tell of every training item.
+
+        With ``required``, ``InputError`` says why there are no tables.
+        """
+        self._values = _intermediate_values(dataset, required=required)
+        return self._values
+
+    def weigh(self, wanted: Wanted, steps: Steps) -> list[SlotSet]:
+        """The slot sets that are wanted; ``InputError`` if they need more memory than there is."""
+        dataset, values = wanted.dataset, self._values
+        require(
+            budget.whole(len(dataset.train), dataset.slot_sizes, wanted.positions),
+            f"coverage of {counted(len(dataset.train), 'training item')}",
+            "give `memory` less than that, and it is found in parts",
+        )
+        labels, required = dataset.train.answers, _combinations(values, wanted.equal)
+        if required is not None:
+            # As part of the label, a different true value contradicts wherever contexts meet. With
+            # noise a contradiction is only a cost, but such a pair disagrees in every context:
+            # without an agreement there is no evidence.
+            labels = labels.astype(np.int64) * (int(required.max(initial=0)) + 1) + required
+        observer = Observer(dataset.train.inputs, labels, dataset.slot_sizes)
+        return [
+            _weigh(dataset, observer.at(slots), values, required, wanted.noise, steps)
+            for slots in wanted.positions
+        ]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Slot sets that are to be weighed, at ``positions``.
+
+    ``equal`` names values in which equivalent fragments must agree. ``lowest`` is the least k that
+    is looked at.
+    """
+
+    dataset: Dataset
+    positions: Sequence[tuple[int, ...]]
+    noise: PairNoise
+    equal: tuple[str, ...]
+    lowest: int
+
+
 def dataset_coverage(
-    dataset: Dataset, settings: CoverageSettings = EVERYTHING, progress: Progress = lambda *_: None
+    dataset: Dataset,
+    settings: CoverageSettings = EVERYTHING,
+    progress: Progress = lambda *_: None,
+    way: Way | None = None,
 ) -> Coverage:
     """Determine the coverage of a data set's test items.
 
     With ``ground_truth`` only the fragment of the task's first function counts, and fragments with
     different true values of it are never equivalent; evidence is still counted on the training
-    items. ``InputError`` if that is asked for and the first function reads all slots, or the tables
+    items. ``way`` says how the slot sets are weighed (``in_parts`` has another one).
+    ``InputError`` if that is asked for and the first function reads all slots, or the tables
     are missing or lack a fact that a training item uses; if ``fragments`` names no slot sets of the
     task; if the scope is too large; or if there is but one answer and ``noise`` says that some are
     wrong.
     """
-    graph = dataset.graph
+    graph, way = dataset.graph, way or Way()
     if settings.ground_truth:
         graph.require_bridges("`ground_truth` compares true")
-    values = _intermediate_values(dataset, required=settings.ground_truth)
+    known = way.known(dataset, required=settings.ground_truth)
     positions, equal = parse_slot_sets(settings.fragments, graph.inputs), ()
     if settings.ground_truth:
-        positions, equal = _first_fragment(dataset, values), (graph.functions[0].output,)
+        positions, equal = _first_fragment(dataset, known), (graph.functions[0].output,)
     scope = SCOPES[settings.scope](dataset)
     noise = _pair_noise(dataset, settings, positions)
-    steps = _Steps(progress, len(positions) + 2)
-    labels, required = dataset.train.answers, _combinations(values, equal)
-    if required is not None:
-        # As part of the label, a different true value contradicts wherever contexts meet. With
-        # noise a contradiction is only a cost, but such a pair disagrees in every context: without
-        # an agreement there is no evidence.
-        labels = labels.astype(np.int64) * (int(required.max(initial=0)) + 1) + required
-    observer = Observer(dataset.train.inputs, labels, dataset.slot_sizes)
-    found = [
-        _weigh(dataset, observer.at(slots), values, required, noise, steps) for slots in positions
-    ]
+    steps = Steps(progress, len(positions) + 2)
+    found = way.weigh(Wanted(dataset, positions, noise, equal, settings.lowest_k), steps)
 
     def connect(chosen: Sequence[Equivalence], what: str) -> np.ndarray:
-        return scope.k_cutoffs(chosen, lowest=settings.lowest_k, progress=steps.part(what))
+        how = {"lowest": settings.lowest_k, "progress": steps.part(what)}
+        return scope.k_cutoffs(chosen, **how)
 
-    cutoffs = connect([slot_set.equivalence for slot_set in found], "substitution graph")
-    known, true_cutoffs = [s for s in found if s.true_values is not None], None
-    if known and not settings.ground_truth:
-        true = [slot_set.equivalence.of_true_pairs for slot_set in known]
+    cutoffs, true_cutoffs = connect([s.equivalence for s in found], "substitution graph"), None
+    true = [s.equivalence.of_true_pairs for s in found if s.true_values is not None]
+    if true and not settings.ground_truth:
         true_cutoffs = connect(true, "the same with true values")[scope.test_nodes]
     return Coverage(dataset, settings, scope, found, cutoffs, true_cutoffs, noise)
 
@@ -259,7 +306,7 @@ def _pair_noise(
     return PairNoise(float(rate), answers)
 
 
-class _Steps:
+class Steps:
     """Turns the progress of parts into that of the whole."""
 
     def __init__(self, progress: Progress, parts: int) -> None:
@@ -271,6 +318,12 @@ class _Steps:
         self._begun += 1
         return lambda share: self._progress((number + share) / self._parts, what)
 
+    def parts(self, count: int) -> Callable[[float, str], None]:
+        """The next parts: a function of the share of them that is done, and of what is told."""
+        number = self._begun
+        self._begun += count
+        return lambda share, what: self._progress((number + share * count) / self._parts, what)
+
 
 def _weigh(
     dataset: Dataset,
@@ -278,7 +331,7 @@ def _weigh(
     values: Mapping[str, np.ndarray],
     required: np.ndarray | None,
     noise: PairNoise,
-    steps: _Steps,
+    steps: Steps,
 ) -> SlotSet:
     """Weigh the pairs of one slot set; ``required`` are values in which they must agree."""
     graph = dataset.graph
@@ -298,9 +351,14 @@ def _weigh(
         dataset.slot_sizes,
         true_values=true_values,
         noise=noise,
-        progress=steps.part(f"evidence at ({', '.join(slots)})"),
+        progress=steps.part(evidence_at(slots)),
     )
     return SlotSet(slots, observations, equivalence, determined, true_values, by_fragment(required))
+
+
+def evidence_at(slots: Sequence[str]) -> str:
+    """What is told of a slot set while it is weighed."""
+    return f"evidence at ({', '.join(slots)})"
 
 
 def _combinations(values: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray | None:
@@ -317,20 +375,29 @@ def _combinations(values: Mapping[str, np.ndarray], names: Sequence[str]) -> np.
 
 def _intermediate_values(dataset: Dataset, *, required: bool) -> dict[str, np.ndarray]:
     """Those intermediate values of the training items that the data set's tables give in full."""
-    if not dataset.graph.bridges:
-        return {}
-    try:
-        tables = dataset.tables()
-    except InputError as error:
-        if required:
-            raise
-        logger.info("nothing is said of true values: %s", error)
+    if (tables := known_tables(dataset, required=required)) is None:
         return {}
     values = evaluate(dataset.graph, tables, dataset.train.inputs)
     return {name: values[name] for name in dataset.graph.bridges if values[name].min() >= 0}
 
 
-def _first_fragment(dataset: Dataset, values: Mapping[str, np.ndarray]) -> list[tuple[int, ...]]:
+def known_tables(dataset: Dataset, *, required: bool) -> Sequence[np.ndarray] | None:
+    """The functions' tables, None where the task has no intermediate values or there are none.
+
+    With ``required``, ``InputError`` says why there are none.
+    """
+    if not dataset.graph.bridges:
+        return None
+    try:
+        return dataset.tables()
+    except InputError as error:
+        if required:
+            raise
+        logger.info("nothing is said of true values: %s", error)
+        return None
+
+
+def _first_fragment(dataset: Dataset, known: Collection[str]) -> list[tuple[int, ...]]:
     """The one slot set of ``ground_truth``: what the task's first function reads."""
     graph = dataset.graph
     function = graph.functions[0]
@@ -340,7 +407,7 @@ def _first_fragment(dataset: Dataset, values: Mapping[str, np.ndarray]) -> list[
             f"`ground_truth` compares what {function.name} reads in different contexts, but in "
             f"task {graph.name} it reads every slot, which leaves no context"
         )
-    if function.output not in values:
+    if function.output not in known:
         file = dataset.path / f"atomic_facts_{function.name}.json"
         raise InputError(
             f"{file} lacks facts that training items use; `ground_truth` needs the whole table"

@@ -7,6 +7,8 @@ show it for each slot set and k.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
 from coverage_principle.coverage.dataset import Coverage, SlotSet
@@ -76,22 +78,43 @@ def _whole_domain(coverage: Coverage) -> dict | None:
 
 
 def _diagnose(slot_set: SlotSet, lowest_k: int) -> dict:
-    equivalence, observations = slot_set.equivalence, slot_set.observations
-    disputed, rows, countable = _Disputed(observations), {}, {}
+    if slot_set.counts is not None:
+        return slot_set.counts
+    return counted(slot_set, lowest_k, lambda: [slot_set.observations])
+
+
+def counted(
+    slot_set: SlotSet,
+    lowest_k: int,
+    blocks: Callable[[], Iterable[Observations]],
+    shrink: int = 1,
+) -> dict:
+    """The counts of one slot set, JSON-ready.
+
+    ``blocks`` gives its observations; they may come in several parts, of which each has all
+    training items of its contexts. ``shrink`` is as for ``agreeing_pairs``.
+    """
+    equivalence = slot_set.equivalence
+    disputed, rows, countable = _Disputed(len(equivalence.codes)), {}, {}
     for k, classes in equivalence.falling(lowest_k):
+        # Classes only grow, and the work of counting pairs with them.
+        counting, work = len(countable) == len(rows), 0
+        disputed.grow(classes)
+        for seen in blocks():
+            disputed.look_at(seen)
+            work += _work(seen, classes) if counting and work <= _MOST_WORK else 0
         rows[k] = _counts(slot_set, classes, disputed)
-        # Classes only grow, and the work with them.
-        if len(countable) == len(rows) - 1 and _work(observations, classes) <= _MOST_WORK:
+        if counting and work <= _MOST_WORK:
             countable[k] = classes
     if countable:
-        first, second = _disagreeing(observations, countable[min(countable)])
+        first, second = _disagreeing(blocks(), countable[min(countable)], shrink)
     for k, classes in countable.items():
         rows[k]["contradicting_pairs"] = int((classes[first] == classes[second]).sum())
     return {
         "slots": list(slot_set.slots),
         "determines": list(slot_set.determined),
-        "fragments": observations.num_fragments,
-        "contexts": observations.num_contexts,
+        "fragments": len(equivalence.codes),
+        "contexts": sum(seen.num_contexts for seen in blocks()),
         "pairs_by_evidence": _histogram(equivalence.pairs),
         "false_pairs_by_evidence": _histogram(equivalence.false_pairs),
         "by_k": {str(k): rows[k] for k in sorted(rows)},
@@ -107,7 +130,7 @@ def _counts(slot_set: SlotSet, classes: np.ndarray, disputed: _Disputed) -> dict
         "largest_class": int(sizes.max()),
         "class_sizes": _histogram(np.bincount(sizes)),
         "mixed_classes": mixed,
-        "contradictory_classes": disputed.count(classes),
+        "contradictory_classes": disputed.count(),
         "contradicting_pairs": None,
     }
 
@@ -118,28 +141,33 @@ class _Disputed:
     Classes only grow: one that holds a disputed one is, and one that has not grown is as before.
     """
 
-    def __init__(self, observations: Observations) -> None:
-        self._observations = observations
-        self._fragments = np.zeros(observations.num_fragments, dtype=bool)
-        self._sizes = np.ones(observations.num_fragments, dtype=np.int64)
+    def __init__(self, fragments: int) -> None:
+        self._classes = np.arange(fragments)
+        self._disputed = np.zeros(fragments, dtype=bool)
 
-    def count(self, classes: np.ndarray) -> int:
-        seen, sizes = self._observations, np.bincount(classes)
-        disputed = np.zeros(len(sizes), dtype=bool)
-        disputed[classes[self._fragments]] = True
-        open_question = (sizes[classes] > self._sizes) & ~disputed[classes]
+    def grow(self, classes: np.ndarray) -> None:
+        """The next level, whose blocks of observations are to be looked at."""
+        sizes, disputed = np.bincount(classes), np.zeros(int(classes.max()) + 1, dtype=bool)
+        disputed[classes[self._disputed[self._classes]]] = True
+        self._grown = sizes[classes] > np.bincount(self._classes)[self._classes]
+        self._classes, self._disputed = classes, disputed
+
+    def look_at(self, seen: Observations) -> None:
+        open_question = self._grown & ~self._disputed[self._classes]
         items = open_question[seen.fragment_of]
-        groups = _contexts_of_classes(seen, classes)[items]
-        disputed[_repeated(groups, seen.label_of[items]) // seen.num_contexts] = True
-        self._fragments, self._sizes = disputed[classes], sizes[classes]
-        return int(disputed.sum())
+        groups = _contexts_of_classes(seen, self._classes)[items]
+        found = _repeated(groups, seen.label_of[items]) // max(seen.num_contexts, 1)
+        self._disputed[found] = True
+
+    def count(self) -> int:
+        return int(self._disputed.sum())
 
 
 def contradicting_pairs(observations: Observations, classes: np.ndarray) -> int | None:
     """Pairs of fragments of one class that disagree in some context; None if too many to count."""
     if _work(observations, classes) > _MOST_WORK:
         return None
-    return len(_disagreeing(observations, classes)[0])
+    return len(_disagreeing([observations], classes)[0])
 
 
 def _work(observations: Observations, classes: np.ndarray) -> int:
@@ -156,11 +184,20 @@ def _work(observations: Observations, classes: np.ndarray) -> int:
     return int(np.square(run_lengths(np.sort(_contexts_of_classes(seen, classes)))).sum())
 
 
-def _disagreeing(observations: Observations, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _disagreeing(
+    blocks: Iterable[Observations], classes: np.ndarray, shrink: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """The pairs of fragments of one class that disagree in some context: ``(first, second)``."""
-    sizes = np.bincount(classes)
-    seen = observations.only((sizes > 1)[classes][observations.fragment_of])
-    return disagreeing_pairs(seen.fragment_of, _contexts_of_classes(seen, classes), seen.label_of)
+    several, found = (np.bincount(classes) > 1)[classes], [np.empty(0, dtype=np.int64)]
+    for seen in blocks:
+        seen = seen.only(several[seen.fragment_of])
+        if not len(seen.fragment_of):
+            continue
+        contexts = _contexts_of_classes(seen, classes)
+        items = seen.fragment_of, contexts, seen.label_of
+        first, second = disagreeing_pairs(*items, shrink)
+        found.append(first.astype(np.int64) * len(classes) + second)
+    return np.divmod(np.unique(np.concatenate(found)), len(classes))
 
 
 def _contexts_of_classes(observations: Observations, classes: np.ndarray) -> np.ndarray:

@@ -107,32 +107,42 @@ class Groups:
         answer, answers = numbered_answers(context_of, contexts, label_of, labels, beside=beside)
         return _unpacked(np.sort(pack((answer, answers), (fragment_of, fragments))), fragments)
 
-    @property
-    def after(self) -> np.ndarray:
-        """How many of its group come behind each: ``(n,)``."""
-        return self.end - np.arange(1, len(self.end) + 1, dtype=self.end.dtype)
+    def after(self, split: int = 0) -> np.ndarray:
+        """How many of its group come behind each: ``(n,)``.
 
-    def blocks(self, fragments: int) -> Iterator[tuple[int, int, np.ndarray, np.ndarray | None]]:
+        With ``split`` a fragment below it has only those from it on behind it, others have none.
+        """
+        if not split:
+            return self.end - np.arange(1, len(self.end) + 1, dtype=self.end.dtype)
+        behind = self.fragment >= split
+        counts = np.concatenate([[0], np.cumsum(behind)])
+        return np.where(behind, 0, counts[self.end] - counts[:-1]).astype(self.end.dtype)
+
+    def blocks(
+        self, fragments: int, split: int = 0, shrink: int = 1
+    ) -> Iterator[tuple[int, int, np.ndarray, np.ndarray | None]]:
         """All meetings: ``(begin, end, keys, agree)`` of the first fragments from begin to end.
 
         ``keys`` are ``(first - begin) * fragments + second``, one for each meeting of two
-        fragments; ``agree`` tells which of these agree, None if all do.
+        fragments; ``agree`` tells which of these agree, None if all do. ``split`` is as for
+        ``after``.
         """
-        after = self.after
+        after = self.after(split)
         several = np.flatnonzero(after > 0)
         after, first = after[several], self.fragment[several]
         work = np.cumsum(np.bincount(first, after, fragments).astype(np.int64))
         begin = 0
         while begin < fragments:
             done = int(work[begin - 1]) if begin else 0
-            end = int(np.searchsorted(work, done + _BLOCK, side="right"))
+            end = int(np.searchsorted(work, done + _BLOCK // shrink, side="right"))
             end = min(max(end, begin + 1), fragments)
             if begin == 0 and end == fragments:
                 own, times, mine = several, after, first
             else:
                 here = np.flatnonzero((first >= begin) & (first < end))
                 own, times, mine = several[here], after[here], first[here]
-            other = np.repeat(own + 1 - (np.cumsum(times) - times), times)
+            # Those that it meets are the last of its group.
+            other = np.repeat(self.end[own] - times - (np.cumsum(times) - times), times)
             other += np.arange(len(other), dtype=other.dtype)
             small = (end - begin) * fragments <= 2**32
             keys = (mine - begin).astype(np.uint32 if small else np.int64)
@@ -151,12 +161,16 @@ def agreeing_pairs(
     context_of: np.ndarray,
     label_of: np.ndarray,
     progress: Callable[[float], None] = lambda _: None,
+    *,
+    split: int = 0,
+    shrink: int = 1,
 ) -> Iterator[Pairs]:
     """All pairs of fragments that agree anywhere: blocks ``(first, second, agreeing, shared)``.
 
     The fragment, context and label of each item are indices from 0, ``(n,)``; no fragment is twice
     in one context. Blocks are four ``(m,)`` int32 arrays, first < second, ascending: in how many
-    contexts the two agree, and how many they share.
+    contexts the two agree, and how many they share. With ``split`` only pairs of a fragment below
+    it and one from it on. Blocks and tables are ``shrink`` times as small as they would be.
 
     Fragments 0 and 1 share the contexts 0 and 1, and agree in one of them:
 
@@ -170,19 +184,22 @@ def agreeing_pairs(
         int(column.max()) + 1 for column in (fragment_of, context_of, label_of)
     )
     by_answer = Groups.by_answer(fragment_of, context_of, label_of)
-    agreements = int(by_answer.after.sum(dtype=np.int64))
+    agreements = int(by_answer.after(split).sum(dtype=np.int64))
     sizes = np.bincount(context_of)
     meetings = int((sizes * (sizes - 1) // 2).sum())
+    if split:
+        low = np.bincount(context_of[fragment_of < split], minlength=contexts)
+        meetings = int((low * (sizes - low)).sum())
     pairs, words = min(agreements, fragments * (fragments - 1) // 2), -(-contexts // 64)
     if _MEETING * meetings <= _MEETING * agreements + _WORD * words * pairs:
         columns = (context_of, contexts), (fragment_of, fragments), (label_of, labels)
-        for begin, end, keys, agree in _by_context(*columns).blocks(fragments):
-            yield _counted(keys, agree, begin, end, fragments)
+        for begin, end, keys, agree in _by_context(*columns).blocks(fragments, split, shrink):
+            yield _counted(keys, agree, begin, end, fragments, _CELLS // shrink)
             progress(end / fragments)
         return
-    bits = ContextBits(fragment_of, context_of)
-    for begin, end, keys, _ in by_answer.blocks(fragments):
-        first, second, agreeing, _ = _counted(keys, None, begin, end, fragments)
+    bits = ContextBits(fragment_of, context_of, _TABLE // shrink)
+    for begin, end, keys, _ in by_answer.blocks(fragments, split, shrink):
+        first, second, agreeing, _ = _counted(keys, None, begin, end, fragments, _CELLS // shrink)
         yield first, second, agreeing, bits.shared(first, second)
         progress(end / fragments)
 
@@ -193,9 +210,13 @@ def evident_pairs(
     label_of: np.ndarray,
     noise: PairNoise = NO_NOISE,
     progress: Callable[[float], None] = lambda _: None,
+    *,
+    split: int = 0,
+    shrink: int = 1,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The same with their evidence, those that have any: blocks ``(first, second, evidence)``."""
-    pairs = agreeing_pairs(fragment_of, context_of, label_of, progress)
+    how = {"split": split, "shrink": shrink}
+    pairs = agreeing_pairs(fragment_of, context_of, label_of, progress, **how)
     for first, second, agreeing, shared in pairs:
         evidence = noise.evidence(agreeing, shared)
         kept = evidence > 0
@@ -203,7 +224,7 @@ def evident_pairs(
 
 
 def disagreeing_pairs(
-    fragment_of: np.ndarray, group_of: np.ndarray, label_of: np.ndarray
+    fragment_of: np.ndarray, group_of: np.ndarray, label_of: np.ndarray, shrink: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pairs of fragments that have different labels in a group: ``(first, second)``.
 
@@ -212,7 +233,7 @@ def disagreeing_pairs(
     found = [(np.empty(0, dtype=np.int64),) * 2]
     columns = [(of, int(of.max(initial=0)) + 1) for of in (group_of, fragment_of, label_of)]
     fragments = columns[1][1]
-    for begin, _, keys, agree in _by_context(*columns).blocks(fragments):
+    for begin, _, keys, agree in _by_context(*columns).blocks(fragments, shrink=shrink):
         keys = np.sort(keys[~agree])
         first, second = np.divmod(keys[opens(keys)], keys.dtype.type(fragments))
         found.append((first + np.int64(begin), second))
@@ -259,11 +280,14 @@ def _by_context(*columns: tuple[np.ndarray, int]) -> Groups:
 
 
 def _counted(
-    keys: np.ndarray, agree: np.ndarray | None, begin: int, end: int, fragments: int
+    keys: np.ndarray, agree: np.ndarray | None, begin: int, end: int, fragments: int, most: int
 ) -> Pairs:
-    """The pairs of one block's meetings; without ``agree``, ``shared`` is ``agreeing``."""
+    """The pairs of one block's meetings; without ``agree``, ``shared`` is ``agreeing``.
+
+    They are counted by a table if it has ``most`` cells at most.
+    """
     cells = (end - begin) * fragments
-    if cells <= min(_CELLS, 4 * len(keys)):
+    if cells <= min(most, 4 * len(keys)):
         shared = np.bincount(keys, minlength=cells)
         agreeing = shared if agree is None else np.bincount(keys[agree], minlength=cells)
         pair = np.flatnonzero(agreeing)
@@ -313,14 +337,17 @@ def shared_contexts(
 class ContextBits:
     """Counts the shared contexts of given pairs of fragments by packed bits.
 
-    The fragment and the context of each item are indices ``(n,)``; none is there twice.
+    The fragment and the context of each item are indices ``(n,)``; none is there twice. A table of
+    bits has ``words`` words.
     """
 
-    def __init__(self, fragment_of: np.ndarray, context_of: np.ndarray) -> None:
+    def __init__(
+        self, fragment_of: np.ndarray, context_of: np.ndarray, words: int = _TABLE
+    ) -> None:
         self._fragment, self._context = fragment_of, context_of
         self._rows = int(fragment_of.max(initial=0)) + 1
         self._words = -(-(int(context_of.max(initial=-1)) + 1) // 64)
-        self._width = max(1, min(self._words, _TABLE // self._rows))
+        self._width = max(1, min(self._words, words // self._rows))
         self._order = None
         if self._width < self._words:
             self._order = np.argsort(context_of, kind="stable")

@@ -25,8 +25,8 @@ from coverage_principle.coverage.whole_domain import WholeDomain
 from coverage_principle.data import Dataset, evaluate
 from coverage_principle.data.space import (
     MOST_CODES,
+    Places,
     encode_rows,
-    places,
     sizes_at,
     strides,
     tokens_in_slots,
@@ -38,6 +38,8 @@ from coverage_principle.tasks import TRAIN_INFERRED
 EVERY_K = int(np.iinfo(np.int32).max)
 #: Inputs that the domain scope holds at most.
 MOST_INPUTS = 1 << 28
+#: Training items that are looked at at once.
+_CHUNK = 1 << 19
 #: Edges of one slot set that are made one by one for a graph that is written out.
 MOST_PAIRS = 1_000_000
 
@@ -65,7 +67,7 @@ class Scope(ABC):
         self,
         dataset: Dataset,
         count: int,
-        trained: np.ndarray,
+        trained: np.ndarray | slice,
         test_rows: np.ndarray,
         test_nodes: np.ndarray,
     ) -> None:
@@ -127,15 +129,17 @@ class DatasetScope(Scope):
         found, first, number = np.unique(
             encode_rows(inputs, self._sizes), return_index=True, return_inverse=True
         )
-        place = places(encode_rows(train.inputs, self._sizes), found, prod(self._sizes))
+        known = Places(found, prod(self._sizes), len(train))
         node = np.full(len(found), -1)
-        rows = np.flatnonzero(place >= 0)
-        node[place[rows]] = rows
+        for begin, rows in _chunks(train.inputs):
+            place = known.of(encode_rows(rows, self._sizes))
+            there = np.flatnonzero(place >= 0)
+            node[place[there]] = begin + there
         others = np.sort(first[node < 0])  # in the order of the file
         node[number[others]] = len(train) + np.arange(len(others))
         self._others, self._answers = inputs[others], answers[others]
         count = len(train) + len(others)
-        super().__init__(dataset, count, np.arange(len(train)), test_rows, node[number])
+        super().__init__(dataset, count, slice(len(train)), test_rows, node[number])
 
     @cached_property
     def inputs(self) -> np.ndarray:
@@ -194,7 +198,7 @@ class DatasetScope(Scope):
             found[(component == component[0]) & (found == 0)] = k
             progress(share)
         cutoffs = np.full(self.count, EVERY_K, dtype=np.int32)
-        cutoffs[len(self.trained) :] = found[1:]
+        cutoffs[len(self.dataset.train) :] = found[1:]
         return cutoffs
 
     def _beside_tests(self, equivalence: Equivalence) -> tuple[np.ndarray, ...]:
@@ -214,16 +218,17 @@ class DatasetScope(Scope):
         )
         bucket = context * answers + self._answers[tests]
         wanted = np.unique(bucket)
-        context = places(encode_rows(train.inputs[:, rest], sizes), known, prod(sizes))
-        rows = np.flatnonzero(context >= 0)
-        own = context[rows].astype(np.int64) * answers + train.answers[rows]
-        kept = places(own, wanted, len(known) * answers) >= 0
-        rows, own = rows[kept], own[kept]
-        return (
-            np.concatenate([np.zeros(len(rows), dtype=np.int64), tests + 1]),
-            np.concatenate([own, bucket]),
-            np.concatenate([equivalence.fragment_ids(train.inputs[rows]), fragment[tests]]),
-        )
+        contexts = Places(known, prod(sizes), len(train))
+        buckets = Places(wanted, len(known) * answers, len(train))
+        found = [(tests + 1, bucket, fragment[tests])]
+        for begin, inputs in _chunks(train.inputs):
+            context = contexts.of(encode_rows(inputs[:, rest], sizes))
+            rows = np.flatnonzero(context >= 0)
+            own = context[rows].astype(np.int64) * answers + train.answers[begin + rows]
+            kept = buckets.of(own) >= 0
+            rows, own = rows[kept], own[kept]
+            found.append((np.zeros_like(rows), own, equivalence.fragment_ids(inputs[rows])))
+        return tuple(map(np.concatenate, zip(*found, strict=True)))
 
     def stars(self, equivalence: Equivalence, k: int) -> Edges:
         """Edges ``(first, second)`` that give this slot set's part of the graph its components.
@@ -288,6 +293,15 @@ class DatasetScope(Scope):
             yield from map(tuple, self.inputs[same].tolist())
 
         return of
+
+
+def _chunks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows, so many at a time that what is made of them is small: the number of the first, and all.
+
+    There may be very many training items.
+    """
+    for begin in range(0, len(rows), _CHUNK):
+        yield begin, rows[begin : begin + _CHUNK]
 
 
 class DomainScope(Scope):

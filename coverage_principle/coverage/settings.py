@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from dataclasses import dataclass
 
-from coverage_principle.cli import integers, not_a_share, numbers, share_or
+from coverage_principle.cli import bytes_of, integers, not_a_share, numbers, share_or
 from coverage_principle.data.settings import (
     EntityWorldSettings,
     alphabets_setting,
@@ -209,6 +209,21 @@ class CoverageSettings(Settings):
             raise InputError("`cut_seed` draws the control; give `cut_file` with it")
         if self.cut_file is not None and not self.cut_file.endswith(".json"):
             raise InputError(f"`cut_file` {self.cut_file} must end in .json")
+
+
+@dataclass(frozen=True)
+class PartsSettings(Settings):
+    """What coverage may take of the machine."""
+
+    memory: int | None = setting(
+        None,
+        "the memory that coverage may take, all processes together (with `launcher` slurm: each "
+        "job), such as 3G or 1500M. Slot sets are then looked at in parts that fit, the rest waits "
+        "on disk (default: all at once)",
+        parse=bytes_of,
+        metavar="SIZE",
+        group="launch",
+    )
 
 
 #: The learner computes with 32 bits: sums of larger numbers would lose what is small.

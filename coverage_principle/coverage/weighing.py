@@ -63,7 +63,7 @@ def weigh_pairs(
     ``noise`` says what a disagreement costs.
     """
     items = np.bincount(fragment_of)
-    forest, true_forest = _Forest(len(items)), _Forest(len(items))
+    forest, true_forest = ForestOf(len(items)), ForestOf(len(items))
     pairs = false_pairs = np.zeros(2, dtype=np.int64)
     lone = (items == 1)[fragment_of]
     if lone.any():
@@ -80,11 +80,11 @@ def weigh_pairs(
         )
     for block in evident_pairs(fragment_of, context_of, label_of, noise, progress):
         first, second, evidence = block
-        pairs = _add(pairs, np.bincount(evidence))
+        pairs = summed(pairs, np.bincount(evidence))
         forest.add(*block)
         if true_values is not None:
             true = true_values[first] == true_values[second]
-            false_pairs = _add(false_pairs, np.bincount(evidence[~true]))
+            false_pairs = summed(false_pairs, np.bincount(evidence[~true]))
             true_forest.add(*(part[true] for part in block))
     if true_values is None:
         return Weighed(forest.edges(), pairs, None, None)
@@ -143,16 +143,19 @@ def lone_stars(
     return np.minimum(hub, member), np.maximum(hub, member), count
 
 
-class _Forest:
-    """A maximum spanning forest of edges that come in blocks."""
+class ForestOf:
+    """A maximum spanning forest of ``count`` nodes, whose edges come in blocks.
 
-    def __init__(self, count: int) -> None:
-        self._count, self._blocks, self._held = count, [], 0
+    About ``most`` edges are gathered before the forest is made anew.
+    """
+
+    def __init__(self, count: int, most: int = _EDGES) -> None:
+        self._count, self._most, self._blocks, self._held = count, most, [], 0
 
     def add(self, first: np.ndarray, second: np.ndarray, evidence: np.ndarray) -> None:
         self._blocks.append((first, second, evidence))
         self._held += len(first)
-        if self._held >= _EDGES + 2 * self._count:
+        if self._held >= self._most + 2 * self._count:
             self._blocks, self._held = [self.edges()], 0
 
     def edges(self) -> Forest:
@@ -210,7 +213,7 @@ def _joining(count: int, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.n
     return np.sort(np.concatenate(chosen)), component
 
 
-def _add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def summed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Sum of two histograms of different length."""
     total = np.zeros(max(len(a), len(b)), dtype=np.int64)
     total[: len(a)] += a

@@ -273,6 +273,36 @@ def is_member(codes: np.ndarray, sorted_codes: np.ndarray) -> np.ndarray:
     return sorted_codes[where] == codes
 
 
+class Places:
+    """The places of codes below ``count`` among ``known`` ones, which ascend; -1: not there.
+
+    They may be asked for by and by, about ``asked`` codes in all.
+
+    >>> Places(np.array([5, 7]), 9, asked=3).of(np.array([7, 2, 5])).tolist()
+    [1, -1, 0]
+    """
+
+    def __init__(self, known: np.ndarray, count: int, asked: int) -> None:
+        self._known, self._table = known, None
+        if count <= max(1 << 16, 8 * asked):
+            self._table = np.full(count, -1, dtype=np.int32)
+            self._table[known] = np.arange(len(known), dtype=np.int32)
+            return
+        # Most are not there: what differs from all that are in its last bits is not searched for.
+        self._marks = np.zeros(1 << 22, dtype=bool)
+        self._marks[known & (len(self._marks) - 1)] = True
+
+    def of(self, codes: np.ndarray) -> np.ndarray:
+        """The place of each code, ``(n,)`` int32; -1: not there."""
+        if self._table is not None:
+            return self._table[codes]
+        found = np.full(len(codes), -1, dtype=np.int32)
+        likely = np.flatnonzero(self._marks[codes & (len(self._marks) - 1)])
+        likely = likely[is_member(codes[likely], self._known)]
+        found[likely] = np.searchsorted(self._known, codes[likely])
+        return found
+
+
 def repeated(ordered: np.ndarray) -> np.ndarray:
     """The codes that are more than once in a sorted array, ascending."""
     return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
@@ -294,26 +324,6 @@ def rows_among(codes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         rows = np.flatnonzero(maybe.take(mixed(block)))
         found.append(begin + rows[is_member(block[rows], wanted)])
     return np.concatenate(found)
-
-
-def places(codes: np.ndarray, known: np.ndarray, count: int) -> np.ndarray:
-    """The place of each of some codes below ``count`` among ``known``, ascending; -1: not there.
-
-    >>> places(np.array([7, 2, 5]), np.array([5, 7]), 9).tolist()
-    [1, -1, 0]
-    """
-    if count <= max(1 << 16, 8 * len(codes)):
-        table = np.full(count, -1, dtype=np.int32)
-        table[known] = np.arange(len(known), dtype=np.int32)
-        return table[codes]
-    found = np.full(len(codes), -1, dtype=np.int32)
-    # Most are not there: what differs from all that are in its last bits is not searched for.
-    marks = np.zeros(1 << 22, dtype=bool)
-    marks[known & (len(marks) - 1)] = True
-    likely = np.flatnonzero(marks[codes & (len(marks) - 1)])
-    likely = likely[is_member(codes[likely], known)]
-    found[likely] = np.searchsorted(known, codes[likely])
-    return found
 
 
 def numbered(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

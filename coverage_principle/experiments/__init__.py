@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = exports(
         "points": "sweep_points write_points",
         "results": "Results read_results",
         "settings": "ClaimSettings LauncherSettings PlotSettings RunSettings StageCommand",
+        "shared_coverage": "way_in_parts",
         "slurm": "SlurmLauncher",
         "spec": "Spec make_spec read_spec",
         "stages": "STAGES Stage analyses",

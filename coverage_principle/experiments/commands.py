@@ -106,7 +106,7 @@ def _be_command(
     for number in (signal.SIGTERM, signal.SIGUSR1):  # not the server's any more
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     if lock is not None:
         held = open(lock, "w")  # noqa: SIM115 - held until the process ends
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -135,7 +135,7 @@ def _be_command(
     os._exit(status)  # past the clean-up of the server that it was forked from
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Wait for the parent's death, then stop this process."""
     wait([multiprocessing.parent_process().sentinel])
     os.kill(os.getpid(), signal.SIGTERM)

@@ -26,6 +26,11 @@ def make_launcher(settings: LauncherSettings, root: Path, report: Report | None 
     if settings.launcher == "local":
         jobs = settings.jobs or len(gpus) or os.cpu_count() or 1
         return LocalLauncher(root, jobs, gpus=gpus, report=report)
+    return cluster_launcher(settings, root)
+
+
+def cluster_launcher(settings: LauncherSettings, root: Path, job=None):
+    """Jobs of a cluster, working in ``root``; ``job`` is what each calls, by default with a run."""
     from coverage_principle.experiments.slurm import SlurmLauncher
 
     options = {}
@@ -34,7 +39,7 @@ def make_launcher(settings: LauncherSettings, root: Path, report: Report | None 
         if not (key and equals):
             raise InputError(f"`slurm` {text} is not of the form KEY=VALUE")
         options[key] = value
-    return SlurmLauncher(root, settings.jobs or 16, options=options, cluster=settings.cluster)
+    return SlurmLauncher(root, settings.jobs or 16, options, settings.cluster, job)
 
 
 class LocalLauncher:

@@ -45,11 +45,13 @@ class SlurmLauncher:
     (``true``, ``1.5``, ``["--gpu-bind=none"]``); ``jobs`` of an array run at a time.
     ``cluster`` is ``slurm``, or ``local`` for processes on this machine that behave like jobs. A
     job that is preempted, requeued or runs out of time keeps its training state and goes on from
-    there. A run whose job is still queued or running is not submitted again. ``InputError`` says
-    what submitit or SLURM refuses.
+    there. A run whose job is still queued or running is not submitted again. ``job`` is what a job
+    calls with its run, by default ``Job``. ``InputError`` says what submitit or SLURM refuses.
     """
 
-    def __init__(self, root: Path, jobs: int, options: Mapping, cluster: str = "slurm") -> None:
+    def __init__(
+        self, root: Path, jobs: int, options: Mapping, cluster: str = "slurm", job=None
+    ) -> None:
         try:
             import submitit
         except ModuleNotFoundError as error:
@@ -60,6 +62,7 @@ class SlurmLauncher:
             instead = "`cluster` local runs the jobs as processes on this machine"
             raise InputError(f"`launcher` slurm needs SLURM's {', '.join(missing)}; {instead}")
         self._root = Path(root).resolve()
+        self._job = job or Job(self._root)
         self._folder, self._known = self._root / "jobs" / "%j", self._root / "jobs" / "runs.json"
         self._local = cluster == "local"
         own = {"cluster": cluster, "slurm_max_num_timeout": _TURNS}
@@ -134,7 +137,7 @@ class SlurmLauncher:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         try:
-            return self._executor.map_array(Job(self._root), runs)
+            return self._executor.map_array(self._job, runs)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
             lines = [line for line in str(error).splitlines() if re.search("error:|fatal:", line)]
             raise InputError(f"the jobs were not submitted: {(lines or [error])[-1]}") from error
@@ -182,7 +185,7 @@ class SlurmLauncher:
         outcome, value = "error", f"it ended without a result (log: {log})"
         if job.paths.result_pickle.exists():
             outcome, value = pickle_load(job.paths.result_pickle)
-        record = Workplace(self._root).record(run)
+        record = self._job.record(run)
         if outcome == "success":
             future.set_result(value)
         elif record and record["status"] == "done":
@@ -210,6 +213,10 @@ class Job:
             if place.stop.is_set() and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
                 time.sleep(_END_S)
             raise
+
+    def record(self, run: RunSettings) -> dict | None:
+        """What came of a run that has ended."""
+        return Workplace(self.root).record(run)
 
     def checkpoint(self, run: RunSettings):
         """Have the running command keep its state, and ask for the same job once more."""

@@ -274,6 +274,16 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
                 _recover(path)
 
 
+@contextlib.contextmanager
+def scratch_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside ``path``, for work that ends there; it is gone at the end.
+
+    What a killed process left of it is removed by the next that works on a ``path`` of this name.
+    """
+    with _neighbour(_place(path), folder=True) as temporary:
+        yield temporary
+
+
 def recover(path: str | Path) -> None:
     """Undo a folder's replacement that was cut off between its renames, or finish its clean-up."""
     path = Path(os.path.realpath(path))
