@@ -14,12 +14,16 @@ from coverage_principle.coverage import (
     FIELDS,
     Matcher,
     calibration,
+    calibration_rows,
     equality,
+    graded,
     graded_coverage,
+    graded_rows,
     learn,
     learner,
     matcher,
     observe,
+    require_learner,
     slot_sets,
     votes,
 )
@@ -35,6 +39,7 @@ from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.settings import LearnerSettings
 from coverage_principle.coverage.votes import Voters
 from coverage_principle.data import load_dataset
+from coverage_principle.errors import InputError
 from tests.open_worlds import WORLDS, rows, sample, write
 from tests.oracles import graded_bruteforce as oracle
 from tests.oracles.worlds_bruteforce import draw_world
@@ -402,6 +407,41 @@ def test_every_world_is_graded(seed, tmp_path):
     first = int((test.types == "type_0").sum())
     for groups in summary["calibration"].values():
         assert sum(group["items"] for group in groups) == first
+
+
+def test_a_learner_that_is_too_large_is_left_out(tmp_path, monkeypatch):
+    """One unknown above the limit: all but the learner's is as with it."""
+    dataset = write(sample(draw_world(0), 0), tmp_path / "data")
+    positions, count = slot_sets(len(dataset.graph.inputs)), graded.unknowns(dataset)
+    assert count == len(dataset.train) * dataset.sizes([dataset.graph.answer])[0]
+    monkeypatch.setattr(graded, "MOST_UNKNOWNS", count)
+    require_learner(dataset, "fit")
+    whole = graded_coverage(dataset, positions)
+    monkeypatch.setattr(graded, "MOST_UNKNOWNS", count - 1)
+    steps = []
+    alone = graded_coverage(dataset, positions, progress=lambda *step: steps.append(step))
+    assert steps[-1] == (1.0, "pattern matcher")
+    assert (whole.learned is None, alone.learned) == (False, None)
+
+    def of_learner(name):
+        return name.startswith("learner")
+
+    expected = [{n: v for n, v in own.items() if not of_learner(n)} for own in whole.fields()]
+    assert alone.fields() == expected
+    summary, own = whole.summary(), alone.summary()
+    assert (own.pop("learner"), own.pop("learner_sharpness")) == (None, None)
+    del summary["learner"], summary["learner_sharpness"]
+    for one in (*summary["by_type"].values(), summary["calibration"]):
+        del one["learner"]
+    assert own == summary
+    header, *rows = graded_rows(own, dataset.graph)
+    assert header == ["", "items", "median support", "matcher right", "expected"]
+    assert [*map(len, rows)] == [5] * len(summary["by_type"])
+    header, *rows = calibration_rows(own)
+    assert header == ["probability", "matcher: items", "right"]
+    assert {*map(len, rows)} == {3}
+    with pytest.raises(InputError, match=rf"`fit` needs.*{len(dataset.train):,} training items"):
+        require_learner(dataset, "fit")
 
 
 def test_a_test_set_without_compositions_or_type_0_is_graded(tmp_path):
