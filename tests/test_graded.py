@@ -440,7 +440,7 @@ def test_a_learner_that_is_too_large_is_left_out(tmp_path, monkeypatch):
     header, *rows = calibration_rows(own)
     assert header == ["probability", "matcher: items", "right"]
     assert {*map(len, rows)} == {3}
-    with pytest.raises(InputError, match=rf"`fit` needs.*{len(dataset.train):,} training items"):
+    with pytest.raises(InputError, match=rf"`fit` asks.*{len(dataset.train):,} training items"):
         require_learner(dataset, "fit")
 
 

@@ -176,7 +176,7 @@ def require_learner(dataset: Dataset, setting: str) -> None:
     That is above ``MOST_UNKNOWNS``.
     """
     if unknowns(dataset) > MOST_UNKNOWNS:
-        raise InputError(f"`{setting}` needs the learner, and {too_large(dataset)}; omit it")
+        raise InputError(f"`{setting}` asks for the learner, but {too_large(dataset)}; omit it")
 
 
 def too_large(dataset: Dataset) -> str:
