@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from circuit_analysis import lens as lens_command
 from circuit_analysis import trace as trace_command
 from circuit_analysis.published import PUBLISHED
 from coverage_principle import circuits
+from coverage_principle.circuits.analysis import Subject
 from coverage_principle.data import load_dataset, read_json, sha256, write_json
 from coverage_principle.errors import InputError
 from coverage_principle.reporting import circuit_figures
@@ -500,6 +502,23 @@ def test_the_data_set_of_a_run(run_dir, dataset_dir, tmp_path, caplog):
     assert circuits.find_dataset(unnamed, moved.parent) == moved
     with pytest.raises(InputError, match="from the run's name.*`data_dir`"):
         circuits.find_dataset(unnamed)
+
+
+def test_a_data_set_is_read_again_only_after_a_change(run_dir, dataset_dir, tmp_path):
+    """Whatever else lies in its folder, such as a link to what is gone."""
+    folder = shutil.copytree(dataset_dir, tmp_path / dataset_dir.name)
+    (folder / "notes").symlink_to(tmp_path / "gone")
+    settings = circuits.TraceSettings(
+        save_dir=tmp_path,
+        model_dir=run_dir,
+        data_dir=folder,
+        device="cpu",
+        step_list=("final_checkpoint",),
+    )
+    first = Subject.find(settings).dataset
+    assert Subject.find(settings).dataset is first
+    os.utime(folder / "test.json", ns=(1, 1))
+    assert Subject.find(settings).dataset is not first
 
 
 def test_checkpoints_are_in_order_of_their_steps(run_dir):

@@ -255,6 +255,13 @@ def test_texts_that_are_no_tokens_are_refused_by_name(text):
             encode(build_tokenizer(TOKENS, "</a>"), texts)
 
 
+@pytest.mark.parametrize("texts", [("", ""), ("", "</a>")])
+def test_records_without_any_token_are_refused_by_number(texts):
+    record = dict(zip(("input_text", "target_text"), texts, strict=True))
+    with pytest.raises(InputError, match="record 1: target_text must"):
+        encode_pairs([record], build_tokenizer(TOKENS, "</a>"))
+
+
 def test_a_vocabulary_of_many_tokens_is_no_matter():
     tokens = [*(f"<t_{i}>" for i in range(50_000)), "</a>"]  # 20 s, were each looked for in all
     assert len(build_tokenizer(tokens, "</a>")) == len(tokens) + 1
@@ -277,6 +284,17 @@ def test_groups_of_labels_are_those_of_records():
             assert list(found) == list(wanted)
             assert {name: own.tolist() for name, own in found.items()} == wanted
     assert group_items([], keys) == {}
+
+
+@pytest.mark.parametrize("keys", [(), ("target_text", "type")])
+def test_arrays_are_scored_in_the_groups_of_their_texts(small_dataset, keys):
+    dataset = load_dataset(small_dataset)
+    items = dataset.test.all_records[:30]
+    args = {"n_layer": 1, "n_head": 2, "n_embd": 16, "group_by": keys}
+    options = {"new_tokens": dataset.codec.vocabulary, "init_weights": True, "device": "cpu"}
+    model = Seq2SeqModel("gpt2", "gpt2", args=args, **options)
+    wanted = model.eval_model(list(items))
+    assert "all" not in wanted and model.eval_model(items) == wanted
 
 
 def grouped_one_by_one(records, group_by) -> dict[str, list[int]]:

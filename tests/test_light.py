@@ -154,6 +154,9 @@ def test_scores_and_answers_are_those_of_the_model_that_can_be_trained(run_dir, 
     assert models[0].eval_model(records) == models[1].eval_model(records)
     prompts = [record["input_text"] for record in records]
     assert models[0].predict(prompts) == models[1].predict(prompts)
+    with pytest.raises(InputError, match="loaded without `to_train`"):
+        models[1].train_model(records, None, run_dir.with_name("none"))
+    assert not run_dir.with_name("none").exists()
 
 
 @pytest.mark.parametrize(

@@ -289,6 +289,7 @@ def test_lazy_records_are_a_list_of_dicts(small):
     assert lazy == plain and plain == lazy and lazy != plain[1:] and lazy != "records"
     assert [lazy[i] for i in range(-len(plain), len(plain))] == plain * 2
     assert lazy[3:50:7] == plain[3:50:7] and [*reversed(lazy)] == plain[::-1]
+    assert lazy[::-1] == plain[::-1] and lazy[9:2:-3] == plain[9:2:-3]
     for beyond in (len(plain), -len(plain) - 1):
         with pytest.raises(IndexError):
             lazy[beyond]
@@ -303,7 +304,7 @@ def test_lazy_records_are_a_list_of_dicts(small):
 def test_columns_are_those_of_the_records(small):
     lazy = load_dataset(small).test.all_records
     plain = [*lazy]
-    for key in ("type", "absent"):
+    for key in ("type", "absent", "input_text", "target_text"):
         for one in (lazy, plain, lazy[5:9], lazy[:0]):
             values, numbers = record_column(one, key, "none")
             assert [values[i] for i in numbers] == [r.get(key, "none") for r in one]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,32 @@ def test_what_is_no_size_is_refused(text):
 def test_words_are_within_a_percent_of_the_number(number):
     words = memory.in_words(number).replace(" bytes", "")
     assert memory.parse_bytes(words) == pytest.approx(number, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("most", "asked"),
+    [
+        (1 << 30, [(-3, 64 << 20), (-1, (1 << 31) - 1)]),
+        (32 << 20, [(-3, 64 << 20), (-3, 32 << 20), (-1, (1 << 31) - 1)]),
+        (0, [(-3, 64 << 20), (-3, 32 << 20)]),
+    ],
+)
+def test_freed_memory_is_kept_as_far_as_the_c_library_lets_it(monkeypatch, most, asked):
+    """Older ones refuse a threshold above 32 MiB; half of the two would slow everything down."""
+    calls = []
+
+    def mallopt(option, size):
+        calls.append((option, size))
+        return int(option != -3 or size <= most)
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    memory.keep_freed()
+    assert calls == asked
+
+
+def test_where_the_c_library_is_another_nothing_is_changed(monkeypatch):
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: SimpleNamespace())
+    memory.keep_freed()
 
 
 def write(folder, **files):

@@ -92,10 +92,13 @@ def test_derivatives_are_those_of_finite_differences(length):
         )
 
 
-def test_products_in_16_bits_are_near_those_in_32():
+@pytest.mark.parametrize(("length", "off"), [(3, 0.02), (7, 0.1)])
+@pytest.mark.parametrize("automatic", [False, True])
+def test_products_in_16_bits_are_near_those_in_32(length, off, automatic):
+    """Also where torch itself would choose the types, as it does in training."""
     torch.manual_seed(1)
     for operation, inner in ((operations.attention, 24), (operations.mlp, 32)):
-        state, parts = values(ROWS, 3, WIDTH), layers(inner, norm=True)
+        state, parts = values(ROWS, length, WIDTH), layers(inner, norm=True)
         state, *parts = (
             [p.detach().float().requires_grad_() for p in x] if isinstance(x, tuple) else x
             for x in (state.detach().float().requires_grad_(), *parts)
@@ -103,13 +106,14 @@ def test_products_in_16_bits_are_near_those_in_32():
         found = []
         for dtype in (torch.float32, torch.bfloat16):
             with Operations() as seen:
-                result = operation(state, *parts, replace(WHOLE, dtype=dtype))
+                with torch.autocast("cpu", dtype, enabled=automatic and dtype != torch.float32):
+                    result = operation(state, *parts, replace(WHOLE, dtype=dtype))
                 gradient = torch.autograd.grad(result.square().sum(), [state, parts[1][0]])
             assert "addmm" in seen.names
             assert {part.dtype for part in (result, *gradient)} == {torch.float32}
             found.append((result, *gradient))
         for exact, rough in zip(*found, strict=True):
-            assert 0 < (exact - rough).norm() / exact.norm() < 0.02
+            assert 0 < (exact - rough).norm() / exact.norm() < off
 
 
 # ------------------------------------------------------------------------------------- dropout

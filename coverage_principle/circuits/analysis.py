@@ -148,8 +148,16 @@ class Subject:
 
 def _read(folder: Path) -> Dataset:
     """The data set in a folder; the last one is not read again unless its files changed."""
-    stats = [file.stat() for file in sorted(folder.iterdir())]
-    return _load(folder, tuple((s.st_ino, s.st_mtime_ns, s.st_size) for s in stats))
+    return _load(folder, tuple(map(_stamp, sorted(folder.iterdir()))))
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    """What tells a file from what it is after a change; nothing of one that is not to be read."""
+    try:
+        state = file.stat()
+    except OSError:  # a link to nothing, or what another process has just taken away
+        return ()
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 @lru_cache(maxsize=1)

@@ -158,9 +158,10 @@ class LazyRecords(Sequence):
     def __len__(self) -> int:
         return self._bounds[-1]
 
-    def __getitem__(self, row: int | slice) -> dict | LazyRecords:
+    def __getitem__(self, row: int | slice) -> dict | Sequence[dict]:
         if isinstance(row, slice):
-            return self.take(np.arange(len(self))[row])
+            rows = np.arange(len(self))[row]
+            return [self[i] for i in rows] if (row.step or 1) < 0 else self.take(rows)
         row = range(len(self))[row]
         number = bisect_right(self._bounds, row) - 1
         return self.parts[number].record(row - self._bounds[number])
@@ -205,8 +206,9 @@ class LazyRecords(Sequence):
         """What all records hold under a key, ``default`` where it is not there.
 
         The distinct values, and for each record the number of its own among them: ``(n,)`` int64.
-        Not for the texts themselves.
         """
+        if key in _TEXTS:
+            return numbered_values(record[key] for record in self)
         distinct: dict[tuple[type, object], int] = {}
         numbers = [np.empty(0, dtype=np.int64)]
         for part in self.parts:

@@ -135,7 +135,7 @@ def _blocks(records: Sequence[Mapping], tokenizer: PreTrainedTokenizerFast) -> l
     ids, lengths = encode(tokenizer, [record["target_text"] for record in records])
     stops = np.cumsum(lengths)
     whole = (prompts > 0) & (lengths >= prompts + 2)
-    whole &= ids[np.maximum(stops - 1, 0)] == tokenizer.eos_token_id
+    whole[whole] = ids[stops[whole] - 1] == tokenizer.eos_token_id
     if not whole.all():
         raise InputError(
             f"record {int(whole.argmin()) + 1}: target_text must hold at least one token after the "

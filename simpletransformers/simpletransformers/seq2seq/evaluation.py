@@ -21,6 +21,9 @@ from simpletransformers.token_rows import Labels, TokenRows
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+#: The keys that make groups where none are asked for.
+GROUP_BY = ("type",)
+
 
 @dataclass(frozen=True)
 class GroupedItems:
@@ -38,7 +41,7 @@ def group_items(records: Records, group_by: Sequence[str]) -> dict[str, np.ndarr
     Records without the first key are in the one group ``all``. Groups are sorted by name, inner
     ones by value.
     """
-    first, *others = group_by or ["type"]
+    first, *others = group_by or GROUP_BY
     main = _labels(records, first)
     of_name = {"all" if i < 0 else main.names[i]: rows for i, rows in _parts(main.codes)}
     if (main.codes < 0).any() and "all" in main.names:

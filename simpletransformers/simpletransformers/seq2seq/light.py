@@ -22,8 +22,9 @@ from simpletransformers import files
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 
 WEIGHTS = "model.safetensors"
-#: How the text of a ``LightTokenizer`` is cut: its tokens are whole words.
-_WORDS = {"type": "Split", "pattern": {"Regex": "<[^<>]+>"}, "behavior": "Isolated"}
+#: What a text of our tokenizers is cut into, and how their description says so.
+TOKEN = "<[^<>]+>"
+CUT = {"type": "Split", "pattern": {"Regex": TOKEN}, "behavior": "Isolated", "invert": False}
 
 
 def as_saved(saved: Mapping[str, bool], *names: str) -> bool:
@@ -178,7 +179,7 @@ def read_tokenizer(folder: Path) -> LightTokenizer | None:
     plain = (
         settings.get("tokenizer_class") == "PreTrainedTokenizerFast"
         and content["model"]["type"] == "WordLevel"
-        and content["pre_tokenizer"] == {**_WORDS, "invert": False}
+        and content["pre_tokenizer"] == CUT
         and not any(content[part] for part in ("truncation", "padding", "normalizer", "decoder"))
         and [token["content"] for token in content["added_tokens"]] == [end, pad]
         and {end, pad} <= set(content["model"]["vocab"])

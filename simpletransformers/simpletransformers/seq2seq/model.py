@@ -19,7 +19,14 @@ from simpletransformers.seq2seq import architecture, architectures, graphs, toke
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import choose_device, describe_device, process_group
 from simpletransformers.seq2seq.encoding import EncodedPairs, Records, as_records, encode_pairs
-from simpletransformers.seq2seq.evaluation import GroupedItems, evaluate, generate, group_items
+from simpletransformers.seq2seq.evaluation import (
+    GROUP_BY,
+    GroupedItems,
+    evaluate,
+    generate,
+    group_items,
+)
+from simpletransformers.seq2seq.light import LightGPT2
 from simpletransformers.seq2seq.optimisation import precision_of
 from simpletransformers.seq2seq.run_folder import RunFolder
 from simpletransformers.seq2seq.stopping import StopRules
@@ -147,6 +154,8 @@ class Seq2SeqModel:
         """
         from simpletransformers.seq2seq.training import Trainer
 
+        if isinstance(self.model, LightGPT2):
+            raise InputError("this model was loaded without `to_train`, so it cannot be trained")
         data = self._encode(as_records(train_data))
         positions = getattr(self.model.config, "max_position_embeddings", data.length)
         if data.length > positions:
@@ -154,7 +163,7 @@ class Seq2SeqModel:
             raise InputError(f"sequences of {data.length} tokens are longer than {places}")
         self.args = args = replace(self.args, generation_length=data.new_tokens)
         evaluated, watched = (
-            self._grouped(records) if (records := as_records(given, args.group_by)) else None
+            self._grouped(records) if (records := self._records(given)) else None
             for given in (eval_data, stop_data)
         )
         if rules := StopRules.parse(args.stop_when, args.patience_epochs_after_fit):
@@ -181,6 +190,10 @@ class Seq2SeqModel:
 
     def _encode(self, records: Records) -> EncodedPairs:
         return encode_pairs(records, self.tokenizer, loss_on_end=self.args.train_on_end_token)
+
+    def _records(self, data: object) -> Records:
+        """Items to be scored, with what they are grouped by."""
+        return as_records(data, self.args.group_by or GROUP_BY)
 
     def _grouped(self, records: Records) -> GroupedItems:
         data = self._encode(records).to(self.device)
@@ -213,7 +226,7 @@ class Seq2SeqModel:
 
     def eval_model(self, eval_data: object) -> dict[str, dict[str, float]]:
         """Scores of each group of ``eval_data``; see ``evaluation.evaluate``."""
-        items = self._grouped(as_records(eval_data, self.args.group_by))
+        items = self._grouped(self._records(eval_data))
         with process_group(self.device) as ranks:
             return evaluate(self.model, items, self.args, ranks)
 

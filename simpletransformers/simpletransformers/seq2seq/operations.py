@@ -92,6 +92,7 @@ class Half:
     wanted: Sequence[int] | None = None
 
 
+@torch.autocast("cpu", enabled=False)  # the types are given; derivatives know of no others
 def attention(state: Tensor, norm: Pair | None, inner: Pair, outer: Pair, half: Half) -> Tensor:
     """The residual stream after a block's attention, ``(rows, wanted, width)``.
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 PAD = "<pad>"
-#: What a text is cut into.
-_TOKEN = "<[^<>]+>"
 #: Texts that are encoded at once; bounds the memory of what stands between texts and ids.
 _CHUNK = 1 << 16
 
@@ -42,7 +40,7 @@ def build_tokenizer(tokens: Sequence[str], end_token: str) -> PreTrainedTokenize
     from transformers import PreTrainedTokenizerFast
 
     backend = Tokenizer(models.WordLevel(ids))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(_TOKEN), behavior="isolated")
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(light.TOKEN), behavior="isolated")
     special = {"eos_token": end_token, "pad_token": PAD}
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, clean_up_tokenization_spaces=False, **special
@@ -108,8 +106,7 @@ def whole_tokens(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     found = {one["content"]: one["id"] for one in added}
     if about["normalizer"] or about["truncation"] or not plain or not all(map(_is_name, found)):
         return {}
-    wanted = {"type": "Split", "pattern": {"Regex": _TOKEN}, "behavior": "Isolated"}
-    if model.get("type") == "WordLevel" and {**wanted, "invert": False} == cut:
+    if model.get("type") == "WordLevel" and cut == light.CUT:
         found = {name: i for name, i in model["vocab"].items() if _is_name(name)} | found
     return found
 
