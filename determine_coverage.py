@@ -77,6 +77,8 @@ def main(arguments: argparse.Namespace) -> None:
     if learner != LearnerSettings() and not settings.graded:
         raise InputError("the learner's numbers are used by `graded` alone; give it with them")
     dataset = load_dataset(find_folder(arguments.data_dir, "data_dir", also_in="data"))
+    if settings.fit is not None:
+        wing.require_learner(dataset, "fit")
     if arguments.target_indices:
         named = wing.fragments_of(arguments.target_indices, dataset.graph.inputs)
         settings = replace(settings, fragments=named)
@@ -218,7 +220,7 @@ def write_and_report(coverage, graded, folder: Path) -> None:
         header, *rows = wing.calibration_rows(graded.summary())
         about = "answers to type_0 items by their probability, and how many of them are right"
         print(f"\n{about}\n{table(header, rows)}")
-    for sentence in wing.warnings(coverage, diagnostics):
+    for sentence in wing.warnings(coverage, diagnostics, graded):
         print(f"\nwarning: {sentence}")
     print("\nwritten: " + "\n         ".join(map(relative_to_root, written)))
 

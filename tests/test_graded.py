@@ -14,12 +14,16 @@ from coverage_principle.coverage import (
     FIELDS,
     Matcher,
     calibration,
+    calibration_rows,
     equality,
+    graded,
     graded_coverage,
+    graded_rows,
     learn,
     learner,
     matcher,
     observe,
+    require_learner,
     slot_sets,
     votes,
 )
@@ -29,11 +33,13 @@ from coverage_principle.coverage.equality import (
     fit_equality,
     vote_weight,
 )
+from coverage_principle.coverage.evidence import Agreements
 from coverage_principle.coverage.learner import Learner
 from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.settings import LearnerSettings
 from coverage_principle.coverage.votes import Voters
 from coverage_principle.data import load_dataset
+from coverage_principle.errors import InputError
 from tests.open_worlds import WORLDS, rows, sample, write
 from tests.oracles import graded_bruteforce as oracle
 from tests.oracles.worlds_bruteforce import draw_world
@@ -83,7 +89,7 @@ def test_pairs_and_the_estimate_from_them(seed, monkeypatch):
     """Counts of all pairs; one step of expectation maximisation; what the result is worth."""
     case = Case(seed)
     for positions in case.sets:
-        counts = count_pairs(case.observe(positions))
+        counts = count_pairs(Agreements(case.observe(positions)))
         pairs = oracle.pair_counts(case.train, positions)
         expected = [pair for pair in pairs if pair[0]]
         columns = (c.tolist() for c in (counts.agreeing, counts.shared, counts.pairs))
@@ -115,7 +121,7 @@ def test_a_sample_of_fragments_stands_for_all():
     rng = np.random.default_rng(0)
     inputs = np.argwhere(rng.random((90, 30)) < 0.5).astype(np.int32)
     seen = observe(inputs, rng.integers(0, 3, len(inputs)), (0,), (90, 30))
-    whole, some = count_pairs(seen), count_pairs(seen, most=30)
+    whole, some = (count_pairs(Agreements(seen), *most) for most in ((), (30,)))
     assert some.pairs.sum() == pytest.approx(whole.pairs.sum(), rel=0.02)
     assert (some.agreements, some.sharing) == (whole.agreements, whole.sharing)
 
@@ -280,7 +286,7 @@ def test_the_kernel_and_the_scores_of_the_learner(seed, monkeypatch):
     found = Learner(*case.arrays, **case.about(), noise=case.noise[0], settings=settings)
     items, shown = [*case.train], {}
     for positions in case.sets:
-        own = fit_equality(count_pairs(case.observe(positions)), PairNoise(*case.noise))
+        own = fit_equality(count_pairs(Agreements(case.observe(positions))), PairNoise(*case.noise))
         shown[positions] = own.nats
     dense = np.array(oracle.kernel(case.train, items, items, shown, settings))
     own = found._features.of(case.arrays[0])  # the learner's own rows are in another order
@@ -401,6 +407,41 @@ def test_every_world_is_graded(seed, tmp_path):
     first = int((test.types == "type_0").sum())
     for groups in summary["calibration"].values():
         assert sum(group["items"] for group in groups) == first
+
+
+def test_a_learner_that_is_too_large_is_left_out(tmp_path, monkeypatch):
+    """One unknown above the limit: all but the learner's is as with it."""
+    dataset = write(sample(draw_world(0), 0), tmp_path / "data")
+    positions, count = slot_sets(len(dataset.graph.inputs)), graded.unknowns(dataset)
+    assert count == len(dataset.train) * dataset.sizes([dataset.graph.answer])[0]
+    monkeypatch.setattr(graded, "MOST_UNKNOWNS", count)
+    require_learner(dataset, "fit")
+    whole = graded_coverage(dataset, positions)
+    monkeypatch.setattr(graded, "MOST_UNKNOWNS", count - 1)
+    steps = []
+    alone = graded_coverage(dataset, positions, progress=lambda *step: steps.append(step))
+    assert steps[-1] == (1.0, "pattern matcher")
+    assert (whole.learned is None, alone.learned) == (False, None)
+
+    def of_learner(name):
+        return name.startswith("learner")
+
+    expected = [{n: v for n, v in own.items() if not of_learner(n)} for own in whole.fields()]
+    assert alone.fields() == expected
+    summary, own = whole.summary(), alone.summary()
+    assert (own.pop("learner"), own.pop("learner_sharpness")) == (None, None)
+    del summary["learner"], summary["learner_sharpness"]
+    for one in (*summary["by_type"].values(), summary["calibration"]):
+        del one["learner"]
+    assert own == summary
+    header, *rows = graded_rows(own, dataset.graph)
+    assert header == ["", "items", "median support", "matcher right", "expected"]
+    assert [*map(len, rows)] == [5] * len(summary["by_type"])
+    header, *rows = calibration_rows(own)
+    assert header == ["probability", "matcher: items", "right"]
+    assert {*map(len, rows)} == {3}
+    with pytest.raises(InputError, match=rf"`fit` asks.*{len(dataset.train):,} training items"):
+        require_learner(dataset, "fit")
 
 
 def test_a_test_set_without_compositions_or_type_0_is_graded(tmp_path):

@@ -8,10 +8,22 @@ import shutil
 
 import pytest
 
-from coverage_principle.coverage import FIELDS, graded_coverage, slot_sets
+import determine_coverage
+from coverage_principle.coverage import (
+    FIELDS,
+    CoverageSettings,
+    LearnerSettings,
+    graded_coverage,
+    slot_sets,
+)
 from coverage_principle.data import annotated_records, load_dataset, write_annotations
 from coverage_principle.errors import InputError
-from coverage_principle.predictions import MISSING, UNPARSABLE, read_predictions
+from coverage_principle.predictions import (
+    MISSING,
+    UNPARSABLE,
+    ideal_predictions,
+    read_predictions,
+)
 from tests.open_worlds import sample, write
 from tests.oracles.worlds_bruteforce import draw_world
 
@@ -119,6 +131,29 @@ def test_nonsense_in_a_field_is_refused(folder, name, value):
     kind = "text" if name.endswith("_answer") else "number"
     with pytest.raises(InputError, match=rf"record 4: {name} must be a {kind} or null.*--graded"):
         annotated_records(dataset)
+
+
+def test_a_learner_that_is_left_out_is_told(graded, folder, tmp_path, monkeypatch, capsys):
+    """A warning, and no field of it in the files; what asks for it alone is refused."""
+    monkeypatch.setattr("coverage_principle.coverage.graded.MOST_UNKNOWNS", 100)
+
+    def run(*flags):
+        texts = map(str, ("--data_dir", folder, "--output_dir", tmp_path / "out", *flags))
+        determine_coverage.main(determine_coverage.build_parser().parse_args([*texts]))
+
+    run("--graded")
+    said = capsys.readouterr().out
+    assert said.split("written:")[0].count("learner") == 1
+    items = f"{len(graded[-1].dataset.train):,} training items times"
+    assert f"\nwarning: the learner is left out: {items}" in said
+    expected = [{n: v for n, v in r.items() if n[:7] != "learner"} for r in graded[-1].fields()]
+    records = read(folder / "test_annotated.json")
+    assert [{name: r[name] for name in r.keys() & FIELDS} for r in records] == expected
+    assert read(tmp_path / "out" / f"{folder.name}_graded.json")["learner"] is None
+    with pytest.raises(InputError, match="`fit` asks for the learner, but .* omit it"):
+        run("--graded", "--fit", "all_items.json")
+    with pytest.raises(InputError, match="`learner` asks for the learner, but .* omit it"):
+        ideal_predictions(graded[-1].dataset, CoverageSettings(), learner=LearnerSettings())
 
 
 # -------------------------------------------------------------------------------- pattern_matcher

@@ -12,6 +12,7 @@ from coverage_principle.coverage import (
     CoverageSettings,
     dataset_coverage,
     diagnose,
+    evidence,
     pairing,
     weighing,
     whole_domain,
@@ -82,6 +83,39 @@ def test_pairs_are_counted_alike_in_every_way(seed, way, monkeypatch):
     assert sorted(pairs) == [
         pair for pair, (agreeing, shared) in every.items() if agreeing < shared
     ]
+
+
+@pytest.mark.parametrize("limits", [{"_MEETING": 0}, {"_CELLS": 0}, {"_CELLS": 0, "_TABLE": 1}])
+@pytest.mark.parametrize("seed", range(9))
+def test_shared_contexts_are_counted_alike_in_every_way(seed, limits, monkeypatch):
+    """By a table of all pairs, and by bits."""
+    fragment_of, context_of, label_of = random_items(seed)
+    every = counted_by_hand(fragment_of, context_of, label_of)
+    set_limits(monkeypatch, {**limits, "_BLOCK": 50})
+    shared = pairing.shared_contexts(fragment_of, context_of)
+    first, second = np.array([*every], dtype=np.int32).reshape(-1, 2).T
+    for pairs in ((first, second), (second, first)):
+        assert shared(*pairs).tolist() == [counts[1] for counts in every.values()]
+        assert shared(*pairs).dtype == np.int32
+
+
+@pytest.mark.parametrize("block", [1, 1 << 23])
+@pytest.mark.parametrize("seed", range(9))
+def test_what_agrees_comes_in_the_order_of_the_whole_product(seed, block, monkeypatch):
+    """Which pairs, how often, and in what order: that of the product of all that was seen."""
+    monkeypatch.setattr(evidence, "_BLOCK", block)
+    fragment_of, context_of, label_of = random_items(seed)
+    count = int(fragment_of.max()) + 1
+    inputs = np.stack([fragment_of, context_of], axis=1)
+    seen = observe(inputs, label_of, (0,), (count, int(context_of.max()) + 1))
+    matrix = seen.incidence(seen.with_label(seen.context_of))
+    chosen = np.random.default_rng(seed).permutation(count)[: max(1, count // 2)]
+    whole = (matrix[chosen] @ matrix.T).tocoo()
+    expected = np.stack([chosen[whole.row], whole.col, whole.data])
+    found = [np.stack(part) for part in evidence.Agreements(seen).of(chosen)]
+    assert all(part.dtype == np.int32 for part in found)
+    found = np.concatenate(found, axis=1)
+    assert found.tolist() == expected[:, expected[0] != expected[1]].tolist()
 
 
 @pytest.mark.parametrize("noise", [PairNoise(), PairNoise(0.1, 5)])

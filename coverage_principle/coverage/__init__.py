@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = exports(
         "evidence": "Observations consistent_pairs fragments_of observe parse_slot_sets slot_sets",
         "explanation": "Explanation explain explanation_lines",
         "graded": "FIELDS Graded calibration dataset_learned dataset_matcher estimated_noise "
-        "graded_coverage",
+        "graded_coverage require_learner",
         "learner": "Learned Learner learn",
         "matcher": "Matched Matcher",
         "linking": "neighbours",

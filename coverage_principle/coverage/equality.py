@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coverage_principle.coverage.evidence import Observations, agreeing_with
+from coverage_principle.coverage.evidence import Agreements
 from coverage_principle.coverage.noise import PairNoise
-from coverage_principle.coverage.pairing import ContextBits
 from coverage_principle.reprs import one_line
 
 #: Fragments whose pairs are looked at to estimate a slot set's numbers; more change little.
@@ -48,34 +47,33 @@ class PairCounts:
     __repr__ = one_line
 
 
-def count_pairs(observations: Observations, most: int = _MOST_FRAGMENTS) -> PairCounts:
+def count_pairs(agreements: Agreements, most: int = _MOST_FRAGMENTS) -> PairCounts:
     """Count the pairs of a slot set, from ``most`` fragments evenly spaced if there are more."""
+    observations = agreements.observations
     count = observations.num_fragments
     rows = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
-    contexts, found = ContextBits(observations.fragment_of, observations.context_of), []
-    for first, second, agreeing in agreeing_with(observations, rows):
-        other = first != second
-        first, second, agreeing = first[other], second[other], agreeing[other]
-        both = np.stack([agreeing, contexts.shared(first, second)])
+    found = []
+    for first, second, agreeing in agreements.of(rows):
+        both = np.stack([agreeing, agreements.shared(first, second)])
         values, times = np.unique(both, axis=1, return_counts=True)
         found.append(np.concatenate([values, times[None]]))
     agreeing, shared, times = np.concatenate([np.zeros((3, 0), np.int64), *found], axis=1)
     values, row = np.unique(np.stack([agreeing, shared]), axis=1, return_inverse=True)
     # Every pair of two looked-at fragments came twice, one of which has been looked at once.
     pairs = np.bincount(row.reshape(-1), times, values.shape[1]) * count / (2 * max(len(rows), 1))
-    meetings = _pairs_in(observations.context_of)
+    meetings = _pairs_in(np.bincount(observations.context_of))
     every = max(count * (count - 1) / 2, 1.0)
     return PairCounts(
         *values,
         pairs,
-        _pairs_in(observations.with_label(observations.context_of)),
+        _pairs_in(agreements.sizes),
         meetings,
         every * -np.expm1(-meetings / every),
     )
 
 
-def _pairs_in(groups: np.ndarray) -> float:
-    sizes = np.unique(groups, return_counts=True)[1].astype(float)
+def _pairs_in(sizes: np.ndarray) -> float:
+    sizes = sizes.astype(float)
     return float((sizes * (sizes - 1) / 2).sum())
 
 

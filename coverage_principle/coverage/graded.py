@@ -3,7 +3,8 @@
 Three readings of the same evidence: the *support* of the true answer and the pattern *matcher*,
 both in ``matcher.py``, and the *learner* (``learner.py``). None of them looks at a model or at
 the answer of a test item; support and the learner's score are those of the true answer, which
-only chooses what is written down.
+only chooses what is written down. Of a data set that is too large for the learner (``unknowns``)
+the other two are told alone.
 """
 
 from __future__ import annotations
@@ -18,40 +19,51 @@ from coverage_principle.coverage.learner import DEFAULT, Learned, learn
 from coverage_principle.coverage.matcher import Matched, Matcher
 from coverage_principle.coverage.settings import AUTO, LearnerSettings
 from coverage_principle.data import GRADED_FIELDS, Dataset
+from coverage_principle.errors import InputError
 from coverage_principle.reprs import one_line
 
 #: What annotated test items hold of it, in this order.
 FIELDS = tuple(GRADED_FIELDS)
 #: Bounds of the groups of a calibration table.
 _BOUNDS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 1.0)
+#: Unknowns (``unknowns``) of the largest learner; 4 bytes each, and all are gone through in turn.
+MOST_UNKNOWNS = 10**9
 
 
 @dataclass(frozen=True)
 class Graded:
-    """What is made of the test compositions of ``dataset``, in their order."""
+    """What is made of the test compositions of ``dataset``, in their order.
+
+    ``learned`` is None where the learner is left out (``MOST_UNKNOWNS``).
+    """
 
     dataset: Dataset
     matcher: Matcher
     matched: Matched
     settings: LearnerSettings
-    learned: Learned
+    learned: Learned | None
 
     __repr__ = one_line
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:
-        """The ``FIELDS`` as arrays ``(n,)``; answers are values."""
+        """The ``FIELDS`` as arrays ``(n,)``; answers are values. A learner left out has none."""
         rows, true = np.arange(len(self.dataset.test)), self.dataset.test.answers
         matched, learned = self.matched, self.learned
-        found = (
-            *(matched.support[rows, true], matched.answer, matched.probability.max(axis=1)),
-            *(matched.margin, learned.answer, learned.scores[rows, true]),
-            learned.probability[rows, learned.answer],
-        )
-        return dict(zip(FIELDS, found, strict=True))
+        found = [matched.support[rows, true], matched.answer, matched.probability.max(axis=1)]
+        found.append(matched.margin)
+        if learned is not None:
+            answer = learned.answer
+            found += [answer, learned.scores[rows, true], learned.probability[rows, answer]]
+        return dict(zip(FIELDS, found, strict=learned is not None))
+
+    @property
+    def answerers(self) -> tuple[str, ...]:
+        """Who answers: the matcher, and the learner unless it is left out."""
+        return ("matcher",) if self.learned is None else ("matcher", "learner")
 
     def fields(self) -> list[dict]:
-        """The ``FIELDS`` of every test record; those of single facts, which come last, are null."""
+        """The ``columns`` of every test record; those of single facts, at the end, are null."""
         answers, columns = [self.dataset.graph.answer], {}
         for name, column in self.columns.items():
             if name.endswith("_answer"):
@@ -59,8 +71,8 @@ class Graded:
                 columns[name] = [texts[a] for a in column.tolist()]
             else:
                 columns[name] = [float(f"{value:.6g}") for value in column.tolist()]
-        rows = [dict(zip(FIELDS, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return rows + [dict.fromkeys(FIELDS)] * len(self.dataset.test.facts.records)
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return rows + [dict.fromkeys(columns)] * len(self.dataset.test.facts.records)
 
     def summary(self) -> dict:
         """What the graded file of a result holds; docs/graded.md has it field by field."""
@@ -77,7 +89,7 @@ class Graded:
                         "right": int((own[f"{name}_answer"] == test.answers[rows]).sum()),
                         "probability": float(own[f"{name}_probability"].mean()),
                     }
-                    for name in ("matcher", "learner")
+                    for name in self.answerers
                 },
             }
         return {
@@ -86,8 +98,8 @@ class Graded:
             "sha256": self.dataset.digests,
             "noise": self.matcher.noise,
             "matcher_sharpness": self.matcher.sharpness,
-            "learner_sharpness": self.learned.sharpness,
-            "learner": asdict(self.settings),
+            "learner_sharpness": self.learned and self.learned.sharpness,
+            "learner": asdict(self.settings) if self.learned else None,
             "slot_sets": [
                 {
                     "slots": [slots[i] for i in positions],
@@ -98,7 +110,7 @@ class Graded:
                 for positions, one in self.matcher.equalities.items()
             ],
             "by_type": by_type,
-            "calibration": {name: self._calibration(name) for name in ("matcher", "learner")},
+            "calibration": {name: self._calibration(name) for name in self.answerers},
         }
 
     def _calibration(self, name: str) -> list[dict]:
@@ -135,19 +147,44 @@ def graded_coverage(
 ) -> Graded:
     """Grade every test composition by the evidence at the slot sets ``positions``.
 
-    ``noise`` is the rate of wrong labels, or "auto". ``InputError`` if it is too high.
+    ``noise`` is the rate of wrong labels, or "auto". ``InputError`` if it is too high. The learner
+    is left out if it had more than ``MOST_UNKNOWNS`` unknowns.
     """
-    parts = ("evidence", "pattern matcher", "learner")
+    fits = unknowns(dataset) <= MOST_UNKNOWNS
+    parts = ("evidence", "pattern matcher", "learner")[: 3 if fits else 2]
 
     def part(number: int) -> Callable[[float], None]:
         return lambda share: progress((number + share) / len(parts), parts[number])
 
     matcher = dataset_matcher(dataset, positions, noise=noise, progress=part(0))
     matched = matcher.match(dataset.test.inputs, part(1))
-    learned = dataset_learned(
-        dataset, positions, noise=matcher.noise, settings=settings, progress=part(2)
-    )
+    learned = None
+    if fits:
+        how = {"noise": matcher.noise, "settings": settings, "progress": part(2)}
+        learned = dataset_learned(dataset, positions, **how)
     return Graded(dataset, matcher, matched, settings, learned)
+
+
+def unknowns(dataset: Dataset) -> int:
+    """How many numbers the learner of a data set finds: one for each training item and answer."""
+    return len(dataset.train) * _about(dataset)["num_answers"]
+
+
+def require_learner(dataset: Dataset, setting: str) -> None:
+    """``InputError``, naming the ``setting`` that asks for the learner, if it would be too large.
+
+    That is above ``MOST_UNKNOWNS``.
+    """
+    if unknowns(dataset) > MOST_UNKNOWNS:
+        raise InputError(f"`{setting}` asks for the learner, but {too_large(dataset)}; omit it")
+
+
+def too_large(dataset: Dataset) -> str:
+    """Why the learner of a data set is left out."""
+    return (
+        f"{len(dataset.train):,} training items times {_about(dataset)['num_answers']:,} answers "
+        f"are more than the {MOST_UNKNOWNS:,} unknowns that it may have"
+    )
 
 
 def dataset_matcher(

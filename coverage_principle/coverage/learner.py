@@ -36,7 +36,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from coverage_principle.coverage.equality import SHOWN, count_pairs, fit_equality
-from coverage_principle.coverage.evidence import Observations, observe, slot_sets
+from coverage_principle.coverage.evidence import Agreements, Observations, observe, slot_sets
 from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.settings import LearnerSettings
 from coverage_principle.data.space import encode_rows, sizes_at
@@ -274,7 +274,9 @@ class Learner:
             seen = observe(inputs, answers, own, sizes)
             nats = 0.0
             if positions is None or own in positions:
-                nats = fit_equality(count_pairs(seen), PairNoise(noise, num_answers)).nats
+                nats = fit_equality(
+                    count_pairs(Agreements(seen)), PairNoise(noise, num_answers)
+                ).nats
             sides[own] = _Side(seen, sizes, settings, nats)
         bipartitions = _bipartitions(sides, settings)
         order = _nearby(bipartitions, inputs)

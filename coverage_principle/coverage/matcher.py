@@ -26,10 +26,10 @@ from coverage_principle.coverage.equality import (
     fit_equality,
     vote_weight,
 )
-from coverage_principle.coverage.evidence import observe
+from coverage_principle.coverage.evidence import Observer
 from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.votes import MOST_CELLS, Pairs, Queries, Voters, joint_votes
-from coverage_principle.data.space import encode_rows
+from coverage_principle.data.space import encode_rows, is_member, rows_among
 from coverage_principle.reprs import one_line
 
 #: Training items that are left out in turn, evenly spaced.
@@ -102,15 +102,15 @@ class Matcher:
     ) -> None:
         self._num_answers, sizes = num_answers, tuple(sizes)
         self._answers, self._slots = answers, len(sizes)
-        self._codes = encode_rows(inputs, sizes)
-        self._order, self._sizes = np.argsort(self._codes), sizes
+        self._codes, self._sizes = encode_rows(inputs, sizes), sizes
         counts = np.bincount(answers, minlength=num_answers) + 1
         self._base = np.log(counts / counts.sum())
         self._voters, self._counts = {}, {}
+        observer = Observer(inputs, answers, sizes)
         for done, own in enumerate(positions, start=1):
-            seen = observe(inputs, answers, own, sizes)
-            self._counts[own] = count_pairs(seen)
-            self._voters[own] = Voters(seen, answers, sizes, MOST_CELLS // len(positions))
+            share = MOST_CELLS // len(positions)
+            voters = self._voters[own] = Voters(observer.at(own), answers, sizes, share)
+            self._counts[own] = count_pairs(voters.agreements)
             progress(0.8 * done / len(positions))
         items = np.unique(np.linspace(0, len(answers) - 1, _LEFT_OUT).astype(np.int64))
         asked = {own: voters.left_out(items) for own, voters in self._voters.items()}
@@ -138,7 +138,7 @@ class Matcher:
             equalities, scores = self._equalities(rate), np.zeros((len(true), self._num_answers))
             for own, found in votes.items():
                 for pairs in found:
-                    self._vote(scores, own, asked[own], pairs, equalities[own])
+                    self._vote(scores, pairs, equalities[own])
             return self._sharpen(scores, true, rate)[0] + _CLEARLY * (rate > 0)
 
         most = 0.8 * (1 - 1 / self._num_answers)
@@ -156,20 +156,12 @@ class Matcher:
         noise = PairNoise(rate, self._num_answers)
         return {own: fit_equality(counts, noise) for own, counts in self._counts.items()}
 
-    def _vote(
-        self,
-        scores: np.ndarray,
-        own: Slots,
-        queries: Queries,
-        pairs: Pairs,
-        equality: Equality | None = None,
-    ) -> None:
+    def _vote(self, scores: np.ndarray, pairs: Pairs, equality: Equality | None = None) -> None:
         """Add the votes of pairs in the queries' contexts; without ``equality``, agreements."""
-        item = self._voters[own].items(pairs.other, queries.context[pairs.query])
         weights = pairs.agreeing
         if equality is not None:
             weights = equality.weight(pairs.agreeing, pairs.shared)
-        self._add(scores, pairs.query, item, weights)
+        self._add(scores, pairs.query, pairs.item, weights)
 
     def _add(self, scores, query, item, weights) -> None:
         cells = query.astype(np.int64) * self._num_answers + self._answers[item]
@@ -180,8 +172,8 @@ class Matcher:
         support, scores = found = np.zeros((2, count, self._num_answers))
         for own, queries in asked.items():
             for pairs in self._voters[own].pairs(queries, in_context=True):
-                self._vote(support, own, queries, pairs)
-                self._vote(scores, own, queries, pairs, self.equalities[own])
+                self._vote(support, pairs)
+                self._vote(scores, pairs, self.equalities[own])
         for parts in self._bipartitions(asked):
             equal = tuple(self.equalities[part] for part in parts)
             posterior = tuple(
@@ -239,13 +231,13 @@ class Matcher:
     def _remember(self, inputs: np.ndarray, probability: np.ndarray) -> np.ndarray:
         """Weigh in what training says of inputs that are training items (Bayes' rule)."""
         codes = encode_rows(inputs, self._sizes)
-        place = np.searchsorted(self._codes, codes, sorter=self._order)
-        place[place == len(self._codes)] = 0
-        item = self._order[place]
-        known = np.flatnonzero(self._codes[item] == codes)
+        item = rows_among(self._codes, np.unique(codes))
+        item = item[np.argsort(self._codes[item])]
+        known = np.flatnonzero(is_member(codes, self._codes[item]))
+        item = item[np.searchsorted(self._codes[item], codes[known])]
         likelihood = np.full((len(known), self._num_answers), max(self.noise, 1e-9))
         likelihood /= max(self._num_answers - 1, 1)
-        likelihood[np.arange(len(known)), self._answers[item[known]]] = 1 - self.noise
+        likelihood[np.arange(len(known)), self._answers[item]] = 1 - self.noise
         posterior = probability[known] * likelihood
         probability[known] = posterior / posterior.sum(axis=1, keepdims=True)
         return probability

@@ -94,6 +94,18 @@ class Groups:
         dtype = np.int32 if len(fragment) < 2**31 else np.int64
         return cls(fragment, np.repeat(np.cumsum(sizes).astype(dtype), sizes), label)
 
+    @classmethod
+    def by_answer(
+        cls, fragment_of: np.ndarray, context_of: np.ndarray, label_of: np.ndarray
+    ) -> Groups:
+        """The items of one context and label each; arguments as for ``agreeing_pairs``."""
+        fragments, contexts, labels = (
+            int(column.max(initial=-1)) + 1 for column in (fragment_of, context_of, label_of)
+        )
+        beside = bits_below(fragments)
+        answer, answers = numbered_answers(context_of, contexts, label_of, labels, beside=beside)
+        return _unpacked(np.sort(pack((answer, answers), (fragment_of, fragments))), fragments)
+
     def after(self, split: int = 0) -> np.ndarray:
         """How many of its group come behind each: ``(n,)``.
 
@@ -170,10 +182,7 @@ def agreeing_pairs(
     fragments, contexts, labels = (
         int(column.max()) + 1 for column in (fragment_of, context_of, label_of)
     )
-    beside = bits_below(fragments)
-    answer, answers = numbered_answers(context_of, contexts, label_of, labels, beside=beside)
-    keys = np.sort(pack((answer, answers), (fragment_of, fragments)))
-    by_answer = _unpacked(keys, fragments)
+    by_answer = Groups.by_answer(fragment_of, context_of, label_of)
     agreements = int(by_answer.after(split).sum(dtype=np.int64))
     sizes = np.bincount(context_of)
     meetings = int((sizes * (sizes - 1) // 2).sum())
@@ -299,6 +308,29 @@ def _counted(
     first, second = np.divmod(pair, pair.dtype.type(fragments))
     found = first + begin, second, agreeing, shared
     return tuple(part.astype(np.int32) for part in found)
+
+
+def shared_contexts(
+    fragment_of: np.ndarray, context_of: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A function that counts the shared contexts of pairs: ``(m,)`` int32 of two ``(m,)``.
+
+    The fragment and the context of each item are indices ``(n,)``; none is there twice. It looks
+    into a table of all pairs where that is small and sooner made than pairs are compared.
+    """
+    fragments, contexts = (int(of.max(initial=-1)) + 1 for of in (fragment_of, context_of))
+    sizes = np.bincount(context_of)
+    meetings, words = int((sizes * (sizes - 1) // 2).sum()), -(-contexts // 64)
+    pairs = fragments * (fragments - 1) // 2
+    if fragments**2 > _CELLS or _MEETING * meetings > _WORD * words * pairs:
+        return ContextBits(fragment_of, context_of).shared
+    table = np.zeros((fragments, fragments), dtype=np.int32)
+    ordered = np.sort(pack((context_of, contexts), (fragment_of, fragments)))
+    for begin, end, keys, _ in _unpacked(ordered, fragments).blocks(fragments):
+        counts = np.bincount(keys, minlength=(end - begin) * fragments)
+        table[begin:end] = counts.reshape(-1, fragments)
+    table += table.T.copy()
+    return lambda first, second: table[first, second]
 
 
 class ContextBits:

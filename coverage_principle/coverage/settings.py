@@ -128,7 +128,8 @@ class CoverageSettings(Settings):
     graded: bool = setting(
         False,
         "also how much training data speaks for each answer, and what an ideal pattern matcher and "
-        "a learner answer, with probabilities (docs/graded.md)",
+        "a learner answer, with probabilities; the learner is left out where training items times "
+        "answers are more than 10^9 (docs/graded.md)",
         group="graded",
     )
     fit: str | None = setting(

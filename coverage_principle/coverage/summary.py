@@ -8,6 +8,7 @@ import numpy as np
 
 from coverage_principle.coverage.dataset import Coverage
 from coverage_principle.coverage.fitting import Fit
+from coverage_principle.coverage.graded import Graded, too_large
 from coverage_principle.coverage.scopes import EVERY_K
 from coverage_principle.coverage.selection import Selection, count_tested
 from coverage_principle.coverage.settings import LearnerSettings
@@ -133,8 +134,8 @@ def _by_source_type(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
     return [(str(name), (texts == name)[numbers]) for name in np.unique(texts) if name]
 
 
-def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:
-    """A sentence for each reason to read the counts with care."""
+def warnings(coverage: Coverage, diagnostics: Mapping, graded: Graded | None = None) -> list[str]:
+    """A sentence for each reason to read the counts with care, and for a learner left out."""
     found = []
     for sentence, holds in _REASONS.items():
         if sentence == _CONTRADICTION and coverage.noise.rate:
@@ -161,6 +162,8 @@ def warnings(coverage: Coverage, diagnostics: Mapping) -> list[str]:
         else:
             lack += ", so there is nothing to cover; the domain scope takes items of all types"
         found.append(lack)
+    if graded is not None and graded.learned is None:
+        found.append(f"the learner is left out: {too_large(coverage.dataset)}")
     return found
 
 
@@ -169,11 +172,12 @@ def graded_rows(summary: Mapping, graph: TaskGraph) -> list[list[str]]:
 
     Beside how many answers of matcher and learner are right stands how many they expect to be.
     """
-    header = ["", "items", "median support", "matcher right", "expected"]
-    rows = [[*header, "learner right", "expected"]]
+    names = list(summary["calibration"])
+    header = ["", "items", "median support"]
+    rows = [header + [word for name in names for word in (f"{name} right", "expected")]]
     for label, own in summary["by_type"].items():
         cells = [graph.explained(label), f"{own['items']:,}", f"{own['median_support']:,.0f}"]
-        for name in ("matcher", "learner"):
+        for name in names:
             cells.append(f"{own[name]['right'] / own['items']:.1%}")
             cells.append(f"{own[name]['probability']:.1%}")
         rows.append(cells)
@@ -182,7 +186,8 @@ def graded_rows(summary: Mapping, graph: TaskGraph) -> list[list[str]]:
 
 def calibration_rows(summary: Mapping) -> list[list[str]]:
     """The calibration of matcher and learner on ``type_0`` items: a header and rows of cells."""
-    rows = [["probability", "matcher: items", "right", "learner: items", "right"]]
+    names = summary["calibration"]
+    rows = [["probability", *(word for name in names for word in (f"{name}: items", "right"))]]
     for groups in zip(*summary["calibration"].values(), strict=True):
         cells = [f"{groups[0]['low']:g} to {groups[0]['high']:g}"]
         for group in groups:

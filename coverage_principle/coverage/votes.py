@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coverage_principle.coverage.evidence import Observations, agreeing_with
-from coverage_principle.coverage.pairing import ContextBits, within
+from coverage_principle.coverage.evidence import Agreements, Observations
+from coverage_principle.coverage.pairing import opens, within
 from coverage_principle.data.space import encode_rows, sizes_at
 from coverage_principle.reprs import one_line
 
@@ -28,18 +28,21 @@ class Pairs:
     """Queries' fragments beside others that agree with them: ``(m,)`` arrays.
 
     ``query`` numbers the queries, ``other`` is a fragment; ``agreeing`` and ``shared`` count the
-    contexts of the two.
+    contexts of the two. ``item`` is the training item with the other fragment in the query's
+    context, -1 if there is none.
     """
 
     query: np.ndarray
     other: np.ndarray
     agreeing: np.ndarray
     shared: np.ndarray
+    item: np.ndarray
 
     __repr__ = one_line
 
     def only(self, kept: np.ndarray) -> Pairs:
-        return Pairs(self.query[kept], self.other[kept], self.agreeing[kept], self.shared[kept])
+        columns = self.query, self.other, self.agreeing, self.shared, self.item
+        return Pairs(*(column[kept] for column in columns))
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,19 @@ class Voters:
         inside = observations.positions
         self._outside = [slot for slot in range(len(sizes)) if slot not in inside]
         self._sizes = sizes_at(sizes, inside), sizes_at(sizes, self._outside)
-        self._bits = ContextBits(observations.fragment_of, observations.context_of)
-        cells = observations.fragment_of.astype(np.int64) * observations.num_contexts
-        cells += observations.context_of
+        self.agreements = Agreements(observations)
         every = observations.num_fragments * observations.num_contexts
+        cells = observations.fragment_of.astype(np.uint32 if every < 2**32 else np.int64)
+        cells *= cells.dtype.type(observations.num_contexts)
+        cells += observations.context_of.astype(cells.dtype)
         self._table = None
         if every <= most_cells:
             self._table = np.full(every, -1, dtype=np.int32)
             self._table[cells] = np.arange(len(cells))
-        self._order = np.argsort(cells, kind="stable")
+        self._order = np.argsort(cells).astype(np.int32)
         self._cells = cells[self._order]
+        repeats = np.bincount(observations.fragment_of, minlength=observations.num_fragments)
+        self._begins = np.concatenate([[0], np.cumsum(repeats)])
 
     def queries(self, inputs: np.ndarray) -> Queries:
         """``inputs`` ``(n, slots)`` as this slot set sees them."""
@@ -99,6 +105,7 @@ class Voters:
         cells = fragment.astype(np.int64) * self.observations.num_contexts + context
         if self._table is not None:
             return np.where(context >= 0, self._table[cells], -1)
+        cells = cells.astype(self._cells.dtype)
         place = np.searchsorted(self._cells, cells)
         place[place == len(self._cells)] = 0
         found = (self._cells[place] == cells) & (context >= 0)
@@ -116,31 +123,29 @@ class Voters:
         asked = asked[np.argsort(fragment[asked], kind="stable")]
         chosen, begins = np.unique(fragment[asked], return_index=True)
         ends = np.append(begins[1:], len(asked))
-        for first, second, agreeing in agreeing_with(self.observations, chosen):
+        for first, second, agreeing in self.agreements.of(chosen):
             # Each pair of fragments serves every query with the first of them.
             row = np.searchsorted(chosen, first)
             repeats = ends[row] - begins[row]
             pair = np.repeat(np.arange(len(first)), repeats)
             query = asked[begins[row][pair] + within(repeats)]
-            kept = first[pair] != second[pair]
-            query, pair = query[kept], pair[kept]
             item = self.items(second[pair], queries.context[query])
             if in_context:
                 query, pair, item = (array[item >= 0] for array in (query, pair, item))
-            used, place = np.unique(pair, return_inverse=True)
-            shared = self._bits.shared(first[used], second[used])[place]
-            found = Pairs(query, second[pair], agreeing[pair], shared)
+            begun = opens(pair)
+            used, place = pair[begun], np.cumsum(begun) - 1
+            shared = self.agreements.shared(first[used], second[used])[place]
+            found = Pairs(query, second[pair], agreeing[pair], shared, item)
             if queries.own is not None:
                 alike = (item >= 0) & (self.answers[item] == queries.own[query])
                 agreeing_still = found.agreeing - alike
-                found = Pairs(query, found.other, agreeing_still, shared - (item >= 0))
+                found = Pairs(query, found.other, agreeing_still, shared - (item >= 0), item)
             yield found.only(found.agreeing > 0)
 
     def of_fragments(self, fragments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Every training item of each of ``fragments``: places in ``fragments``, item numbers."""
-        begins = np.searchsorted(self._cells, fragments * np.int64(self.observations.num_contexts))
-        after = (fragments + 1) * np.int64(self.observations.num_contexts)
-        repeats = np.searchsorted(self._cells, after) - begins
+        begins = self._begins[fragments]
+        repeats = self._begins[fragments + 1] - begins
         place = np.repeat(np.arange(len(fragments)), repeats)
         return place, self._order[begins[place] + within(repeats)]
 

@@ -14,6 +14,7 @@ from coverage_principle.coverage import (
     dataset_matcher,
     estimated_noise,
     parse_slot_sets,
+    require_learner,
 )
 from coverage_principle.coverage.settings import AUTO
 from coverage_principle.data import Dataset
@@ -52,11 +53,12 @@ def ideal_predictions(
 
     Of ``settings`` ``noise`` and ``fragments`` count. Neither of the two knows single facts:
     training facts are answered as they were given, and others get no answer (null).
-    ``InputError`` as for ``parse_slot_sets`` and ``graded_coverage``.
+    ``InputError`` as for ``parse_slot_sets``, ``graded_coverage`` and ``require_learner``.
     """
     positions = parse_slot_sets(settings.fragments, dataset.graph.inputs)
     noise = settings.noise
     if learner is not None:
+        require_learner(dataset, "learner")
         noise = estimated_noise(dataset, positions) if noise == AUTO else noise
         about = {"noise": noise, "settings": learner, "progress": progress}
         found = dataset_learned(dataset, positions, **about)
