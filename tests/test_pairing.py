@@ -185,10 +185,10 @@ def test_of_equally_firm_pairs_the_forest_takes_those_of_the_lowest_numbers(seed
         others = [fragment for fragment in members if fragment != hub and hub is not None]
         edges += [(-1, *sorted((hub, fragment))) for fragment in others]
     expected, joined = [], nx.utils.UnionFind(range(len(lone)))
-    for evidence, a, b in sorted(edges):
+    for firm, a, b in sorted(edges):
         if joined[a] != joined[b]:
             joined.union(a, b)
-            expected.append((a, b, -evidence))
+            expected.append((a, b, -firm))
     set_limits(monkeypatch, WAYS[way])
     monkeypatch.setattr(weighing, "_EDGES", -(10**6) if seed % 2 else 1 << 22)
     forest = weighing.weigh_pairs(*items).forest
