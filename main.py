@@ -249,18 +249,19 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def check_memory(folder: Path, job: JobSettings) -> None:
-    """Refuse what memory does not hold before it is read.
+    """Refuse to train on what memory does not hold before it is read: half as much again as reading.
 
-    Reading a data set takes about as much as its files are long; training on it half of that again.
     Records of other files are objects of Python's.
     """
+    from coverage_principle.data.records import IN_LAYOUT, RECORD_BY_RECORD
     from simpletransformers import memory
 
     def length(path: Path) -> int:
         return path.stat().st_size if path.is_file() else 0
 
-    size = sum(length(folder / name) for name in ("train.json", "test.json"))
-    size += 7 * sum(length(Path(path)) for path in (job.custom_train, job.custom_test) if path)
+    size = IN_LAYOUT * sum(length(folder / name) for name in ("train.json", "test.json"))
+    others = [Path(path) for path in (job.custom_train, job.custom_test) if path]
+    size += RECORD_BY_RECORD * sum(map(length, others))
     work = "training on" if job.do_train else "reading"
     advice = "take a data set of fewer items (--max_train_data_num of its generator)"
     memory.require((1.5 if job.do_train else 1) * size, f"{work} {folder.name}", advice)

@@ -41,6 +41,7 @@ from coverage_principle.data.line_texts import TextTable, join_rows
 from coverage_principle.data.space import distinct_integers, repeated, rows_among
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import TASKS, TaskGraph
+from simpletransformers import memory
 from tests.open_worlds import WORLDS, both, write
 from tests.test_open_files import form_of
 
@@ -417,3 +418,17 @@ def test_endings_that_all_differ_are_told_apart(small, monkeypatch):
     assert [own.endings[i]["place"] for i in own.ending] == [*range(len(records))]
     monkeypatch.setattr(lines, "_MOST_ENDINGS", len(own) - 1)
     assert lines.read_layout(file, codec, 3) is None
+
+
+def test_what_memory_does_not_hold_is_refused_before_it_is_read(small, tmp_path, monkeypatch):
+    """Another layout takes several times its length."""
+    spaced = tmp_path / small.name
+    shutil.copytree(small, spaced)
+    text = (small / "train.json").read_text(encoding="utf-8")
+    (spaced / "train.json").write_text(text.replace(": ", ":  "), encoding="utf-8")
+    monkeypatch.setattr(memory, "available", lambda: 2 * len(text))
+    load_dataset(small)
+    for folder, there in ((spaced, 2 * len(text)), (small, len(text) // 2)):
+        monkeypatch.setattr(memory, "available", lambda there=there: there)
+        with pytest.raises(InputError, match=r"reading .*train.json needs about .*; take a data"):
+            load_dataset(folder)

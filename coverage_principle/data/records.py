@@ -17,7 +17,12 @@ from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph
+from simpletransformers import memory
 from simpletransformers.words import counted
+
+#: Bytes of memory that reading takes for each byte of a file in our own layout, and in another,
+#: where every record is an object of Python's.
+IN_LAYOUT, RECORD_BY_RECORD = 1, 8
 
 _RECORD = "correct or remove the records"
 _FIELDS = Cause("records lack fields, or have other values than texts", _RECORD)
@@ -49,14 +54,17 @@ def read_split(
 ) -> Split:
     """The records of one file; those with problems of their own are reported and left out.
 
-    ``with_facts``: records of fewer tokens than the task has slots may be single facts.
+    ``with_facts``: records of fewer tokens than the task has slots may be single facts. Raises
+    ``InputError``, before reading, if memory does not hold what is read.
     """
+    _check_memory(file, IN_LAYOUT)
     typed, slots = file.name != "train.json", len(graph.inputs)
     signatures = [a for a in graph.fact_signatures if len(a) != slots] if with_facts else []
     lengths = {len(alphabets) for alphabets in signatures}
     laid_out = _read_laid_out(file, graph, codec, report, signatures, typed=typed)
     if laid_out is not None:
         return laid_out
+    _check_memory(file, RECORD_BY_RECORD)
     records = read_json(file)
     if not isinstance(records, list):
         raise InputError(f"{file} must be a JSON list of records, found {type(records).__name__}")
@@ -300,6 +308,12 @@ def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[i
             _TARGET,
         )
     return given, whole[len(given) : -1]
+
+
+def _check_memory(file: Path, times: float) -> None:
+    size = file.stat().st_size if file.is_file() else 0
+    advice = "take a data set of fewer items (--max_train_data_num of its generator)"
+    memory.require(times * size, f"reading {file}", advice)
 
 
 def read_table(
