@@ -249,7 +249,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def check_memory(folder: Path, job: JobSettings) -> None:
-    """Refuse to train on what memory does not hold before it is read: half as much again as reading.
+    """Refuse what memory does not hold before it is read; training takes half as much again.
 
     Records of other files are objects of Python's.
     """

@@ -17,7 +17,7 @@ from coverage_principle.data.problems import Cause, Fault, Problem, Report
 from coverage_principle.data.vocabulary import END, Codec
 from coverage_principle.errors import InputError
 from coverage_principle.tasks import Function, TaskGraph
-from simpletransformers import memory
+from simpletransformers.memory import require
 from simpletransformers.words import counted
 
 #: Bytes of memory that reading takes for each byte of a file in our own layout, and in another,
@@ -313,7 +313,7 @@ def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[i
 def _check_memory(file: Path, times: float) -> None:
     size = file.stat().st_size if file.is_file() else 0
     advice = "take a data set of fewer items (--max_train_data_num of its generator)"
-    memory.require(times * size, f"reading {file}", advice)
+    require(times * size, f"reading {file}", advice)
 
 
 def read_table(
