@@ -176,11 +176,12 @@ def products_of(shape: tuple[int, int, int], dtype) -> tuple[Callable, Callable,
     rows, width, out = shape
     inputs = torch.randn(rows, width).to(dtype)
     weight, gradient = torch.randn(width, out).to(dtype), torch.randn(rows, out).to(dtype)
-    return (
-        lambda: inputs @ weight,
-        lambda: gradient @ weight.T,
-        lambda: inputs.T @ gradient,
-    )
+
+    def product(first: torch.Tensor, second: torch.Tensor) -> Callable:
+        # Into memory that is there: a new block for each product would cost more than some do.
+        return partial(torch.mm, first, second, out=first @ second)
+
+    return product(inputs, weight), product(gradient, weight.T), product(inputs.T, gradient)
 
 
 def time_cosines(count: int, width: int) -> dict[str, float]:
