@@ -13,8 +13,8 @@ import numpy as np
 
 from coverage_principle.coverage.dataset import Coverage, SlotSet
 from coverage_principle.coverage.evidence import Observations
-from coverage_principle.coverage.pairing import disagreeing_pairs, opens, run_lengths
-from coverage_principle.data.space import MOST_CODES
+from coverage_principle.coverage.pairing import disagreeing_pairs, run_lengths
+from coverage_principle.data.space import MOST_CODES, distinct, opens, repeated
 from coverage_principle.paths import relative_to_root
 
 #: Contradicting pairs are not counted one by one where that takes more multiply-adds than this.
@@ -191,7 +191,7 @@ def _disagreeing(
         items = seen.fragment_of, contexts, seen.label_of
         first, second = disagreeing_pairs(*items, shrink)
         found.append(first.astype(np.int64) * len(classes) + second)
-    return np.divmod(np.unique(np.concatenate(found)), len(classes))
+    return np.divmod(distinct(np.concatenate(found)), len(classes))
 
 
 def _contexts_of_classes(observations: Observations, classes: np.ndarray) -> np.ndarray:
@@ -208,7 +208,7 @@ def _repeated(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
         return distinct[_repeated(number, values)]
     pairs = np.sort(groups.astype(np.int64) * base + values)
     found = pairs[opens(pairs)] // base
-    return np.unique(found[1:][found[1:] == found[:-1]])
+    return repeated(found)
 
 
 def _histogram(counts: np.ndarray | None) -> dict[str, int] | None:

@@ -17,7 +17,7 @@ from coverage_principle.coverage.evidence import Observations
 from coverage_principle.coverage.linking import components
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
 from coverage_principle.coverage.weighing import Forest, weigh_pairs
-from coverage_principle.data.space import decode_rows, encode_rows, sizes_at
+from coverage_principle.data.space import decode_rows, distinct, encode_rows, sizes_at
 from coverage_principle.reprs import one_line
 
 
@@ -53,7 +53,7 @@ class Equivalence:
     @property
     def levels(self) -> np.ndarray:
         """The k at which classes differ from those at k + 1, descending."""
-        return np.unique(self.evidence)[::-1]
+        return distinct(self.evidence)[::-1]
 
     def classes(self, k: int) -> np.ndarray:
         """Class of each fragment at ``k``: ``(fragments,)`` int32, counted from 0."""

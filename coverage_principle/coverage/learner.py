@@ -39,7 +39,7 @@ from coverage_principle.coverage.equality import SHOWN, count_pairs, fit_equalit
 from coverage_principle.coverage.evidence import Agreements, Observations, observe, slot_sets
 from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.settings import LearnerSettings
-from coverage_principle.data.space import encode_rows, sizes_at
+from coverage_principle.data.space import distinct, encode_rows, sizes_at
 from coverage_principle.reprs import one_line
 
 #: Entries of one block of features, of behaviours at both parts or at one of them: more, and the
@@ -287,7 +287,7 @@ class Learner:
     def scores(self, queries: np.ndarray) -> np.ndarray:
         """The scores of every answer: ``(n, answers)``."""
         asked = self._features.of(queries)
-        used = np.unique(asked.indices)  # sums of all features may not fit into memory
+        used = distinct(asked.indices)  # sums of all features may not fit into memory
         return asked[:, used] @ (self._features.own[:, used].T @ self._alpha)
 
 

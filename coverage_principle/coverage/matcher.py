@@ -29,7 +29,7 @@ from coverage_principle.coverage.equality import (
 from coverage_principle.coverage.evidence import Observer
 from coverage_principle.coverage.noise import PairNoise
 from coverage_principle.coverage.votes import MOST_CELLS, Pairs, Queries, Voters, joint_votes
-from coverage_principle.data.space import encode_rows, is_member, rows_among
+from coverage_principle.data.space import distinct, encode_rows, is_member, rows_among
 from coverage_principle.reprs import one_line
 
 #: Training items that are left out in turn, evenly spaced.
@@ -231,7 +231,7 @@ class Matcher:
     def _remember(self, inputs: np.ndarray, probability: np.ndarray) -> np.ndarray:
         """Weigh in what training says of inputs that are training items (Bayes' rule)."""
         codes = encode_rows(inputs, self._sizes)
-        item = rows_among(self._codes, np.unique(codes))
+        item = rows_among(self._codes, distinct(codes))
         item = item[np.argsort(self._codes[item])]
         known = np.flatnonzero(is_member(codes, self._codes[item]))
         item = item[np.searchsorted(self._codes[item], codes[known])]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coverage_principle.coverage.noise import NO_NOISE, PairNoise
+from coverage_principle.data.space import opens
 
 #: Meetings of two fragments that are looked at together: each takes about 40 bytes.
 _BLOCK = 1 << 22
@@ -54,13 +55,6 @@ def pack(*columns: tuple[np.ndarray, int]) -> np.ndarray:
     for (values, _), width in zip(columns[1:], widths[1:], strict=True):
         found <<= dtype(width)
         found |= values.astype(dtype, copy=False)
-    return found
-
-
-def opens(groups: np.ndarray) -> np.ndarray:
-    """Where a group begins in sorted numbers: ``(n,)`` bool."""
-    found = np.ones(len(groups), dtype=bool)
-    np.not_equal(groups[1:], groups[:-1], out=found[1:])
     return found
 
 

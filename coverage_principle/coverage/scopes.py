@@ -26,6 +26,7 @@ from coverage_principle.data import Dataset, evaluate
 from coverage_principle.data.space import (
     MOST_CODES,
     Places,
+    distinct,
     encode_rows,
     sizes_at,
     strides,
@@ -217,7 +218,7 @@ class DatasetScope(Scope):
             encode_rows(self._others[tests][:, rest], sizes), return_inverse=True
         )
         bucket = context * answers + self._answers[tests]
-        wanted = np.unique(bucket)
+        wanted = distinct(bucket)
         contexts = Places(known, prod(sizes), len(train))
         buckets = Places(wanted, len(known) * answers, len(train))
         found = [(tests + 1, bucket, fragment[tests])]
@@ -387,7 +388,7 @@ def falling_levels(
     falling = [equivalence.falling(lowest) for equivalence in equivalences]
     ahead = {n: found for n, one in enumerate(falling) if (found := next(one, None))}
     levels = np.concatenate([*(e.levels for e in equivalences), np.empty(0, np.int32)])
-    total = len(np.unique(levels[levels >= lowest]))
+    total = len(distinct(levels[levels >= lowest]))
     done = 0
     while ahead:
         k, done = max(level for level, _ in ahead.values()), done + 1

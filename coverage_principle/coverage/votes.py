@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from coverage_principle.coverage.evidence import Agreements, Observations
-from coverage_principle.coverage.pairing import opens, within
-from coverage_principle.data.space import encode_rows, sizes_at
+from coverage_principle.coverage.pairing import within
+from coverage_principle.data.space import encode_rows, opens, sizes_at
 from coverage_principle.reprs import one_line
 
 #: Cells of (fragment, context) of which tables may be held, to look training items up in.

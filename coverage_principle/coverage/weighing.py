@@ -18,9 +18,9 @@ from coverage_principle.coverage.pairing import (
     bits_below,
     evident_pairs,
     numbered_answers,
-    opens,
     pack,
 )
+from coverage_principle.data.space import opens
 from coverage_principle.reprs import one_line
 
 #: Edges that are gathered before a forest is made of them.

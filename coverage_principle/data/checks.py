@@ -14,7 +14,13 @@ import numpy as np
 
 from coverage_principle.data.lazy_records import joined_records
 from coverage_principle.data.problems import Cause, Problem, Report
-from coverage_principle.data.space import encode_rows, is_member, repeated, rows_among
+from coverage_principle.data.space import (
+    distinct,
+    encode_rows,
+    is_member,
+    repeated,
+    rows_among,
+)
 from coverage_principle.reprs import one_line
 from coverage_principle.tasks import TRAIN_INFERRED
 from simpletransformers.words import counted
@@ -133,7 +139,7 @@ def _shared(several: Sequence[np.ndarray]) -> np.ndarray:
     """The codes that are more than once in some sorted arrays together, ascending."""
     found = [repeated(ordered) for ordered in several]
     found += [other[is_member(other, one)] for one, other in combinations(several, 2)]
-    return np.unique(np.concatenate(found))
+    return distinct(np.concatenate(found))
 
 
 def _neighbours(codes: np.ndarray, *then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
