@@ -18,6 +18,7 @@ from coverage_principle.cli import command_parser, run
 from coverage_principle.data import write_text
 from coverage_principle.errors import InputError
 from coverage_principle.paths import repository_root
+from simpletransformers.words import counted
 
 _PLACE = re.compile(
     r"^(<!-- (\w+_cpu)(?: (\d+))? -->\n).*?^(<!-- end -->)$", re.DOTALL | re.MULTILINE
@@ -72,7 +73,7 @@ def parts_of(content: Mapping[str, Any]) -> Iterator[str]:
         yield versions(content["versions"])
     if "threads" in content:
         yield f"{content['threads']} thread" + ("s" if content["threads"] > 1 else "")
-        yield f"at most {content['repeats']} rounds"
+        yield f"at most {counted(content['repeats'], 'round')}"
     if "commit" in content:
         yield f"commit {content['commit']}"
     if "before" in content:
