@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -193,6 +194,44 @@ def test_slot_sets_that_are_weighed_are_not_weighed_again(tmp_path):
     assert again == diagnose(dataset_coverage(shared.dataset, CoverageSettings(k_sweep=True)))
 
 
+def weigh(path, name):
+    SlotSetFolder(path).weigh(name, None)
+
+
+class Trap:
+    """What runs if somebody's pickle is read."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def test_files_of_others_are_refused_and_nothing_in_them_is_run(tmp_path):
+    shared = Shared(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        shared.coverage()
+    mark = tmp_path / "mark"
+    planted = np.empty((), dtype=object)
+    planted[()] = Trap(mark)
+    unread, other = r"not a readable \.npz file", "no slot set that this version wrote; remove"
+    for name, read in (("x1", shared.coverage), ("tasks", lambda: weigh(shared.path, "x3"))):
+        file = shared.path / f"{name}.npz"
+        good = file.read_bytes()
+        file.write_bytes(pickle.dumps(Trap(mark)))
+        with pytest.raises(InputError, match=unread):
+            read()
+        np.savez(file, about=planted)
+        with pytest.raises(InputError, match=unread):
+            read()
+        np.savez(file, about=np.array('{"slots": ["x1"]}'))
+        with pytest.raises(InputError, match=other):
+            read()
+        file.write_bytes(good)
+    assert not mark.exists()
+
+
 def test_another_data_set_or_question_has_another_folder():
     dataset = load_dataset(ROOT / "data" / "twohop.20.1500.diff-f12.inf")
     digest = shared_coverage._digest
@@ -205,7 +244,7 @@ def test_another_data_set_or_question_has_another_folder():
 def test_why_a_process_failed_is_told(tmp_path, monkeypatch):
     shared = Shared(tmp_path)
     shared.carry = lambda *_: None
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match=r"x1\.npz does not exist"):
         shared.coverage()  # nothing was weighed
     processes = shared_coverage._Processes(2)
     names = ["x1,x2", "x1"]
