@@ -206,7 +206,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from coverage_principle.data import load_dataset, test_records, text_records
+    from coverage_principle.data import (
+        check_training_memory,
+        load_dataset,
+        test_records,
+        text_records,
+    )
     from simpletransformers.seq2seq import Seq2SeqModel
 
     is_main = int(os.environ.get("RANK", 0)) == 0
@@ -214,7 +219,8 @@ def main(arguments: argparse.Namespace) -> None:
     job = cli.settings_from(JobSettings, arguments)
     watched = job.check_rules(cli.settings_from(RecordSettings, arguments))
     folder = find_folder(job.data_dir, "data_dir", also_in="data")
-    check_memory(folder, job)
+    if job.do_train:
+        check_training_memory(folder, [Path(f) for f in (job.custom_train, job.custom_test) if f])
     dataset = load_dataset(folder)
     records = test_records(dataset, job.test_types)
     if job.custom_test:
@@ -246,25 +252,6 @@ def main(arguments: argparse.Namespace) -> None:
             print_scores(scores, dataset)
     if job.do_predict and is_main:
         predict(model, records, job, dataset)
-
-
-def check_memory(folder: Path, job: JobSettings) -> None:
-    """Refuse what memory does not hold before it is read; training takes half as much again.
-
-    Records of other files are objects of Python's.
-    """
-    from coverage_principle.data.records import IN_LAYOUT, RECORD_BY_RECORD
-    from simpletransformers import memory
-
-    def length(path: Path) -> int:
-        return path.stat().st_size if path.is_file() else 0
-
-    size = IN_LAYOUT * sum(length(folder / name) for name in ("train.json", "test.json"))
-    others = [Path(path) for path in (job.custom_train, job.custom_test) if path]
-    size += RECORD_BY_RECORD * sum(map(length, others))
-    work = "training on" if job.do_train else "reading"
-    advice = "take a data set of fewer items (--max_train_data_num of its generator)"
-    memory.require((1.5 if job.do_train else 1) * size, f"{work} {folder.name}", advice)
 
 
 def asked_for(arguments: argparse.Namespace) -> dict[str, object]:

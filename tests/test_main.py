@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import replace
 
 import pytest
 
+from coverage_principle.data import check_training_memory
 from coverage_principle.errors import InputError
-from main import JobSettings, check_memory
+from main import build_parser, main
 from simpletransformers import memory
 from tests.conftest import ROOT
 
@@ -232,16 +232,17 @@ def test_train_sh_says_which_arguments_it_needs():
 def test_data_that_memory_does_not_hold_are_refused_before_they_are_read(
     small_dataset, monkeypatch, tmp_path
 ):
-    job = {"data_dir": str(small_dataset), "init_weights": True}
-    training = JobSettings(**job, do_train=True, output_dir=str(tmp_path))
-    length = sum((small_dataset / name).stat().st_size for name in ("train.json", "test.json"))
+    files = [small_dataset / name for name in ("train.json", "test.json")]
+    length = sum(file.stat().st_size for file in files)
+    words = ["--data_dir", str(small_dataset), "--init_weights", "--do_train"]
+    arguments = build_parser().parse_args([*words, "--output_dir", str(tmp_path / "run")])
     monkeypatch.setattr(memory, "available", lambda: length)
-    check_memory(small_dataset, JobSettings(**job, do_eval=True))
-    words = r"training on .* needs about .* available; take .*--max_train_data_num"
-    with pytest.raises(InputError, match=words):
-        check_memory(small_dataset, training)
+    refused = r"training on .* needs about .* available; take .*--max_train_data_num"
+    with pytest.raises(InputError, match=refused):
+        main(arguments)
     monkeypatch.setattr(memory, "available", lambda: 2 * length)
-    check_memory(small_dataset, training)
-    other = replace(training, custom_train=str(small_dataset / "train.json"))
-    with pytest.raises(InputError, match="needs about"):
-        check_memory(small_dataset, other)
+    check_training_memory(small_dataset, [])
+    arguments.custom_train = str(files[0])
+    with pytest.raises(InputError, match=refused):
+        main(arguments)
+    assert not (tmp_path / "run").exists()

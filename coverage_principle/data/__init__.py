@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = exports(
         "annotations": "ANNOTATED GRADED_FIELDS annotated_records answered test_records "
         "text_records write_annotations",
         "checks": "Split",
+        "records": "check_training_memory",
         "lazy_records": "LazyRecords keys_of record_column record_list records_at records_with",
         "files": "check_place digests dump_json looking_into one_writer read_arrays read_json "
         "read_lines replacing sha256 write_arrays write_dataset write_json write_text "

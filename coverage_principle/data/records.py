@@ -23,6 +23,8 @@ from simpletransformers.words import counted
 #: Bytes of memory that reading takes for each byte of a file in our own layout, and in another,
 #: where every record is an object of Python's.
 IN_LAYOUT, RECORD_BY_RECORD = 1, 8
+#: What training takes in proportion to reading alone: it holds the items' ids as well.
+_TRAINED = 1.5
 
 _RECORD = "correct or remove the records"
 _FIELDS = Cause("records lack fields, or have other values than texts", _RECORD)
@@ -57,14 +59,14 @@ def read_split(
     ``with_facts``: records of fewer tokens than the task has slots may be single facts. Raises
     ``InputError``, before reading, if memory does not hold what is read.
     """
-    _check_memory(file, IN_LAYOUT)
+    check_memory(f"reading {file}", {file: IN_LAYOUT})
     typed, slots = file.name != "train.json", len(graph.inputs)
     signatures = [a for a in graph.fact_signatures if len(a) != slots] if with_facts else []
     lengths = {len(alphabets) for alphabets in signatures}
     laid_out = _read_laid_out(file, graph, codec, report, signatures, typed=typed)
     if laid_out is not None:
         return laid_out
-    _check_memory(file, RECORD_BY_RECORD)
+    check_memory(f"reading {file}", {file: RECORD_BY_RECORD})
     records = read_json(file)
     if not isinstance(records, list):
         raise InputError(f"{file} must be a JSON list of records, found {type(records).__name__}")
@@ -310,10 +312,23 @@ def _parse(record: object, codec: Codec, typed: bool) -> tuple[list[int], list[i
     return given, whole[len(given) : -1]
 
 
-def _check_memory(file: Path, times: float) -> None:
-    size = file.stat().st_size if file.is_file() else 0
+def check_memory(work: str, files: Mapping[Path, float]) -> None:
+    """Refuse ``work`` on files before it begins, if memory does not hold what is made of them.
+
+    ``files`` has the bytes that it takes for each byte of a file, such as ``IN_LAYOUT``; one that
+    is not there counts nothing. Raises ``InputError``.
+    """
+    needed = sum(times * file.stat().st_size for file, times in files.items() if file.is_file())
     advice = "take a data set of fewer items (--max_train_data_num of its generator)"
-    require(times * size, f"reading {file}", advice)
+    require(needed, work, advice)
+
+
+def check_training_memory(folder: Path, others: Sequence[Path]) -> None:
+    """``check_memory`` for training on a data set and on files of others' records."""
+    files = dict.fromkeys((folder / name for name in ("train.json", "test.json")), IN_LAYOUT)
+    files |= dict.fromkeys(others, RECORD_BY_RECORD)
+    trained = {file: _TRAINED * times for file, times in files.items()}
+    check_memory(f"training on {folder.name}", trained)
 
 
 def read_table(
