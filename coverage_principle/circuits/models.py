@@ -16,8 +16,9 @@ from coverage_principle.data import Codec, read_json
 from coverage_principle.errors import InputError
 from simpletransformers import memory
 from simpletransformers.seq2seq import architectures
-from simpletransformers.seq2seq.architecture import Blockwise, architecture_of, load_model
+from simpletransformers.seq2seq.architecture import architecture_of, load_model
 from simpletransformers.seq2seq.distributed import choose_device
+from simpletransformers.seq2seq.layered import Layered
 from simpletransformers.seq2seq.tokenizer import load_tokenizer
 from simpletransformers.words import counted
 
@@ -78,7 +79,7 @@ class LoadedModel:
         return self.model.config.num_hidden_layers
 
     @cached_property
-    def network(self) -> Blockwise:
+    def network(self) -> Layered:
         """The model run part by part; ``RuntimeError`` if that does not give its own output."""
         network = architecture_of(self.model)
         slots = min(4, getattr(self.model.config, "max_position_embeddings", 4))
@@ -91,7 +92,7 @@ class LoadedModel:
 
     @torch.no_grad()
     def run(self, rows: np.ndarray, keep: Collection[Place]) -> dict[Place, Tensor]:
-        """States of inputs (n, tokens) by (stream, layer), as ``Blockwise.run`` names them."""
+        """States of inputs (n, tokens) by (stream, layer), as ``Layered.run`` names them."""
         return self.network.run(self.encode(rows), keep)
 
     @torch.no_grad()
@@ -142,7 +143,7 @@ def open_checkpoint(
     memory.keep_freed()  # batch after batch needs blocks of the same sizes
     config, device = read_json(checkpoint / "config.json", dict), choose_device(str(device))
     types = architectures.names()
-    analysed = [name for name in types if issubclass(architectures.find(name), Blockwise)]
+    analysed = [name for name in types if issubclass(architectures.find(name), Layered)]
     if (given := config.get("model_type")) not in analysed:
         needed = " or ".join(analysed)
         raise InputError(f"{checkpoint} holds a {given} model; {needed} is needed")

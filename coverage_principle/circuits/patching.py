@@ -116,8 +116,9 @@ def patch_runs(
     called with the number of items of each finished batch. ``InputError`` for a stream that cannot
     be patched.
     """
-    if stream not in PATCHED:
-        raise InputError(f"`stream` {stream} cannot be patched; give {', '.join(PATCHED)}")
+    streams = [name for name in PATCHED if name in loaded.network.streams]
+    if stream not in streams:
+        raise InputError(f"`stream` {stream} cannot be patched here; give {', '.join(streams)}")
     count, tokens = originals.shape
     there = (0,) if stream == "embedding" else tuple(range(1, loaded.num_layers + 1))
     layers = there if layers is None else tuple(layers)
@@ -162,7 +163,9 @@ class _Batch:
         self._loaded, self._network = loaded, loaded.network
         top, taken = loaded.num_layers, stream if stream == "post_mlp" else "residual"
         every = range(top + 1)
-        keep = [("residual", layer) for layer in every] + [("memory", layer) for layer in every[1:]]
+        keep = [("residual", layer) for layer in every]
+        if self._network.stepwise:
+            keep += [("memory", layer) for layer in every[1:]]
         if stream == "post_mlp":
             keep += [("post_attention", layer) for layer in layers]
         original = loaded.run(originals, keep)
@@ -193,15 +196,19 @@ class _Batch:
         ``donors[l]`` (n, width) takes the place of the residual state at (l, ``position``).
         """
         network, top, layers = self._network, self._network.layers, sorted(donors)
+        first = position if network.stepwise else 0  # of the positions that are run again
         stack: Tensor | None = None
         for index in range(layers[0], top):
             if index in donors:
-                mine = original["residual", index][:, position:].clone()
-                mine[:, 0] = donors[index]
+                mine = original["residual", index][:, first:].clone()
+                mine[:, position - first] = donors[index]
                 stack = mine if stack is None else torch.cat([stack, mine])
-            earlier = network.before(original["memory", index + 1], position)
+            earlier = None
+            if network.stepwise:
+                earlier = network.before(original["memory", index + 1], position)
             last_only = [stack.shape[1] - 1] if index == top - 1 else None
-            stack = network.block(index, stack, earlier, last_only)["residual"]
+            entered = network.enter(index, stack, original["residual", 0][:, first:])
+            stack = network.block(index, entered, earlier, last_only)["residual"]
         below = [layer for layer in layers if layer < top]
         done = {}
         if below:
@@ -220,6 +227,7 @@ class _Batch:
                 self.final[run] = self._network.finish(self._network.embed(ids), 0)
                 continue
             layer, position, donor = self._patches[run]
-            state = self._network.run(ids, [("residual", layer)])["residual", layer].clone()
+            states = self._network.run(ids, [("residual", 0), ("residual", layer)])
+            state = states["residual", layer].clone()
             state[:, position] = donor
-            self.final[run] = self._network.finish(state, layer)
+            self.final[run] = self._network.finish(state, layer, states["residual", 0])

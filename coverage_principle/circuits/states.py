@@ -27,7 +27,7 @@ class Stream:
     """A kind of state that can be read: one entry of ``STREAMS``.
 
     ``layers(L)`` says for which layers it exists. ``of(loaded, state)`` makes it from the residual
-    stream ``(n, width)`` of that layer; without, it is what ``Blockwise.run`` gives by this name.
+    stream ``(n, width)`` of that layer; without, it is what ``Layered.run`` gives by this name.
     """
 
     layers: Callable[[int], range]

@@ -2,9 +2,7 @@
 
 A type is a class, ``Architecture``; a model is run through an instance of its class, which
 ``architecture_of`` gives. Training asks it for logits where there is loss. A type that is also
-analysed is a ``Blockwise``: it says what its embedding, its blocks, its final norm and its output
-layer do, and everything else (streams by name, runs that start from edited states, the check
-against transformers) follows from these.
+analysed says more of itself: see ``layered``.
 
 To add a type, write a file of ``architectures/`` or call ``architectures.register``.
 """
@@ -15,7 +13,7 @@ import logging
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +22,6 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.nn import functional
 
 from simpletransformers import files
 from simpletransformers.errors import InputError
@@ -38,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 #: Bytes a parameter takes in training: itself, its gradient and AdamW's two averages, in float32.
 _TRAINED_BYTES = 16
-#: What the positions of a block keep for later ones to read.
-Memory = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -96,143 +91,6 @@ class Architecture(ABC):
     def flops(self, _columns: Sequence[int]) -> int | None:
         """Floating-point operations of a training step for one row; None where nobody counted."""
         return None
-
-
-class Blockwise(Architecture):
-    """A type whose models can be run part by part: write the five methods that come first.
-
-    States are ``(rows, positions, width)`` in the model's own dtype. Blocks are counted from 0 and
-    layers from 0 (what the first block reads) to L (what comes out of the last). The streams:
-
-    ``embedding``       the token embedding alone, layer 0
-    ``residual``        what block l leaves behind, l = 1..L; layer 0 is the first block's input
-    ``post_attention``  the residual stream of block l after attention, before the MLP
-    ``post_mlp``        what block l's MLP adds to the residual stream
-    ``memory``          what later positions read of earlier ones in block l (keys and values)
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__(model)
-        self.layers: int = model.config.num_hidden_layers
-        self.width: int = model.config.hidden_size
-
-    @abstractmethod
-    def embedding(self, ids: Tensor) -> Tensor:
-        """The token embedding of ids (n, T)."""
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """Layer 0 of ids (n, T): by default the token embedding."""
-        return self.embedding(ids)
-
-    @abstractmethod
-    def mix(
-        self, index: int, state: Tensor, earlier: Memory | None, wanted: list[int] | None
-    ) -> tuple[Tensor, Memory]:
-        """What block ``index`` adds by looking at other positions, and its memory of ``state``.
-
-        ``state`` holds the positions from some p on. ``earlier`` is the memory of n sequences at
-        those before p (see ``before``); rows are then a multiple of n, its first n belonging to the
-        same sequences as the next n, and so on. With ``wanted`` only these positions of ``state``
-        come out.
-        """
-
-    @abstractmethod
-    def mlp(self, index: int, middle: Tensor) -> Tensor:
-        """What block ``index`` adds position by position to the stream after ``mix``."""
-
-    @abstractmethod
-    def norm(self, state: Tensor) -> Tensor:
-        """The final norm."""
-
-    def before(self, memory: Memory, position: int) -> Memory | None:
-        """The memory of the positions before ``position``, by default from its third axis."""
-        return tuple(part[:, :, :position] for part in memory) if position else None
-
-    def logits(self, state: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Logits of final residual states, of all outputs or of ``tokens`` (m,) only."""
-        weight = self.model.get_output_embeddings().weight
-        return functional.linear(self.norm(state), weight if tokens is None else weight[tokens])
-
-    def log_normaliser(self, state: Tensor) -> Tensor:
-        """log of the softmax's denominator over ALL outputs, (rows,), for (rows, width)."""
-        step = max(1, (1 << 25) // self.model.config.vocab_size)
-        return torch.cat([self.logits(part).logsumexp(dim=-1) for part in state.split(step)])
-
-    def block(self, index: int, state: Tensor, earlier=None, wanted=None) -> dict:
-        """One block's streams by name; the arguments are those of ``mix``."""
-        added, memory = self.mix(index, state, earlier, wanted)
-        middle = (state if wanted is None else pick(state, wanted)) + added
-        mlp = self.mlp(index, middle)
-        streams = {"post_attention": middle, "post_mlp": mlp, "memory": memory}
-        return {**streams, "residual": middle + mlp}
-
-    def through(self, index: int, state: Tensor, wanted: list[int] | None) -> Tensor:
-        """The ``residual`` stream that block ``index`` makes of whole sequences, at ``wanted``."""
-        return self.block(index, state, wanted=wanted)["residual"]
-
-    def logits_at(self, ids: Tensor, columns: Sequence[int]) -> Tensor:
-        """As ``Architecture`` says. Nothing is computed that nobody reads.
-
-        In the last block only the wanted positions have queries and an MLP, as nothing comes after
-        them that would read the others. With three tokens of which one carries loss that is almost
-        half of a two-layer model's work.
-        """
-        columns = list(columns)
-        ids = ids[:, : max(columns) + 1]  # nothing before reads what comes after
-        return self.logits(self._upwards(self.embed(ids), 0, columns))
-
-    def _upwards(self, state: Tensor, layer: int, columns: list[int]) -> Tensor:
-        """Final residual states at ``columns``, from whole states at ``layer``."""
-        everything = columns == list(range(state.shape[1]))
-        for index in range(layer, self.layers):
-            wanted = None if everything or index < self.layers - 1 else columns
-            state = self.through(index, state, wanted)
-        return state
-
-    def run(self, ids: Tensor, keep: Collection[tuple[str, int]]) -> dict[tuple[str, int], Tensor]:
-        """The states that ``keep`` names by (stream, layer), from whole sequences (n, T).
-
-        Layers above the last one kept are not run, and what is not named is not held.
-        ``ValueError`` for a stream or layer that does not exist.
-        """
-        state = self.embed(ids)
-        found = {("residual", 0): state, ("embedding", 0): None}
-        if ("embedding", 0) in keep:
-            found["embedding", 0] = self.embedding(ids)
-        for layer in range(1, min(self.layers, max(layer for _, layer in keep)) + 1):
-            streams = self.block(layer - 1, state)
-            state = streams["residual"]
-            found |= {(s, layer): value for s, value in streams.items() if (s, layer) in keep}
-        if missing := set(keep) - set(found):
-            raise ValueError(f"there is no state at {sorted(missing)}")
-        return {place: found[place] for place in keep}
-
-    def finish(self, state: Tensor, layer: int) -> Tensor:
-        """The last position's final residual state (n, width), from whole states at ``layer``."""
-        return self._upwards(state, layer, [state.shape[1] - 1])[:, -1]
-
-    @torch.no_grad()
-    def check(self, ids: Tensor) -> None:
-        """Running ids (n, T) by hand must give what the model gives, in this transformers too.
-
-        From every layer on, both with the whole sequence and with the last position alone.
-        ``RuntimeError`` if it does not.
-        """
-        expected = self.model(ids, use_cache=False).logits[:, -1]
-        layers, last = range(self.layers + 1), ids.shape[1] - 1
-        states, memories = [("residual", i) for i in layers], [("memory", i) for i in layers[1:]]
-        run = self.run(ids, states + memories)
-        for layer in layers:
-            part = run["residual", layer][:, last:]
-            for index in range(layer, self.layers):
-                earlier = self.before(run["memory", index + 1], last)
-                part = self.block(index, part, earlier)["residual"]
-            for state in (self.finish(run["residual", layer], layer), part[:, -1]):
-                if not torch.allclose(self.logits(state), expected, 1e-3, 1e-3):
-                    raise RuntimeError(
-                        f"running the model from layer {layer} does not reproduce its output; this "
-                        f"version of transformers changed {self.model.config.model_type}'s blocks"
-                    )
 
 
 def pick(tensor: Tensor, columns: Sequence[int], dim: int = 1) -> Tensor:

@@ -36,7 +36,7 @@ class LightGPT2(nn.Module):
     """GPT-2 with the parameters and submodules of ``GPT2LMHeadModel``, uninitialised.
 
     ``config`` is the content of ``config.json``, and more names for its sizes. ``forward`` is the
-    plain textbook form, which ``Blockwise.check`` compares with the blocks that analyses run.
+    plain textbook form, which ``Layered.check`` compares with the blocks that analyses run.
     """
 
     base_model_prefix = "transformer"

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import operations
-from simpletransformers.seq2seq.architecture import Blockwise, Blueprint, pick
+from simpletransformers.seq2seq.architecture import Blueprint, pick
+from simpletransformers.seq2seq.layered import Attending
 from simpletransformers.seq2seq.light import LightGPT2
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class _Nothing(torch.nn.Module):
         return torch.zeros_like(hidden)
 
 
-class GPT2(Blockwise):
+class GPT2(Attending):
     """Switches have the semantics of the GrokkedTransformer fork (Wang et al., 2024)."""
 
     switches = {
@@ -119,7 +120,7 @@ class GPT2(Blockwise):
         state, drop = self.embedding(ids) + self._body.wpe.weight[: ids.shape[1]], self._body.drop
         return operations.dropout(state, drop.p) if self._by_hand(state) else drop(state)
 
-    def through(self, index, state, wanted):
+    def through(self, index, state, wanted=None):
         """In training on a CPU by operations that have their derivatives written by hand."""
         if not self._by_hand(state):
             return super().through(index, state, wanted)
@@ -147,7 +148,7 @@ class GPT2(Blockwise):
         here = state.device.type == "cpu" and not torch.compiler.is_compiling()
         return here and self.model.training and state.requires_grad
 
-    def mix(self, index, state, earlier, wanted):
+    def attend(self, index, state, earlier=None, wanted=None):
         block = self._body.h[index]
         attention, normed = block.attn, block.ln_1(state)
         (rows, given, width), heads = state.shape, self.model.config.n_head
@@ -171,8 +172,22 @@ class GPT2(Blockwise):
             mask = self._causal[there - given : there, :there]
             mask = mask if wanted is None else pick(mask, wanted, dim=0)
         mixed = _attend(attention, query, key, value, mask, self._scales[index])
-        added = _linear(attention.c_proj, mixed.transpose(1, 2).reshape(rows, -1, width))
-        return attention.resid_dropout(added), (key, value)
+        return mixed.transpose(1, 2), (key, value)
+
+    def project(self, index: int, gathered: Tensor) -> Tensor:
+        attention = self._body.h[index].attn
+        return attention.resid_dropout(_linear(attention.c_proj, gathered.flatten(2)))
+
+    def pattern(self, index: int, state: Tensor) -> Tensor:
+        block, (rows, length, width) = self._body.h[index], state.shape
+        weight, bias = block.attn.c_attn.weight[:, : 2 * width], block.attn.c_attn.bias[: 2 * width]
+        query, key = (
+            part.view(rows, length, self.heads, -1).transpose(1, 2)
+            for part in (block.ln_1(state) @ weight + bias).split(width, dim=-1)
+        )
+        scores = query @ key.transpose(-1, -2) * self._scales[index]
+        later = ~self._causal[:length, :length]
+        return scores.masked_fill(later, float("-inf")).softmax(-1)
 
     def mlp(self, index: int, middle: Tensor) -> Tensor:
         block = self._body.h[index]
