@@ -78,6 +78,12 @@ class LoadedModel:
     def num_layers(self) -> int:
         return self.model.config.num_hidden_layers
 
+    @property
+    def depth(self) -> dict[str, int]:
+        """What result files say of the layers: ``num_layers``, and ``loops`` of a looped model."""
+        loops = {"loops": self.network.loops} if self.network.loops > 1 else {}
+        return {"num_layers": self.num_layers, **loops}
+
     @cached_property
     def network(self) -> Layered:
         """The model run part by part; ``RuntimeError`` if that does not give its own output."""

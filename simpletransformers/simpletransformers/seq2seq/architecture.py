@@ -164,6 +164,12 @@ def _memory(device: torch.device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def loops_of(config: object) -> int:
+    """How often a model with this configuration runs its stack of blocks."""
+    twice = "add_recurrence" in (getattr(config, "architecture_switches", None) or ())
+    return getattr(config, "loops", 2 if twice else 1)
+
+
 def looks(model: PreTrainedModel) -> dict[str, object]:
     """The model's ``ArchitectureSettings``, read off the model itself."""
     config = model.config
@@ -171,7 +177,7 @@ def looks(model: PreTrainedModel) -> dict[str, object]:
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
     rates = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout")
     return {
-        "n_layer": config.num_hidden_layers // (2 if "add_recurrence" in on else 1),
+        "n_layer": config.num_hidden_layers // loops_of(config),
         "n_head": getattr(config, "num_attention_heads", None),
         "n_embd": config.hidden_size,
         "n_inner": inner or 4 * config.hidden_size,

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from simpletransformers.seq2seq.architecture import Architecture, pick
+from simpletransformers.seq2seq.architecture import Architecture, loops_of, pick
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,7 +56,7 @@ class Layered(Architecture):
         super().__init__(model)
         self.layers: int = model.config.num_hidden_layers
         self.width: int = model.config.hidden_size
-        self.loops: int = 1
+        self.loops: int = loops_of(model.config)
 
     @abstractmethod
     def embedding(self, ids: Tensor) -> Tensor:
@@ -69,6 +69,15 @@ class Layered(Architecture):
     @abstractmethod
     def norm(self, state: Tensor) -> Tensor:
         """The final norm."""
+
+    def place_of(self, layer: int) -> dict[str, int]:
+        """The ``loop`` and ``block`` of a layer, from 1 (both 0 of layer 0), for a result's cell.
+
+        Nothing where the stack is run once.
+        """
+        loop, block = divmod(layer - 1, self.layers // self.loops)
+        place = {"loop": loop + 1, "block": block + 1} if layer else {"loop": 0, "block": 0}
+        return place if self.loops > 1 else {}
 
     def embed(self, ids: Tensor) -> Tensor:
         """Layer 0 of ids (n, T): by default the token embedding."""
