@@ -12,10 +12,12 @@ __getattr__, __dir__, __all__ = exports(
         "cluster": "cluster_states each_clustering run_cluster",
         "counterfactuals": "Counterfactuals Family Plan diff_family draw_counterfactuals families "
         "family_of",
+        "folds": "fragment_folds",
         "interchange": "draw_interchange kept_value run_interchange summarise_interchange",
         "items": "Grouping ItemSplit KGroup can_be_known grouping_of item_splits k_groups_of "
         "layout_of sequences token_ids",
         "lens": "read_lens run_lens summarise_lens",
+        "linear": "fit_counts fit_linear log_chances",
         "measure": "BINS Measured Vectors check_groups cosine_histograms cosine_report cosine_text "
         "principal_components range_samples read_three read_vectors run_measure shared_groups "
         "site_in",
