@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = exports(
         "site_in",
         "metrics": "FEWEST IICG LENS_READOUTS METRICS RANK_CHANGED LensReadout Metric Shown",
         "models": "LoadedModel READOUTS choose_device open_checkpoint",
-        "patching": "PATCHED Trace patch_runs",
+        "patching": "PATCHED Patch Trace patch_runs",
         "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "
         "MeasureSettings TraceSettings",
         "similarity": "measure_similarity",

@@ -38,12 +38,13 @@ travels.
   effect may come through a written token instead of the state.
 
 *How it is run.* All layers of a position travel up the blocks together: block l + 1 is run once, on
-the states patched at layer 0..l stacked in the batch, and only on the positions from p on.
+the states patched at layer 0..l stacked in the batch, and only on the positions from p on. So do
+several patches of one layer (``Patch.copies``): the outputs of its heads, one at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,41 @@ PATCHED = ("residual", "post_attention", "post_mlp", "embedding")
 #: Numbers held for one state of all stacked rows; bounds memory whatever the batch size.
 _ROOM = 1 << 24
 
+#: States of some inputs by (stream, layer).
+Run = Mapping[tuple[str, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What patched runs are given in the place of one of their own states.
+
+    ``states(original, source, layer, position)`` is what the residual stream then holds there,
+    (copies * n, width): the first of ``copies`` patches of each of the n items, then the second of
+    each, and so on; None where no patch changes anything. ``original`` and ``source`` name the
+    streams that it reads of both runs, at that layer. ``heads``: the copies are a layer's heads.
+    """
+
+    states: Callable[[Run, Run, int, int], Tensor | None]
+    original: tuple[str, ...] = ()
+    source: tuple[str, ...] = ("residual",)
+    copies: int = 1
+    heads: bool = False
+
+
+def _of_source(_original: Run, source: Run, layer: int, position: int) -> Tensor:
+    return source["residual", layer][:, position]
+
+
+def _of_mlp(original: Run, source: Run, layer: int, position: int) -> Tensor:
+    middle = original["post_attention", layer][:, position]
+    return middle + source["post_mlp", layer][:, position]
+
+
+#: After attention, at the patched position, the rest of the block makes of the source's stream the
+#: source's own residual state: that is patched in its place.
+_STREAMS = dict.fromkeys(PATCHED, Patch(_of_source))
+_STREAMS["post_mlp"] = Patch(_of_mlp, ("post_attention",), ("post_mlp",))
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -68,7 +104,7 @@ class Trace:
     answer: t), ``[..., 1]`` about the counterfactual's w', in the original run, the source run, and
     the original run patched at (layer, position). ``READOUTS`` says what the readouts are and their
     types; probabilities are there if asked for. ``layers`` and ``positions`` name the first axes of
-    ``after``.
+    ``after``; where heads were patched, its first axis are layers and ``heads``, pair by pair.
     """
 
     layers: tuple[int, ...]
@@ -76,10 +112,12 @@ class Trace:
     before: dict[str, np.ndarray]
     source: dict[str, np.ndarray]
     after: dict[str, np.ndarray]
+    heads: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
-        layers, positions, samples, _ = self.after["rank"].shape
-        return f"<Trace of {samples:,} samples at {layers} layers and {positions} positions>"
+        rows, positions, samples, _ = self.after["rank"].shape
+        where = f"{rows} {'heads' if self.heads else 'layers'} and {positions} positions"
+        return f"<Trace of {samples:,} samples at {where}>"
 
     @property
     def answers_original(self) -> np.ndarray:
@@ -99,7 +137,7 @@ def patch_runs(
     sources: np.ndarray,
     wanted: np.ndarray,
     *,
-    stream: str = "residual",
+    stream: str | Patch = "residual",
     layers: Sequence[int] | None = None,
     positions: Sequence[int] | None = None,
     probabilities: bool = False,
@@ -107,6 +145,8 @@ def patch_runs(
     progress: Callable[[int], object] = lambda _done: None,
 ) -> list[Trace]:
     """Patch layers and positions (all by default) of each original with its source's state.
+
+    ``stream`` is the one whose state is replaced, or a ``Patch`` that says what is put there.
 
     ``originals`` and ``sources`` are ``(n, tokens)``; ``wanted`` is ``(n, values, 2)``: the values
     (w, w') that the model emits one after the other from the last position on, the answer last; all
@@ -116,12 +156,18 @@ def patch_runs(
     called with the number of items of each finished batch. ``InputError`` for a stream that cannot
     be patched.
     """
-    streams = [name for name in PATCHED if name in loaded.network.streams]
-    if stream not in streams:
-        raise InputError(f"`stream` {stream} cannot be patched here; give {', '.join(streams)}")
+    if isinstance(stream, Patch):
+        patch = stream
+    else:
+        streams = [name for name in PATCHED if name in loaded.network.streams]
+        if stream not in streams:
+            raise InputError(f"`stream` {stream} cannot be patched here; give {', '.join(streams)}")
+        patch = _STREAMS[stream]
     count, tokens = originals.shape
     there = (0,) if stream == "embedding" else tuple(range(1, loaded.num_layers + 1))
     layers = there if layers is None else tuple(layers)
+    rows = tuple(np.repeat(layers, patch.copies).tolist())
+    heads = tuple(np.tile(range(patch.copies), len(layers)).tolist()) if patch.heads else None
     positions = tuple(range(tokens)) if positions is None else tuple(positions)
     names = [name for name in READOUTS if probabilities or name != "prob"]
 
@@ -129,25 +175,25 @@ def patch_runs(
         return {name: np.zeros((*shape, count, 2), READOUTS[name].dtype) for name in names}
 
     traces = [
-        Trace(layers, positions, room(), room(), room(len(layers), len(positions)))
+        Trace(rows, positions, room(), room(), room(len(rows), len(positions)), heads)
         for _ in range(wanted.shape[1])
     ]
     longest = tokens + wanted.shape[1]
-    step = max(1, min(batch_size, _ROOM // (loaded.network.width * longest * len(layers))))
+    step = max(1, min(batch_size, _ROOM // (loaded.network.width * longest * len(rows))))
     for begin in range(0, count, step):
-        rows = slice(begin, begin + step)
-        batch = _Batch(loaded, originals[rows], sources[rows], stream, layers, positions)
+        items = slice(begin, begin + step)
+        batch = _Batch(loaded, originals[items], sources[items], patch, layers, positions)
         for number, trace in enumerate(traces):
             if number:
                 batch.emit()
-            values = torch.as_tensor(wanted[rows, number], dtype=torch.int64, device=loaded.device)
+            values = torch.as_tensor(wanted[items, number], dtype=torch.int64, device=loaded.device)
             read = {run: loaded.read(state, values, names) for run, state in batch.final.items()}
             for name in names:
-                trace.before[name][rows] = read["original"][name]
-                trace.source[name][rows] = read["source"][name]
-                for cell in np.ndindex(len(layers), len(positions)):
-                    trace.after[name][(*cell, rows)] = read.get(cell, read["original"])[name]
-        progress(len(originals[rows]))
+                trace.before[name][items] = read["original"][name]
+                trace.source[name][items] = read["source"][name]
+                for cell in np.ndindex(len(rows), len(positions)):
+                    trace.after[name][(*cell, items)] = read.get(cell, read["original"])[name]
+        progress(len(originals[items]))
     return traces
 
 
@@ -155,21 +201,21 @@ class _Batch:
     """The runs of some items: ``original``, ``source``, and one for each patched cell.
 
     ``final`` maps a run to its residual state (n, width) at the position that is read. A cell is
-    (i, j), the i-th layer and j-th position of those asked for; it has no run of its own where the
-    original's is the same. ``emit`` goes on to the next token.
+    (i, j), the i-th row of a ``Trace`` and j-th position of those asked for; it has no run of its
+    own where the original's is the same. ``emit`` goes on to the next token.
     """
 
-    def __init__(self, loaded, originals, sources, stream, layers, positions) -> None:
+    def __init__(self, loaded, originals, sources, patch: Patch, layers, positions) -> None:
         self._loaded, self._network = loaded, loaded.network
-        top, taken = loaded.num_layers, stream if stream == "post_mlp" else "residual"
+        top = loaded.num_layers
         every = range(top + 1)
         keep = [("residual", layer) for layer in every]
         if self._network.stepwise:
             keep += [("memory", layer) for layer in every[1:]]
-        if stream == "post_mlp":
-            keep += [("post_attention", layer) for layer in layers]
+        keep += [(stream, layer) for stream in patch.original for layer in layers]
         original = loaded.run(originals, keep)
-        source = loaded.run(sources, {(taken, layer) for layer in layers} | {("residual", top)})
+        taken = {(stream, layer) for stream in patch.source for layer in layers}
+        source = loaded.run(sources, taken | {("residual", top)})
         runs = {"original": original, "source": source}
         self.final = {run: states["residual", top][:, -1] for run, states in runs.items()}
         self._ids = {"original": loaded.encode(originals), "source": loaded.encode(sources)}
@@ -178,29 +224,31 @@ class _Batch:
         for j, position in enumerate(positions):
             if (originals[:, : position + 1] == sources[:, : position + 1]).all():
                 continue
-            donors = {}
+            found = {layer: patch.states(original, source, layer, position) for layer in layers}
+            donors = {layer: states for layer, states in found.items() if states is not None}
+            done = self._patched(original, donors, position) if donors else {}
             for i, layer in enumerate(layers):
-                # After attention, at this position, the rest of the block makes of the source's
-                # stream the source's own residual state: that is patched in its place.
-                donors[layer] = source[taken, layer][:, position]
-                if stream == "post_mlp":
-                    donors[layer] = original["post_attention", layer][:, position] + donors[layer]
-                self._patches[i, j] = layer, position, donors[layer]
-                self._ids[i, j] = self._ids["original"]
-            done = self._patched(original, donors, position)
-            self.final |= {(i, j): done[layer] for i, layer in enumerate(layers)}
+                if layer not in donors:
+                    continue
+                parts = (states.chunk(patch.copies) for states in (donors[layer], done[layer]))
+                for copy, (donor, final) in enumerate(zip(*parts, strict=True)):
+                    cell = i * patch.copies + copy, j
+                    self._patches[cell] = layer, position, donor
+                    self._ids[cell], self.final[cell] = self._ids["original"], final
 
     def _patched(self, original, donors: dict[int, Tensor], position: int) -> dict[int, Tensor]:
-        """The final states of the last position (n, width), for each layer of ``donors``.
+        """The final states of the last position (copies * n, width), for each layer of ``donors``.
 
-        ``donors[l]`` (n, width) takes the place of the residual state at (l, ``position``).
+        ``donors[l]`` (copies * n, width), each in turn, takes the place of the residual state at
+        (l, ``position``).
         """
         network, top, layers = self._network, self._network.layers, sorted(donors)
         first = position if network.stepwise else 0  # of the positions that are run again
         stack: Tensor | None = None
         for index in range(layers[0], top):
             if index in donors:
-                mine = original["residual", index][:, first:].clone()
+                mine = original["residual", index][:, first:]
+                mine = mine.repeat(len(donors[index]) // len(mine), 1, 1)
                 mine[:, position - first] = donors[index]
                 stack = mine if stack is None else torch.cat([stack, mine])
             earlier = None
@@ -215,7 +263,9 @@ class _Batch:
             done = dict(zip(below, stack[:, -1].chunk(len(below)), strict=True))
         if top in donors:  # nothing comes after it: only the last position counts
             at_last = position == original["residual", top].shape[1] - 1
-            done[top] = donors[top] if at_last else self.final["original"]
+            unchanged = self.final["original"]
+            copies = len(donors[top]) // len(unchanged)
+            done[top] = donors[top] if at_last else unchanged.repeat(copies, 1)
         return done
 
     def emit(self) -> None:
