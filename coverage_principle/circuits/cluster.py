@@ -62,7 +62,7 @@ def run_cluster(
             checkpoint=relative_to_root(checkpoint),
             mode=stream,
             grouped_by={**grouped_by, "fragment": list(grouping.fragment)},
-            num_layers=loaded.num_layers,
+            **loaded.depth,
             splits={
                 name: split.about(vectors=len(split.rows), groups=groups[name])
                 for name, split in splits.items()
@@ -148,6 +148,7 @@ def cluster_states(
             rng, own = np.random.default_rng(seed), states[site][place]
             cell = {"layer": site.layer, "after_ln_f": site.after_ln_f, "position": site.position}
             cell |= {"slot": names[site.position], "split": name}
+            cell |= loaded.network.place_of(site.layer)
             where = names, grouping.keys, site.layer, site.position
             cell["can_be_known"] = items.can_be_known(dataset.graph, *where)
             cell |= measure_similarity(own, groups[place], rng=rng, permutations=permutations)

@@ -58,13 +58,14 @@ def run_interchange(
             found = summarise_interchange(traces[-1], plan.slots, seed=settings.seed)
             for cell in found["cells"]:
                 where = cell["layer"], cell["position"]
+                cell |= loaded.network.place_of(cell["layer"])
                 cell |= subject.of_cell(dataset.graph.answer, grouping.keys, *where)
-            summaries[checkpoint][pair], num_layers = found, loaded.num_layers
+            summaries[checkpoint][pair], depth = found, loaded.depth
     family = {"name": f"same_{grouping.name}", "holds": grouping.name}
     results = subject.results(
         stream="residual",
         family={**family, "changes": list(grouping.fragment)},
-        num_layers=num_layers,
+        **depth,
         splits={
             pair: plan.report[pair] | {"sources_explained": _explained(dataset, splits, pair)}
             for pair, plan in plans.items()

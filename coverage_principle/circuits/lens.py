@@ -57,6 +57,7 @@ def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) ->
         summaries[checkpoint] = {
             split: [
                 {"layer": layer, "position": position, "slot": names[position], "value": value}
+                | loaded.network.place_of(layer)
                 | subject.of_cell(value, (value,), layer, position)
                 | found[i, j, k]
                 for found in [summarise_lens(read, place, seed=settings.seed)]
@@ -70,7 +71,7 @@ def run_lens(settings: LensSettings, *, progress: Progress = lambda *_: None) ->
         arrays |= {f"{checkpoint}/{name}": found for name, found in read.items()}
     results = subject.results(
         values=list(values),
-        num_layers=loaded.num_layers,
+        **loaded.depth,
         splits={name: split.about(used=len(split.rows)) for name, split in splits.items()},
         checkpoints=summaries,
     )

@@ -71,9 +71,9 @@ def trace_subject(
         return subject.of_cell(value, changed, cell["layer"], cell["position"])
 
     for checkpoint, loaded, traces in subject.patched(plan, progress, **options):
-        num_layers = loaded.num_layers
+        depth, options = loaded.depth, (settings, of_cell, loaded.network.place_of)
         summaries[checkpoint] = {
-            name: _summary(plan, traces, members, settings, of_cell)
+            name: _summary(plan, traces, members, *options)
             for name, members in plan.members.items()
         }
         for value, found in zip(plan.layout.emitted, traces, strict=True):
@@ -85,7 +85,7 @@ def trace_subject(
         stream=settings.stream,
         family={**about, "slot": family.slot, "held": list(family.held)},
         metric=settings.metric,
-        num_layers=num_layers,
+        **depth,
         emitted=list(plan.layout.emitted),
         splits=plan.report,
         checkpoints=summaries,
@@ -113,10 +113,11 @@ def _summary(
     members: np.ndarray,
     settings: TraceSettings,
     of_cell: Callable[[str, Mapping], dict],
+    place_of: Callable[[int], dict],
 ) -> dict:
     """The answer's effects, and under ``bridges`` those of the bridges that the model writes.
 
-    ``of_cell(value, cell)`` is what is added to the cells of an emitted value.
+    ``of_cell(value, cell)`` and ``place_of(layer)`` are added to the cells of an emitted value.
     """
     found = {}
     for number, value in enumerate(plan.layout.emitted):
@@ -128,7 +129,9 @@ def _summary(
             part["cells"] = [
                 c for c in part["cells"] if (c["layer"], c["position"]) in settings.pairs
             ]
-        part["cells"] = [cell | of_cell(value, cell) for cell in part["cells"]]
+        part["cells"] = [
+            cell | place_of(cell["layer"]) | of_cell(value, cell) for cell in part["cells"]
+        ]
         found[value] = part
     answer = found.pop(plan.layout.emitted[-1])
     return answer | {"bridges": found} if found else answer

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Which samples a cell's numbers are of, as docs/circuit_analysis.md defines them.
 SUBSETS = ("published", "unfiltered", "both_correct")
 _PLACE = ("split", "value", "layer", "position", "slot", "can_be_known")
+#: What cells of looped models have beside the layer.
+_LOOPED = ("loop", "block")
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,7 +48,8 @@ class Tracing:
         ``position``, ``slot``, ``can_be_known`` (whether the tokens that what changes depends on
         have been read there), ``effect``, ``n`` (samples), ``mean``, and ``low`` and ``high``, the
         ends of its 95 % interval over samples: Wilson's of a share, which has a width at 0 and 1
-        too, else a percentile bootstrap. None where there are no samples.
+        too, else a percentile bootstrap. None where there are no samples. Of a looped model also
+        ``loop`` and ``block``.
 
         ``subset`` is published, unfiltered or both_correct. ``effect`` is a number of the metric:
         the one that figures show if not given; a wrong name lists them.
@@ -89,6 +92,7 @@ def _record(cell: Mapping, subset: str, effect: str) -> dict:
         raise InputError(f"`effect` {effect} is not one of {there}")
     found = numbers[effect]
     place = {key: cell[key] for key in _PLACE}
+    place |= {key: cell[key] for key in _LOOPED if key in cell}
     count, mean, ends = numbers["n"], found.get("rate", found.get("mean")), found["interval"]
     if count and "count" in found:
         ends = wilson_interval(found["count"], count)

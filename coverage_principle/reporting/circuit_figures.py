@@ -220,7 +220,7 @@ def _draw_grid(axis, grid: grids.Grid, image) -> None:
 
 
 def _row_names(grid: grids.Grid) -> list[str]:
-    return [f"{layer}\nafter ln_f" if normed else str(layer) for layer, normed in grid.rows]
+    return [grid.name(row) + ("\nafter ln_f" if row[1] else "") for row in grid.rows]
 
 
 def _key(
@@ -238,7 +238,7 @@ def _key(
         key.append(Patch(facecolor=_NOTHING, edgecolor="black", label=words, **_EARLY))
     if any(grid.value(*at) is None for grid, at in places):
         key.append(Patch(facecolor="none", label="-: there is nothing to measure it by"))
-    notes = [*grids.measure_lines(laid), *notes]
+    notes = [*grids.measure_lines(laid), *notes, *grids.loop_lines(laid)]
     return key, [textwrap.fill(note, room) for note in notes]
 
 
@@ -278,7 +278,8 @@ def tracing_curves(results: Mapping, path: str | Path, *, subset: str = "publish
             if points:
                 x, y, low, high = zip(*points, strict=True)
                 look = plots.look(number)
-                about = f"{slot}, layer {layer}, n = {n:,}{'' if known else ' (not yet)'}"
+                about = f"{slot}, layer {grids.layer_name(cell)}, n = {n:,}"
+                about += "" if known else " (not yet)"
                 axis.plot(x, y, label=about, markersize=4, **look)
                 axis.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
         if nothing is not None:

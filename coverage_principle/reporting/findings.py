@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from coverage_principle.circuits import METRICS
+from coverage_principle.reporting.grids import layer_name
 from coverage_principle.statistics import trend_z, wilson_interval
 from simpletransformers.words import counted
 
@@ -77,7 +78,7 @@ def clustering(size: int, cells: Sequence[Mapping], *, value: str) -> str:
     low, high = inside["iicg_interval"]
     text = (
         f"With {size:,} training items, the states of unseen type_0 items cluster by {value} most "
-        f"at layer {inside['layer']}, position {inside['slot']}: IICG "
+        f"at layer {layer_name(inside)}, position {inside['slot']}: IICG "
         f"{_plain(inside['iicg'])} (95 % interval {_plain(low)} to {_plain(high)})"
     )
     if low <= _FLAT_IICG:
@@ -123,7 +124,8 @@ def tracing(size: int, summary: Mapping, *, value: str, last_layer: int) -> str:
     text = f"With {size:,} training items, patching in the state of a run with another {value}"
     text += " ranks that run's answer above the run's own:"
     parts, best, clear = [], [], True
-    for layer, cells in sorted(layers.items()):
+    for _, cells in sorted(layers.items()):
+        layer = layer_name(cells[0])
         shares = ", ".join(f"{100 * moved(c):.0f} % at {c['slot']}" for c in cells)
         parts.append(f"at layer {layer}, for {shares}")
         first = max(cells, key=moved)

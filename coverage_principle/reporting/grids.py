@@ -43,6 +43,10 @@ class Grid:
         rows, columns = (sorted(set(names)) for names in zip(*places, strict=True))
         return cls(shown, subset, rows, columns, places)
 
+    def name(self, row: tuple) -> str:
+        """A row's layer in words: ``5``, or ``5 (3.1)`` where that is loop 3, block 1."""
+        return layer_name(next(cell for (own, _), cell in self.cells.items() if own == row))
+
     def value(self, row: tuple, column: tuple) -> float | None:
         cell = self.cells.get((row, column))
         return None if cell is None else self.shown.value(cell, self.subset)
@@ -80,6 +84,12 @@ def _row(cell: Mapping) -> tuple[int, bool]:
     return cell["layer"], cell.get("after_ln_f", False)
 
 
+def layer_name(cell: Mapping) -> str:
+    """The layer of a cell, and in a looped model in brackets its loop and block."""
+    place = f" ({cell['loop']}.{cell['block']})" if "loop" in cell else ""
+    return f"{cell['layer']}{place}"
+
+
 def plain(value: float, form: str) -> str:
     """The number as text, and no minus before a zero."""
     text = format(value, form)
@@ -104,20 +114,27 @@ def grid_lines(title: str, grid: Grid) -> list[str]:
     n = f"n = {counts[0]:,}" if len(set(counts)) == 1 else "n by position"
     heads = [n if "n_vectors" not in next(iter(grid.cells.values())) else "", chance_words(grid)]
     lines = [", ".join([title, *filter(None, heads)])]
-    fits = _fits(wide)
+    names, room = _labels(grid)
+    fits = _fits(wide, room)
     for begin in range(0, len(grid.columns), fits):
         part = slice(begin, begin + fits)
         columns = grid.columns[part]
-        lines.append(_line("layer", [f"{slot}  " for _, slot in columns], wide))
+        lines.append(_line("layer".ljust(room), [f"{slot}  " for _, slot in columns], wide))
         for row in reversed(grid.rows):
-            name = f"{row[0]}{' ln_f' if row[1] else ''}"
             numbers, ends = zip(*(texts[row, column] for column in columns), strict=True)
-            lines.append(_line(name, numbers, wide))
+            lines.append(_line(names[row], numbers, wide))
             if any(ends):
-                lines.append(_line("", ends, wide))
+                lines.append(_line("".ljust(room), ends, wide))
         if len(set(counts)) > 1:
-            lines.append(_line("n", [f"{count:,}  " for count in counts[part]], wide))
+            lines.append(_line("n".ljust(room), [f"{count:,}  " for count in counts[part]], wide))
     return lines
+
+
+def _labels(grid: Grid) -> tuple[dict[tuple, str], int]:
+    """What stands before each row, and the width of it."""
+    names = {row: f"{grid.name(row)}{' ln_f' if row[1] else ''}" for row in grid.rows}
+    room = max(_LABEL, *(len(name) + 1 for name in names.values()))
+    return {row: name.ljust(room) for row, name in names.items()}, room
 
 
 def _texts(grid: Grid) -> tuple[dict[tuple, tuple[str, str]], int]:
@@ -134,14 +151,14 @@ def _texts(grid: Grid) -> tuple[dict[tuple, tuple[str, str]], int]:
         }
         longest = max(len(text) for pair in texts.values() for text in pair)
         wide = max([longest, *(len(slot) + 2 for _, slot in grid.columns)]) + 1
-        if _fits(wide) >= len(grid.columns):
+        if _fits(wide, _labels(grid)[1]) >= len(grid.columns):
             break
     return texts, wide
 
 
-def _fits(wide: int) -> int:
-    """How many columns of this width fit."""
-    return max(1, (WIDEST - 2 - _LABEL) // wide)
+def _fits(wide: int, label: int) -> int:
+    """How many columns of this width fit beside the rows' names."""
+    return max(1, (WIDEST - 2 - label) // wide)
 
 
 def table_lines(tables: Mapping[str, Grid], empty: Sequence[str] = ()) -> list[str]:
@@ -163,7 +180,7 @@ def table_lines(tables: Mapping[str, Grid], empty: Sequence[str] = ()) -> list[s
 
 
 def _line(name: str, cells: Sequence[str], wide: int) -> str:
-    return f"  {name:<{_LABEL}}{''.join(cell.rjust(wide) for cell in cells)}".rstrip()
+    return f"  {name}{''.join(cell.rjust(wide) for cell in cells)}".rstrip()
 
 
 def _number(grid: Grid, row: tuple, column: tuple, form: str) -> str:
@@ -195,7 +212,15 @@ def key_lines(grids: Sequence[Grid]) -> list[str]:
         lines.append(f"~: {NOT_YET}")
     if any(grid.value(row, column) is None for grid, row, column in places):
         lines.append("-: there is nothing to measure it by")
-    return lines
+    return lines + loop_lines(grids)
+
+
+def loop_lines(grids: Sequence[Grid]) -> list[str]:
+    """What the layers of a looped model are called; nothing of another."""
+    for cell in (cell for grid in grids for cell in grid.cells.values() if cell.get("loop")):
+        name = f"layer {layer_name(cell)}: loop {cell['loop']}, block {cell['block']} of a loop"
+        return [name]
+    return []
 
 
 def measure_lines(grids: Sequence[Grid]) -> list[str]:

@@ -11,7 +11,7 @@ from coverage_principle.data import looking_into, read_json, write_json, write_t
 from coverage_principle.reporting import findings, html
 from coverage_principle.reporting.circuit_figures import heat_maps, split_cells
 from coverage_principle.reporting.coverage_figures import k_sweep_curve
-from coverage_principle.reporting.grids import reference_words
+from coverage_principle.reporting.grids import layer_name, reference_words
 from coverage_principle.reporting.run_card import type_names
 from coverage_principle.reporting.training_figures import accuracy_by_k, accuracy_figures
 from simpletransformers.seq2seq.run_folder import RunFolder
@@ -133,7 +133,7 @@ def _tracing_peak(run: Mapping) -> str:
 
 def _peak(number: str, cell: Mapping, weak: bool) -> str:
     """A number and its place; whether it is more than nothing."""
-    about = f"{number} (layer {cell['layer']}, {cell['slot']})"
+    about = f"{number} (layer {layer_name(cell)}, {cell['slot']})"
     return f"{about}, no finding" if weak else about
 
 
