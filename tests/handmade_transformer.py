@@ -1,16 +1,21 @@
 """A GPT-2 whose 2-hop circuit is written down weight by weight, so that the truth is known.
 
-Four blocks, one head, residual stream made of labelled parts, each a one-hot code of a token:
+Four layers, a residual stream made of labelled parts, each a one-hot code of a token:
 
-    token     the input token here                       written by the embedding, everywhere
-    first     a copy of x1                               attention of block 1, at position x2
-    bridge    b = f1(x1, x2)                             MLP of block 2, at position x2
-    fetched   a copy of b                                attention of block 3, at position x3
-    answer    t = f2(b, x3)                              MLP of block 4, at position x3
+    token     the input token here          written by the embedding, everywhere
+    first     a copy of x1                  one attention head of layer 1, at position x2
+    bridge    b = f1(x1, x2)                MLP of layer 2, at position x2
+    fetched   a copy of b                   one attention head of layer 3, at position x3
+    answer    t = f2(b, x3)                 MLP of layer 4, at position x3
 
-Everything else is zero. Each part is stored twice, once with its sign turned, so that the layer
-norms' mean is zero; a constant part keeps their variance nearly the same. The output matrix reads
-``answer`` and, more weakly, ``bridge``; a tiny slope over tokens breaks ties.
+Everything else is zero, but that another head gathers tokens which nobody writes down. Each part is
+stored twice, once with its sign turned, so that the layer norms' mean is zero; a constant part
+keeps their variance nearly the same. The output matrix reads ``answer`` and, more weakly,
+``bridge``; a tiny slope over tokens breaks ties.
+
+Two other models have the same circuit. *Looped*: two blocks that are run twice, the first with both
+heads and the second with both tables; who acts follows from what is written so far. *Hidden*: b is
+written in a rotated code that the output matrix does not read.
 """
 
 from __future__ import annotations
@@ -20,38 +25,51 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from coverage_principle.circuits import LoadedModel
+from simpletransformers.seq2seq.architectures.gpt2 import GPT2
 
 BRIDGE_SIZE = 4.0  # how large ``bridge``, ``fetched`` and ``answer`` are against the rest
 CONSTANT = 4.0
-#: Where each value appears: (block, position).
+HEADS = 3  # the first of them does nothing anywhere
+PARTS = ("token", "first", "bridge", "fetched", "answer")
+#: Where each value appears: (layer, position).
 COMPUTED = {"b": (2, 1), "t": (4, 2)}
+#: Who copies: (layer, head from 0), the position that it looks from, the position that it looks at.
+COPIED = {"first": (1, 1, 1, 0), "fetched": (3, 2, 2, 1)}
 
 
-def build(tables) -> LoadedModel:
+def part_of(name: str, n: int) -> slice:
+    """The columns of a part in the first half of the residual stream."""
+    start = PARTS.index(name) * n
+    return slice(start, start + n)
+
+
+def build(tables, *, looped: bool = False, hidden: bool = False) -> LoadedModel:
     """The model of f1, f2 (n, n), with the data set's vocabulary of n tokens and an end token."""
     f1, f2 = (np.asarray(table) for table in tables)
     n = len(f1)
-    parts = ("token", "first", "bridge", "fetched", "answer")
-    place = {name: slice(i * n, (i + 1) * n) for i, name in enumerate(parts)}
+    place = {name: part_of(name, n) for name in PARTS}
     where = 5 * n  # three dimensions that say which position this is
     constant = 5 * n + 3
-    half = constant + 1
-    width = 2 * half
+    half = constant + 1 + -(constant + 1) % HEADS
+    width, size = 2 * half, 2 * half // HEADS
     config = GPT2Config(
         vocab_size=n + 1,
         n_layer=4,
-        n_head=1,
+        n_head=HEADS,
         n_embd=width,
         n_positions=4,
-        n_inner=n * n,
+        n_inner=2 * n * n,
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=None,
     )
     model = GPT2LMHeadModel(config).eval().requires_grad_(False)
+    if looped:
+        config.architecture_switches = ["add_recurrence"]
+        GPT2.switch(model, {"add_recurrence"})
     body = model.transformer
-    for parameter in model.parameters():
-        parameter.zero_()
+    for name, parameter in model.named_parameters():
+        parameter.fill_("ln_" in name and name.endswith("weight"))
 
     def mirrored(columns: torch.Tensor) -> torch.Tensor:
         """(..., half) written to both copies of the residual stream."""
@@ -64,51 +82,74 @@ def build(tables) -> LoadedModel:
     spots[:3, where : where + 3] = torch.eye(3)
     spots[:, constant] = CONSTANT
     body.wpe.weight.copy_(mirrored(spots))
-
-    def norm(layer_norm, squares: float) -> None:
-        """Undo the scaling where the first half's squares add up to ``squares``."""
-        layer_norm.weight.fill_((2 * squares / width) ** 0.5)
+    code = torch.eye(n)
+    if hidden:
+        code = torch.linalg.qr(torch.randn(n, n, generator=torch.Generator().manual_seed(0)))[0]
 
     base = CONSTANT**2 + 2  # constant, position and token
     big = BRIDGE_SIZE**2
-    for block in body.h:
-        norm(block.ln_1, base)
-        norm(block.ln_2, base)
-    norm(body.h[1].ln_2, base + 1)  # x2 holds the copy of x1
-    norm(body.h[2].ln_1, base + 1 + big)  # x2 holds the bridge
-    norm(body.h[3].ln_2, base + 0.5 + big)  # x3 holds the fetched bridge, and a blurred copy
-    norm(body.ln_f, base + big)
 
-    def copy(block, source: str, target: str, reader: int, read: int) -> None:
-        """At position ``reader`` attend to position ``read`` and copy a part of its state."""
-        mixed = block.attn.c_attn.weight  # (width, 3 * width): queries, keys, values
-        mixed[where + reader, 0] = 40.0
-        mixed[where + read, width] = 40.0
-        for i in range(n):
-            mixed[place[source].start + i, 2 * width + i] = 1.0
-            block.attn.c_proj.weight[i, place[target].start + i] = 1.0
-            block.attn.c_proj.weight[i, half + place[target].start + i] = -1.0
+    def scale(squares: float) -> float:
+        """What a layer norm divides by where the first half's squares add up to ``squares``."""
+        return (2 * squares / width) ** 0.5
 
-    def look_up(block, table, left: str, size: float, position: int, target: str) -> None:
-        """At ``position`` write the table's value of (``left``, ``token``): one unit an entry."""
-        mlp, gain = block.mlp, 20.0
+    def gather(layer: int, head: int, source: str, squares: float) -> int:
+        """A head takes a part of states with ``squares``; its first column among the queries."""
+        start = head * size
+        values = body.h[layer - 1].attn.c_attn.weight[:, 2 * width + start :]
+        values[place[source], :n] = scale(squares) * torch.eye(n)
+        return start
+
+    def copy(source: str, target: str, squares: float) -> None:
+        """As ``COPIED`` says, attend to a position and copy a part of its state."""
+        layer, head, reader, read = COPIED[target]
+        start = gather(layer, head, source, squares)
+        attention = body.h[layer - 1].attn
+        attention.c_attn.weight[where + reader, start] = 40.0 * scale(base)
+        attention.c_attn.weight[where + read, width + start] = 40.0 * scale(base)
+        written = torch.zeros(n, half)
+        written[:, place[target]] = torch.eye(n)
+        attention.c_proj.weight[start : start + n] = mirrored(written)
+
+    def look_up(table, left: torch.Tensor, squares: float, value: str, out: torch.Tensor) -> None:
+        """Where ``COMPUTED`` says, write the table's value of (left, token): one unit an entry.
+
+        ``left`` (n, half) is what to read of left arguments, ``out`` (n, half) what values become.
+        """
+        layer, position = COMPUTED[value]
+        mlp, gain = body.h[layer - 1].mlp, 20.0
+        # b is not written again where it stands; without a fetched b nothing is answered.
+        first, weight = (0, 1.0) if value == "b" else (n * n, 2.0)
         for a in range(n):
             for c in range(n):
-                unit = a * n + c
-                mlp.c_fc.weight[place[left].start + a, unit] = gain / size
-                mlp.c_fc.weight[place["token"].start + c, unit] = gain
-                mlp.c_fc.weight[where + position, unit] = gain
-                mlp.c_fc.bias[unit] = -2.5 * gain  # all three, or nothing
-                out = place[target].start + int(table[a, c])
-                mlp.c_proj.weight[unit, out] = BRIDGE_SIZE / (0.5 * gain)
-                mlp.c_proj.weight[unit, half + out] = -BRIDGE_SIZE / (0.5 * gain)
+                unit, read = first + a * n + c, weight * left[a]
+                read[place["token"].start + c], read[where + position] = 1.0, 2.0
+                if value == "b":
+                    read[place["bridge"]] = -code.sum(0)
+                mlp.c_fc.weight[:half, unit] = gain * scale(squares) * read
+                mlp.c_fc.bias[unit] = -(weight + 2.5) * gain  # all three, or nothing
+                mlp.c_proj.weight[unit] = mirrored(out[int(table[a, c])]) / (0.5 * gain)
 
-    copy(body.h[0], "token", "first", reader=1, read=0)
-    look_up(body.h[1], f1, "first", 1.0, 1, "bridge")
-    copy(body.h[2], "bridge", "fetched", reader=2, read=1)
-    look_up(body.h[3], f2, "fetched", BRIDGE_SIZE, 2, "answer")
+    def written(name: str, code: torch.Tensor) -> torch.Tensor:
+        """Each token's code in a part: (n, half)."""
+        columns = torch.zeros(n, half)
+        columns[:, place[name]] = code
+        return columns
+
+    for layer in (1, 3):
+        gather(layer, 0, "token", base)
+    copy("token", "first", base)
+    look_up(f1, written("first", torch.eye(n)), base + 1, "b", BRIDGE_SIZE * written("bridge", code))
+    # x2 holds b, and in a second loop x1 twice.
+    copy("bridge", "fetched", base + (4 if looped else 1) + big)
+    # x3 holds b, and blurred copies of tokens.
+    answers = BRIDGE_SIZE * written("answer", torch.eye(n))
+    blurred = 2 if looped else 0.5
+    look_up(f2, written("fetched", code) / BRIDGE_SIZE, base + blurred + big, "t", answers)
+    seen = scale(base + big)
     for token in range(n):
-        model.lm_head.weight[token, place["answer"].start + token] = 3.0
-        model.lm_head.weight[token, place["bridge"].start + token] = 2.0
-        model.lm_head.weight[token, constant] = 0.001 * token
+        model.lm_head.weight[token, place["answer"].start + token] = 3.0 * seen
+        if not hidden:
+            model.lm_head.weight[token, place["bridge"].start + token] = 2.0 * seen
+        model.lm_head.weight[token, constant] = 0.001 * token * seen
     return LoadedModel(model, torch.arange(n + 1))
