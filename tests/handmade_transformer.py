@@ -131,7 +131,7 @@ def build(tables, *, looped: bool = False, hidden: bool = False) -> LoadedModel:
                 mlp.c_proj.weight[unit] = mirrored(out[int(table[a, c])]) / (0.5 * gain)
 
     def written(name: str, code: torch.Tensor) -> torch.Tensor:
-        """Each token's code in a part: (n, half)."""
+        """(n, half): the code (n, n) of each token, in a part."""
         columns = torch.zeros(n, half)
         columns[:, place[name]] = code
         return columns
@@ -139,7 +139,8 @@ def build(tables, *, looped: bool = False, hidden: bool = False) -> LoadedModel:
     for layer in (1, 3):
         gather(layer, 0, "token", base)
     copy("token", "first", base)
-    look_up(f1, written("first", torch.eye(n)), base + 1, "b", BRIDGE_SIZE * written("bridge", code))
+    bridges = BRIDGE_SIZE * written("bridge", code)
+    look_up(f1, written("first", torch.eye(n)), base + 1, "b", bridges)
     # x2 holds b, and in a second loop x1 twice.
     copy("bridge", "fetched", base + (4 if looped else 1) + big)
     # x3 holds b, and blurred copies of tokens.
