@@ -16,7 +16,7 @@ need not be a training item.) Which families a task has follows from its graph:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,17 @@ class Family:
     function: Function
     changed: tuple[str, ...]
     held: tuple[str, ...]
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What a result file says of the family."""
+        about = {"name": self.name, "title": self.title, "changes": self.value}
+        return {**about, "slot": self.slot, "held": list(self.held)}
+
+    @property
+    def differing(self) -> str:
+        """What differs: the value, or the slot that reaches the answer past the value it keeps."""
+        return self.slot if self.value in self.held else self.value
 
 
 def diff_family(graph: TaskGraph, function_index: int) -> Family:
@@ -137,13 +148,30 @@ class Counterfactuals:
     __repr__ = one_line
 
 
+@dataclass(frozen=True)
+class Condition:
+    """What a counterfactual must meet besides its family's own conditions.
+
+    ``met(originals, counterfactuals)`` is (m,) bool of m pairs, both (m, slots); ``otherwise`` is
+    the reason of an item that has a counterfactual, but none that meets it.
+    """
+
+    otherwise: str
+    met: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
 def draw_counterfactuals(
-    dataset: Dataset, family: Family, originals: np.ndarray, *, seed: int
+    dataset: Dataset,
+    family: Family,
+    originals: np.ndarray,
+    *,
+    seed: int,
+    condition: Condition | None = None,
 ) -> Counterfactuals:
     """One counterfactual for each of ``originals`` (n, slots), where there is one.
 
-    The draw of an item depends on ``seed`` and the item alone, so it is the same for every
-    checkpoint, in every split and in any order.
+    The draw of an item depends on ``seed``, the ``condition`` and the item alone, so it is the same
+    for every checkpoint, in every split and in any order.
     """
     graph, tables = dataset.graph, dataset.tables()
     seen = seen_calls(graph, tables, dataset.train.inputs)
@@ -157,7 +185,7 @@ def draw_counterfactuals(
         block = originals[begin : begin + step]
         allowed = np.ones((len(block), size), dtype=bool)
         reason = reasons[begin : begin + step]  # a view
-        for why, mask in _stages(dataset, family, block, seen):
+        for why, mask in _stages(dataset, family, block, seen, condition):
             allowed &= mask
             reason[(reason == "") & ~allowed.any(axis=1)] = why
         candidates[begin : begin + step] = allowed.sum(axis=1)
@@ -172,14 +200,15 @@ def draw_counterfactuals(
     return Counterfactuals(rows, inputs, answers.astype(np.int32), candidates, reasons)
 
 
-def _stages(dataset: Dataset, family: Family, block: np.ndarray, seen: list[np.ndarray]):
+def _stages(dataset: Dataset, family: Family, block, seen: list[np.ndarray], condition):
     """The conditions in the order in which a lack of candidates is explained.
 
     Yields ``(reason, mask)``; ``mask`` is ``(n, tokens of the slot)``: whether this value meets it.
     """
     graph, tables, (size,) = dataset.graph, dataset.tables(), dataset.sizes([family.slot])
     position = graph.inputs.index(family.slot)
-    changed = np.repeat(block, size, axis=0)
+    repeated = np.repeat(block, size, axis=0)
+    changed = repeated.copy()
     changed[:, position] = np.tile(np.arange(size), len(block))
     old, new = evaluate(graph, tables, block), evaluate(graph, tables, changed)
 
@@ -202,6 +231,8 @@ def _stages(dataset: Dataset, family: Family, block: np.ndarray, seen: list[np.n
         if index != own:
             yield f"no such {slot} leads to a seen call of {function.name}", is_seen(index)
     yield f"no such {slot} changes {graph.answer}", differs(graph.answer)
+    if condition:
+        yield condition.otherwise, condition.met(repeated, changed).reshape(len(block), size)
 
 
 @dataclass(frozen=True)

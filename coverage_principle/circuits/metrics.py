@@ -22,6 +22,8 @@ from typing import Any
 
 #: "Among the first" of the published rank metric: a 0-based rank of at most 5.
 TOP_RANK = 5
+#: Which samples a number of tracing is of (``trace`` says what they are).
+SUBSETS = ("published", "unfiltered", "both_correct")
 #: Below this change of probability between original and source run, their ratio is not defined.
 SMALLEST_CHANGE = 1e-6
 #: Intervals of fewer samples say too little: a bootstrap of three values is far too narrow.

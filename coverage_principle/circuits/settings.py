@@ -18,6 +18,9 @@ from simpletransformers.settings import MOST_SEED, Settings, setting
 
 #: How vectors are written: ``none`` for not at all.
 VECTOR_FORMATS = ("npz", "safetensors", "none")
+#: Subspaces of which an interchange is made, and where the random ones beside them come from.
+SUBSPACES = ("means", "probe", "rotation")
+DRAWN_FROM = ("space", "states")
 
 _PAIR = r"""\(\s*['"]?(\d+|logit|prob)['"]?\s*,\s*(\d+)\s*\)"""
 _PAIRS = re.compile(rf"\[\s*{_PAIR}(?:\s*,\s*{_PAIR})*\s*,?\s*\]|{_PAIR}")
@@ -127,8 +130,8 @@ class RunAnalysisSettings(AnalysisSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TraceSettings(RunAnalysisSettings, SiteSettings):
-    """Causal tracing; ``label`` stands for the family in the results' name, if given."""
+class FamilySettings(RunAnalysisSettings, SiteSettings):
+    """Analyses that move states of a counterfactual's run into an item's own."""
 
     metric: str = setting("rank", "what is measured", flag="metric_type", group="measured")
     family: str | None = setting(
@@ -138,6 +141,23 @@ class TraceSettings(RunAnalysisSettings, SiteSettings):
         metavar="NAME",
         group="measured",
     )
+    out_of_domain: bool = setting(
+        False,
+        "also trace items (ood) that need a fact, of the bridge's function, which training never "
+        "shows",
+        flag="ood",
+        group="items",
+    )
+
+    def check(self) -> None:
+        super().check()
+        _refuse_unknown("metric", self.metric, METRICS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceSettings(FamilySettings):
+    """Causal tracing; ``label`` stands for the family in the results' name, if given."""
+
     stream: str = setting(
         "residual",
         "which states are patched. residual: after a layer; post_attention: before its MLP; "
@@ -146,18 +166,42 @@ class TraceSettings(RunAnalysisSettings, SiteSettings):
         metavar="STREAM",
         group="measured",
     )
-    out_of_domain: bool = setting(
-        False,
-        "also trace items (ood) that need a fact, of the bridge's function, which training never "
-        "shows",
-        flag="ood",
-        group="items",
-    )
     label: str | None = None
 
-    def check(self) -> None:
-        super().check()
-        _refuse_unknown("metric", self.metric, METRICS)
+
+@dataclass(frozen=True, kw_only=True)
+class SubspaceSettings(FamilySettings):
+    """Interchange of a subspace: which, and how it is learned."""
+
+    subspace: str = setting(
+        "means",
+        "which directions are moved. means: in which the means of states with different values "
+        "differ; probe: those that a linear probe of the value reads; rotation: learned so that "
+        "moving them moves the answer (distributed alignment search), where moving the whole "
+        "state does",
+        choices=SUBSPACES,
+        group="measured",
+    )
+    rank: int | None = setting(
+        None,
+        "at most so many directions (default: one less than there are values)",
+        at_least=1,
+        group="measured",
+    )
+    folds: int = setting(
+        3,
+        "parts of the fragments; the subspace that is tested in one is learned in the others",
+        at_least=2,
+        group="measured",
+    )
+    steps: int = setting(100, "of learning a rotation", at_least=1, group="measured")
+    drawn_from: str = setting(
+        "space",
+        "the random subspaces beside it. space: of all directions alike; states: as the states are "
+        "spread",
+        choices=DRAWN_FROM,
+        group="measured",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from coverage_principle.circuits.counterfactuals import Family, Plan
 from coverage_principle.circuits.items import ItemSplit, grouping_of, union_of
 from coverage_principle.circuits.metrics import METRICS
 from coverage_principle.circuits.patching import Trace
-from coverage_principle.circuits.settings import TraceSettings
+from coverage_principle.circuits.settings import FamilySettings, TraceSettings
 from coverage_principle.data import Dataset
 
 
@@ -64,26 +64,23 @@ def trace_subject(
     summaries, arrays = {}, plan.arrays()
     options = {"stream": settings.stream, "pairs": settings.pairs}
     options["probabilities"] = METRICS[settings.metric].probabilities
-    # What changes is a value, or a slot that reaches the answer past the value that is kept.
-    changed = (family.slot if family.value in family.held else family.value,)
 
     def of_cell(value: str, cell: Mapping) -> dict:
-        return subject.of_cell(value, changed, cell["layer"], cell["position"])
+        return subject.of_cell(value, (family.differing,), cell["layer"], cell["position"])
 
     for checkpoint, loaded, traces in subject.patched(plan, progress, **options):
         depth, options = loaded.depth, (settings, of_cell, loaded.network.place_of)
         summaries[checkpoint] = {
-            name: _summary(plan, traces, members, *options)
+            name: summary_of(plan, traces, members, *options)
             for name, members in plan.members.items()
         }
         for value, found in zip(plan.layout.emitted, traces, strict=True):
             for side in ("before", "source", "after"):
                 for readout, values in getattr(found, side).items():
                     arrays[f"{checkpoint}/{value}/{readout}/{side}"] = values
-    about = {"name": family.name, "title": family.title, "changes": family.value}
     results = subject.results(
         stream=settings.stream,
-        family={**about, "slot": family.slot, "held": list(family.held)},
+        family=family.about,
         metric=settings.metric,
         **depth,
         emitted=list(plan.layout.emitted),
@@ -107,11 +104,11 @@ def plan_trace(
     return counterfactuals.plan_of(dataset, rows, places, splits, drawn)
 
 
-def _summary(
+def summary_of(
     plan: Plan,
     traces: Sequence[Trace],
     members: np.ndarray,
-    settings: TraceSettings,
+    settings: FamilySettings,
     of_cell: Callable[[str, Mapping], dict],
     place_of: Callable[[int], dict],
 ) -> dict:

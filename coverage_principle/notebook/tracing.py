@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from coverage_principle.circuits import METRICS
+from coverage_principle.circuits import METRICS, SUBSETS
 from coverage_principle.errors import InputError
 from coverage_principle.frames import frame_of
 from coverage_principle.statistics import wilson_interval
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from coverage_principle.reporting.style import Figure
 
-#: Which samples a cell's numbers are of, as docs/circuit_analysis.md defines them.
-SUBSETS = ("published", "unfiltered", "both_correct")
 _PLACE = ("split", "value", "layer", "position", "slot", "can_be_known")
 #: What cells of looped models have beside the layer.
 _LOOPED = ("loop", "block")
