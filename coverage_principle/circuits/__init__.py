@@ -10,8 +10,8 @@ __getattr__, __dir__, __all__ = exports(
         "checkpoints": "changed_since dataset_name find_checkpoint find_checkpoints find_dataset "
         "find_run list_checkpoints",
         "cluster": "cluster_states each_clustering run_cluster",
-        "counterfactuals": "Counterfactuals Family Plan diff_family draw_counterfactuals families "
-        "family_of",
+        "counterfactuals": "Condition Counterfactuals Family Plan diff_family draw_counterfactuals "
+        "families family_of",
         "folds": "fragment_folds",
         "interchange": "draw_interchange kept_value run_interchange summarise_interchange",
         "items": "Grouping ItemSplit KGroup can_be_known grouping_of item_splits k_groups_of "
@@ -21,7 +21,8 @@ __getattr__, __dir__, __all__ = exports(
         "measure": "BINS Measured Vectors check_groups cosine_histograms cosine_report cosine_text "
         "principal_components range_samples read_three read_vectors run_measure shared_groups "
         "site_in",
-        "metrics": "FEWEST IICG LENS_READOUTS METRICS RANK_CHANGED LensReadout Metric Shown",
+        "metrics": "FEWEST IICG LENS_READOUTS METRICS RANK_CHANGED SUBSETS LensReadout Metric "
+        "Shown",
         "models": "LoadedModel READOUTS choose_device open_checkpoint",
         "patching": "PATCHED Patch Trace patch_runs",
         "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "
