@@ -97,7 +97,7 @@ class JobSettings(Settings):
     )
     model_type: str = setting(
         "gpt2",
-        "transformers' own classes; circuits can be analysed in gpt2 only",
+        "transformers' own classes; all can be analysed, mamba by its residual stream",
         choices=architectures.names(),
         group="model",
     )

@@ -544,7 +544,7 @@ def test_a_checkpoint_of_other_data_is_refused(run_dir, dataset_dir, tmp_path):
     with pytest.raises(InputError, match="has no tokenizer"):
         circuits.open_checkpoint(tmp_path / "bare", codec)
     write_json(tmp_path / "bert" / "config.json", {"model_type": "bert"})
-    with pytest.raises(InputError, match="bert model; gpt2 is needed"):
+    with pytest.raises(InputError, match="bert model; analysed are gpt2, llama and mamba"):
         circuits.open_checkpoint(tmp_path / "bert", codec)
 
 

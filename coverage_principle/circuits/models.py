@@ -20,7 +20,7 @@ from simpletransformers.seq2seq.architecture import architecture_of, load_model
 from simpletransformers.seq2seq.distributed import choose_device
 from simpletransformers.seq2seq.layered import Layered
 from simpletransformers.seq2seq.tokenizer import load_tokenizer
-from simpletransformers.words import counted
+from simpletransformers.words import counted, listed
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -151,8 +151,7 @@ def open_checkpoint(
     types = architectures.names()
     analysed = [name for name in types if issubclass(architectures.find(name), Layered)]
     if (given := config.get("model_type")) not in analysed:
-        needed = " or ".join(analysed)
-        raise InputError(f"{checkpoint} holds a {given} model; {needed} is needed")
+        raise InputError(f"{checkpoint} holds a {given} model; analysed are {listed(analysed)}")
     model = load_model(checkpoint, device, to_run=True).eval().requires_grad_(False)
     tokens = _token_ids(checkpoint, codec, model.config)
     return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))

@@ -131,8 +131,14 @@ def collect_streams(
 ) -> dict[str, dict[Site, np.ndarray]]:
     """The sites of several streams in one pass: ``{stream: {site: (n, width) float32}}``.
 
-    Memory is the result and one batch: only what is asked for is kept.
+    Memory is the result and one batch: only what is asked for is kept. ``InputError`` for a stream
+    that this type of model does not have.
     """
+    there = [s for s, entry in STREAMS.items() if entry.of or s in loaded.network.streams]
+    for stream in wanted:
+        if stream not in there:
+            kind = loaded.model.config.model_type
+            raise InputError(f"a {kind} has no `stream` {stream}; it has {', '.join(there)}")
     places = {
         (stream, site): ("residual" if STREAMS[stream].of else stream, site.layer)
         for stream, sites in wanted.items()

@@ -67,14 +67,27 @@ def diff_f1_candidates(train_rows, f1, f2, item) -> list[int]:
     return found
 
 
-@torch.no_grad()
+def blocks_of(model) -> torch.nn.ModuleList:
+    """The blocks of a model of transformers, first to last."""
+    parts = model.base_model.children()
+    return next(part for part in parts if isinstance(part, torch.nn.ModuleList))
+
+
 def patched_logits(model, original, source, layer, position) -> torch.Tensor:
     """Last-position logits of ``original`` with one residual state taken from ``source``.
 
-    ``original`` and ``source`` are token-id lists. The state is the one after block ``layer``; the
-    whole model runs, and a hook on that block changes what it hands on.
+    ``original`` and ``source`` are token-id lists. The state is the one after block ``layer``.
     """
-    donor = _block_output(model, source, layer)[position]
+    return patched_output(model, blocks_of(model)[layer - 1], original, source, position)
+
+
+@torch.no_grad()
+def patched_output(model, module, original, source, position) -> torch.Tensor:
+    """Last-position logits of ``original`` where ``module`` gives ``source``'s at ``position``.
+
+    The whole model runs, and a hook changes what the module hands on.
+    """
+    donor = output_of(model, module, source)[position]
 
     def replace(_module, _arguments, output):
         state = output if isinstance(output, torch.Tensor) else output[0]
@@ -82,7 +95,7 @@ def patched_logits(model, original, source, layer, position) -> torch.Tensor:
         state[0, position] = donor
         return state if isinstance(output, torch.Tensor) else (state, *output[1:])
 
-    handle = model.transformer.h[layer - 1].register_forward_hook(replace)
+    handle = module.register_forward_hook(replace)
     try:
         return model(torch.tensor([original])).logits[0, -1]
     finally:
@@ -90,14 +103,14 @@ def patched_logits(model, original, source, layer, position) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _block_output(model, tokens, layer) -> torch.Tensor:
-    """State after block ``layer``, from a model whose later blocks are cut off."""
+def output_of(model, module, tokens) -> torch.Tensor:
+    """What a module of the model hands on, (T, width), while it reads a token-id list."""
     kept = []
 
     def keep(_module, _arguments, output):
         kept.append(output if isinstance(output, torch.Tensor) else output[0])
 
-    handle = model.transformer.h[layer - 1].register_forward_hook(keep)
+    handle = module.register_forward_hook(keep)
     try:
         model(torch.tensor([tokens]))
     finally:

@@ -264,3 +264,49 @@ class Attending(Blockwise):
         gathered, memory = self.attend(index, state, earlier, wanted)
         added = self.project(index, gathered)
         return {"heads": gathered, **self._streams(index, state, wanted, added, memory)}
+
+
+def remembered(earlier: Memory | None, own: Memory) -> Memory:
+    """The memory of whole sequences: that of earlier positions, then one's own.
+
+    ``earlier`` is that of n sequences, and rows of ``own`` are a multiple of n (see ``mix``).
+    """
+    if earlier is None:
+        return own
+    copies = len(own[0]) // len(earlier[0])
+    return tuple(
+        torch.cat([past.repeat(copies, 1, 1, 1), new], dim=2)
+        for past, new in zip(earlier, own, strict=True)
+    )
+
+
+def seen(table: Tensor, first: int, last: int, wanted: list[int] | None) -> Tensor | None:
+    """Which keys before ``last`` the queries from ``first`` on see; None where each sees all.
+
+    ``table`` (positions, positions) is true where a position sees another; ``wanted`` are the
+    places of the queries among the positions from ``first`` to ``last``, or all.
+    """
+    if last - first == 1 or wanted == [last - first - 1]:
+        return None
+    mask = table[first:last, :last]
+    return mask if wanted is None else pick(mask, wanted, dim=0)
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, rate: float
+) -> Tensor:
+    """Softmax attention: ``(rows, heads, queries, size)``.
+
+    ``mask`` (queries, keys) is true where a query sees a key, None where each sees all; ``rate`` is
+    the probability with which a weight is dropped.
+    """
+    if query.is_cuda or not query.requires_grad:
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=rate, scale=scale
+        )
+    # For derivatives on a handful of tokens on a CPU, plain products beat the fused kernel.
+    scores = (query @ key.transpose(-1, -2)) * scale
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(-1)
+    return (functional.dropout(weights, rate) if rate else weights) @ value
