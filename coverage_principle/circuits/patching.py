@@ -22,8 +22,8 @@ travels.
   token that differs both runs hold the same states: no effect there is no finding.
 - Layer L is trivial. Nothing reads its states but the output at the last position, where patching
   gives the source's own output. It is there as a yardstick: how often the source is answered by t'.
-- GPT-2 norms what goes into attention and MLP, not the stream itself. States are those of the
-  stream, before any norm, and a patched state is normed by its own statistics.
+- Blocks norm what they read, not the stream itself. States are those of the stream, before any
+  norm, and a patched state is normed by its own statistics.
 - Streams differ in what they replace: ``residual`` all that was written at a position so far, which
   finds where a value is held; ``post_mlp`` what one MLP adds, which finds where it is computed;
   ``embedding`` the token alone. ``post_attention`` replaces the stream between attention and MLP.
@@ -39,7 +39,8 @@ travels.
 
 *How it is run.* All layers of a position travel up the blocks together: block l + 1 is run once, on
 the states patched at layer 0..l stacked in the batch, and only on the positions from p on. So do
-several patches of one layer (``Patch.copies``): the outputs of its heads, one at a time.
+several patches of one layer (``Patch.copies``): the outputs of its heads, one at a time. Where a
+type cannot be run from a position on (Mamba), whole sequences are.
 """
 
 from __future__ import annotations
