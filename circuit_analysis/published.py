@@ -28,7 +28,7 @@ _COT = " --cot --validation_size 200"  # as an example of the generators
 #: Settings of the general commands that the published ones do not have.
 _WITHOUT = {
     "trace": ("family", "stream", "pairs", "out_of_domain", "every_item"),
-    "lens": ("group_by", "pairs", "every_item"),
+    "lens": ("group_by", "pairs", "every_item", "tuned"),
     "cluster": ("group_by",),
     "interchange": (),
     "measure": ("by_cutoff", "range_samples", "draw_only"),

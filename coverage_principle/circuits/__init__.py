@@ -21,8 +21,8 @@ __getattr__, __dir__, __all__ = exports(
         "measure": "BINS Measured Vectors check_groups cosine_histograms cosine_report cosine_text "
         "principal_components range_samples read_three read_vectors run_measure shared_groups "
         "site_in",
-        "metrics": "FEWEST IICG LENS_READOUTS METRICS RANK_CHANGED SUBSETS LensReadout Metric "
-        "Shown",
+        "metrics": "DIVERGENCE FEWEST IICG LENSES LENS_READOUTS METRICS RANK_CHANGED SUBSETS "
+        "LensReadout Metric Shown",
         "models": "LoadedModel READOUTS choose_device open_checkpoint",
         "patching": "PATCHED Patch Trace patch_runs",
         "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "
@@ -30,5 +30,6 @@ __getattr__, __dir__, __all__ = exports(
         "similarity": "measure_similarity",
         "states": "STREAMS Site collect_states collect_streams sites_of",
         "trace": "plan_trace run_trace summarise_trace trace_subject",
+        "tuned": "TunedLens divergence fit_lens tune_lens",
     },
 )

@@ -16,6 +16,7 @@ from coverage_principle.data import (
     ANNOTATED,
     FILLER,
     Dataset,
+    Split,
     annotated_records,
     evaluate,
     record_column,
@@ -169,10 +170,16 @@ def can_be_known(
     return known.issuperset(keys)
 
 
-def sequences(dataset: Dataset, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Ids of test items ``rows``, input and target without the end: (n, tokens) int32."""
-    inputs = dataset.ids(dataset.test.inputs[rows], dataset.graph.inputs)
-    return np.concatenate([inputs, dataset.test.targets[rows]], axis=1)
+def sequences(
+    dataset: Dataset, rows: Sequence[int] | np.ndarray, split: Split | None = None
+) -> np.ndarray:
+    """Ids of items ``rows``, input and target without the end: (n, tokens) int32.
+
+    The items are the data set's test items, or those of ``split``.
+    """
+    items = dataset.test if split is None else split
+    inputs = dataset.ids(items.inputs[rows], dataset.graph.inputs)
+    return np.concatenate([inputs, items.targets[rows]], axis=1)
 
 
 def token_ids(dataset: Dataset, inputs: np.ndarray, length: int) -> np.ndarray:

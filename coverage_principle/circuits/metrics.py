@@ -341,6 +341,16 @@ LENS_READOUTS: dict[str, LensReadout] = {
     ),
 }
 
+#: The lenses, and what files of arrays call the divergence of each.
+LENSES = {"logit lens": "divergence", "tuned lens": "tuned/divergence"}
+#: How far what a lens reads is from the model's own output, at the same position.
+DIVERGENCE = Shown(
+    "divergence",
+    "mean",
+    "KL divergence from the model's\nown output (nats)",
+    "KL from the model's output (nats), {}",
+    **{"widest": (0.0, float("inf")), "better": -1, "method": _OVER_ITEMS},
+)
 
 #: Noise around zero must not fill the whole colour scale, hence the floor of 0.2.
 _GAP = {"limits": (0.0, 0.2), "widest": (float("-inf"), float("inf")), "nothing": _zero}

@@ -101,17 +101,26 @@ class LoadedModel:
         """States of inputs (n, tokens) by (stream, layer), as ``Layered.run`` names them."""
         return self.network.run(self.encode(rows), keep)
 
-    @torch.no_grad()
     def logits(self, state: Tensor) -> Tensor:
-        """Logits of the data set's tokens (n, vocabulary) from final residual states (n, width)."""
+        """Logits of the data set's tokens (..., vocabulary) from final residual states."""
         # Only the rows of the data set's tokens: with GPT-2's vocabulary that is 1 in 1000.
         return self.network.logits(state, self.token_ids)
 
     @torch.no_grad()
-    def read(self, state: Tensor, tokens: Tensor, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """The named ``READOUTS`` of data-set ``tokens`` (n, m) off final states: each (n, m)."""
-        logits, normaliser = self.logits(state), self.network.log_normaliser
-        scores = logits, logits.gather(1, tokens), lambda: normaliser(state)[:, None]
+    def read(
+        self, state: Tensor, tokens: Tensor, names: Sequence[str], *, among: bool = False
+    ) -> dict[str, np.ndarray]:
+        """The named ``READOUTS`` of data-set ``tokens`` (n, m) off final states: each (n, m).
+
+        With ``among`` probabilities are among the data set's tokens, and not all outputs.
+        """
+        logits = self.logits(state)
+
+        def normaliser() -> Tensor:
+            sums = logits.logsumexp(-1) if among else self.network.log_normaliser(state)
+            return sums[:, None]
+
+        scores = logits, logits.gather(1, tokens), normaliser
         return {name: READOUTS[name].of(*scores).cpu().numpy() for name in names}
 
     @torch.no_grad()

@@ -221,7 +221,7 @@ class InterchangeSettings(RunAnalysisSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class LensSettings(RunAnalysisSettings, SiteSettings):
-    """Logit lens."""
+    """Logit lens, and beside it the tuned lens if asked for."""
 
     group_by: str = setting(
         "1",
@@ -231,6 +231,12 @@ class LensSettings(RunAnalysisSettings, SiteSettings):
     )
     readout: str = setting(
         "reciprocal_rank", "what is printed and drawn; all are written", group="measured"
+    )
+    tuned: bool = setting(
+        False,
+        "also the tuned lens: before a state is read, an affine map of its layer, trained on the "
+        "training items to make the model's own output of it",
+        group="measured",
     )
 
     def check(self) -> None:

@@ -23,7 +23,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from coverage_principle.circuits import IICG, LENS_READOUTS, METRICS, RANK_CHANGED, Shown
+from coverage_principle.circuits import (
+    DIVERGENCE,
+    IICG,
+    LENS_READOUTS,
+    LENSES,
+    METRICS,
+    RANK_CHANGED,
+    Shown,
+)
 from coverage_principle.errors import InputError
 from coverage_principle.reporting import grids, plots
 from coverage_principle.reporting.style import SEQUENTIAL, new_figure, save_figure
@@ -96,17 +104,33 @@ def tracing_figure(results: Mapping, *, subset: str = "published") -> Figure:
 
 
 def lens_heatmap(
-    results: Mapping, path: str | Path, *, split: str = "id_test", readout: str = "reciprocal_rank"
+    results: Mapping,
+    path: str | Path,
+    *,
+    split: str = "id_test",
+    readout: str = "reciprocal_rank",
+    tuned: bool = False,
 ) -> list[Path]:
-    """A panel for each bridge and the answer, of the last checkpoint."""
-    cells = _last_checkpoint(results)[split]
+    """A panel for each bridge and the answer, of the last checkpoint; ``tuned``: the tuned lens."""
+    cells = _last_checkpoint(results["tuned"] if tuned else results)[split]
     if not cells or not cells[-1]["n"]:
         raise InputError(f"no item of {split} to draw in {path}")
+    about = f"{cells[-1]['n']:,} items, {split}{', tuned lens' if tuned else ''}"
     panels = {
-        f"{value}\n{cells[-1]['n']:,} items, {split}": [c for c in cells if c["value"] == value]
+        f"{value}\n{about}": [c for c in cells if c["value"] == value]
         for value in results["values"]
     }
     return heat_maps(panels, path, LENS_READOUTS[readout].shown)
+
+
+def divergence_heatmap(results: Mapping, path: str | Path, *, split: str = "id_test") -> list[Path]:
+    """How far logit lens and tuned lens are from the model's output, a panel for each of them."""
+    cells = list(results["tuned"]["divergence"].values())[-1][split]
+    if not cells or not cells[-1]["n"]:
+        raise InputError(f"no item of {split} to draw in {path}")
+    about = f"{cells[-1]['n']:,} items, {split}"
+    panels = {f"{lens}\n{about}": [c for c in cells if c["lens"] == lens] for lens in LENSES}
+    return heat_maps(panels, path, DIVERGENCE)
 
 
 def interchange_heatmap(results: Mapping, path: str | Path) -> list[Path]:
