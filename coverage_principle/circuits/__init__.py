@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "analysis": "Subject with_each",
+        "bases": "learn_rotation mean_bases moved probe_bases random_bases",
         "bootstrap": "Bootstrap",
         "checkpoints": "changed_since dataset_name find_checkpoint find_checkpoints find_dataset "
         "find_run list_checkpoints",
@@ -26,9 +27,10 @@ __getattr__, __dir__, __all__ = exports(
         "models": "LoadedModel READOUTS choose_device open_checkpoint",
         "patching": "PATCHED Patch Trace patch_runs",
         "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "
-        "MeasureSettings TraceSettings",
+        "MeasureSettings SubspaceSettings TraceSettings",
         "similarity": "measure_similarity",
         "states": "STREAMS Site collect_states collect_streams sites_of",
+        "subspace": "PARTS Study run_subspace subspace_subject",
         "trace": "plan_trace run_trace summarise_trace trace_subject",
         "tuned": "TunedLens divergence fit_lens tune_lens",
     },

@@ -35,7 +35,7 @@ from coverage_principle.paths import relative_to_root
 #: Is called with a checkpoint's name, and how many of how many items are done.
 Progress = Callable[[str, int, int], object]
 #: Settings that a result file records, where the analysis has them.
-_RECORDED = ("seed", "k_groups", "max_items", "every_item", "permutations")
+_RECORDED = ("seed", "k_groups", "max_items", "every_item", "permutations", "rank", "folds")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,136 @@
+"""Subspaces of states in which a value may be held: bases that are learned, or drawn at random.
+
+A basis is (width, rank) float32 with orthonormal columns; its projector is P = B B^T. Three ways to
+learn one for a value, of which the first two look at states alone:
+
+``means``     the directions in which the means of states with different values differ. What is left
+              of a state outside of them has the same mean for every value, and no linear classifier
+              can then tell the values apart better than a constant does (Belrose et al., "LEACE:
+              perfect linear concept erasure in closed form", 2023, theorem 3.1). So these are all
+              directions that a probe could use, and the rest is nothing that it could.
+``probe``     the directions that a linear probe reads: the row space of its weights, less what all
+              classes have in common. A probe reads where values are told apart best, and if other
+              things vary along with the value, that is not where they differ: without a penalty
+              its weights tend to the means' differences times the inverse of the states'
+              covariance. The rest may then still hold the value.
+``rotation``  directions that are learned by moving them: distributed alignment search (Geiger et
+              al., "Finding alignments between interpretable causal variables and distributed neural
+              representations", 2023).
+
+A basis of fewer directions than there are has the largest ones, by singular values.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from coverage_principle.circuits.linear import fit_counts
+from coverage_principle.circuits.models import LoadedModel
+
+#: Singular values below this share of the longest state are rounding.
+_ROUNDING = 1e-5
+#: Of the probe's weights, on the mean over items (see ``linear``).
+_PENALTY = 1e-2
+#: Pairs of inputs in a step of learning a rotation, and Adam's rate for entries of about 1.
+_PAIRS, _RATE = 128, 0.2
+#: Inputs that are run at a time.
+_ROWS = 1024
+
+
+def mean_bases(
+    states: Tensor, labels: Tensor, classes: int, learn: Tensor, rank: int
+) -> list[Tensor]:
+    """The directions between class means, for each row of ``learn`` (folds, n) bool.
+
+    ``states`` is (n, width), ``labels`` (n,) int64 below ``classes``; a fold learns from its own
+    items. A class counts by its items.
+    """
+    bases = []
+    for chosen in learn:
+        own, kinds = states[chosen].double(), functional.one_hot(labels[chosen], classes).double()
+        counts = kinds.sum(dim=0)
+        means = kinds.T @ own / counts.clamp_min(1)[:, None]
+        apart = (means - own.mean(dim=0)) * (counts / len(own)).sqrt()[:, None]
+        bases.append(_rows_space(apart, rank, own.norm(dim=1).max()))
+    return bases
+
+
+def probe_bases(
+    states: Tensor, labels: Tensor, classes: int, learn: Tensor, rank: int
+) -> list[Tensor]:
+    """The directions that a linear probe of the labels reads; arguments as ``mean_bases``."""
+    kinds = functional.one_hot(labels, classes)[:, None] * learn.T[..., None]  # (n, folds, classes)
+    penalty = torch.full((1, len(learn)), _PENALTY, device=states.device)
+    weights = fit_counts(states[None], kinds[None], penalty)[0][0].double()
+    apart = weights - weights.mean(dim=1, keepdim=True)
+    return [_rows_space(own, rank, own.norm(dim=1).max()) for own in apart]
+
+
+def random_bases(states: Tensor, rank: int, draws: int, *, alike: bool, seed) -> list[Tensor]:
+    """Random subspaces: of all directions alike, or else as ``states`` (n, width) are spread."""
+    rng = np.random.default_rng(seed)
+    sizes = (draws, states.shape[1] if alike else len(states), rank)
+    drawn = torch.as_tensor(rng.standard_normal(sizes), device=states.device)
+    if not alike:
+        drawn = (states - states.mean(dim=0)).double().T @ drawn
+    return [_rows_space(one.T, rank, one.norm(dim=0).max()) for one in drawn]
+
+
+def _rows_space(rows: Tensor, rank: int, scale: Tensor) -> Tensor:
+    """The largest directions of ``rows`` (m, width) float64, at most ``rank``: (width, rank)."""
+    _, sizes, directions = torch.linalg.svd(rows, full_matrices=False)
+    return directions[:rank][sizes[:rank] > _ROUNDING * scale].T.float().contiguous()
+
+
+def learn_rotation(
+    loaded: LoadedModel,
+    originals: np.ndarray,
+    sources: np.ndarray,
+    wanted: np.ndarray,
+    *,
+    layer: int,
+    position: int,
+    rank: int,
+    steps: int,
+    seed: int,
+) -> Tensor:
+    """The directions whose move from sources to originals makes ``wanted`` likeliest.
+
+    ``originals`` and ``sources`` are (n, tokens), ``wanted`` (n,) the sources' answers, all
+    data-set ids. Minimises the cross-entropy of ``wanted``, over the data set's tokens, where the
+    original's state h at the layer and position is h + P (h' - h), h' being the source's. P is that
+    of Q in the QR decomposition of a free matrix, changed by Adam from a random start.
+    """
+    network, rng = loaded.network, np.random.default_rng(seed)
+    starts, mine = _whole_states(loaded, originals, [("residual", 0), ("residual", layer)])
+    (theirs,) = _whole_states(loaded, sources, [("residual", layer)])
+    targets = torch.as_tensor(wanted, dtype=torch.int64, device=loaded.device)
+    start = rng.standard_normal((network.width, min(rank, network.width)))
+    free = torch.tensor(start, dtype=torch.float32, device=loaded.device, requires_grad=True)
+    optimizer = torch.optim.Adam([free], lr=_RATE)
+    for _ in range(steps):
+        own = torch.as_tensor(rng.integers(len(mine), size=_PAIRS), device=loaded.device)
+        state = mine[own]
+        basis = torch.linalg.qr(free).Q
+        state[:, position] = moved(state[:, position], theirs[own, position], basis)
+        final = network.finish(state, layer, starts[own])
+        loss = functional.cross_entropy(network.logits(final, loaded.token_ids), targets[own])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return torch.linalg.qr(free.detach()).Q
+
+
+def _whole_states(loaded: LoadedModel, inputs: np.ndarray, places) -> list[Tensor]:
+    """The states at each of ``places`` of whole sequences: (n, tokens, width)."""
+    blocks = range(0, len(inputs), _ROWS)
+    runs = [loaded.run(inputs[begin : begin + _ROWS], places) for begin in blocks]
+    return [torch.cat([run[place] for run in runs]) for place in places]
+
+
+def moved(original: Tensor, source: Tensor, basis: Tensor) -> Tensor:
+    """``original`` (n, width) with its part in the basis' subspace replaced by the source's."""
+    return original + (source - original) @ basis @ basis.T
