@@ -68,13 +68,13 @@ def run_subspace(
 ) -> tuple[Path, dict]:
     """Interchange of a subspace in a run's checkpoints, written to files.
 
-    Writes ``<save_dir>/<run>_<subspace>_<family>_<metric>.json`` (last) and ``.npz`` and returns
-    the JSON file's path and its content. ``InputError`` for anything that does not exist, for a
-    rotation where several tokens are emitted, and for one that nothing can be learned from.
+    Writes ``<save_dir>/<run>_subspace_<subspace>_<family>_<metric>.json`` (last) and ``.npz`` and
+    returns the JSON file's path and its content. ``InputError`` for anything that does not exist,
+    for a rotation where several tokens are emitted, and for one that nothing can be learned from.
     """
     subject = Subject.find(settings)
     family = family_of(subject.dataset.graph, settings.family)
-    name = f"{subject.path.name}_{settings.subspace}_{family.name}_{settings.metric}"
+    name = f"{subject.path.name}_subspace_{settings.subspace}_{family.name}_{settings.metric}"
     subject.place(name)
     results, arrays = subspace_subject(subject, progress=progress)
     return subject.write(name, results, arrays), results
@@ -105,7 +105,7 @@ def subspace_subject(
             where = f"{checkpoint}/basis/{Site(*site).key}"
             arrays |= {f"{where}/fold{fold}": one.cpu().numpy() for fold, one in enumerate(own)}
     results = subject.results(
-        subspace={"name": settings.subspace, "value": study.value, "learned_from": len(study.rows)},
+        subspace=study.about,
         family=study.family.about,
         metric=settings.metric,
         **depth,
@@ -151,6 +151,15 @@ class Study:
             refusal = f"the models of {self.dataset.name} emit {emitted}"
             raise InputError(f"`subspace` rotation is learned from an answer alone, but {refusal}")
         self._pairs = lru_cache(self._to_learn)
+
+    @property
+    def about(self) -> dict[str, object]:
+        """What a result file says of the subspaces."""
+        settings, steps = self.settings, {}
+        if settings.subspace == "rotation":
+            steps = {"steps": settings.steps}
+        about = {"name": settings.subspace, "value": self.value, "learned_from": len(self.rows)}
+        return {**about, **steps, "drawn_from": settings.drawn_from}
 
     def _dealt(self, fragment: Sequence[str]) -> tuple[Callable, np.ndarray]:
         """What gives inputs (n, slots) their folds, -1 if nothing is learned of their fragments."""

@@ -103,6 +103,43 @@ def tracing_figure(results: Mapping, *, subset: str = "published") -> Figure:
     return heat_map_figure(panels, shown, subset=subset, notes=notes)
 
 
+#: What is moved by an interchange of a subspace, in words.
+_MOVED = {
+    "subspace": "the subspace moved",
+    "rest": "the rest moved",
+    "whole": "the whole state moved",
+    "random": "a random subspace moved",
+}
+
+
+def moved_parts(cells: Sequence[Mapping]) -> dict[str, list[dict]]:
+    """The cells of an interchange of a subspace as those of a tracing, by what is moved."""
+    return {title: [{**c, **c["parts"][part]} for c in cells] for part, title in _MOVED.items()}
+
+
+def subspace_heatmap(
+    results: Mapping, path: str | Path, *, subset: str = "published"
+) -> list[Path]:
+    """A row for each split of the last checkpoint, what is moved side by side; the files."""
+    return save_figure(subspace_figure(results, subset=subset), path)
+
+
+def subspace_figure(results: Mapping, *, subset: str = "published") -> Figure:
+    """The figure that ``subspace_heatmap`` writes."""
+    panels, last = {}, _last_checkpoint(results)
+    for split, summary in last.items():
+        parts = emitted_parts(results, summary)
+        for value, part in parts.items():
+            about = f"{value} of " if len(parts) > 1 else ""
+            for title, cells in moved_parts(part["cells"]).items():
+                if n := max((cell[subset]["n"] for cell in cells), default=0):
+                    panels[f"{title}\n{about}{split}, n = {n:,}"] = cells
+    notes = _empty([split for split, part in last.items() if not part["samples"]["n"]])
+    notes.append(grids.reference_words(results["num_layers"]))
+    options = {"subset": subset, "per_row": len(_MOVED), "notes": notes}
+    return heat_map_figure(panels, METRICS[results["metric"]].shown, **options)
+
+
 def lens_heatmap(
     results: Mapping,
     path: str | Path,

@@ -298,6 +298,25 @@ def left_out_lines(splits: Mapping[str, Mapping]) -> list[str]:
     return lines
 
 
+def share_lines(splits: Mapping[str, Mapping]) -> list[str]:
+    """Which share of the runs' difference an interchange of a subspace moves, in its first split.
+
+    Of each layer and position at which there is a difference.
+    """
+    cells = next((s["cells"] for s in splits.values() if s["samples"]["n"]), [])
+    lines = []
+    for cell in cells:
+        inside, random = (cell["moved_share"][part] for part in ("subspace", "random"))
+        if inside is not None:
+            ranks = " or ".join(map(str, sorted(set(cell["ranks"]))))
+            lines.append(
+                f"layer {layer_name(cell)}, {cell['slot']}: the subspace, of rank {ranks}, has "
+                f"{100 * inside:.0f} % of the squared difference of the runs, a random one "
+                f"{100 * random:.0f} %"
+            )
+    return lines
+
+
 def reference_words(last: int) -> str:
     """What is to be known of layer L of a tracing."""
     return f"layer {last} is a reference: its last position gives the source run's own output"
