@@ -45,8 +45,8 @@ def mean_bases(
 ) -> list[Tensor]:
     """The directions between class means, for each row of ``learn`` (folds, n) bool.
 
-    ``states`` is (n, width), ``labels`` (n,) int64 below ``classes``; a fold learns from its own
-    items. A class counts by its items.
+    ``states`` is (n, width) float32, ``labels`` (n,) int64 below ``classes``, all on the CPU. A row
+    names the items that its basis is learned from; a class counts by its items.
     """
     bases = []
     for chosen in learn:
@@ -63,20 +63,20 @@ def probe_bases(
 ) -> list[Tensor]:
     """The directions that a linear probe of the labels reads; arguments as ``mean_bases``."""
     kinds = functional.one_hot(labels, classes)[:, None] * learn.T[..., None]  # (n, folds, classes)
-    penalty = torch.full((1, len(learn)), _PENALTY, device=states.device)
+    penalty = torch.full((1, len(learn)), _PENALTY)
     weights = fit_counts(states[None], kinds[None], penalty)[0][0].double()
     apart = weights - weights.mean(dim=1, keepdim=True)
-    return [_rows_space(own, rank, own.norm(dim=1).max()) for own in apart]
+    return [_rows_space(own, rank, own.norm()) for own in apart]
 
 
 def random_bases(states: Tensor, rank: int, draws: int, *, alike: bool, seed) -> list[Tensor]:
     """Random subspaces: of all directions alike, or else as ``states`` (n, width) are spread."""
     rng = np.random.default_rng(seed)
     sizes = (draws, states.shape[1] if alike else len(states), rank)
-    drawn = torch.as_tensor(rng.standard_normal(sizes), device=states.device)
+    drawn = torch.as_tensor(rng.standard_normal(sizes))
     if not alike:
         drawn = (states - states.mean(dim=0)).double().T @ drawn
-    return [_rows_space(one.T, rank, one.norm(dim=0).max()) for one in drawn]
+    return [_rows_space(one.T, rank, one.norm()) for one in drawn]
 
 
 def _rows_space(rows: Tensor, rank: int, scale: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,7 @@ from coverage_principle.circuits.states import Site, collect_states
 from coverage_principle.circuits.trace import summary_of
 from coverage_principle.data.space import encode_rows
 from coverage_principle.errors import InputError
+from simpletransformers.words import counted
 
 #: What is moved, in the order of tables and figures.
 PARTS = ("subspace", "rest", "whole", "random")
@@ -150,7 +151,7 @@ class Study:
             emitted = " and ".join(self.plan.layout.emitted)
             refusal = f"the models of {self.dataset.name} emit {emitted}"
             raise InputError(f"`subspace` rotation is learned from an answer alone, but {refusal}")
-        self._pairs = lru_cache(self._to_learn)
+        self._pairs = cache(self._to_learn)
 
     @property
     def about(self) -> dict[str, object]:
@@ -169,9 +170,12 @@ class Study:
         def codes(inputs: np.ndarray) -> np.ndarray:
             return encode_rows(inputs[:, columns], sizes)
 
-        own = codes(self.dataset.test.inputs[self.rows])
-        folds = fragment_folds(own[:, None], self.settings.folds, self.settings.seed)
+        own, count = codes(self.dataset.test.inputs[self.rows]), self.settings.folds
         known, first = np.unique(own, return_index=True)
+        if len(known) < count:
+            there = counted(len(known), "fragment")
+            raise InputError(f"`folds` {count}: there are {there} ({', '.join(fragment)}) to deal")
+        folds = fragment_folds(own[:, None], count, self.settings.seed)
 
         def fold_of(inputs: np.ndarray) -> np.ndarray:
             found = codes(inputs)
@@ -249,25 +253,25 @@ class Study:
         states = collect_states(loaded, tokens, [Site(*site) for site in sites], **options)
         kinds = torch.as_tensor(dataset.values(inputs, answers)[self.value]).long()
         (classes,) = dataset.sizes([self.value])
-        most = settings.rank or classes - 1
-        kept = np.stack([self.folds != fold for fold in range(settings.folds)])
-        learn = {"means": bases.mean_bases, "probe": bases.probe_bases}.get(settings.subspace)
-        learned, drawn = {}, {}
-        for number, site in enumerate(sites):
-            own = torch.as_tensor(states[Site(*site)], device=loaded.device)
-            if learn is None:
-                where = dict(zip(("layer", "position"), site, strict=True))
-                where |= {"rank": most, "steps": settings.steps, "seed": settings.seed}
-                learned[site] = [
-                    bases.learn_rotation(loaded, *self._pairs(fold), **where)
-                    for fold in range(settings.folds)
-                ]
+        kept = torch.as_tensor(np.stack([self.folds != fold for fold in range(settings.folds)]))
+        most, learned, drawn = settings.rank or classes - 1, {}, {}
+        for site in sites:
+            own = torch.as_tensor(states[Site(*site)])
+            if settings.subspace == "rotation":
+                layer, position = site
+                where = {"layer": layer, "position": position, "rank": most}
+                where |= {"steps": settings.steps, "seed": settings.seed}
+                pairs = map(self._pairs, range(settings.folds))
+                found = [bases.learn_rotation(loaded, *pair, **where) for pair in pairs]
             else:
-                labels = kinds.to(own.device), classes, torch.as_tensor(kept, device=own.device)
-                learned[site] = learn(own, *labels, most)
-            rank = max(basis.shape[1] for basis in learned[site])
-            how = {"alike": settings.drawn_from == "space", "seed": [settings.seed, number]}
-            drawn[site] = bases.random_bases(own, rank, DRAWS, **how)
+                way = {"means": bases.mean_bases, "probe": bases.probe_bases}[settings.subspace]
+                found = way(own, kinds, classes, kept, most)
+            rank = max(basis.shape[1] for basis in found)
+            how = {"alike": settings.drawn_from == "space", "seed": [settings.seed, *site]}
+            random = bases.random_bases(own, rank, DRAWS, **how)
+            learned[site], drawn[site] = (
+                [basis.to(loaded.device) for basis in some] for some in (found, random)
+            )
         return learned, drawn
 
     def _groups(self) -> Iterator[tuple[np.ndarray, int, int]]:
