@@ -104,9 +104,27 @@ class JobSettings(Settings):
     model_name_or_path: str | None = setting(
         None,
         "a checkpoint's folder; with `init_weights` a size: gpt2 (the default), gpt2-medium, "
-        "gpt2-large or gpt2-xl",
+        "gpt2-large or gpt2-xl; with `model_file` also a plain state dict, .pt or .safetensors",
         metavar="DIR",
         group="model",
+    )
+    model_file: str | None = setting(
+        None,
+        "a Python file of yours whose build(config) makes the model (docs/extending.md); its code "
+        "is run, so name none that you do not trust",
+        metavar="FILE",
+        group="model",
+    )
+    trust_code: bool = setting(
+        False,
+        "run the model file that the checkpoint holds; read it first, as it can do anything",
+        group="model",
+    )
+    save_model: str | None = setting(
+        None,
+        "write the loaded model to this folder as a checkpoint, which analyses take",
+        metavar="DIR",
+        group="checkpoints",
     )
     init_weights: bool = setting(False, "a new model with random weights", group="model")
     add_tokens: bool = setting(False, "always so: the vocabulary is the data's", group="kept")
@@ -130,8 +148,12 @@ class JobSettings(Settings):
 
     def check(self) -> None:
         super().check()
-        if not (self.do_train or self.do_eval or self.do_predict):
+        if not (self.do_train or self.do_eval or self.do_predict or self.save_model):
             raise InputError("there is nothing to do; give `do_train`, `do_eval` or `do_predict`")
+        if self.save_model and self.do_train:
+            raise InputError("`do_train` writes checkpoints itself; omit `save_model`")
+        if self.model_file and self.model_type != "gpt2":
+            raise InputError("`model_file` makes the model; omit `model_type`")
         if self.test_types and self.custom_test:
             raise InputError("`test_types` chooses from the test set; omit it with `custom_test`")
         if self.do_train and self.output_dir is None:
@@ -207,11 +229,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     from coverage_principle.data import (
+        check_place,
         check_training_memory,
         load_dataset,
         test_records,
         text_records,
     )
+    from simpletransformers.files import replacing_folder
     from simpletransformers.seq2seq import Seq2SeqModel
 
     is_main = int(os.environ.get("RANK", 0)) == 0
@@ -231,17 +255,30 @@ def main(arguments: argparse.Namespace) -> None:
     if job.do_predict:
         check_predictions(job)
     name = job.model_name_or_path or "gpt2"
-    if not (job.init_weights or job.do_train):
-        warn_of_other_data(find_folder(name, "model_name_or_path"), dataset)
+    state_dict = job.model_file and not job.init_weights and Path(name).is_file()
+    if not (job.init_weights or state_dict):
+        name = find_folder(name, "model_name_or_path")
+        if not job.do_train:
+            warn_of_other_data(name, dataset)
+    if job.save_model:
+        check_place(Path(job.save_model))
     model = Seq2SeqModel(
         job.model_type,
-        name if job.init_weights else find_folder(name, "model_name_or_path"),
+        name,
         args=asked_for(arguments),
         new_tokens=dataset.codec.vocabulary,
         init_weights=job.init_weights,
         device=job.device,
-        to_train=job.do_train,
+        to_train=job.do_train or job.save_model is not None,
+        model_file=job.model_file,
+        trust_code=job.trust_code,
     )
+    if not job.do_train and (job.do_predict or job.save_model):
+        model.learn_length(train_records)
+    if job.save_model and is_main:
+        with replacing_folder(job.save_model) as place:
+            model.save(place)
+        print(f"checkpoint: {relative_to_root(Path(job.save_model))}")
     if job.do_train:
         stop_data = stop_records(dataset, job) if watched else None
         tracked = vars(arguments) if is_main else None

@@ -81,7 +81,8 @@ class Subject:
     def load(self, checkpoint: Path) -> LoadedModel:
         if checkpoint.name in self.opened:
             return self.opened[checkpoint.name]
-        return open_checkpoint(checkpoint, self.dataset.codec, self.device)
+        trust = {"trust_code": self.settings.trust_code}
+        return open_checkpoint(checkpoint, self.dataset.codec, self.device, **trust)
 
     def models(
         self, total: int, progress: Progress

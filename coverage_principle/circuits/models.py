@@ -148,20 +148,26 @@ class LoadedModel:
 
 
 def open_checkpoint(
-    checkpoint: Path, codec: Codec, device: torch.device | str = "cpu"
+    checkpoint: Path,
+    codec: Codec,
+    device: torch.device | str = "cpu",
+    *,
+    trust_code: bool = False,
 ) -> LoadedModel:
     """Load a checkpoint in float32 and translate the data set's vocabulary into its ids.
 
-    ``device`` is auto, cpu, cuda, cuda:N or mps. ``InputError`` if the folder has no model in
+    ``device`` is auto, cpu, cuda, cuda:N or mps. ``trust_code`` lets a model file that the
+    checkpoint holds be run. ``InputError`` if the folder has no model in
     safetensors of a type that can be analysed, or its tokenizer lacks a token of the data set.
     """
     memory.keep_freed()  # batch after batch needs blocks of the same sizes
     config, device = read_json(checkpoint / "config.json", dict), choose_device(str(device))
     types = architectures.names()
     analysed = [name for name in types if issubclass(architectures.find(name), Layered)]
-    if (given := config.get("model_type")) not in analysed:
+    if (given := config.get("model_type")) not in (architectures.OF_FILE, *analysed):
         raise InputError(f"{checkpoint} holds a {given} model; analysed are {listed(analysed)}")
-    model = load_model(checkpoint, device, to_run=True).eval().requires_grad_(False)
+    model = load_model(checkpoint, device, to_run=True, trust_code=trust_code)
+    model = model.eval().requires_grad_(False)
     tokens = _token_ids(checkpoint, codec, model.config)
     return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))
 

@@ -76,6 +76,11 @@ class AnalysisSettings(Settings):
         metavar="STEP",
         group="run",
     )
+    trust_code: bool = setting(
+        False,
+        "run the model file that the checkpoint holds; read it first, as it can do anything",
+        group="run",
+    )
     data_dir: Path | str | None = setting(
         None,
         "the data set, or a folder that holds it or data/ (default: what the run was trained on)",

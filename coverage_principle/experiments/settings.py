@@ -238,6 +238,11 @@ class RunSettings:
         """The same for what runs can share: the data set and its coverage."""
         return _digest({"task": self.task, "data": self.data, "coverage": self.coverage})
 
+    @property
+    def has_model_file(self) -> bool:
+        """Whether its model is made by a file that these settings name, which is to trust it."""
+        return bool((self.train or {}).get("model_file"))
+
     def stages(self, *, shared: bool | None = None) -> list[Stage]:
         """The stages that the run has, in their order; only those that are ``shared``, or not."""
         sections = self.as_dict()
@@ -253,6 +258,8 @@ class RunSettings:
         """The command of a stage for the run in ``folder``, of the data set in ``shared``."""
         sections, model = self.as_dict(), folder / "model"
         same = {k: v for k, v in (self.train or {}).items() if k in stage.as_in_train}
+        if self.has_model_file and stage.section in ("evaluate", "analyse"):
+            same["trust_code"] = True
         own = flags({**stage.defaults, **same, **_section(sections, stage)})
         places = {"task": self.task, "shared": shared, "data": dataset_in(shared), "folder": folder}
         places |= {"model": model, "final": model / "final_checkpoint"}

@@ -46,11 +46,18 @@ _SIZES = {
 _MOST_NAMED = 4
 
 
-def load_run(path: str | Path, *, data_dir: str | Path | None = None, device: str = "auto") -> Run:
+def load_run(
+    path: str | Path,
+    *,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    trust_code: bool = False,
+) -> Run:
     """A training run, or one of its checkpoints, from the working directory or the repository.
 
     ``data_dir`` is the data set that it was trained on, if that is not where the run recorded it.
-    ``device`` is auto (CUDA if there is one), cpu, cuda, cuda:1 or mps.
+    ``device`` is auto (CUDA if there is one), cpu, cuda, cuda:1 or mps. ``trust_code`` lets the
+    model file that a checkpoint holds be run.
 
     ``InputError`` for a folder that does not exist or holds no checkpoint, and for a device that is
     not there.
@@ -66,7 +73,7 @@ def load_run(path: str | Path, *, data_dir: str | Path | None = None, device: st
         raise InputError(f"`path` {path} {what}")
     if device != "auto":
         circuits.choose_device(str(device))
-    return Run(held[-1].parent, held[-1].name, data_dir, device)
+    return Run(held[-1].parent, held[-1].name, data_dir, device, trust_code)
 
 
 def _as_checkpoint(folder: Path) -> list[Path]:
@@ -97,6 +104,7 @@ class Run:
     checkpoint: str
     data_dir: str | Path | None = None
     device: str = "auto"
+    trust_code: bool = False
     _opened: dict[str, LoadedModel] = field(default_factory=dict, compare=False)
 
     def __repr__(self) -> str:
@@ -280,5 +288,6 @@ class Run:
         if name not in self._opened:
             self._opened.clear()
             path, codec = self.path / name, self.dataset.codec
-            self._opened[name] = circuits.open_checkpoint(path, codec, self.device)
+            trust = {"trust_code": self.trust_code}
+            self._opened[name] = circuits.open_checkpoint(path, codec, self.device, **trust)
         return self._opened[name]

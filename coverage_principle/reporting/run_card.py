@@ -50,7 +50,7 @@ def _text(config: Mapping, last: Mapping, ended: str, answers: int, figures: lis
     header, rows = score_rows(last["eval"], type_names(config))
     scores = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     scores += [f"| {' | '.join([as_markdown(group), *cells])} |" for group, *cells in rows]
-    loading, code = _loading(args)
+    loading, code = _loading(config)
     steps = f"{counted(last['step'], 'step')} ({last['epoch']:g} epochs)"
     return _CARD.read_text(encoding="utf-8").format(
         name=as_markdown(config.get("dataset", {}).get("name", "A run")),
@@ -71,14 +71,18 @@ def type_names(config: Mapping) -> Mapping[str, str]:
     return config.get("dataset", {}).get("types", {})
 
 
-def _loading(args: Mapping) -> tuple[str, str]:
+def _loading(config: Mapping) -> tuple[str, str]:
     """How the run's model is loaded, in words and in Python."""
-    if switched := [name for name in architectures.switches() if args.get(name)]:
+    own = config.get("model_type") == architectures.OF_FILE
+    switched = [name for name in architectures.switches() if config["args"].get(name)]
+    if own or switched:
         names = " and ".join(f"`{name}`" for name in switched)
         words = f"transformers alone would load the model without {names}. Load it with this code"
+        if own:
+            words = f"Loading the model runs its own code, `{FINAL}/model_file.py`: use this"
         code = "from simpletransformers.seq2seq.architecture import load_model\n"
         code += "from transformers import AutoTokenizer\n\n"
-        code += f'model = load_model("{FINAL}")\n'
+        code += f'model = load_model("{FINAL}"{", trust_code=True" if own else ""})\n'
     else:
         words = "Load the model and its tokenizer with transformers alone"
         code = "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"

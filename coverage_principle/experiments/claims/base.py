@@ -154,7 +154,8 @@ def probabilities(sweep: Sweep, run: RunSettings, dataset: Dataset) -> np.ndarra
 
     from coverage_principle.circuits.models import open_checkpoint
 
-    model = open_checkpoint(sweep.folder(run) / "model" / "final_checkpoint", dataset.codec)
+    folder, trust = sweep.folder(run) / "model" / "final_checkpoint", run.has_model_file
+    model = open_checkpoint(folder, dataset.codec, trust_code=trust)
     place = "residual", model.num_layers
     states = model.run(dataset.ids(dataset.test.inputs, dataset.graph.inputs), [place])[place]
     tokens = torch.as_tensor(dataset.test.targets[:, -1:], dtype=torch.int64)

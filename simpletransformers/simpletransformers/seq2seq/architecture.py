@@ -25,7 +25,7 @@ from torch import Tensor
 
 from simpletransformers import files
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import architectures, light
+from simpletransformers.seq2seq import architectures, light, own_model
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ def loops_of(config: object) -> int:
 
 def looks(model: PreTrainedModel) -> dict[str, object]:
     """The model's ``ArchitectureSettings``, read off the model itself."""
+    if isinstance(model, own_model.OwnModel):
+        return {**dict.fromkeys(architectures.switches(), False), **model.looks()}
     config = model.config
     on = set(getattr(config, "architecture_switches", None) or ())
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
@@ -188,12 +190,17 @@ def looks(model: PreTrainedModel) -> dict[str, object]:
 
 
 def load_model(
-    folder: Path, device: torch.device | str = "cpu", *, to_run: bool = False
-) -> PreTrainedModel | light.LightGPT2:
+    folder: Path,
+    device: torch.device | str = "cpu",
+    *,
+    to_run: bool = False,
+    trust_code: bool = False,
+) -> PreTrainedModel | light.LightGPT2 | own_model.OwnModel:
     """The model of a checkpoint folder, switches included, in float32 on ``device``.
 
     With ``to_run`` it is for evaluation and analysis alone, and may come as a ``LightGPT2``; else
-    it is transformers' own, which can also be trained, saved and shared.
+    it is transformers' own, which can also be trained, saved and shared. A model that a file of a
+    user's own made is an ``OwnModel``; its file is run, which ``trust_code`` must allow.
 
     Nothing is downloaded, and weights are read from safetensors only. ``InputError`` if there are
     none, if the type of model is not known here, or if the weights are not just those of a model
@@ -205,7 +212,9 @@ def load_model(
     if changed := " and ".join(name for name, same in saved.items() if not same):
         logger.warning("warning: %s of %s changed since the model was saved", changed, folder)
     config = files.read_json(folder / "config.json", dict)
-    if (model_type := config.get("model_type")) not in architectures.names():
+    if (model_type := config.get("model_type")) == architectures.OF_FILE:
+        return own_model.load(folder, device, trusted=trust_code)
+    if model_type not in architectures.names():
         known = ", ".join(architectures.names())
         raise InputError(f"{folder} holds a {model_type}; model types here are {known}")
     stored = _stored_shapes(folder)

@@ -15,7 +15,7 @@ import torch
 import simpletransformers
 from simpletransformers import memory
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import architecture, architectures, graphs, tokenizer
+from simpletransformers.seq2seq import architecture, architectures, graphs, own_model, tokenizer
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import choose_device, describe_device, process_group
 from simpletransformers.seq2seq.encoding import EncodedPairs, Records, as_records, encode_pairs
@@ -55,6 +55,12 @@ class Seq2SeqModel:
     a ``Seq2SeqArgs`` or a dictionary of its fields; for a loaded checkpoint a dictionary changes
     only what it names. ``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
+    ``model_file`` is a user's own Python file, which is run and makes the model (``own_model``); it
+    takes the place of ``model_type``. ``model_name`` may then also be a file of weights, a plain
+    state dict, whose sizes are those of ``args`` and whose vocabulary is ``new_tokens``; or a
+    checkpoint of a model of just this file. Any other checkpoint that brings a model file along is
+    loaded with ``trust_code`` alone.
+
     Without ``to_train`` a checkpoint is only evaluated and asked, never trained or saved: it then
     loads without transformers where it can (see ``light``).
 
@@ -70,12 +76,16 @@ class Seq2SeqModel:
         init_weights: bool = False,
         device: str = "auto",
         to_train: bool = True,
+        model_file: str | Path | None = None,
+        trust_code: bool = False,
     ) -> None:
         architectures.find(model_type)  # refuses unknown names
+        source = None if model_file is None else own_model.Source.read(model_file)
         memory.keep_freed()
         self.device = choose_device(device)
         folder = Path(model_name)
-        if not init_weights and not (folder / "config.json").is_file():
+        weights = folder if source and not init_weights and folder.is_file() else None
+        if not (init_weights or weights) and not (folder / "config.json").is_file():
             raise InputError(
                 f"{folder} is not a checkpoint folder (it has no config.json); give one, or "
                 "`init_weights` for a new model"
@@ -84,14 +94,22 @@ class Seq2SeqModel:
         if not isinstance(args, Seq2SeqArgs):
             args = Seq2SeqArgs.from_mapping(given)
         self.args = args
-        if init_weights:
+        if init_weights or weights:
             if not new_tokens:
                 raise InputError("`init_weights` needs `new_tokens`, the whole vocabulary")
             self.tokenizer = tokenizer.build_tokenizer(list(new_tokens), args.end_token)
-            self.model = self._fresh(model_type, str(model_name))
+            self.model = self._fresh(model_type, "gpt2" if weights else str(model_name), source)
+            if weights:
+                self.model.fill(own_model.read_weights(weights), weights)
             return
+        if source and not source.made(folder):
+            raise InputError(
+                f"`model_file` {model_file} is not what made the model in {folder}; omit it, or "
+                "give a state dict as `model_name_or_path`, or `init_weights` for a new model"
+            )
         to_run = not to_train
-        self.model = architecture.load_model(folder, self.device, to_run=to_run)
+        options = {"to_run": to_run, "trust_code": trust_code or source is not None}
+        self.model = architecture.load_model(folder, self.device, **options)
         self.tokenizer = tokenizer.load_tokenizer(folder, self.model.config, to_run=to_run)
         looks = architecture.looks(self.model)
         _refuse_other_looks(folder, given, looks)
@@ -99,7 +117,9 @@ class Seq2SeqModel:
             known = asdict(Seq2SeqArgs.load(folder))
             self.args = Seq2SeqArgs(**{**known, **given, **looks})
 
-    def _fresh(self, model_type: str, name: str) -> PreTrainedModel:
+    def _fresh(
+        self, model_type: str, name: str, source: own_model.Source | None
+    ) -> PreTrainedModel | own_model.OwnModel:
         args, size = self.args, name.rsplit("/", 1)[-1]
         if size not in PRESETS:
             raise InputError(
@@ -108,7 +128,7 @@ class Seq2SeqModel:
             )
         n_layer, n_head, n_embd = PRESETS[size]
         n_head, n_embd = args.n_head or n_head, args.n_embd or n_embd
-        if n_embd % n_head:
+        if n_embd % n_head and not source:
             raise InputError(
                 f"`n_embd` {n_embd} is not a multiple of `n_head` {n_head}; every head needs the "
                 "same number of dimensions"
@@ -128,7 +148,28 @@ class Seq2SeqModel:
             tokens={"vocab_size": rows, **{f"{k}_token_id": v for k, v in special.items()}},
         )
         torch.manual_seed(args.manual_seed)
+        if source:
+            return self._of_file(source, plan)
         return architecture.build_model(model_type, plan, self.device)
+
+    def _of_file(
+        self, source: own_model.Source, plan: architecture.Blueprint
+    ) -> own_model.OwnModel:
+        if plan.switches:
+            names = ", ".join(f"`{name}`" for name in plan.switches)
+            raise InputError(f"{names} change a gpt2; omit with `model_file`")
+        sizes = own_model.ModelSizes(
+            vocab_size=plan.tokens["vocab_size"],
+            n_layer=plan.n_layer,
+            n_head=plan.n_head,
+            n_embd=plan.n_embd,
+            n_inner=plan.n_inner or 4 * plan.n_embd,
+            dropout=plan.dropout,
+            n_positions=1024,
+            pad_token_id=plan.tokens["pad_token_id"],
+            eos_token_id=plan.tokens["eos_token_id"],
+        )
+        return own_model.build(source, sizes, self.device)
 
     def train_model(
         self,
@@ -189,7 +230,10 @@ class Seq2SeqModel:
                 trainer.release()
 
     def _encode(self, records: Records) -> EncodedPairs:
-        return encode_pairs(records, self.tokenizer, loss_on_end=self.args.train_on_end_token)
+        data = encode_pairs(records, self.tokenizer, loss_on_end=self.args.train_on_end_token)
+        if isinstance(self.model, own_model.OwnModel):
+            self.model.check(data.length, several=len(data.columns) > 1)
+        return data
 
     def _records(self, data: object) -> Records:
         """Items to be scored, with what they are grouped by."""
@@ -209,6 +253,7 @@ class Seq2SeqModel:
         return {
             **run_info,
             "model_type": self.model.config.model_type,
+            **own_model.recorded(self.model),
             "args": {**asdict(self.args), **looks},
             "parameters": self.model.num_parameters(),
             "device": describe_device(self.device),
@@ -229,6 +274,12 @@ class Seq2SeqModel:
         items = self._grouped(self._records(eval_data))
         with process_group(self.device) as ranks:
             return evaluate(self.model, items, self.args, ranks)
+
+    def learn_length(self, data: object) -> None:
+        """Let ``predict`` go as far as these targets, if no training here has said how far."""
+        if self.args.generation_length is None:
+            length = self._encode(as_records(data)).new_tokens
+            self.args = replace(self.args, generation_length=length)
 
     def predict(self, prompts: Sequence[str], new_tokens: int | None = None) -> list[str]:
         """Each prompt with its greedy continuation, ended by the end token.

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import graphs, optimisation
+from simpletransformers.seq2seq import graphs, optimisation, own_model
 from simpletransformers.seq2seq.architecture import architecture_of, looks
 from simpletransformers.seq2seq.args import Seq2SeqArgs
 from simpletransformers.seq2seq.distributed import Ranks, gather_random_states, set_random_state
@@ -343,6 +343,7 @@ class Trainer:
             "number of processes": self.ranks.world,
             "training data": self._digest[:16],
             "parameters": sum(p.numel() for p in self.model.parameters()),
+            **own_model.recorded(self.model),
         }
         if "constant" not in self.args.scheduler:
             settings["number of steps"] = self.total  # the schedule depends on it
@@ -366,8 +367,9 @@ class Trainer:
                 other = "`overwrite_output_dir` to replace it, or another `output_dir`"
                 raise InputError(f"{run} {holds} {other}")
             # It was stopped before it kept its first state: it begins again.
-            recorded = run.settings().get("args", {})
-            now = json.loads(json.dumps({**args.shared(), **looks(self.model)}))
+            recorded = {**run.settings(), **run.settings().get("args", {})}
+            own = own_model.recorded(self.model)
+            now = json.loads(json.dumps({**args.shared(), **looks(self.model), **own}))
             old = {name: recorded.get(name, now[name]) for name in now}
         else:
             old, now = state["settings"], self._settings()

@@ -12,13 +12,16 @@ import pkgutil
 
 from simpletransformers.errors import InputError
 
+#: The type of models that a user's own file makes: it is named by the file, and not offered here.
+OF_FILE = "model_file"
 #: Subclasses of ``architecture.Architecture`` by the name of their type.
 _registered: dict[str, type] = {}
 
 
 def names() -> tuple[str, ...]:
     """The types that can be trained: those of this folder, then the registered ones."""
-    return (*sorted(file.name for file in pkgutil.iter_modules(__path__)), *_registered)
+    found = {file.name for file in pkgutil.iter_modules(__path__)} - {OF_FILE}
+    return (*sorted(found), *_registered)
 
 
 def register(name: str, architecture: type) -> None:
@@ -27,14 +30,14 @@ def register(name: str, architecture: type) -> None:
     ``name`` is the ``model_type`` of its configuration, by which the auto classes of transformers
     know it. ``ValueError`` if there is one of that name.
     """
-    if name in names():
+    if name in (OF_FILE, *names()):
         raise ValueError(f"there is a model type {name} already")
     _registered[name] = architecture
 
 
 def find(name: object) -> type:
     """The ``Architecture`` of a type; ``InputError`` if there is none."""
-    if name not in names():
+    if name not in (OF_FILE, *names()):
         raise InputError(f"`model_type` {name} is not offered; it is one of {', '.join(names())}")
     if name in _registered:
         return _registered[name]
