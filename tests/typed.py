@@ -229,7 +229,8 @@ def written(step: Step) -> list[str]:
         places = found or [f"data/{data}/prompts.jsonl"]
         return [*places, *(f"{Path(place).with_suffix('.about.json')}" for place in places)]
     if name.startswith("circuit_analysis/"):
-        kind = "logit-lens" if "lens" in name else "tracing"
+        kinds = {"lens": "logit-lens", "probe": "probe"}
+        kind = next((kind for word, kind in kinds.items() if word in name), "tracing")
         return found or [f"circuit_analysis/{kind}_results/x"]
     if name == "script/evaluate_predictions.py":
         return found or [f"results/predictions/{data}"]

@@ -22,12 +22,13 @@ __getattr__, __dir__, __all__ = exports(
         "measure": "BINS Measured Vectors check_groups cosine_histograms cosine_report cosine_text "
         "principal_components range_samples read_three read_vectors run_measure shared_groups "
         "site_in",
-        "metrics": "DIVERGENCE FEWEST IICG LENSES LENS_READOUTS METRICS RANK_CHANGED SUBSETS "
-        "LensReadout Metric Shown",
-        "models": "LoadedModel READOUTS choose_device open_checkpoint",
+        "metrics": "DIVERGENCE FEWEST IICG LENSES LENS_READOUTS METRICS PROBE_READOUTS "
+        "RANK_CHANGED SUBSETS LensReadout Metric ProbeReadout Shown",
+        "models": "LoadedModel READOUTS choose_device open_checkpoint with_fresh_weights",
         "patching": "PATCHED Patch Trace patch_runs",
+        "probe": "Probes fit_probes plan_probes probe_states probe_subject run_probe",
         "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "
-        "MeasureSettings SubspaceSettings TraceSettings",
+        "MeasureSettings ProbeSettings SubspaceSettings TraceSettings",
         "similarity": "measure_similarity",
         "states": "STREAMS Site collect_states collect_streams sites_of",
         "subspace": "PARTS Study run_subspace subspace_subject",

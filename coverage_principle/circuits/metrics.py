@@ -352,6 +352,47 @@ DIVERGENCE = Shown(
     **{"widest": (0.0, float("inf")), "better": -1, "method": _OVER_ITEMS},
 )
 
+
+@dataclass(frozen=True)
+class ProbeReadout:
+    """A number of linear probes."""
+
+    help: str
+    shown: Shown
+
+
+def _baselines(key: str, *of: Callable[[Mapping], float | None]) -> Callable[[Mapping], float]:
+    """The most that a cell's baselines reach: ``of``, shuffled labels and random weights."""
+
+    def most(cell: Mapping) -> float | None:
+        found = [part(cell) for part in of]
+        found += [*cell["shuffled"][key], cell["random_weights"][key]]
+        return None if None in found else max(found)
+
+    return most
+
+
+def _probed(key: str, label: str, *of: Callable[[Mapping], float | None], **options) -> Shown:
+    about = {"nothing": _baselines(key, *of), "nothing_is": "what the baselines reach there"}
+    about["method"] = "Student's t over folds"
+    return Shown(key, None, label, f"{label} of {{}}", **about, **options)
+
+
+_ACCURACY = ("accuracy", "accuracy of a linear probe", _chance(_one_of), lambda c: c["majority"])
+_BITS = ("bits", "bits that a linear probe reads", _zero)
+_ENDLESS = (float("-inf"), float("inf"))
+
+PROBE_READOUTS: dict[str, ProbeReadout] = {
+    "accuracy": ProbeReadout(
+        "share of held-out items whose value is the likeliest", _probed(*_ACCURACY)
+    ),
+    "bits": ProbeReadout(
+        "how much better than by the values' frequencies held-out items are predicted",
+        _probed(*_BITS, limits=(0.0, 1.0), widest=_ENDLESS),
+    ),
+}
+
+
 #: Noise around zero must not fill the whole colour scale, hence the floor of 0.2.
 _GAP = {"limits": (0.0, 0.2), "widest": (float("-inf"), float("inf")), "nothing": _zero}
 _GAP |= {"dealt": "iicg_permuted", "nothing_is": "0 and what random groups give"}

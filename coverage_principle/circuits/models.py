@@ -16,7 +16,7 @@ from coverage_principle.data import Codec, read_json
 from coverage_principle.errors import InputError
 from simpletransformers import memory
 from simpletransformers.seq2seq import architectures
-from simpletransformers.seq2seq.architecture import architecture_of, load_model
+from simpletransformers.seq2seq.architecture import architecture_of, fresh_model, load_model
 from simpletransformers.seq2seq.distributed import choose_device
 from simpletransformers.seq2seq.layered import Layered
 from simpletransformers.seq2seq.tokenizer import load_tokenizer
@@ -170,6 +170,12 @@ def open_checkpoint(
     model = model.eval().requires_grad_(False)
     tokens = _token_ids(checkpoint, codec, model.config)
     return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))
+
+
+def with_fresh_weights(loaded: LoadedModel, checkpoint: Path, seed: int) -> LoadedModel:
+    """A new model of the same configuration, its weights drawn by ``seed``."""
+    model = fresh_model(checkpoint, loaded.device, seed).eval().requires_grad_(False)
+    return LoadedModel(model, loaded.token_ids)
 
 
 def _token_ids(checkpoint: Path, codec: Codec, config: PretrainedConfig) -> list[int]:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from coverage_principle.circuits.metrics import LENS_READOUTS, METRICS
+from coverage_principle.circuits.metrics import LENS_READOUTS, METRICS, PROBE_READOUTS
 from coverage_principle.cli import words
 from coverage_principle.errors import InputError
 from simpletransformers.settings import MOST_SEED, Settings, setting
@@ -247,6 +247,45 @@ class LensSettings(RunAnalysisSettings, SiteSettings):
     def check(self) -> None:
         super().check()
         _refuse_unknown("readout", self.readout, LENS_READOUTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSettings(RunAnalysisSettings, SiteSettings):
+    """Linear probes."""
+
+    values: tuple[str, ...] | None = setting(
+        None,
+        "what is probed for: intermediate values, the answer or input slots, such as b,t,x1 "
+        "(default: every intermediate value and the answer)",
+        parse=words,
+        metavar="VALUE",
+        group="measured",
+    )
+    max_items: int | None = setting(
+        5000, "at most so many items of each kind", at_least=1, group="items"
+    )
+    folds: int = setting(
+        5,
+        "parts of the training items. A probe is trained on all parts but one and tested on that "
+        "one, which shares no fragment (the inputs that determine the value) with the others",
+        at_least=3,
+        at_most=100,
+        group="measured",
+    )
+    permutations: int = setting(
+        2,
+        "probes of values dealt out at random, which accuracies are compared with",
+        at_least=1,
+        at_most=100,
+        group="measured",
+    )
+    readout: str = setting(
+        "accuracy", "what is printed and drawn; all are written", group="measured"
+    )
+
+    def check(self) -> None:
+        super().check()
+        _refuse_unknown("readout", self.readout, PROBE_READOUTS)
 
 
 @dataclass(frozen=True, kw_only=True)

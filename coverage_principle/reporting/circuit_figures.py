@@ -29,6 +29,7 @@ from coverage_principle.circuits import (
     LENS_READOUTS,
     LENSES,
     METRICS,
+    PROBE_READOUTS,
     RANK_CHANGED,
     Shown,
 )
@@ -168,6 +169,24 @@ def divergence_heatmap(results: Mapping, path: str | Path, *, split: str = "id_t
     about = f"{cells[-1]['n']:,} items, {split}"
     panels = {f"{lens}\n{about}": [c for c in cells if c["lens"] == lens] for lens in LENSES}
     return heat_maps(panels, path, DIVERGENCE)
+
+
+def probe_heatmap(results: Mapping, path: str | Path, *, readout: str = "accuracy") -> list[Path]:
+    """A row of panels for each split of the last checkpoint, a panel for each value."""
+    return save_figure(probe_figure(results, readout=readout), path)
+
+
+def probe_figure(results: Mapping, *, readout: str = "accuracy") -> Figure:
+    """The figure that ``probe_heatmap`` writes."""
+    panels, empty = {}, []
+    for split, cells in _last_checkpoint(results).items():
+        held = {cell["value"]: cell["n"] for cell in cells}
+        for value in (value for value, n in held.items() if n):
+            own = [cell for cell in cells if cell["value"] == value]
+            panels[f"{value}, {split}\n{held[value]:,} items"] = own
+        empty += [] if any(held.values()) else [split]
+    shown, values = PROBE_READOUTS[readout].shown, len(results["values"])
+    return heat_map_figure(panels, shown, per_row=values, notes=_empty(empty))
 
 
 def interchange_heatmap(results: Mapping, path: str | Path) -> list[Path]:

@@ -274,6 +274,21 @@ def split_lines(splits: Mapping[str, Mapping]) -> list[str]:
     return lines
 
 
+def probe_lines(results: Mapping) -> list[str]:
+    """What probes are trained and tested on, for each value of a result."""
+    lines, folds = [], results["settings"]["folds"]
+    for value, about in results["values"].items():
+        own, by = about["splits"]["train"], ", ".join(about["split_by"])
+        lines.append(
+            f"{value}: {counted(own['n'], 'training item')} in {folds} folds of "
+            f"{counted(own['calls'], 'call')} ({by}); {counted(own['classes'], 'value')}, the most "
+            f"frequent {own['most_frequent']:.3f} of the items, the rarest {own['fewest_items']:,}"
+        )
+        splits = {name: split for name, split in about["splits"].items() if split["types"]}
+        lines += [f"  {line}" for line in split_lines(splits)]
+    return lines
+
+
 def traced_lines(splits: Mapping[str, Mapping]) -> list[str]:
     """How many items of each split are traced, and why others are not."""
     lines = []

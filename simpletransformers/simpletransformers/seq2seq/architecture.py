@@ -231,6 +231,18 @@ def load_model(
     return model.to(device)
 
 
+def fresh_model(folder: Path, device: torch.device | str, seed: int) -> PreTrainedModel:
+    """A model of a checkpoint's configuration with the weights of a new one, drawn by ``seed``."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    kind, device = architectures.find(config.model_type), torch.device(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, **_attention(kind, device))
+    return _switched(model).float().to(device)
+
+
 def _of_transformers(folder: Path, attention: Mapping[str, str]) -> PreTrainedModel:
     """The model of a checkpoint before it is switched; ``InputError`` if it cannot be loaded."""
     from transformers import AutoModelForCausalLM
