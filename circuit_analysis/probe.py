@@ -40,10 +40,10 @@ def build_parser():
 
 
 def main(arguments) -> None:
-    from coverage_principle.circuits import run_probe
+    from coverage_principle.circuits import TRAIN, run_probe
     from coverage_principle.paths import relative_to_root
     from coverage_principle.reporting.circuit_figures import probe_heatmap
-    from coverage_principle.reporting.grids import probe_lines
+    from coverage_principle.reporting.grids import baseline_lines, probe_lines
 
     settings = settings_from(ProbeSettings, arguments)
     file, results = run_analysis(run_probe, settings, results="probe_results")
@@ -57,6 +57,7 @@ def main(arguments) -> None:
         if (own := [c for c in cells if c["value"] == value and c["n"]])
     }
     empty = [split for split, cells in splits.items() if not any(c["n"] for c in cells)]
+    notes = [*baseline_lines(splits[TRAIN], settings.readout), *notes]
     print_grids(tables, shown, empty=empty, also=notes)
     probe_heatmap(results, file.with_suffix(".png"), readout=settings.readout)
     print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it")

@@ -66,6 +66,7 @@ WORKING = {
     "circuit_analysis/trace.py": [_CPU, f"{_CPU} --family list"],
     "circuit_analysis/lens.py": [_CPU],
     "circuit_analysis/interchange.py": [_CPU],
+    "circuit_analysis/probe.py": [f"{_CPU} --folds 3"],
     "circuit_analysis/measure.py": [_VECTORS],
     "circuit_analysis/measure_cossim_coverage.py": [_VECTORS],
     "circuit_analysis/hierarchical/2-hop/causal_tracing_2-hop_coverage.py": [

@@ -10,6 +10,8 @@ from torch.nn import functional
 from coverage_principle import circuits
 from coverage_principle.circuits import PROBE_READOUTS, ProbeSettings
 from coverage_principle.data import load_dataset, read_arrays, read_json
+from coverage_principle.errors import InputError
+from coverage_principle.notebook import load_run
 from coverage_principle.statistics import mean_of, mean_over_groups
 from simpletransformers.seq2seq import Seq2SeqModel
 from tests import handmade_transformer as handmade
@@ -237,6 +239,29 @@ def handmade_states(run):
 
     model = AutoModelForCausalLM.from_pretrained(run / "final_checkpoint").eval()
     return lambda ids: model.transformer(ids).last_hidden_state[:, 2]
+
+
+def test_a_notebook_gives_what_the_command_writes(probed, run, small_dataset):
+    results = read_json(probed[0] / "small.json")
+    loaded = load_run(run, data_dir=small_dataset, device="cpu")
+    found = loaded.probe(folds=4, seed=3, progress=False)
+    assert found.results == results
+    assert repr(found) == (
+        "<Probing of b, t in small, final_checkpoint: 9 states, 4 folds; "
+        "splits: train, id_test, ood>"
+    )
+    record, cell = found.to_records(readout="bits")[0], results["checkpoints"]["final_checkpoint"]
+    cell = cell["train"][0]
+    assert (record["mean"], record["low"]) == (cell["bits"], cell["bits_interval"][0])
+    others = [*cell["shuffled"]["bits"], cell["random_weights"]["bits"], 0.0]
+    assert record["baseline"] == max(others)
+    figure = found.plot()
+    numbers = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert len(numbers) == len(found.to_frame()) == 3 * 2 * 9
+    with pytest.raises(InputError, match="`readout` rank is not one of accuracy, bits"):
+        found.plot(readout="rank")
+    with pytest.raises(InputError, match="`values` z is none of task twohop"):
+        loaded.probe("z")
 
 
 def test_random_weights_are_fresh_and_of_the_seed(run, dataset):

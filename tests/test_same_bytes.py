@@ -56,6 +56,7 @@ script/evaluate_predictions.py --data_dir sets/twohop.6.60.diff-f12.inf
 circuit_analysis/trace.py --model_dir run --save_dir trace --device cpu
 circuit_analysis/lens.py --model_dir run --save_dir lens --device cpu
 circuit_analysis/interchange.py --model_dir run --save_dir interchange --device cpu
+circuit_analysis/probe.py --model_dir run --save_dir probe --device cpu --layer_pos_pairs (1,1)
 circuit_analysis/cluster.py --ckpt run/final_checkpoint --save_dir cluster --device cpu
   --pca --group_by b
 circuit_analysis/measure.py --id_train_file VECTORS --id_test_file VECTORS --ood_file VECTORS

@@ -192,6 +192,7 @@ def finished(tmp_path_factory, run_command):
                     "cluster": {"group_by": ["b", "b,x2"], "permutations": 2},
                     "trace": {},
                     "lens": {},
+                    "probe": {"layer_pos_pairs": "(1,1)", "folds": 3},
                 },
             },
             "grid": {"train.max_steps": [40, 20]},
@@ -219,6 +220,7 @@ def test_a_sweep_carries_out_every_stage_of_every_run(finished):
             "cluster",
             "trace",
             "lens",
+            "probe",
         }
         folder = root / "runs" / record["run"]
         items = json.loads((folder / "all_items.json").read_text())

@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = exports(
         "RANK_CHANGED SUBSETS LensReadout Metric ProbeReadout Shown",
         "models": "LoadedModel READOUTS choose_device open_checkpoint with_fresh_weights",
         "patching": "PATCHED Patch Trace patch_runs",
-        "probe": "Probes fit_probes plan_probes probe_states probe_subject run_probe",
+        "probe": "TRAIN Probes fit_probes plan_probes probe_states probe_subject run_probe",
         "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "
         "MeasureSettings ProbeSettings SubspaceSettings TraceSettings",
         "similarity": "measure_similarity",

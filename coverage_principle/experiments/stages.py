@@ -148,6 +148,7 @@ STAGES = {
         _analysis("cluster", f"{_RUN} --overwrite", "metrics.json", defaults=_ALL_STATES),
         _analysis("interchange", _RUN),
         _analysis("lens", _RUN),
+        _analysis("probe", _RUN),
         _analysis("subspace", _RUN),
         _analysis("trace", _RUN),
     )

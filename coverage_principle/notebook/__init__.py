@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = exports(
     {
         "explored": "Explained NotebookCoverage coverage",
         "run": "Run load_run",
+        "probing": "Probing",
         "tracing": "Tracing",
     },
 )

@@ -10,7 +10,7 @@ until another one is.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coverage_principle import circuits
-from coverage_principle.circuits import TraceSettings
+from coverage_principle.circuits import ProbeSettings, TraceSettings
 from coverage_principle.cli import progress_bar
 from coverage_principle.data import Dataset, load_dataset, read_json
 from coverage_principle.errors import InputError
 from coverage_principle.notebook.inputs import read_layer, read_pairs, read_position, read_values
+from coverage_principle.notebook.probing import Probing
 from coverage_principle.notebook.tracing import Tracing
 from coverage_principle.paths import find_folder
 from simpletransformers.seq2seq.run_folder import (
@@ -90,6 +91,13 @@ def _runs_in(folder: Path) -> list[str]:
     """The names of a folder's folders that are runs."""
     inside = (path for path in folder.iterdir() if path.is_dir())
     return sorted(path.name for path in inside if RunFolder(path).checkpoints())
+
+
+@contextlib.contextmanager
+def _shown(progress: bool) -> Iterator[Callable[..., object]]:
+    """What an analysis calls as it goes on, shown as a bar if asked for."""
+    with progress_bar() if progress else contextlib.nullcontext(lambda *_: None) as show:
+        yield lambda name, done, total: show(done / total, name)
 
 
 @dataclass(frozen=True, repr=False)
@@ -249,15 +257,57 @@ class Run:
             seed=seed,
             batch_size=batch_size,
         )
+        subject = self._subject(settings, checkpoint)
+        with _shown(progress) as report:
+            results, _ = circuits.trace_subject(subject, progress=report)
+        return Tracing(self.name, results)
+
+    def probe(
+        self,
+        *values: str,
+        pairs: Sequence[tuple[int, int | str]] | None = ProbeSettings.pairs,
+        folds: int = ProbeSettings.folds,
+        permutations: int = ProbeSettings.permutations,
+        k_groups: str | None = ProbeSettings.k_groups,
+        max_items: int | None = ProbeSettings.max_items,
+        every_item: bool = ProbeSettings.every_item,
+        seed: int = ProbeSettings.seed,
+        batch_size: int = ProbeSettings.batch_size,
+        checkpoint: int | str | None = None,
+        progress: bool = True,
+    ) -> Probing:
+        """Linear probes: from which states can values be told, in whatever directions?
+
+        ``values`` are names such as ``"b"`` and ``"t"``; without any, every intermediate value and
+        the answer. A probe is trained on all ``folds`` of the training items but one and tested on
+        that one, which shares no fragment with the others; ``permutations`` probes of shuffled
+        values, and a model of random weights, say what is no finding. The other arguments are those
+        of ``trace``. docs/circuit_analysis.md has the definitions.
+        """
+        names = circuits.layout_of(self.dataset).names
+        settings = ProbeSettings(
+            model_dir=self.path,
+            values=values or None,
+            pairs=read_pairs(names[:-1], pairs),
+            folds=folds,
+            permutations=permutations,
+            k_groups=k_groups,
+            max_items=max_items,
+            every_item=every_item,
+            seed=seed,
+            batch_size=batch_size,
+        )
+        subject = self._subject(settings, checkpoint)
+        with _shown(progress) as report:
+            results, _ = circuits.probe_subject(subject, progress=report)
+        return Probing(self.name, results)
+
+    def _subject(
+        self, settings: TraceSettings | ProbeSettings, checkpoint: int | str | None
+    ) -> circuits.Subject:
         loaded, folder = self._open(checkpoint), self.path / self._name(checkpoint)
         what = settings, self.path, [folder], self.dataset, loaded.device
-        subject = circuits.Subject(*what, opened=self._opened)
-        bar = progress_bar() if progress else contextlib.nullcontext(lambda *_: None)
-        with bar as show:
-            results, _ = circuits.trace_subject(
-                subject, progress=lambda name, done, total: show(done / total, name)
-            )
-        return Tracing(self.name, results)
+        return circuits.Subject(*what, opened=self._opened)
 
     @cached_property
     def _trained(self) -> str:

@@ -279,13 +279,31 @@ def probe_lines(results: Mapping) -> list[str]:
     lines, folds = [], results["settings"]["folds"]
     for value, about in results["values"].items():
         own, by = about["splits"]["train"], ", ".join(about["split_by"])
+        shares = (
+            f"{100 * own['fewest_items'] / own['n']:.1f} % to {100 * own['most_frequent']:.1f} %"
+        )
         lines.append(
-            f"{value}: {counted(own['n'], 'training item')} in {folds} folds of "
-            f"{counted(own['calls'], 'call')} ({by}); {counted(own['classes'], 'value')}, the most "
-            f"frequent {own['most_frequent']:.3f} of the items, the rarest {own['fewest_items']:,}"
+            f"{value}: {counted(own['n'], 'training item')}, {folds} folds of {own['calls']:,} "
+            f"({by}); {counted(own['classes'], 'value')}, of {shares} of the items each"
         )
         splits = {name: split for name, split in about["splits"].items() if split["types"]}
         lines += [f"  {line}" for line in split_lines(splits)]
+    return lines
+
+
+def baseline_lines(cells: Sequence[Mapping], readout: str) -> list[str]:
+    """The most that the baselines of probes reach in any of the cells of one split, by value."""
+    lines = []
+    for value in dict.fromkeys(cell["value"] for cell in cells if cell["n"]):
+        own = [cell for cell in cells if cell["value"] == value]
+        found = {
+            "shuffled": max(n for cell in own for n in cell["shuffled"][readout]),
+            "random weights": max(cell["random_weights"][readout] for cell in own),
+        }
+        if readout == "accuracy":
+            found["always the most frequent value"] = max(cell["majority"] for cell in own)
+        said = ", ".join(f"{name} {plain(number, '.3f')}" for name, number in found.items())
+        lines.append(f"baselines of {value}, at most: {said}")
     return lines
 
 
