@@ -52,8 +52,8 @@ def main(arguments) -> None:
     checkpoint, splits, notes = last_checkpoint(results)
     tables = {
         f"{checkpoint}, {split}: {shown.unit.format(value)}": own
-        for value in results["values"]
         for split, cells in splits.items()
+        for value in results["values"]
         if (own := [c for c in cells if c["value"] == value and c["n"]])
     }
     empty = [split for split, cells in splits.items() if not any(c["n"] for c in cells)]
