@@ -319,7 +319,7 @@ def test_a_folder_that_is_both_is_what_its_flag_is_for(run_dir, tmp_path):
     assert [p.name for p in circuits.find_checkpoints(ckpt=both, steps=["20"])[1]] == STEPS[:1]
 
 
-@pytest.mark.parametrize("script", ["trace", "lens", "interchange", "cluster", "probe"])
+@pytest.mark.parametrize("script", ["trace", "lens", "interchange", "cluster"])
 def test_all_commands_take_a_run_or_a_checkpoint(run_command, refused, run_dir, tmp_path, script):
     command, few = f"circuit_analysis/{script}.py", ("--max_items", 5, "--save_dir", tmp_path)
     usage = run_command(command, "--save_dir", tmp_path)
@@ -679,7 +679,8 @@ def test_every_published_path_is_a_stub_over_the_table():
         if "circuit_analysis.published" in path.read_text(encoding="utf-8")
     }
     assert stubs == set(PUBLISHED)
-    general = {"trace.py", "cluster.py", "lens.py", "interchange.py", "measure.py", "probe.py"}
+    general = {"trace.py", "cluster.py", "lens.py", "interchange.py", "measure.py"}
+    general |= {"probe.py", "subspace.py"}
     modules = {path.name for path in folder.glob("*.py")} - stubs
     assert modules == {*general, "common.py", "published.py"}
 
