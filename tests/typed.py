@@ -29,13 +29,13 @@ _USAGE = re.compile(r"^\[(-|more|flags|pytest)")
 
 #: Words that stand for something of the reader's own, which the page has to explain.
 OWN = {
-    *("DATA_DIR", "MODEL_1.json", "MODEL_2.json", "SPEC.json", "RUN", "answers.jsonl"),
+    *("DATA_DIR", "MODEL_1.json", "MODEL_2.json", "MAP.json", "SPEC.json", "RUN", "answers.jsonl"),
     *("composition.2000.200.7.2", "data_fixed", "DIR", "my_model.py"),
 }
 #: Settings that name what a command reads, and what it writes.
 READ = {
     *("data_dir", "model_dir", "ckpt", "predictions", "prompts", "fit", "custom_train", "sources"),
-    *("spec", "sweep", "task", "dir", "model_name_or_path", "model_file", "annotated"),
+    *("spec", "sweep", "task", "dir", "model_name_or_path", "model_file", "annotated", "token_map"),
     *("id_train_file", "id_test_file", "ood_file"),
 }
 WRITTEN = {"output_dir", "save_dir", "output", "cut_file", "export_graph", "prediction_dir"}

@@ -28,6 +28,7 @@ from coverage_principle.circuits.items import (
 from coverage_principle.circuits.models import LoadedModel, choose_device, open_checkpoint
 from coverage_principle.circuits.patching import Trace, patch_runs
 from coverage_principle.circuits.settings import ClusterSettings, RunAnalysisSettings
+from coverage_principle.circuits.token_map import TokenMap
 from coverage_principle.data import Dataset, check_place, dump_json, load_dataset, write_together
 from coverage_principle.errors import InputError
 from coverage_principle.paths import relative_to_root
@@ -42,7 +43,8 @@ _RECORDED = ("seed", "k_groups", "max_items", "every_item", "permutations", "ran
 class Subject:
     """What is analysed: the run's folder, the checkpoints asked for, its data set, the device.
 
-    ``opened`` has models that are loaded already, by their checkpoints' names.
+    ``opened`` has models that are loaded already, by their checkpoints' names; ``token_map`` says
+    what the data set's tokens are to models trained elsewhere.
     """
 
     settings: RunAnalysisSettings | ClusterSettings
@@ -51,6 +53,7 @@ class Subject:
     dataset: Dataset
     device: torch.device
     opened: Mapping[str, LoadedModel] = field(default_factory=dict)
+    token_map: TokenMap | None = None
 
     def __repr__(self) -> str:
         names = ", ".join(path.name for path in self.checkpoints)
@@ -64,12 +67,17 @@ class Subject:
         path, checkpoints = folders.find_checkpoints(
             settings.model_dir, settings.ckpt, settings.step_list
         )
-        dataset = _read(folders.find_dataset(path, settings.data_dir))
+        foreign = settings.token_map is not None
+        if foreign and checkpoints[0] not in folders.list_checkpoints(path):
+            path = checkpoints[0]  # a folder of its own, which lies in no run
+        dataset = _read(folders.find_dataset(path, settings.data_dir, any_name=foreign))
         if settings.task not in (None, dataset.graph.name):
             held = f"{dataset.name} holds {dataset.graph.name}"
             general = "circuit_analysis/trace.py, cluster.py and lens.py take any task"
             raise InputError(f"this command is for the task {settings.task}, but {held}; {general}")
-        return cls(settings, path, checkpoints, dataset, choose_device(settings.device))
+        device = choose_device(settings.device)
+        tokens = TokenMap.read(settings.token_map, dataset) if foreign else None
+        return cls(settings, path, checkpoints, dataset, device, token_map=tokens)
 
     def splits(self, grouping: Grouping, *, out_of_domain: bool = True) -> dict[str, ItemSplit]:
         """The items to look at; with ``every_item`` not only the first of each fragment."""
@@ -81,8 +89,8 @@ class Subject:
     def load(self, checkpoint: Path) -> LoadedModel:
         if checkpoint.name in self.opened:
             return self.opened[checkpoint.name]
-        trust = {"trust_code": self.settings.trust_code}
-        return open_checkpoint(checkpoint, self.dataset.codec, self.device, **trust)
+        options = {"trust_code": self.settings.trust_code, "token_map": self.token_map}
+        return open_checkpoint(checkpoint, self.dataset.codec, self.device, **options)
 
     def models(
         self, total: int, progress: Progress
@@ -116,6 +124,7 @@ class Subject:
                 "sha256": self.dataset.digests,
             },
             "weights": {path.name: folders.weights_of(path) for path in self.checkpoints},
+            **({"token_map": self.token_map.about} if self.token_map else {}),
             **content,
             "settings": {name: getattr(self.settings, name) for name in recorded},
             # Not the package's own word: it would be imported for nothing else.

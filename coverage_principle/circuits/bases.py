@@ -117,7 +117,7 @@ def learn_rotation(
         basis = torch.linalg.qr(free).Q
         state[:, position] = moved(state[:, position], theirs[own, position], basis)
         final = network.finish(state, layer, starts[own])
-        loss = functional.cross_entropy(network.logits(final, loaded.token_ids), targets[own])
+        loss = functional.cross_entropy(loaded.logits(final), targets[own])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

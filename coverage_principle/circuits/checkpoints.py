@@ -88,17 +88,24 @@ def list_checkpoints(run: Path, steps: Sequence[str] | None = None) -> list[Path
     return [path for path in present if path.name in names]
 
 
-def find_dataset(run: Path, data_dir: str | Path | None = None) -> Path:
+def find_dataset(run: Path, data_dir: str | Path | None = None, *, any_name: bool = False) -> Path:
     """The folder of the data set that a run was trained on.
 
     Without ``data_dir``, the one recorded in the run's ``run_config.json``, else ``data/<name>``
     with the run folder's name up to the first ``_``. ``data_dir`` may be the data set itself, or a
     folder that holds it or holds ``data/<name>``; if no such folder exists, a warning says so and
     the default is used. Contents that differ from those recorded by the run give a warning if
-    ``data_dir`` names them, and else ``InputError``.
+    ``data_dir`` names them, and else ``InputError``. With ``any_name`` the name of a run that
+    records no data set says nothing of its data.
     """
     recorded, name = _recorded_dataset(run)[0], dataset_name(run)
-    folder = None if data_dir is None else _given_dataset(data_dir, name)
+    folder = None
+    if data_dir is not None and any_name and recorded is None:
+        folder = find_folder(data_dir, "data_dir")
+        if not _is_dataset(folder):
+            raise InputError(f"`data_dir` {data_dir} is no data set (vocab.json and train.json)")
+    elif data_dir is not None:
+        folder = _given_dataset(data_dir, name)
     if not (named := folder is not None):
         folder = recorded or repository_root() / "data" / name
         if not _is_dataset(folder):

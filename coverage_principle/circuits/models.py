@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coverage_principle.circuits.token_map import TokenMap
 from coverage_principle.data import Codec, read_json
 from coverage_principle.errors import InputError
 from simpletransformers import memory
@@ -59,11 +60,14 @@ class LoadedModel:
     """A model in evaluation mode, without gradients, that reads the data set's own ids.
 
     ``token_ids`` is ``(vocabulary,)`` int64 on the model's device: the checkpoint's id of each
-    token of the data set's vocabulary, which need not be the data set's own id.
+    token of the data set's vocabulary, which need not be the data set's own id. ``unmapped`` are
+    the places in it of tokens that stand in no item and that the checkpoint has none for: they have
+    the id of another one, and are never the answer.
     """
 
     model: PreTrainedModel | LightGPT2
     token_ids: Tensor
+    unmapped: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         config = self.model.config
@@ -104,7 +108,18 @@ class LoadedModel:
     def logits(self, state: Tensor) -> Tensor:
         """Logits of the data set's tokens (..., vocabulary) from final residual states."""
         # Only the rows of the data set's tokens: with GPT-2's vocabulary that is 1 in 1000.
-        return self.network.logits(state, self.token_ids)
+        logits = self.network.logits(state, self.token_ids)
+        if not self.unmapped:
+            return logits
+        places = torch.tensor(self.unmapped, device=logits.device)
+        return logits.index_fill(-1, places, torch.finfo(logits.dtype).min)
+
+    @cached_property
+    def mapped(self) -> Tensor:
+        """``token_ids`` without those of ``unmapped`` tokens."""
+        kept = torch.ones(len(self.token_ids), dtype=torch.bool)
+        kept[list(self.unmapped)] = False
+        return self.token_ids[kept.to(self.device)]
 
     @torch.no_grad()
     def read(
@@ -153,12 +168,14 @@ def open_checkpoint(
     device: torch.device | str = "cpu",
     *,
     trust_code: bool = False,
+    token_map: TokenMap | None = None,
 ) -> LoadedModel:
     """Load a checkpoint in float32 and translate the data set's vocabulary into its ids.
 
     ``device`` is auto, cpu, cuda, cuda:N or mps. ``trust_code`` lets a model file that the
-    checkpoint holds be run. ``InputError`` if the folder has no model in
-    safetensors of a type that can be analysed, or its tokenizer lacks a token of the data set.
+    checkpoint holds be run. Without a ``token_map`` the checkpoint's tokenizer must have the data
+    set's own tokens. ``InputError`` if the folder has no model in safetensors of a type that can be
+    analysed, or not the tokens.
     """
     memory.keep_freed()  # batch after batch needs blocks of the same sizes
     config, device = read_json(checkpoint / "config.json", dict), choose_device(str(device))
@@ -168,14 +185,20 @@ def open_checkpoint(
         raise InputError(f"{checkpoint} holds a {given} model; analysed are {listed(analysed)}")
     model = load_model(checkpoint, device, to_run=True, trust_code=trust_code)
     model = model.eval().requires_grad_(False)
-    tokens = _token_ids(checkpoint, codec, model.config)
-    return LoadedModel(model, torch.tensor(tokens, dtype=torch.int64, device=device))
+    if token_map is None:
+        tokens = _token_ids(checkpoint, codec, model.config)
+    else:
+        tokens = token_map.ids(checkpoint, model.config.vocab_size)
+    unmapped = tuple(place for place, own in enumerate(tokens) if own is None)
+    other = next(own for own in tokens if own is not None)
+    ids = torch.tensor([other if own is None else own for own in tokens], dtype=torch.int64)
+    return LoadedModel(model, ids.to(device), unmapped)
 
 
 def with_fresh_weights(loaded: LoadedModel, checkpoint: Path, seed: int) -> LoadedModel:
     """A new model of the same configuration, its weights drawn by ``seed``."""
     model = fresh_model(checkpoint, loaded.device, seed).eval().requires_grad_(False)
-    return LoadedModel(model, loaded.token_ids)
+    return LoadedModel(model, loaded.token_ids, loaded.unmapped)
 
 
 def _token_ids(checkpoint: Path, codec: Codec, config: PretrainedConfig) -> list[int]:

@@ -86,6 +86,13 @@ class AnalysisSettings(Settings):
         "the data set, or a folder that holds it or data/ (default: what the run was trained on)",
         group="items",
     )
+    token_map: Path | str | None = setting(
+        None,
+        "of a checkpoint trained elsewhere: a JSON object from the data set's tokens to the "
+        "model's, ids or texts",
+        metavar="FILE",
+        group="run",
+    )
     device: str = setting(
         "auto", "auto (CUDA if there is one), cpu, cuda, cuda:1 ...", group="devices"
     )

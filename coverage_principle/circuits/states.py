@@ -35,7 +35,11 @@ class Stream:
 
 
 def _probabilities(loaded: LoadedModel, state: Tensor) -> Tensor:
-    return loaded.network.logits(state).softmax(dim=-1)[:, loaded.token_ids]
+    return loaded.network.logits(state).softmax(dim=-1)[:, loaded.mapped]
+
+
+def _logits(loaded: LoadedModel, state: Tensor) -> Tensor:
+    return loaded.network.logits(state, loaded.mapped)
 
 
 def _blocks(last: int) -> range:
@@ -55,7 +59,7 @@ STREAMS: dict[str, Stream] = {
     "post_attention": Stream(_blocks),
     "post_mlp": Stream(_blocks),
     "embedding": Stream(lambda _last: range(1)),
-    "logit": Stream(_top, LoadedModel.logits),
+    "logit": Stream(_top, _logits),
     "prob": Stream(_top, _probabilities),
 }
 
