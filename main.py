@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from coverage_principle import cli
@@ -79,6 +80,14 @@ class JobSettings(Settings):
     )
     custom_test: str | None = setting(
         None, "JSON list to use in place of the test set", metavar="FILE", group="data"
+    )
+    eval_loops: tuple[int, ...] = setting(
+        (),
+        "run the stack of blocks so often in `do_eval` and `do_predict`, instead of as often as in "
+        "training; several: a table of `do_eval`",
+        at_least=1,
+        metavar="R",
+        group="evaluation",
     )
     test_types: tuple[str, ...] = setting(
         (),
@@ -160,6 +169,14 @@ class JobSettings(Settings):
             raise InputError("`do_train` needs `output_dir`, the folder of the run")
         if self.custom_train and not self.do_train:
             raise InputError("`custom_train` is what is trained on; give `do_train` with it")
+        for name in ("do_train", "init_weights", "save_model", "model_file"):
+            if self.eval_loops and getattr(self, name):
+                raise InputError(
+                    "`eval_loops` runs the blocks of a trained model more or less often, to score "
+                    f"it; omit `{name}`"
+                )
+        if self.do_predict and len(self.eval_loops) > 1:
+            raise InputError("`do_predict` writes one file; give one of the `eval_loops`")
         if self.do_predict and not (self.prediction_dir or self.output_dir):
             raise InputError("`do_predict` needs `prediction_dir`, or `output_dir`")
         if not (self.model_name_or_path or self.init_weights):
@@ -262,7 +279,9 @@ def main(arguments: argparse.Namespace) -> None:
             warn_of_other_data(name, dataset)
     if job.save_model:
         check_place(Path(job.save_model))
-    model = Seq2SeqModel(
+    loops, *more_loops = job.eval_loops or [None]
+    load = partial(
+        Seq2SeqModel,
         job.model_type,
         name,
         args=asked_for(arguments),
@@ -273,6 +292,7 @@ def main(arguments: argparse.Namespace) -> None:
         model_file=job.model_file,
         trust_code=job.trust_code,
     )
+    model = load(eval_loops=loops)
     if not job.do_train and (job.do_predict or job.save_model):
         model.learn_length(train_records)
     if job.save_model and is_main:
@@ -284,9 +304,10 @@ def main(arguments: argparse.Namespace) -> None:
         tracked = vars(arguments) if is_main else None
         train(model, dataset, (train_records, records), job, stop_data, tracked)
     elif job.do_eval:
-        scores = model.eval_model(records)
+        by_loops = {loops: model.eval_model(records)}
+        by_loops |= {more: load(eval_loops=more).eval_model(records) for more in more_loops}
         if is_main:
-            print_scores(scores, dataset)
+            print_scores(by_loops[loops], dataset, by_loops if more_loops else None)
     if job.do_predict and is_main:
         predict(model, records, job, dataset)
 
@@ -414,12 +435,15 @@ class LiveLine:
             self._bar.close()
 
 
-def print_scores(scores: dict, dataset) -> None:
-    """A table of groups: items, loss, accuracies; below it the level of guessing."""
-    from coverage_principle.reporting.scores import score_note, score_rows
+def print_scores(scores: dict, dataset, by_loops: dict | None = None) -> None:
+    """A table of groups: items, loss, accuracies; below it the level of guessing.
+
+    With ``by_loops``, the scores for each number of loops, a table of their accuracies instead.
+    """
+    from coverage_principle.reporting.scores import loop_rows, score_note, score_rows
 
     called = {group: dataset.graph.explained(group) for group in scores}
-    print(cli.table(*score_rows(scores, called)))
+    print(cli.table(*(loop_rows(by_loops, called) if by_loops else score_rows(scores, called))))
     print(score_note(*dataset.sizes([dataset.graph.answer])))
 
 

@@ -89,7 +89,8 @@ class Subject:
     def load(self, checkpoint: Path) -> LoadedModel:
         if checkpoint.name in self.opened:
             return self.opened[checkpoint.name]
-        options = {"trust_code": self.settings.trust_code, "token_map": self.token_map}
+        options = {name: getattr(self.settings, name) for name in ("eval_loops", "trust_code")}
+        options["token_map"] = self.token_map
         return open_checkpoint(checkpoint, self.dataset.codec, self.device, **options)
 
     def models(
@@ -126,7 +127,8 @@ class Subject:
             "weights": {path.name: folders.weights_of(path) for path in self.checkpoints},
             **({"token_map": self.token_map.about} if self.token_map else {}),
             **content,
-            "settings": {name: getattr(self.settings, name) for name in recorded},
+            "settings": {name: getattr(self.settings, name) for name in recorded}
+            | ({"eval_loops": loops} if (loops := self.settings.eval_loops) else {}),
             # Not the package's own word: it would be imported for nothing else.
             "versions": {m.__name__: m.__version__ for m in modules}
             | {"transformers": version("transformers")},
@@ -143,15 +145,23 @@ class Subject:
         return {"tokens": dataset.sizes([value])[0], "can_be_known": known}
 
     def place(self, name: str) -> Path:
-        """``<save_dir>/<name>.json``; ``InputError``, before the work, if it cannot be written."""
-        return check_place(Path(self.settings.save_dir) / f"{name}.json")
+        """``<save_dir>/<name>.json``; ``InputError``, before the work, if it cannot be written.
+
+        With `eval_loops` the name ends by them.
+        """
+        return check_place(Path(self.settings.save_dir) / f"{name}{self.looped}.json")
+
+    @property
+    def looped(self) -> str:
+        """The end of names of results by which runs with other `eval_loops` differ."""
+        return f"_loops{loops}" if (loops := self.settings.eval_loops) else ""
 
     def write(
         self, name: str, results: Mapping, arrays: Mapping[str, np.ndarray] | None = None
     ) -> Path:
         """Write ``<save_dir>/<name>.npz`` and ``.json`` together; returns the latter's path."""
         file = self.place(name)
-        beside = {} if arrays is None else {file.with_name(f"{name}.npz"): arrays}
+        beside = {} if arrays is None else {file.with_suffix(".npz"): arrays}
         write_together({**beside, file: dump_json(results)})
         return file
 

@@ -99,6 +99,7 @@ def _folder(settings: ClusterSettings, subject: Subject) -> Path:
     key = str(settings.group_by)
     grouping = items.grouping_of(subject.dataset.graph, key)
     label = settings.label or (f"f{key}" if key.isdecimal() else grouping.name)
+    label += subject.looped
     stream, _ = _named_streams(settings.stream, settings.pairs)
     (checkpoint,) = subject.checkpoints
     return Path(settings.save_dir) / stream / subject.dataset.name / label / checkpoint.name

@@ -167,15 +167,17 @@ def open_checkpoint(
     codec: Codec,
     device: torch.device | str = "cpu",
     *,
+    eval_loops: int | None = None,
     trust_code: bool = False,
     token_map: TokenMap | None = None,
 ) -> LoadedModel:
     """Load a checkpoint in float32 and translate the data set's vocabulary into its ids.
 
-    ``device`` is auto, cpu, cuda, cuda:N or mps. ``trust_code`` lets a model file that the
-    checkpoint holds be run. Without a ``token_map`` the checkpoint's tokenizer must have the data
-    set's own tokens. ``InputError`` if the folder has no model in safetensors of a type that can be
-    analysed, or not the tokens.
+    With ``eval_loops`` its stack of blocks is run so often. ``device`` is auto, cpu, cuda, cuda:N
+    or mps. ``trust_code`` lets a model file that the checkpoint holds be run. Without a
+    ``token_map`` the checkpoint's tokenizer must have the data set's own tokens. ``InputError`` if
+    the folder has no model in safetensors of a type that can be analysed (and looped, if asked
+    for), or not the tokens.
     """
     memory.keep_freed()  # batch after batch needs blocks of the same sizes
     config, device = read_json(checkpoint / "config.json", dict), choose_device(str(device))
@@ -183,7 +185,8 @@ def open_checkpoint(
     analysed = [name for name in types if issubclass(architectures.find(name), Layered)]
     if (given := config.get("model_type")) not in (architectures.OF_FILE, *analysed):
         raise InputError(f"{checkpoint} holds a {given} model; analysed are {listed(analysed)}")
-    model = load_model(checkpoint, device, to_run=True, trust_code=trust_code)
+    options = {"eval_loops": eval_loops, "trust_code": trust_code}
+    model = load_model(checkpoint, device, to_run=True, **options)
     model = model.eval().requires_grad_(False)
     if token_map is None:
         tokens = _token_ids(checkpoint, codec, model.config)
@@ -197,7 +200,8 @@ def open_checkpoint(
 
 def with_fresh_weights(loaded: LoadedModel, checkpoint: Path, seed: int) -> LoadedModel:
     """A new model of the same configuration, its weights drawn by ``seed``."""
-    model = fresh_model(checkpoint, loaded.device, seed).eval().requires_grad_(False)
+    model = fresh_model(checkpoint, loaded.device, seed, loaded.network.loops)
+    model = model.eval().requires_grad_(False)
     return LoadedModel(model, loaded.token_ids, loaded.unmapped)
 
 

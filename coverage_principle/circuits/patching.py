@@ -29,6 +29,9 @@ travels.
   ``embedding`` the token alone. ``post_attention`` replaces the stream between attention and MLP.
   As the MLP looks at one position at a time, it then makes of it the source's own state after the
   block: the numbers are those of ``residual``.
+- In a looped model with ``inject_input`` the token comes in again before every loop. ``embedding``
+  is the source's token in all of them, ``residual`` at layer 0 (only through ``patch_runs``) in the
+  first alone.
 - A patched run is a mixture that training never showed. A state that is merely unusual can destroy
   t as well; that the answer becomes t', and not just anything else, is the evidence.
 - Ranks and probabilities tell different stories. A rank changes where a logit crosses others: it
@@ -72,6 +75,7 @@ class Patch:
     (copies * n, width): the first of ``copies`` patches of each of the n items, then the second of
     each, and so on; None where no patch changes anything. ``original`` and ``source`` name the
     streams that it reads of both runs, at that layer. ``heads``: the copies are a layer's heads.
+    ``is_input``: at layer 0, it is also what later loops are given again (``Layered.enter``).
     """
 
     states: Callable[[Run, Run, int, int], Tensor | None]
@@ -79,6 +83,7 @@ class Patch:
     source: tuple[str, ...] = ("residual",)
     copies: int = 1
     heads: bool = False
+    is_input: bool = False
 
 
 def _of_source(_original: Run, source: Run, layer: int, position: int) -> Tensor:
@@ -93,6 +98,7 @@ def _of_mlp(original: Run, source: Run, layer: int, position: int) -> Tensor:
 #: After attention, at the patched position, the rest of the block makes of the source's stream the
 #: source's own residual state: that is patched in its place.
 _STREAMS = dict.fromkeys(PATCHED, Patch(_of_source))
+_STREAMS["embedding"] = Patch(_of_source, is_input=True)
 _STREAMS["post_mlp"] = Patch(_of_mlp, ("post_attention",), ("post_mlp",))
 
 
@@ -207,7 +213,7 @@ class _Batch:
     """
 
     def __init__(self, loaded, originals, sources, patch: Patch, layers, positions) -> None:
-        self._loaded, self._network = loaded, loaded.network
+        self._loaded, self._network, self._is_input = loaded, loaded.network, patch.is_input
         top = loaded.num_layers
         every = range(top + 1)
         keep = [("residual", layer) for layer in every]
@@ -245,18 +251,19 @@ class _Batch:
         """
         network, top, layers = self._network, self._network.layers, sorted(donors)
         first = position if network.stepwise else 0  # of the positions that are run again
-        stack: Tensor | None = None
+        start, stack = original["residual", 0][:, first:], None
         for index in range(layers[0], top):
             if index in donors:
                 mine = original["residual", index][:, first:]
                 mine = mine.repeat(len(donors[index]) // len(mine), 1, 1)
                 mine[:, position - first] = donors[index]
                 stack = mine if stack is None else torch.cat([stack, mine])
+                start = mine if self._is_input else start
             earlier = None
             if network.stepwise:
                 earlier = network.before(original["memory", index + 1], position)
             last_only = [stack.shape[1] - 1] if index == top - 1 else None
-            entered = network.enter(index, stack, original["residual", 0][:, first:])
+            entered = network.enter(index, stack, start)
             stack = network.block(index, entered, earlier, last_only)["residual"]
         below = [layer for layer in layers if layer < top]
         done = {}
@@ -281,4 +288,5 @@ class _Batch:
             states = self._network.run(ids, [("residual", 0), ("residual", layer)])
             state = states["residual", layer].clone()
             state[:, position] = donor
-            self.final[run] = self._network.finish(state, layer, states["residual", 0])
+            start = state if self._is_input else states["residual", 0]
+            self.final[run] = self._network.finish(state, layer, start)

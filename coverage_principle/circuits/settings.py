@@ -76,6 +76,12 @@ class AnalysisSettings(Settings):
         metavar="STEP",
         group="run",
     )
+    eval_loops: int | None = setting(
+        None,
+        "run the stack of blocks so often, instead of as often as in training",
+        at_least=1,
+        group="run",
+    )
     trust_code: bool = setting(
         False,
         "run the model file that the checkpoint holds; read it first, as it can do anything",

@@ -27,12 +27,14 @@ from coverage_principle.notebook.inputs import read_layer, read_pairs, read_posi
 from coverage_principle.notebook.probing import Probing
 from coverage_principle.notebook.tracing import Tracing
 from coverage_principle.paths import find_folder
+from simpletransformers.seq2seq.architectures import loops_of
 from simpletransformers.seq2seq.run_folder import (
     FINAL,
     RunFolder,
     checkpoint_name,
     is_checkpoint,
 )
+from simpletransformers.words import counted
 
 if TYPE_CHECKING:
     from coverage_principle.circuits import LoadedModel
@@ -52,13 +54,15 @@ def load_run(
     *,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    eval_loops: int | None = None,
     trust_code: bool = False,
 ) -> Run:
     """A training run, or one of its checkpoints, from the working directory or the repository.
 
     ``data_dir`` is the data set that it was trained on, if that is not where the run recorded it.
-    ``device`` is auto (CUDA if there is one), cpu, cuda, cuda:1 or mps. ``trust_code`` lets the
-    model file that a checkpoint holds be run.
+    ``device`` is auto (CUDA if there is one), cpu, cuda, cuda:1 or mps. With ``eval_loops`` the
+    stack of blocks is run so often, however often it was in training. ``trust_code`` lets the model
+    file that a checkpoint holds be run.
 
     ``InputError`` for a folder that does not exist or holds no checkpoint, and for a device that is
     not there.
@@ -74,7 +78,8 @@ def load_run(
         raise InputError(f"`path` {path} {what}")
     if device != "auto":
         circuits.choose_device(str(device))
-    return Run(held[-1].parent, held[-1].name, data_dir, device, trust_code)
+    options = {"eval_loops": eval_loops, "trust_code": trust_code}
+    return Run(held[-1].parent, held[-1].name, data_dir, device, **options)
 
 
 def _as_checkpoint(folder: Path) -> list[Path]:
@@ -112,6 +117,7 @@ class Run:
     checkpoint: str
     data_dir: str | Path | None = None
     device: str = "auto"
+    eval_loops: int | None = None
     trust_code: bool = False
     _opened: dict[str, LoadedModel] = field(default_factory=dict, compare=False)
 
@@ -256,6 +262,7 @@ class Run:
             out_of_domain=out_of_domain,
             seed=seed,
             batch_size=batch_size,
+            eval_loops=self.eval_loops,
         )
         subject = self._subject(settings, checkpoint)
         with _shown(progress) as report:
@@ -319,6 +326,8 @@ class Run:
             for name in names
             if name in config
         ]
+        if (loops := loops_of(config)) > 1:
+            sizes[0] += f" ({counted(loops, 'loop')})"
         data = circuits.dataset_name(self.path)
         return f"trained on {data}, {config.get('model_type')} of {', '.join(sizes)}"
 
@@ -338,6 +347,6 @@ class Run:
         if name not in self._opened:
             self._opened.clear()
             path, codec = self.path / name, self.dataset.codec
-            trust = {"trust_code": self.trust_code}
-            self._opened[name] = circuits.open_checkpoint(path, codec, self.device, **trust)
+            options = {"eval_loops": self.eval_loops, "trust_code": self.trust_code}
+            self._opened[name] = circuits.open_checkpoint(path, codec, self.device, **options)
         return self._opened[name]

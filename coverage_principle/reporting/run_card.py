@@ -73,8 +73,10 @@ def type_names(config: Mapping) -> Mapping[str, str]:
 
 def _loading(config: Mapping) -> tuple[str, str]:
     """How the run's model is loaded, in words and in Python."""
-    own = config.get("model_type") == architectures.OF_FILE
-    switched = [name for name in architectures.switches() if config["args"].get(name)]
+    own, args = config.get("model_type") == architectures.OF_FILE, config["args"]
+    switched = [name for name in architectures.switches() if args.get(name)]
+    if args.get("loops", 1) > 1 and "add_recurrence" not in switched:
+        switched.insert(0, "loops")
     if own or switched:
         names = " and ".join(f"`{name}`" for name in switched)
         words = f"transformers alone would load the model without {names}. Load it with this code"

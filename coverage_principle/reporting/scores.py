@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from coverage_principle.statistics import wilson_interval
+from simpletransformers.words import counted
 
 #: Types that are called what they are.
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
@@ -30,6 +31,22 @@ def score_rows(
             row.append(f"{own[name]:.4f}")
             if name == _OF:
                 row.append(interval_text(own[name], own["n"]))
+    return header, rows
+
+
+def loop_rows(
+    by_loops: Mapping[int, Mapping[str, Mapping]], called: Mapping[str, str] = NO_NAMES
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: each group's answer accuracy, by how often the stack of blocks is run.
+
+    ``by_loops`` maps a number of loops to what ``score_rows`` takes.
+    """
+    header = ["group", "n", *(f"{_OF}, {counted(loops, 'loop')}" for loops in by_loops)]
+    rows = []
+    for group, own in next(iter(by_loops.values())).items():
+        found = [scores[group][_OF] for scores in by_loops.values()]
+        texts = [f"{share:.4f} {interval_text(share, own['n'])}" for share in found]
+        rows.append([called.get(group, group), f"{own['n']:,}", *texts])
     return header, rows
 
 

@@ -41,7 +41,8 @@ _TRAINED_BYTES = 16
 class Blueprint:
     """What a new model is made from; ``tokens`` are ``vocab_size`` and the ids of special tokens.
 
-    ``n_inner`` None is the type's own choice. ``switches`` change the architecture.
+    ``n_inner`` None is the type's own choice. ``switches`` change the architecture. The stack of
+    ``n_layer`` blocks is run ``loops`` times.
     """
 
     n_layer: int
@@ -51,6 +52,7 @@ class Blueprint:
     dropout: float = 0.0
     switches: Sequence[str] = ()
     tokens: Mapping[str, object] = field(default_factory=dict)
+    loops: int = 1
 
 
 class Architecture(ABC):
@@ -60,6 +62,9 @@ class Architecture(ABC):
     #: ``config.architecture_switches``, as ``config.json`` of a checkpoint has it.
     switches: Mapping[str, str] = {}
     has_attention = True
+    #: The entry of ``config.json`` that counts blocks, of a type whose stack of them can be run
+    #: several times over. It counts every run, and ``architecture_loops`` says how many there are.
+    loops_over: str | None = None
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
@@ -79,7 +84,7 @@ class Architecture(ABC):
 
     @classmethod
     def switch(cls, model: PreTrainedModel, switches: set[str]) -> None:
-        """Make a plain model the one that its switches describe, in place."""
+        """Make a plain model the one that its switches and loops describe, in place."""
         names = ", ".join(sorted(switches))
         raise TypeError(f"{type(model).__name__}: the type does not say what {names} do")
 
@@ -125,6 +130,10 @@ def build_model(model_type: str, plan: Blueprint, device: torch.device) -> PreTr
     config.use_cache = False
     if plan.switches:
         config.architecture_switches = list(plan.switches)
+    if plan.loops != architectures.loops_of(config):
+        config.update(
+            _looped(config.to_dict(), plan.loops, f"`model_type` is {model_type}", "loops")
+        )
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_config(config, **_attention(kind, device))
@@ -134,14 +143,18 @@ def build_model(model_type: str, plan: Blueprint, device: torch.device) -> PreTr
 def _refuse_too_large(kind: type[Architecture], plan: Blueprint, device: torch.device) -> None:
     """``InputError`` for a model that could not be trained in the memory that there is at all."""
     try:
-        first, second = (_parameters(kind.config(replace(plan, n_layer=n))) for n in (1, 2))
+        once = [name for name in plan.switches if name != "add_recurrence"]
+        plain = replace(plan, switches=once, loops=1)
+        first, second = (_parameters(kind.config(replace(plain, n_layer=n))) for n in (1, 2))
     except (RuntimeError, OverflowError, TypeError):  # sizes beyond what torch can count
         wanted = "more numbers than a tensor may hold"
     else:
         count = first + (plan.n_layer - 1) * (second - first)
-        if count * _TRAINED_BYTES <= (there := _memory(device)):
+        # Later loops have weights of their own, in float32, until the model is there.
+        later = 4 * (plan.loops - 1) * plan.n_layer * (second - first)
+        if (needed := count * _TRAINED_BYTES + later) <= (there := _memory(device)):
             return
-        wanted = f"{count:,} parameters, which need {count * _TRAINED_BYTES / 2**30:,.0f} GiB"
+        wanted = f"{count:,} parameters, which need {needed / 2**30:,.0f} GiB"
         wanted += f" in training, and there are {there / 2**30:,.0f}"
     raise InputError(
         f"a model of `n_layer` {plan.n_layer}, `n_embd` {plan.n_embd} and "
@@ -164,26 +177,33 @@ def _memory(device: torch.device) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def loops_of(config: object) -> int:
-    """How often a model with this configuration runs its stack of blocks."""
-    twice = "add_recurrence" in (getattr(config, "architecture_switches", None) or ())
-    return getattr(config, "loops", 2 if twice else 1)
+def _looped(config: Mapping, loops: int, what: str, setting: str) -> dict[str, object]:
+    """The entries of a ``config.json`` that change if its stack of blocks is run so often.
+
+    ``InputError`` for a type that cannot be looped, as ``what``, which ``setting`` asks for.
+    """
+    counted = architectures.find(config["model_type"]).loops_over
+    if counted not in config:
+        raise InputError(f"{what}, whose blocks cannot be looped; omit `{setting}`")
+    blocks = config[counted] // architectures.loops_of(config)
+    return {counted: blocks * loops, "architecture_loops": loops}
 
 
 def looks(model: PreTrainedModel) -> dict[str, object]:
     """The model's ``ArchitectureSettings``, read off the model itself."""
     if isinstance(model, own_model.OwnModel):
-        return {**dict.fromkeys(architectures.switches(), False), **model.looks()}
+        return {**dict.fromkeys(architectures.switches(), False), "loops": 1, **model.looks()}
     config = model.config
     on = set(getattr(config, "architecture_switches", None) or ())
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
     rates = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout")
     return {
-        "n_layer": config.num_hidden_layers // loops_of(config),
+        "n_layer": config.num_hidden_layers // architectures.loops_of(config),
         "n_head": getattr(config, "num_attention_heads", None),
         "n_embd": config.hidden_size,
         "n_inner": inner or 4 * config.hidden_size,
         "no_dropout": not any(getattr(config, rate, 0.0) for rate in rates),
+        "loops": architectures.loops_of(config),
         **{switch: switch in on for switch in architectures.switches()},
         "pad_vocab_to": config.vocab_size,
     }
@@ -194,12 +214,14 @@ def load_model(
     device: torch.device | str = "cpu",
     *,
     to_run: bool = False,
+    eval_loops: int | None = None,
     trust_code: bool = False,
 ) -> PreTrainedModel | light.LightGPT2 | own_model.OwnModel:
     """The model of a checkpoint folder, switches included, in float32 on ``device``.
 
     With ``to_run`` it is for evaluation and analysis alone, and may come as a ``LightGPT2``; else
-    it is transformers' own, which can also be trained, saved and shared. A model that a file of a
+    it is transformers' own, which can also be trained, saved and shared. With ``eval_loops`` its
+    stack of blocks is run so often, however often it was in training. A model that a file of a
     user's own made is an ``OwnModel``; its file is run, which ``trust_code`` must allow.
 
     Nothing is downloaded, and weights are read from safetensors only. ``InputError`` if there are
@@ -212,16 +234,22 @@ def load_model(
     if changed := " and ".join(name for name, same in saved.items() if not same):
         logger.warning("warning: %s of %s changed since the model was saved", changed, folder)
     config = files.read_json(folder / "config.json", dict)
-    if (model_type := config.get("model_type")) == architectures.OF_FILE:
-        return own_model.load(folder, device, trusted=trust_code)
-    if model_type not in architectures.names():
+    if (model_type := config.get("model_type")) not in (
+        architectures.OF_FILE,
+        *architectures.names(),
+    ):
         known = ", ".join(architectures.names())
         raise InputError(f"{folder} holds a {model_type}; model types here are {known}")
+    kind, model, changes = architectures.find(model_type), None, {}
+    _refuse_other_loops(folder, config, kind.loops_over)
+    if eval_loops is not None:
+        changes = _looped(config, eval_loops, f"{folder} holds a {model_type}", "eval_loops")
+    if model_type == architectures.OF_FILE:
+        return own_model.load(folder, device, trusted=trust_code)
     stored = _stored_shapes(folder)
-    kind, model = architectures.find(model_type), None
     if to_run and light.as_saved(saved, "config.json", light.WEIGHTS):
-        model = light.filled(kind.light(config), folder)
-    model = model or _of_transformers(folder, _attention(kind, device))
+        model = light.filled(kind.light({**config, **changes}), folder)
+    model = model or _of_transformers(folder, _attention(kind, device), changes)
     known = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     model = _switched(model.float())
     _refuse_other_weights(folder, stored, known, model)
@@ -231,11 +259,17 @@ def load_model(
     return model.to(device)
 
 
-def fresh_model(folder: Path, device: torch.device | str, seed: int) -> PreTrainedModel:
-    """A model of a checkpoint's configuration with the weights of a new one, drawn by ``seed``."""
+def fresh_model(folder: Path, device: torch.device | str, seed: int, loops: int) -> PreTrainedModel:
+    """A model of a checkpoint's configuration with the weights of a new one, drawn by ``seed``.
+
+    Its stack of blocks is run ``loops`` times.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if loops != architectures.loops_of(config):
+        named = f"{folder} holds a {config.model_type}"
+        config.update(_looped(config.to_dict(), loops, named, "eval_loops"))
     kind, device = architectures.find(config.model_type), torch.device(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -243,13 +277,28 @@ def fresh_model(folder: Path, device: torch.device | str, seed: int) -> PreTrain
     return _switched(model).float().to(device)
 
 
-def _of_transformers(folder: Path, attention: Mapping[str, str]) -> PreTrainedModel:
-    """The model of a checkpoint before it is switched; ``InputError`` if it cannot be loaded."""
-    from transformers import AutoModelForCausalLM
+def _refuse_other_loops(folder: Path, config: Mapping, counted: str | None) -> None:
+    """``InputError`` for a ``config.json`` whose blocks are not those of whole loops."""
+    loops, blocks = architectures.loops_of(config), config.get(counted)
+    if isinstance(blocks, int) and (type(loops) is not int or loops < 1 or blocks % loops):
+        raise InputError(f"{folder}: config.json asks for {blocks} blocks in {loops!r} loops")
+
+
+def _of_transformers(
+    folder: Path, attention: Mapping[str, str], changes: Mapping[str, object]
+) -> PreTrainedModel:
+    """The model of a checkpoint before it is switched, with ``changes`` of its configuration.
+
+    ``InputError`` if it cannot be loaded.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     options = {"local_files_only": True, "use_safetensors": True, **attention}
     try:
         with quiet():
+            if changes:
+                options["config"] = AutoConfig.from_pretrained(folder, local_files_only=True)
+                options["config"].update(changes)
             return AutoModelForCausalLM.from_pretrained(folder, **options)
     except Exception as error:  # transformers has no common base for what it cannot load
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -315,7 +364,7 @@ def _switched(model: PreTrainedModel) -> PreTrainedModel:
     if unknown := ", ".join(sorted(switches - set(kind.switches))):
         known = ", ".join(kind.switches)
         raise InputError(f"config.json asks for {unknown}; known architecture switches are {known}")
-    if switches:
+    if switches or architectures.loops_of(model.config) > 1:
         kind.switch(model, switches)
     return model
 

@@ -65,12 +65,30 @@ class ArchitectureSettings(Settings):
     add_recurrence: bool = setting(
         False, "the whole stack of blocks twice, with the same weights", on_card=True, group="model"
     )
+    loops: int | None = setting(
+        None,
+        "so many times the whole stack of blocks, with the same weights (default: once)",
+        at_least=1,
+        on_card=True,
+        group="model",
+    )
+    inject_input: bool = setting(
+        False,
+        "add the stack's input, token and position, to the stream before every loop but the first",
+        on_card=True,
+        group="model",
+    )
     pad_vocab_to: int | None = setting(
         None,
         "rows of the embedding, published: 50312 (default: the vocabulary, up to a multiple of 8)",
         at_least=1,
         group="model",
     )
+
+    def check(self) -> None:
+        super().check()
+        if self.add_recurrence and self.loops not in (None, 2):
+            raise InputError(f"`add_recurrence` is `loops` 2, not {self.loops}; omit one of them")
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from simpletransformers.seq2seq.architecture import Architecture, loops_of, pick
+from simpletransformers.seq2seq.architecture import Architecture, pick
+from simpletransformers.seq2seq.architectures import loops_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

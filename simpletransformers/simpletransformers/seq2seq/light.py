@@ -68,8 +68,7 @@ class LightGPT2(nn.Module):
         body = self.transformer
         hidden = body.wte.weight[ids] + body.wpe.weight[: ids.shape[1]]
         for block in body.h:
-            hidden = hidden + block.attn(block.ln_1(hidden), self.config.n_head)
-            hidden = hidden + block.mlp(block.ln_2(hidden))
+            hidden = block(hidden, self.config.n_head)
         return SimpleNamespace(logits=body.ln_f(hidden) @ body.wte.weight.T)
 
 
@@ -128,6 +127,10 @@ class _Block(nn.Module):
         super().__init__()
         self.ln_1, self.attn = _norm(config), _Attention(config)
         self.ln_2, self.mlp = _norm(config), _MLP(config)
+
+    def forward(self, hidden: Tensor, heads: int) -> Tensor:
+        hidden = hidden + self.attn(self.ln_1(hidden), heads)
+        return hidden + self.mlp(self.ln_2(hidden))
 
 
 def filled(model: LightGPT2 | None, folder: Path) -> LightGPT2 | None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import simpletransformers
-from simpletransformers import memory
+from simpletransformers import files, memory
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import architecture, architectures, graphs, own_model, tokenizer
 from simpletransformers.seq2seq.args import Seq2SeqArgs
@@ -62,7 +62,8 @@ class Seq2SeqModel:
     loaded with ``trust_code`` alone.
 
     Without ``to_train`` a checkpoint is only evaluated and asked, never trained or saved: it then
-    loads without transformers where it can (see ``light``).
+    loads without transformers where it can (see ``light``). With ``eval_loops`` its stack of blocks
+    is run so often; ``args`` still say how often it was in training.
 
     Nothing is ever downloaded. Raises ``InputError`` for arguments that cannot be used.
     """
@@ -78,6 +79,7 @@ class Seq2SeqModel:
         to_train: bool = True,
         model_file: str | Path | None = None,
         trust_code: bool = False,
+        eval_loops: int | None = None,
     ) -> None:
         architectures.find(model_type)  # refuses unknown names
         source = None if model_file is None else own_model.Source.read(model_file)
@@ -109,9 +111,13 @@ class Seq2SeqModel:
             )
         to_run = not to_train
         options = {"to_run": to_run, "trust_code": trust_code or source is not None}
+        options["eval_loops"] = eval_loops
         self.model = architecture.load_model(folder, self.device, **options)
         self.tokenizer = tokenizer.load_tokenizer(folder, self.model.config, to_run=to_run)
         looks = architecture.looks(self.model)
+        if eval_loops is not None:
+            trained = files.read_json(folder / "config.json", dict)
+            looks["loops"] = architectures.loops_of(trained)
         _refuse_other_looks(folder, given, looks)
         if not isinstance(given, Seq2SeqArgs):
             known = asdict(Seq2SeqArgs.load(folder))
@@ -145,6 +151,7 @@ class Seq2SeqModel:
             args.n_inner,
             dropout=0.0 if args.no_dropout else 0.1,
             switches=[name for name in architectures.switches() if getattr(args, name)],
+            loops=args.loops or (2 if args.add_recurrence else 1),
             tokens={"vocab_size": rows, **{f"{k}_token_id": v for k, v in special.items()}},
         )
         torch.manual_seed(args.manual_seed)
@@ -155,8 +162,8 @@ class Seq2SeqModel:
     def _of_file(
         self, source: own_model.Source, plan: architecture.Blueprint
     ) -> own_model.OwnModel:
-        if plan.switches:
-            names = ", ".join(f"`{name}`" for name in plan.switches)
+        if foreign := [*plan.switches, *(["loops"] if plan.loops > 1 else [])]:
+            names = ", ".join(f"`{name}`" for name in foreign)
             raise InputError(f"{names} change a gpt2; omit with `model_file`")
         sizes = own_model.ModelSizes(
             vocab_size=plan.tokens["vocab_size"],

@@ -372,7 +372,9 @@ class Trainer:
             now = json.loads(json.dumps({**args.shared(), **looks(self.model), **own}))
             old = {name: recorded.get(name, now[name]) for name in now}
         else:
-            old, now = state["settings"], self._settings()
+            # What the run's version did not know yet had its default.
+            known = {name: str(value) for name, value in Seq2SeqArgs().shared().items()}
+            old, now = {**known, **state["settings"]}, self._settings()
         differing = [
             f"{k} was {old.get(k)}, is {new}" for k, new in now.items() if old.get(k) != new
         ]

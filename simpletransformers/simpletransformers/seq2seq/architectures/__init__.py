@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 
 from simpletransformers.errors import InputError
 
@@ -47,3 +48,10 @@ def find(name: object) -> type:
 def switches() -> dict[str, str]:
     """Every switch that changes an architecture, with the type that it is for."""
     return {switch: name for name in names() for switch in find(name).switches}
+
+
+def loops_of(config: object) -> int:
+    """How often a model runs its stack of blocks: by its configuration, or a ``config.json``."""
+    entries = config if isinstance(config, Mapping) else vars(config)
+    twice = "add_recurrence" in (entries.get("architecture_switches") or ())
+    return entries.get("architecture_loops", 2 if twice else 1)

@@ -18,6 +18,7 @@ from torch.nn import functional
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import operations
 from simpletransformers.seq2seq.architecture import Blueprint, pick
+from simpletransformers.seq2seq.architectures import loops_of
 from simpletransformers.seq2seq.layered import Attending
 from simpletransformers.seq2seq.light import LightGPT2
 
@@ -43,15 +44,44 @@ class _Nothing(torch.nn.Module):
         return torch.zeros_like(hidden)
 
 
+class _Injection:
+    """Adds what the stack of blocks reads to what it reads in every later loop.
+
+    By hooks on the first block of each loop, so that the model's own forward does it too.
+    """
+
+    def __init__(self, first: torch.nn.Module, *later: torch.nn.Module) -> None:
+        self._start, self._last = None, later[-1]
+        first.register_forward_pre_hook(self._keep)
+        for block in later:
+            block.register_forward_pre_hook(self._add)
+
+    def _keep(self, _block: torch.nn.Module, given: tuple) -> None:
+        self._start = given[0]
+
+    def _add(self, block: torch.nn.Module, given: tuple) -> tuple:
+        state = given[0] + self._start
+        if block is self._last:
+            self._start = None  # and all that its gradient would hold
+        return state, *given[1:]
+
+
 class GPT2(Attending):
-    """Switches have the semantics of the GrokkedTransformer fork (Wang et al., 2024)."""
+    """Switches have the semantics of the GrokkedTransformer fork (Wang et al., 2024).
+
+    ``inject_input`` is the input injection of looped Transformers (Yang et al., 2023, "Looped
+    Transformers are Better at Learning Learning Algorithms"), whose loops read the sum of the
+    stream and the prompt's embedding.
+    """
 
     switches = {
         "no_ln": "no layer norms at all",
         "no_mlp": "blocks of attention alone",
         "share_mlp": "one MLP, with its layer norm, for all blocks",
         "add_recurrence": "the whole stack of blocks twice, with the same weights",
+        "inject_input": "the stack's input is added to the stream before every loop but the first",
     }
+    loops_over = "n_layer"
 
     def __init__(self, model: GPT2LMHeadModel) -> None:
         super().__init__(model)
@@ -59,6 +89,10 @@ class GPT2(Attending):
         scale = (self.width // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
         by_layer = config.scale_attn_by_inverse_layer_idx
         self._scales = [scale / (i + 1 if by_layer else 1) for i in range(self.layers)]
+        injected = "inject_input" in (getattr(config, "architecture_switches", None) or ())
+        size = self.layers // self.loops
+        #: The blocks before which the input comes in again.
+        self._entries = range(size, self.layers, size) if injected else ()
         places = torch.arange(config.n_positions, device=model.device)
         self._causal = places[:, None] >= places  # made once: every mask is a view of it
 
@@ -83,10 +117,12 @@ class GPT2(Attending):
 
     @classmethod
     def switch(cls, model: GPT2LMHeadModel, switches: set[str]) -> None:
-        blocks = model.transformer.h
-        if "add_recurrence" in switches:
-            for first, second in zip(blocks, blocks[len(blocks) // 2 :], strict=False):
-                _tie(first, second)
+        blocks, loops = model.transformer.h, loops_of(model.config)
+        size = len(blocks) // loops
+        for index, block in enumerate(blocks):
+            _tie(blocks[index % size], block)
+        if "inject_input" in switches and loops > 1:
+            _Injection(*blocks[::size])
         for block in blocks:
             if "share_mlp" in switches:
                 _tie(blocks[0].mlp, block.mlp)
@@ -119,6 +155,13 @@ class GPT2(Attending):
     def embed(self, ids: Tensor) -> Tensor:
         state, drop = self.embedding(ids) + self._body.wpe.weight[: ids.shape[1]], self._body.drop
         return operations.dropout(state, drop.p) if self._by_hand(state) else drop(state)
+
+    def enter(self, index: int, state: Tensor, start: Tensor | None) -> Tensor:
+        if index not in self._entries:
+            return state
+        if start is None:
+            raise ValueError("a model that its input is injected into needs `start`, its layer 0")
+        return state + start.repeat(len(state) // len(start), 1, 1)
 
     def through(self, index, state, wanted=None):
         """In training on a CPU by operations that have their derivatives written by hand."""
