@@ -195,6 +195,21 @@ def auc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
     return float((ranks[positive].sum() - good * (good + 1) / 2) / (good * bad))
 
 
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation along the last axis; nan where all values of one are equal.
+
+    The correlation of ranks, equal values having their mean rank (C. Spearman, "The proof and
+    measurement of association between two things", 1904).
+    """
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(values, axis=-1) for values in (first, second)]
+    one, other = (own - own.mean(axis=-1, keepdims=True) for own in ranks)
+    norm = np.sqrt((one**2).sum(axis=-1) * (other**2).sum(axis=-1))
+    with np.errstate(invalid="ignore"):
+        return (one * other).sum(axis=-1) / norm
+
+
 def auc_influence(
     scores: Sequence[float], positive: Sequence[bool]
 ) -> tuple[float, np.ndarray] | None:

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "analysis": "Subject with_each",
+        "attribution": "Attribution ESTIMATED agreement attribute",
         "bases": "learn_rotation mean_bases moved probe_bases random_bases",
         "bootstrap": "Bootstrap",
         "checkpoints": "changed_since dataset_name find_checkpoint find_checkpoints find_dataset "
@@ -14,6 +15,7 @@ __getattr__, __dir__, __all__ = exports(
         "counterfactuals": "Condition Counterfactuals Family Plan diff_family draw_counterfactuals "
         "families family_of",
         "folds": "fragment_folds",
+        "heads": "attending head_patch mean_patterns run_heads",
         "interchange": "draw_interchange kept_value run_interchange summarise_interchange",
         "items": "Grouping ItemSplit KGroup can_be_known grouping_of item_splits k_groups_of "
         "layout_of sequences token_ids",
@@ -27,8 +29,8 @@ __getattr__, __dir__, __all__ = exports(
         "models": "LoadedModel READOUTS choose_device open_checkpoint with_fresh_weights",
         "patching": "PATCHED Patch Trace patch_runs",
         "probe": "TRAIN Probes fit_probes plan_probes probe_states probe_subject run_probe",
-        "settings": "ClusterSettings ComponentSettings InterchangeSettings LensSettings "
-        "MeasureSettings ProbeSettings SubspaceSettings TraceSettings",
+        "settings": "ClusterSettings ComponentSettings HeadSettings InterchangeSettings "
+        "LensSettings MeasureSettings ProbeSettings SubspaceSettings TraceSettings",
         "similarity": "measure_similarity",
         "states": "STREAMS Site collect_states collect_streams sites_of",
         "subspace": "PARTS Study run_subspace subspace_subject",

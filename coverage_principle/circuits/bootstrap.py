@@ -49,9 +49,16 @@ class Bootstrap:
         """For each row of values (rows, n) both ends, None if they are not defined."""
         if self.n == 0:
             return [None] * len(values)
+        means = self.resampled(values, bottom)
+        ends = np.percentile(means, [2.5, 97.5], axis=0).T
+        return [[float(e) for e in pair] if np.isfinite(pair).all() else None for pair in ends]
+
+    def resampled(self, values: np.ndarray, bottom: np.ndarray | None = None) -> np.ndarray:
+        """The mean of each row of values (rows, n > 0) in each bootstrap sample: (RESAMPLES, rows).
+
+        With ``bottom`` (n,) the ratio of the sums.
+        """
         ones = np.ones(self.n, np.float32)
         sums = self._weights @ (ones if bottom is None else bottom)
         with np.errstate(divide="ignore", invalid="ignore"):
-            means = (self._weights @ values.T.astype(np.float32)) / sums[:, None]
-        ends = np.percentile(means, [2.5, 97.5], axis=0).T
-        return [[float(e) for e in pair] if np.isfinite(pair).all() else None for pair in ends]
+            return (self._weights @ values.T.astype(np.float32)) / sums[:, None]

@@ -112,6 +112,7 @@ class Trace:
     the original run patched at (layer, position). ``READOUTS`` says what the readouts are and their
     types; probabilities are there if asked for. ``layers`` and ``positions`` name the first axes of
     ``after``; where heads were patched, its first axis are layers and ``heads``, pair by pair.
+    It is empty where nothing was patched.
     """
 
     layers: tuple[int, ...]
@@ -122,9 +123,17 @@ class Trace:
     heads: tuple[int, ...] | None = None
 
     def __repr__(self) -> str:
-        rows, positions, samples, _ = self.after["rank"].shape
-        where = f"{rows} {'heads' if self.heads else 'layers'} and {positions} positions"
-        return f"<Trace of {samples:,} samples at {where}>"
+        samples, rows = len(self.before["rank"]), f"{len(self.layers)} "
+        rows += "layers" if self.heads is None else "heads"
+        return f"<Trace of {samples:,} samples at {rows} and {len(self.positions)} positions>"
+
+    @property
+    def rows(self) -> list[dict[str, int]]:
+        """What the rows of ``after`` are: ``{"layer": 2}``, or ``{"layer": 2, "head": 0}``."""
+        if self.heads is None:
+            return [{"layer": layer} for layer in self.layers]
+        pairs = zip(self.layers, self.heads, strict=True)
+        return [{"layer": layer, "head": head} for layer, head in pairs]
 
     @property
     def answers_original(self) -> np.ndarray:

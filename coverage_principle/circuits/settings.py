@@ -188,6 +188,24 @@ class TraceSettings(FamilySettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadSettings(FamilySettings):
+    """Patching of single heads, and its estimates from gradients."""
+
+    metric: str = setting("logit", "what is measured", flag="metric_type", group="measured")
+    attribution_only: bool = setting(
+        False,
+        "patch nothing: estimates from gradients alone, for models too large to patch every head",
+        group="measured",
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.attribution_only and self.metric != "logit":
+            held = f"`attribution_only` estimates logits, and `metric` is {self.metric}"
+            raise InputError(f"{held}; leave it at logit")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SubspaceSettings(FamilySettings):
     """Interchange of a subspace: which, and how it is learned."""
 

@@ -74,10 +74,7 @@ def trace_subject(
             name: summary_of(plan, traces, members, *options)
             for name, members in plan.members.items()
         }
-        for value, found in zip(plan.layout.emitted, traces, strict=True):
-            for side in ("before", "source", "after"):
-                for readout, values in getattr(found, side).items():
-                    arrays[f"{checkpoint}/{value}/{readout}/{side}"] = values
+        arrays |= arrays_of(checkpoint, plan, traces)
     results = subject.results(
         stream=settings.stream,
         family=family.about,
@@ -104,6 +101,25 @@ def plan_trace(
     return counterfactuals.plan_of(dataset, rows, places, splits, drawn)
 
 
+def arrays_of(checkpoint: str, plan: Plan, traces: Sequence[Trace]) -> dict[str, np.ndarray]:
+    """What a file of arrays holds of a checkpoint, by emitted value."""
+    return {
+        f"{checkpoint}/{value}/{readout}/{side}": values
+        for value, found in zip(plan.layout.emitted, traces, strict=False)
+        for side in ("before", "source", "after")
+        for readout, values in getattr(found, side).items()
+    }
+
+
+def moved(plan: Plan, members: np.ndarray, number: int) -> np.ndarray:
+    """Those of ``members`` whose emitted value is another one in the source run.
+
+    A bridge that is the same in both runs cannot move from one to the other.
+    """
+    differs = plan.wanted[members, number, 0] != plan.wanted[members, number, 1]
+    return members[differs]
+
+
 def summary_of(
     plan: Plan,
     traces: Sequence[Trace],
@@ -111,17 +127,18 @@ def summary_of(
     settings: FamilySettings,
     of_cell: Callable[[str, Mapping], dict],
     place_of: Callable[[int], dict],
+    estimates: Mapping[str, np.ndarray] | None = None,
 ) -> dict:
     """The answer's effects, and under ``bridges`` those of the bridges that the model writes.
 
     ``of_cell(value, cell)`` and ``place_of(layer)`` are added to the cells of an emitted value.
+    ``estimates`` are about the value that is emitted first (see ``summarise_trace``).
     """
     found = {}
-    for number, value in enumerate(plan.layout.emitted):
-        # A bridge that is the same in both runs cannot move from one to the other.
-        differs = plan.wanted[members, number, 0] != plan.wanted[members, number, 1]
+    for number, (value, trace) in enumerate(zip(plan.layout.emitted, traces, strict=True)):
         options = {"metric": settings.metric, "seed": settings.seed}
-        part = summarise_trace(traces[number], members[differs], plan.slots, **options)
+        options |= {"estimates": None if number else estimates}
+        part = summarise_trace(trace, moved(plan, members, number), plan.slots, **options)
         if settings.pairs is not None:
             part["cells"] = [
                 c for c in part["cells"] if (c["layer"], c["position"]) in settings.pairs
@@ -135,7 +152,13 @@ def summary_of(
 
 
 def summarise_trace(
-    trace: Trace, members: np.ndarray, slots: tuple[str, ...], *, metric: str = "rank", seed: int
+    trace: Trace,
+    members: np.ndarray,
+    slots: tuple[str, ...],
+    *,
+    metric: str = "rank",
+    seed: int,
+    estimates: Mapping[str, np.ndarray] | None = None,
 ) -> dict:
     """Effects of every cell over the samples ``members``.
 
@@ -144,6 +167,10 @@ def summarise_trace(
     source run; ``filtered_out``: by reason, what the published filter drops (at each position where
     it depends on it); ``cells``: see docs/circuit_analysis.md. Intervals are 95 % percentile
     bootstrap over samples, seeded with ``seed``.
+
+    ``estimates``, (rows, positions, n) by name, are other estimates of the shift of
+    logit(t') - logit(t): cells have their means, and as ``NAME_share`` their share of the source
+    run's. The cells of a trace whose ``after`` is empty have nothing else.
     """
     samples, entry = Samples(trace, members), METRICS[metric]
     shape = len(members), len(trace.positions)
@@ -160,18 +187,22 @@ def summarise_trace(
     }
     rng = np.random.default_rng(seed)
     cells = {
-        (layer, position): {"layer": layer, "position": position, "slot": slots[position]}
-        for layer in trace.layers
+        (row, position): {**about, "position": position, "slot": slots[position]}
+        for row, about in enumerate(trace.rows)
         for position in trace.positions
     }
     for place, position in enumerate(trace.positions):
         for name, mask in subsets.items():
             chosen = Cells(samples, place, mask[:, place], rng)
             # How far the logits move is measured with every metric.
-            effects = entry.measure(chosen) | METRICS["logit"].measure(chosen)
-            for i, layer in enumerate(trace.layers):
-                of_layer = {effect: found[i] for effect, found in effects.items()}
-                cells[layer, position][name] = {"n": chosen.n, **of_layer}
+            measures = (entry, METRICS["logit"]) if trace.after else ()
+            effects = {key: e for one in measures for key, e in one.measure(chosen).items()}
+            for key, values in (estimates or {}).items():
+                own = values[:, place, members[mask[:, place]]]
+                effects |= {key: chosen.means(own), f"{key}_share": chosen.ratios(own, chosen.gain)}
+            for row in range(len(trace.rows)):
+                of_row = {effect: found[row] for effect, found in effects.items()}
+                cells[row, position][name] = {"n": chosen.n, **of_row}
     right = (*samples.correct, samples.correct.all(axis=0))
     names = ("original_correct", "source_correct", "both_correct")
     counts = {name: int(mask.sum()) for name, mask in zip(names, right, strict=True)}
@@ -214,4 +245,13 @@ class Cells(Bootstrap):
         self.before = {name: values[chosen] for name, values in samples.before.items()}
         self.source = {name: values[chosen] for name, values in samples.source.items()}
         self.after = {name: values[:, place, chosen] for name, values in samples.after.items()}
-        self.ranks = np.moveaxis(self.after["rank"], -1, 0)
+
+    @property
+    def ranks(self) -> np.ndarray:
+        return np.moveaxis(self.after["rank"], -1, 0)
+
+    @property
+    def gain(self) -> np.ndarray:
+        """How far the source run is from the original in logit(t') - logit(t), (n,) float64."""
+        before, source = (run["logit"].astype(np.float64) for run in (self.before, self.source))
+        return (source[:, 1] - source[:, 0]) - (before[:, 1] - before[:, 0])

@@ -146,6 +146,7 @@ STAGES = {
             as_in_train=("device",),
         ),
         _analysis("cluster", f"{_RUN} --overwrite", "metrics.json", defaults=_ALL_STATES),
+        _analysis("heads", _RUN),
         _analysis("interchange", _RUN),
         _analysis("lens", _RUN),
         _analysis("probe", _RUN),

@@ -27,13 +27,14 @@ NOT_YET = "the value cannot be known here yet: it depends on tokens that come la
 class Grid:
     """The cells of one split and value, and what is shown of them (``subset``: of which samples).
 
-    ``rows`` are (layer, after the final norm) upwards, ``columns`` (position, slot); ``cells`` maps
-    (row, column) to what a result file holds, perhaps not for every pair.
+    ``rows`` are (layer, after the final norm) upwards, of heads also their number, ``columns``
+    (position, slot); ``cells`` maps (row, column) to what a result file holds, perhaps not for
+    every pair.
     """
 
     shown: Shown
     subset: str | None
-    rows: list[tuple[int, bool]]
+    rows: list[tuple[int, ...]]
     columns: list[tuple[int, str]]
     cells: Mapping[tuple, Mapping]
 
@@ -80,14 +81,16 @@ class Grid:
         return self.shown.nothing_at(next(iter(self.cells.values())))
 
 
-def _row(cell: Mapping) -> tuple[int, bool]:
-    return cell["layer"], cell.get("after_ln_f", False)
+def _row(cell: Mapping) -> tuple[int, ...]:
+    head = (cell["head"],) if "head" in cell else ()
+    return (cell["layer"], cell.get("after_ln_f", False), *head)
 
 
 def layer_name(cell: Mapping) -> str:
-    """The layer of a cell, and in a looped model in brackets its loop and block."""
+    """The layer of a cell, ``2.3`` of head 3; in a looped model its loop and block in brackets."""
+    head = f".{cell['head']}" if "head" in cell else ""
     place = f" ({cell['loop']}.{cell['block']})" if "loop" in cell else ""
-    return f"{cell['layer']}{place}"
+    return f"{cell['layer']}{head}{place}"
 
 
 def plain(value: float, form: str) -> str:
