@@ -24,6 +24,9 @@ PRESETS = {
     "small": ("cpu", (1600, 2500), {"num_tokens": 20, "test_size_for_type": 2000}, _SMALL),
     "tiny": ("tiny", (100, 160), {"num_tokens": 8, "test_size_for_type": 200}, _TINY),
 }
+#: What is looked into in every run, and with which flags.
+ANALYSES = {"cluster": {}, "lens": {}, "trace": {}}
+ANALYSES |= {"probe": {"values": "b"}, "subspace": {"subspace": "probe"}}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -91,7 +94,7 @@ def content(preset: str, seed: int) -> dict[str, object]:
         "data": data,
         "coverage": {"min_evidence": 1, "k_sweep": True},
         "train": training(scale, **changes),
-        "analyse": {"cluster": {"device": "cpu"}, "trace": {"device": "cpu"}},
+        "analyse": {name: {"device": "cpu", **flags} for name, flags in ANALYSES.items()},
     }
     return {"base": base, "grid": {"data.max_train_data_num": list(sizes)}}
 

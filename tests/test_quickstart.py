@@ -44,17 +44,22 @@ def test_it_ends_with_a_table_a_summary_and_a_report(results):
         assert covered[3] + below == run["accuracy"]["type_0"]["n"]
         assert {c["split"] for c in run["clustering"]["cells"]} == {"id_test", "ood"}
         assert run["tracing"]["checkpoints"]["final_checkpoint"]["id_test"]["cells"]
+        for name in ("lens", "probe"):
+            assert {c["value"] for c in run[name]["cells"]} == {"b"}
+        for cell in run["subspace"]["cells"]:
+            assert list(cell["parts"]) == ["subspace", "rest", "whole", "random"]
     for sentence in summary["findings"]:
         assert sentence in output
     assert "IICG peak" in output
     assert "tracing peak" in output
+    assert "lens peak" in output and "probe peak" in output
 
 
 def test_the_report_needs_no_network_and_holds_every_figure_and_finding(results):
     folder, _ = results
     page = (folder / "report.html").read_text()
     assert not re.search(r"(src|href)=\"(?!data:)", page)
-    assert page.count('src="data:image/png;base64,') == 6
+    assert page.count('src="data:image/png;base64,') == 9
     import html
 
     for sentence in json.loads((folder / "summary.json").read_text())["findings"]:
@@ -65,7 +70,7 @@ def test_a_second_time_does_nothing_and_a_lost_result_is_made_again(results, qui
     folder, _ = results
     again = quickstart("--output_dir", folder)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("(done before)") == 10
+    assert again.stdout.count("(done before)") == 16
     (lost,) = folder.glob("worlds/*/k_sweep_results/twohop.8.100.diff-f12.inf.json")
     wanted = lost.read_text()
     lost.unlink()
@@ -73,7 +78,7 @@ def test_a_second_time_does_nothing_and_a_lost_result_is_made_again(results, qui
     (data / "test_annotated.json").unlink()
     again = quickstart("--output_dir", folder)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("(done before)") == 9
+    assert again.stdout.count("(done before)") == 15
     assert lost.read_text() == wanted
 
 
@@ -175,3 +180,54 @@ def test_a_position_is_singled_out_only_where_the_intervals_allow_it():
     assert text.endswith("no position is singled out.")
     empty = {"cells": [traced(1, 1, None, n=0)]}
     assert "no sample was left" in findings.tracing(10, empty, value="b", last_layer=2)
+
+
+def read_at(position, number, low, high, **more):
+    """A cell of the lens and of a probe alike, of 20 values."""
+    cell = {"layer": 1, "position": position, "slot": f"x{position + 1}", "n": 100, "tokens": 20}
+    cell |= {"can_be_known": position > 0, "reciprocal_rank": number, "interval": [low, high]}
+    cell |= {"accuracy": number, "accuracy_interval": [low, high], "bits": 4 * number}
+    cell |= {"majority": 0.06, "shuffled": {"accuracy": [0.05, 0.07], "bits": [-0.1, 0.0]}}
+    return cell | {"random_weights": {"accuracy": 0.04, "bits": -0.2}, **more}
+
+
+def test_the_lens_reads_nowhere_what_is_at_chance_everywhere():
+    blind = [read_at(0, 0.9, 0.8, 1), read_at(1, 0.17, 0.14, 0.2), read_at(2, 0.19, 0.16, 0.22)]
+    text = findings.lens(2500, blind, value="b")
+    assert "reads b nowhere: at layer 1, position x3, its mean reciprocal rank is at best" in text
+    assert text.endswith("0.19 (95 % interval 0.16 to 0.22; chance is 0.18).")
+    text = findings.lens(2500, [*blind, read_at(1, 0.5, 0.4, 0.6)], value="b")
+    assert "reads b best: at layer 1, position x2, its mean reciprocal rank is 0.50" in text
+    assert "no items" in findings.lens(10, [], value="b")
+
+
+def test_a_probe_is_beside_its_baselines():
+    cells = [read_at(1, 0.9, 0.8, 1.0), read_at(2, 0.95, 0.9, 1.0, after_ln_f=True)]
+    text = findings.probe(2500, cells, value="b")
+    assert "best at layer 1, position x2: it is right for 0.90 of the fragments" in text
+    assert "(95 % interval 0.80 to 1.00), 3.60 bits. With shuffled labels it is for 0.07" in text
+    assert text.endswith("on random weights for 0.04 (-0.20 bits): clearly less.")
+    known = {"random_weights": {"accuracy": 0.85, "bits": 3.0}}
+    text = findings.probe(2500, [read_at(1, 0.9, 0.8, 1.0, **known)], value="b")
+    assert text.endswith("on random weights for 0.85 (3.00 bits): no clear difference.")
+
+
+def test_the_answer_hangs_on_directions_only_where_all_others_move_it_less():
+    def swap(subspace, rest, random, n=100):
+        shares = {"subspace": subspace, "rest": rest, "whole": 1.0, "random": random}
+        found = {
+            name: {"published": {"n": n, "both": {"rate": rate, "count": round(n * rate)}}}
+            for name, rate in shares.items()
+        }
+        return [{**read_at(1, 0, 0, 0), "ranks": [19, 18], "parts": found}]
+
+    options = {"value": "b", "last_layer": 2}
+    probed = [read_at(1, 0.9, 0.8, 1.0), read_at(2, 1.0, 1.0, 1.0) | {"layer": 2}]
+    text = findings.subspace(2500, swap(0.9, 0.1, 0.05), probed, **options)
+    assert "at layer 1, position x2, only the 19 directions in which a probe reads b" in text
+    assert "for 90 % of 100 samples; taking all but these directions does for 10 %, the" in text
+    assert text.endswith("The answer hangs clearly on these directions.")
+    for shares in ((0.9, 0.85, 0.05), (0.9, 0.1, 0.85), (0.2, 0.0, 0.0)):  # chance is 0.26
+        text = findings.subspace(2500, swap(*shares), probed, **options)
+        assert text.endswith("This run does not single these directions out.")
+    assert "no sample was left" in findings.subspace(10, swap(0, 0, 0, n=0), probed, **options)

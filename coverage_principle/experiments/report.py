@@ -17,7 +17,7 @@ from coverage_principle.experiments.spec import dotted
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.experiments.sweep_page import comparison, own_seconds, time_taken
 from coverage_principle.reporting import html
-from coverage_principle.reporting.quickstart import collect, write_report
+from coverage_principle.reporting.quickstart import ANALYSES, collect, write_report
 from coverage_principle.reporting.run_card import type_names
 from coverage_principle.reporting.scores import score_note, score_rows
 from coverage_principle.reporting.training_figures import accuracy_figures
@@ -179,7 +179,7 @@ def quickstart_report(sweep: Sweep, runs: Sequence[RunSettings], preset: str) ->
     files, k_sweeps, commands, seconds = {}, {}, [], {}
     for run in runs:
         size, record = run.data["max_train_data_num"], sweep.run(run)
-        outputs = {name: sweep.outputs(run, name)[0] for name in ("cluster", "trace")}
+        outputs = {name: sweep.outputs(run, name)[0] for name in ANALYSES}
         model, metadata = sweep.folder(run) / "model", sweep.dataset(run) / "metadata.json"
         files[size] = {"metadata": metadata, "model": model, **outputs}
         commands += [command.shown() for command in sweep.commands(run)]

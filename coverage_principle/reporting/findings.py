@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from coverage_principle.circuits import METRICS
+from coverage_principle.circuits import LENS_READOUTS, METRICS, PROBE_READOUTS, Shown
 from coverage_principle.reporting.grids import layer_name
 from coverage_principle.statistics import trend_z, wilson_interval
 from simpletransformers.words import counted
@@ -138,6 +138,86 @@ def tracing(size: int, summary: Mapping, *, value: str, last_layer: int) -> str:
     if clear:
         return text + f" The answer hangs clearly on {', '.join(best)}."
     return text + " The intervals of the leading positions overlap, so no position is singled out."
+
+
+def strongest(cells: Sequence[Mapping], shown: Shown) -> Mapping | None:
+    """The cell with the best number, of those at which the value can be known.
+
+    Those after the final layer norm are left aside.
+    """
+    here = [c for c in cells if c["can_be_known"] and not c.get("after_ln_f")]
+    found = [c for c in here if shown.value(c) is not None]
+    return max(found, key=lambda c: shown.better * shown.value(c), default=None)
+
+
+def lens(size: int, cells: Sequence[Mapping], *, value: str) -> str:
+    """Where the logit lens reads an intermediate value, of the cells of one split and the value."""
+    shown, text = LENS_READOUTS["reciprocal_rank"].shown, f"With {size:,} training items, "
+    best = strongest(cells, shown)
+    if best is None:
+        return f"{text}there were no items to read {value} of by the lens."
+    low, high = shown.interval(best)
+    known = [cell for cell in cells if cell["can_be_known"]]
+    nowhere = all(shown.is_weak(cell) for cell in known)
+    return (
+        f"{text}the logit lens reads {value} {'nowhere' if nowhere else 'best'}: at "
+        f"layer {layer_name(best)}, position {best['slot']}, its mean reciprocal rank is "
+        f"{'at best ' if nowhere else ''}{shown.value(best):.2f} (95 % interval {low:.2f} to "
+        f"{high:.2f}; chance is {shown.nothing_at(best):.2f})."
+    )
+
+
+def probe(size: int, cells: Sequence[Mapping], *, value: str) -> str:
+    """Where a linear probe reads a value, beside its baselines, of the cells of one split."""
+    shown, text = PROBE_READOUTS["accuracy"].shown, f"With {size:,} training items, "
+    best = strongest(cells, shown)
+    if best is None:
+        return f"{text}there were no items to probe for {value}."
+    dealt, random, ends = best["shuffled"], best["random_weights"], shown.interval(best)
+    between = f" (95 % interval {ends[0]:.2f} to {ends[1]:.2f})" if ends else ""
+    text += (
+        f"a linear probe reads {value} best at layer {layer_name(best)}, position {best['slot']}: "
+        f"it is right for {shown.value(best):.2f} of the fragments that it was not trained on"
+        f"{between}, {_plain(best['bits'])} bits. With shuffled labels it is for "
+        f"{max(dealt['accuracy']):.2f} ({_plain(max(dealt['bits']))} bits), on random weights for "
+        f"{random['accuracy']:.2f} ({_plain(random['bits'])} bits)"
+    )
+    return text + (": no clear difference." if shown.is_weak(best) else ": clearly less.")
+
+
+def subspace(
+    size: int,
+    cells: Sequence[Mapping],
+    probed: Sequence[Mapping],
+    *,
+    value: str,
+    last_layer: int,
+) -> str:
+    """What moves the answer at the cell at which a probe reads the value best (``probed``).
+
+    The last layer is left aside. ``cells`` are of one split; claims rest on Wilson intervals.
+    """
+    text, shown = f"With {size:,} training items, ", PROBE_READOUTS["accuracy"].shown
+    best = strongest([c for c in probed if c["layer"] < last_layer], shown)
+    place = best and (best["layer"], best["position"])
+    here = [c for c in cells if (c["layer"], c["position"]) == place]
+    if not here or not here[0]["parts"]["whole"]["published"]["n"]:
+        return f"{text}no sample was left to move {value} in."
+    (cell,) = here
+    parts = {part: {**cell, **found} for part, found in cell["parts"].items()}
+    n = parts["whole"]["published"]["n"]
+    shares = {part: f"{100 * moved(found):.0f} %" for part, found in parts.items()}
+    text += (
+        f"taking from a run with another {value}, at layer {layer_name(cell)}, position "
+        f"{cell['slot']}, only the {max(cell['ranks'])} directions in which a probe reads {value} "
+        f"ranks that run's answer above the run's own for {shares['subspace']} of "
+        f"{counted(n, 'sample')}; taking all but these directions does for {shares['rest']}, the "
+        f"whole state for {shares['whole']}, as many random directions for {shares['random']}."
+    )
+    own, weak = parts["subspace"], METRICS["rank"].shown.is_weak
+    if _leads(own, [parts["rest"], parts["random"]]) and not weak(own, "published"):
+        return f"{text} The answer hangs clearly on these directions."
+    return f"{text} This run does not single these directions out."
 
 
 def moved(cell: Mapping) -> float:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from coverage_principle.circuits import IICG, METRICS
+from coverage_principle.circuits import IICG, LENS_READOUTS, METRICS, PROBE_READOUTS, Shown
 from coverage_principle.data import looking_into, read_json, write_json, write_text
 from coverage_principle.reporting import findings, html
-from coverage_principle.reporting.circuit_figures import heat_maps, split_cells
+from coverage_principle.reporting.circuit_figures import heat_maps, moved_parts, split_cells
 from coverage_principle.reporting.coverage_figures import k_sweep_curve
 from coverage_principle.reporting.grids import layer_name, reference_words
 from coverage_principle.reporting.run_card import type_names
 from coverage_principle.reporting.training_figures import accuracy_by_k, accuracy_figures
 from simpletransformers.seq2seq.run_folder import RunFolder
 
+#: The analyses whose results are shown.
+ANALYSES = ("cluster", "lens", "probe", "subspace", "trace")
 _SPLITS = {"id_test": "type_0", "ood": "f1 fact unseen"}
+_LENS, _PROBE = LENS_READOUTS["reciprocal_rank"].shown, PROBE_READOUTS["accuracy"].shown
 
 
 def collect(
@@ -29,8 +33,8 @@ def collect(
 ) -> dict:
     """Every number of the runs, JSON-ready, and the sentences that they allow.
 
-    ``runs`` maps a training-set size to its outputs: ``metadata``, ``cluster``, ``trace`` (JSON
-    files) and ``model`` (the folder of the training), ``k_sweeps`` to its coverage at each k.
+    ``runs`` maps a training-set size to its outputs: ``metadata`` and ``ANALYSES`` (JSON files) and
+    ``model`` (the folder of the training), ``k_sweeps`` to its coverage at each k.
     """
     sizes = {str(n): {"k_sweep": k_sweeps[n], **_numbers(outputs)} for n, outputs in runs.items()}
     summary = {"settings": dict(settings), "chance": 1 / settings["num_tokens"]}
@@ -43,28 +47,43 @@ def collect(
 def _numbers(outputs: Mapping[str, Path]) -> dict:
     """What one run came to."""
     history = RunFolder(outputs["model"]).evaluations()
-    metadata, clusters, traces = (
-        read_json(outputs[name], dict) for name in ("metadata", "cluster", "trace")
-    )
+    files = {name: read_json(outputs[name], dict) for name in ("metadata", *ANALYSES)}
     with looking_into(outputs["model"].parent, "a run"):
-        return _of_files(metadata, history, clusters, traces)
+        return _of_files(history, **files)
 
 
-def _of_files(metadata: Mapping, history: list, clusters: Mapping, traces: Mapping) -> dict:
+def _of_files(
+    history: list,
+    metadata: Mapping,
+    cluster: Mapping,
+    lens: Mapping,
+    probe: Mapping,
+    subspace: Mapping,
+    trace: Mapping,
+) -> dict:
+    value = cluster["grouped_by"]["value"]
     return {
         "data": {k: metadata[k] for k in ("counts", "compositions", "primitives", "arguments")},
         "history": [{key: e[key] for key in ("step", "eval")} for e in history],
         "accuracy": history[-1]["eval"],
         "clustering": {
-            "value": clusters["grouped_by"]["value"],
-            "cells": [c for c in clusters["cells"] if c["split"] in _SPLITS],
+            "value": value,
+            "cells": [c for c in cluster["cells"] if c["split"] in _SPLITS],
         },
+        "lens": {"cells": [c for c in _last(lens) if c["value"] == value]},
+        "probe": {"cells": [c for c in _last(probe) if c["value"] == value]},
+        "subspace": {"cells": _last(subspace)["cells"]},
         "tracing": {
-            "metric": traces["metric"],
-            "num_layers": traces["num_layers"],
-            "checkpoints": {n: {"id_test": s["id_test"]} for n, s in traces["checkpoints"].items()},
+            "metric": trace["metric"],
+            "num_layers": trace["num_layers"],
+            "checkpoints": {n: {"id_test": s["id_test"]} for n, s in trace["checkpoints"].items()},
         },
     }
+
+
+def _last(results: Mapping) -> Any:
+    """What the last checkpoint of a result says of unseen type_0 items."""
+    return list(results["checkpoints"].values())[-1]["id_test"]
 
 
 def _sentences(summary: Mapping) -> dict[str, list[str]]:
@@ -72,24 +91,25 @@ def _sentences(summary: Mapping) -> dict[str, list[str]]:
     shown: dict[str, list[str]] = {}
     for size, run in summary["sizes"].items():
         n, value, traced = int(size), run["clustering"]["value"], run["tracing"]
-        last = traced["num_layers"]
+        last, probed = traced["num_layers"], run["probe"]["cells"]
         for name, sentence in {
             "k_sweep": findings.k_sweep(n, run["k_sweep"]),
             "types": findings.generalisation(n, run["accuracy"], chance=summary["chance"]),
             "k_cutoff": findings.accuracy_against_k(n, accuracy_by_k(run["accuracy"])),
             "clustering": findings.clustering(n, run["clustering"]["cells"], value=value),
-            "tracing": findings.tracing(n, _traced(traced), value=value, last_layer=last),
+            "tracing": findings.tracing(n, _last(traced), value=value, last_layer=last),
+            "lens": findings.lens(n, run["lens"]["cells"], value=value),
+            "probe": findings.probe(n, probed, value=value),
+            "subspace": findings.subspace(
+                n, run["subspace"]["cells"], probed, value=value, last_layer=last
+            ),
         }.items():
             shown.setdefault(name, []).append(sentence)
     return shown
 
 
-def _traced(tracing: Mapping) -> Mapping:
-    return list(tracing["checkpoints"].values())[-1]["id_test"]
-
-
 def summary_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: accuracy by type and by k-cutoff, peaks of IICG and of tracing."""
+    """Header and rows: accuracy by type and by k-cutoff, the analyses' peaks."""
     runs = summary["sizes"].values()
     groups = [run["accuracy"] for run in runs]
     types = sorted({group for one in groups for group in one if "/" not in group})
@@ -103,6 +123,8 @@ def summary_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     rows.append(["accuracy, chance", *[f"{summary['chance']:.2f}"] * len(groups)])
     rows.append(["IICG peak, type_0", *map(_iicg_peak, runs)])
     rows.append(["tracing peak, type_0", *map(_tracing_peak, runs)])
+    rows.append(["lens peak, type_0", *(_best(run["lens"], _LENS) for run in runs)])
+    rows.append(["probe peak, type_0", *(_best(run["probe"], _PROBE) for run in runs)])
     return ["", *map(_title, summary["sizes"])], rows
 
 
@@ -119,10 +141,16 @@ def _iicg_peak(run: Mapping) -> str:
     return "-" if peak is None else _peak(f"{peak['iicg']:.2f}", peak, IICG.is_weak(peak))
 
 
+def _best(analysed: Mapping, shown: Shown) -> str:
+    """The strongest cell, of those at which the value can be known."""
+    best = findings.strongest(analysed["cells"], shown)
+    return "-" if best is None else _peak(f"{shown.value(best):.2f}", best, shown.is_weak(best))
+
+
 def _tracing_peak(run: Mapping) -> str:
     """The strongest cell below the last layer."""
     tracing = run["tracing"]
-    below = [c for c in _traced(tracing)["cells"] if c["layer"] < tracing["num_layers"]]
+    below = [c for c in _last(tracing)["cells"] if c["layer"] < tracing["num_layers"]]
     cells = [c for c in below if c["published"]["n"]]
     peak = max(cells, key=findings.moved, default=None)
     if peak is None:
@@ -189,11 +217,18 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
         for split, about in _SPLITS.items()
         if (own := split_cells(run["clustering"], split))
     }
-    traced, tested = {}, _SPLITS["id_test"]
+    traced, moved, tested = {}, {}, _SPLITS["id_test"]
+    lens, probed = {}, {}
     for title, run in runs.items():
-        own = _traced(run["tracing"])["cells"]
+        own = _last(run["tracing"])["cells"]
         n = max(cell["published"]["n"] for cell in own)
         traced[f"{title}, {tested}\n{n:,} samples"] = own
+        for panels, name in ((lens, "lens"), (probed, "probe")):
+            found = run[name]["cells"]
+            panels[f"{title}, {tested}\n{found[0]['n']:,} items"] = found
+        for part, found in moved_parts(run["subspace"]["cells"]).items():
+            n = max(cell["published"]["n"] for cell in found)
+            moved[f"{title}, {part}\n{n:,} samples"] = found
     reference = reference_words(next(iter(runs.values()))["tracing"]["num_layers"])
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
     options = {"chance": summary["chance"], "names": summary["types"]}
@@ -204,5 +239,8 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
         "types": [by_type],
         "k_cutoff": by_k,
         "clustering": [heat_maps(cells, folder / "iicg", IICG)[0]],
+        "lens": [heat_maps(lens, folder / "lens", _LENS)[0]],
+        "probe": [heat_maps(probed, folder / "probe", _PROBE)[0]],
+        "subspace": [heat_maps(moved, folder / "subspace", shown, per_row=4, **options)[0]],
         "tracing": [heat_maps(traced, folder / "tracing", shown, **options)[0]],
     }
