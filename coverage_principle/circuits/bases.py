@@ -34,8 +34,10 @@ from coverage_principle.circuits.models import LoadedModel
 _ROUNDING = 1e-5
 #: Of the probe's weights, on the mean over items (see ``linear``).
 _PENALTY = 1e-2
-#: Pairs of inputs in a step of learning a rotation, and Adam's rate for entries of about 1.
-_PAIRS, _RATE = 128, 0.2
+#: Pairs of inputs in a step of learning a rotation, and Adam's first rate for entries of about 1.
+_PAIRS, _RATE = 128, 0.1
+#: Slopes below this hardly count: Adam would go on as fast where nothing is left to learn.
+_FLAT = 1e-4
 #: Inputs that are run at a time.
 _ROWS = 1024
 
@@ -102,26 +104,38 @@ def learn_rotation(
     ``originals`` and ``sources`` are (n, tokens), ``wanted`` (n,) the sources' answers, all
     data-set ids. Minimises the cross-entropy of ``wanted``, over the data set's tokens, where the
     original's state h at the layer and position is h + P (h' - h), h' being the source's. P is that
-    of Q in the QR decomposition of a free matrix, changed by Adam from a random start.
+    of Q in the QR decomposition of a free matrix, changed by Adam at a rate that falls to 0. The
+    better of two starts is taken: the directions in which both runs differ most, and random ones.
+    The first may have no slope towards what is read, and the second move too little for any.
     """
     network, rng = loaded.network, np.random.default_rng(seed)
-    starts, mine = _whole_states(loaded, originals, [("residual", 0), ("residual", layer)])
+    layer_0, mine = _whole_states(loaded, originals, [("residual", 0), ("residual", layer)])
     (theirs,) = _whole_states(loaded, sources, [("residual", layer)])
     targets = torch.as_tensor(wanted, dtype=torch.int64, device=loaded.device)
-    start = rng.standard_normal((network.width, min(rank, network.width)))
-    free = torch.tensor(start, dtype=torch.float32, device=loaded.device, requires_grad=True)
-    optimizer = torch.optim.Adam([free], lr=_RATE)
-    for _ in range(steps):
-        own = torch.as_tensor(rng.integers(len(mine), size=_PAIRS), device=loaded.device)
-        state = mine[own]
+
+    def loss(free: Tensor, own: Tensor | slice) -> Tensor:
+        state = mine[own].clone()
         basis = torch.linalg.qr(free).Q
         state[:, position] = moved(state[:, position], theirs[own, position], basis)
-        final = network.finish(state, layer, starts[own])
-        loss = functional.cross_entropy(loaded.logits(final), targets[own])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return torch.linalg.qr(free.detach()).Q
+        final = network.finish(state, layer, layer_0[own])
+        return functional.cross_entropy(loaded.logits(final), targets[own])
+
+    apart = theirs[:, position] - mine[:, position]
+    largest = torch.linalg.eigh(apart.T @ apart).eigenvectors[:, -rank:] * network.width**0.5
+    drawn = torch.as_tensor(rng.standard_normal(largest.shape), dtype=torch.float32)
+    found = []
+    for start in (largest, drawn.to(loaded.device)):
+        free = start.requires_grad_(True)
+        optimizer = torch.optim.Adam([free], lr=_RATE, eps=_FLAT)
+        slower = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0, steps)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss(free, torch.as_tensor(rng.integers(len(mine), size=_PAIRS))).backward()
+            optimizer.step()
+            slower.step()
+        with torch.no_grad():
+            found.append((float(loss(free, slice(_ROWS))), torch.linalg.qr(free).Q))
+    return min(found, key=lambda one: one[0])[1]
 
 
 def _whole_states(loaded: LoadedModel, inputs: np.ndarray, places) -> list[Tensor]:
