@@ -127,7 +127,7 @@ def _dot(first: Tensor, second: Tensor) -> Tensor:
 def _minimise(problem: _Problem, tolerance: float) -> Tensor:
     sets, n, problems, classes = problem.shares.shape
     shape = sets, problem.states.shape[2], problems, classes
-    point = found = problem.states.new_zeros(shape)
+    point, found = problem.states.new_zeros(2, *shape)
     slope = problem.gradient(point)
     limit = tolerance**2 * _dot(slope, slope)
     steps: list[tuple[Tensor, Tensor]] = []
