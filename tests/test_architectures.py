@@ -177,7 +177,7 @@ def test_a_stream_that_a_type_does_not_have_is_refused_in_one_sentence(pairs):
     loaded = loaded_model("mamba")
     with pytest.raises(InputError, match="a mamba has no `stream` post_mlp; it has residual, emb"):
         circuits.collect_states(loaded, pairs[0], [Site(1, 0)], stream="post_mlp")
-    with pytest.raises(InputError, match="post_mlp cannot be patched here; give residual, emb"):
+    with pytest.raises(InputError, match="post_mlp cannot be patched; give residual, emb"):
         circuits.patch_runs(loaded, *pairs, stream="post_mlp")
 
 

@@ -680,7 +680,7 @@ def test_every_published_path_is_a_stub_over_the_table():
     }
     assert stubs == set(PUBLISHED)
     general = {"trace.py", "cluster.py", "lens.py", "interchange.py", "measure.py"}
-    general |= {"probe.py", "subspace.py"}
+    general |= {"heads.py", "probe.py", "subspace.py"}
     modules = {path.name for path in folder.glob("*.py")} - stubs
     assert modules == {*general, "common.py", "published.py"}
 

@@ -177,7 +177,7 @@ def patch_runs(
     else:
         streams = [name for name in PATCHED if name in loaded.network.streams]
         if stream not in streams:
-            raise InputError(f"`stream` {stream} cannot be patched here; give {', '.join(streams)}")
+            raise InputError(f"`stream` {stream} cannot be patched; give {', '.join(streams)}")
         patch = _STREAMS[stream]
     count, tokens = originals.shape
     there = (0,) if stream == "embedding" else tuple(range(1, loaded.num_layers + 1))
