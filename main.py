@@ -443,6 +443,8 @@ def print_scores(scores: dict, dataset, by_loops: dict | None = None) -> None:
     from coverage_principle.reporting.scores import loop_rows, score_note, score_rows
 
     called = {group: dataset.graph.explained(group) for group in scores}
+    if by_loops:
+        print("answer_accuracy by loops")
     print(cli.table(*(loop_rows(by_loops, called) if by_loops else score_rows(scores, called))))
     print(score_note(*dataset.sizes([dataset.graph.answer])))
 

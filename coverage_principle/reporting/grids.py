@@ -89,7 +89,7 @@ def _row(cell: Mapping) -> tuple[int, ...]:
 def layer_name(cell: Mapping) -> str:
     """The layer of a cell, ``2.3`` of head 3; in a looped model its loop and block in brackets."""
     head = f".{cell['head']}" if "head" in cell else ""
-    place = f" ({cell['loop']}.{cell['block']})" if "loop" in cell else ""
+    place = f" ({cell['loop']}.{cell['block']})" if cell.get("loop") else ""
     return f"{cell['layer']}{head}{place}"
 
 
@@ -219,11 +219,13 @@ def key_lines(grids: Sequence[Grid]) -> list[str]:
 
 
 def loop_lines(grids: Sequence[Grid]) -> list[str]:
-    """What the layers of a looped model are called; nothing of another."""
-    for cell in (cell for grid in grids for cell in grid.cells.values() if cell.get("loop")):
-        name = f"layer {layer_name(cell)}: loop {cell['loop']}, block {cell['block']} of a loop"
-        return [name]
-    return []
+    """What the layers of a looped model are called, by its last one; nothing of another."""
+    looped = [cell for grid in grids for cell in grid.cells.values() if cell.get("loop")]
+    if not looped:
+        return []
+    last = max(looped, key=lambda cell: cell["layer"])
+    loop, block = last["loop"], last["block"]
+    return [f"layer {last['layer']} ({loop}.{block}): loop {loop}, block {block}"]
 
 
 def measure_lines(grids: Sequence[Grid]) -> list[str]:

@@ -41,7 +41,7 @@ def loop_rows(
 
     ``by_loops`` maps a number of loops to what ``score_rows`` takes.
     """
-    header = ["group", "n", *(f"{_OF}, {counted(loops, 'loop')}" for loops in by_loops)]
+    header = ["group", "n", *(counted(loops, "loop") for loops in by_loops)]
     rows = []
     for group, own in next(iter(by_loops.values())).items():
         found = [scores[group][_OF] for scores in by_loops.values()]
