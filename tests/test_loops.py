@@ -266,13 +266,16 @@ def test_main_evaluates_with_other_loops(run_command, refused, small_dataset, lo
     assert "| loops | 2 |" in card and "without `loops` and `inject_input`" in card
 
 
-@pytest.mark.parametrize("script", ["trace", "lens", "interchange", "cluster"])
+@pytest.mark.parametrize(
+    "script", ["trace", "lens", "interchange", "cluster", "probe", "subspace", "heads"]
+)
 def test_analyses_say_loop_and_block(run_command, looped_run, tmp_path, script):
     command = f"circuit_analysis/{script}.py", "--save_dir", tmp_path, "--max_items", "20"
     which = ("--model_dir", looped_run, "--step_list", "final_checkpoint")
-    several = run_command(*command, *which, "--eval_loops", "3")
+    few = ("--layer_pos_pairs", "[(1,1),(2,1),(3,1)]") if script == "probe" else ()
+    several = run_command(*command, *which, "--eval_loops", "3", *few)
     assert several.returncode == 0, several.stderr
-    assert "3 (3.1)" in several.stdout and "layer 3 (3.1): loop 3, block 1" in several.stdout
+    assert " (3.1) " in several.stdout and "layer 3 (3.1): loop 3, block 1" in several.stdout
     name = "metrics.json" if script == "cluster" else "*_loops3.json"
     (file,) = tmp_path.rglob(name)
     results = read_json(file)

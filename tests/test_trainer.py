@@ -451,7 +451,8 @@ FLAGS = (
 
 def test_two_processes_train_as_one(run_command, tmp_path, small_dataset):
     """Gloo on the CPU, dropout 0: the same losses and the same evaluation as in one process."""
-    flags = ("--no_dropout", "--max_steps", 20, "--eval_steps", 10, "--output_dir")
+    flags = ("--no_dropout", "--max_steps", 20, "--eval_steps", 10, "--loops", 2, "--inject_input")
+    flags += ("--output_dir",)
     one = run_command("main.py", "--data_dir", small_dataset, *FLAGS, *flags, tmp_path / "one")
     assert one.returncode == 0, one.stderr
     train_in_two_processes(tmp_path / "out", small_dataset, *flags, tmp_path / "two")

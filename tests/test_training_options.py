@@ -289,10 +289,11 @@ def test_other_model_types_train_and_load_again(tmp_path, model_type):
 # ------------------------------------------------------------------------ what else a run tells
 
 
-def test_flops_are_those_that_torch_counts():
+@pytest.mark.parametrize("changes", [{}, {"loops": 3, "inject_input": True}])
+def test_flops_are_those_that_torch_counts(changes):
     from torch.utils.flop_counter import FlopCounterMode
 
-    ours = architecture_of(tiny_model(no_dropout=True).model)
+    ours = architecture_of(tiny_model(no_dropout=True, **changes).model)
     # Attention over fewer tokens is no matrix product on a CPU, and so is not counted by torch.
     inputs = torch.randint(0, 7, (6, operations.FEW + 2))
     for columns in ((5,), (1, 4), (0, 1, 2, 3, 4, 5)):
