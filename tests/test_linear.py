@@ -80,6 +80,15 @@ def test_chances_are_a_softmax(problems):
     np.testing.assert_allclose(found[1, 3], scores / scores.sum(), atol=1e-5)
 
 
+def test_states_that_are_all_alike_leave_the_classes_shares():
+    for labels in ([0, 1, 2, 3], [0, 1, 1, 2]):
+        labels = torch.tensor([labels])
+        weights, biases = fit_linear(torch.ones(1, 4, 3), labels, CLASSES, 0.1)
+        assert weights.abs().max() < 1e-6
+        shares = torch.bincount(labels[0], minlength=CLASSES) / 4
+        torch.testing.assert_close(biases[0].softmax(dim=0), shares, atol=1e-3, rtol=0)
+
+
 def test_what_has_no_minimum_is_refused(problems):
     states, labels = problems
     with pytest.raises(ValueError, match="penalty above 0"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from coverage_principle.errors import InputError
 from coverage_principle.notebook import load_run
 from coverage_principle.statistics import mean_of, mean_over_groups
 from simpletransformers.seq2seq import Seq2SeqModel
+from simpletransformers.seq2seq.architecture import load_model
 from tests import handmade_transformer as handmade
 
 PROBE = "circuit_analysis/probe.py"
@@ -118,9 +121,9 @@ def accuracies(loaded, dataset, **settings):
     return found
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-def test_it_finds_where_the_values_are_written_and_nothing_else(dataset, hidden):
-    found = accuracies(handmade.build(dataset.tables(), hidden=hidden), dataset)
+@pytest.mark.parametrize("variant", [{}, {"hidden": True}, {"looped": True}])
+def test_it_finds_where_the_values_are_written_and_nothing_else(dataset, variant):
+    found = accuracies(handmade.build(dataset.tables(), **variant), dataset)
     places = {"b": {(2, 1), (3, 1), (4, 1), (3, 2), (4, 2)}, "t": {(4, 2)}}
     for value, rates in found.items():
         assert {site for site, rate in rates.items() if rate > 0.9} == places[value]
@@ -266,15 +269,29 @@ def test_a_notebook_gives_what_the_command_writes(probed, run, small_dataset):
 
 def test_random_weights_are_fresh_and_of_the_seed(run, dataset):
     loaded = circuits.open_checkpoint(run / "final_checkpoint", dataset.codec, "cpu")
-    first, same, other = (
-        circuits.with_fresh_weights(loaded, run / "final_checkpoint", seed) for seed in (3, 3, 4)
-    )
+    before = torch.get_rng_state()
+    first, same, other = (circuits.with_fresh_weights(loaded, seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
     inputs = dataset.test.inputs[:4]
-    states = [
+    found = [
         each.run(inputs, [("residual", 1)])["residual", 1] for each in (first, same, other, loaded)
     ]
-    assert states[0].shape == states[3].shape and torch.equal(states[0], states[1])
-    assert not torch.allclose(states[0], states[2]) and not torch.allclose(states[0], states[3])
+    assert found[0].shape == found[3].shape and torch.equal(found[0], found[1])
+    assert not torch.allclose(found[0], found[2]) and not torch.allclose(found[0], found[3])
+
+
+def test_random_weights_are_drawn_as_transformers_draws_them(run, dataset):
+    """Without importing it: both ways give every parameter the same mean and spread."""
+    light = circuits.open_checkpoint(run / "final_checkpoint", dataset.codec, "cpu")
+    plain = replace(light, model=load_model(run / "final_checkpoint"))
+    ours, theirs = (circuits.with_fresh_weights(each, 0).model for each in (light, plain))
+    assert type(ours) is not type(theirs)
+    theirs = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        other = theirs[name]
+        assert parameter.mean().item() == pytest.approx(other.mean().item(), abs=0.003), name
+        if parameter.ndim > 1:
+            assert parameter.std().item() == pytest.approx(other.std().item(), rel=0.2), name
 
 
 def test_a_cell_that_its_baselines_reach_is_no_finding():

@@ -70,10 +70,11 @@ def fit_counts(
     variances, axes = torch.linalg.eigh(centred.mT @ (weight * centred))
     rank = min(states.shape[1:])  # without spread, an axis has no weight
     variances, axes = variances[:, -rank:].clamp_min(0), axes[..., -rank:]
-    ones = torch.ones_like(weight)
+    shares = counts.float() / totals[:, None, :, None]
     problem = _Problem(
-        torch.cat([centred @ axes, ones], dim=2),
-        counts.float() / totals[:, None, :, None],
+        torch.cat([centred @ axes, torch.ones_like(weight)], dim=2),
+        shares,
+        shares.sum(dim=-1, keepdim=True),
         _column(penalty, rank),
         torch.cat([variances, torch.ones_like(variances[:, :1])], dim=1)[:, :, None, None],
     )
@@ -96,17 +97,18 @@ def _column(penalty: Tensor, rank: int) -> Tensor:
 class _Problem:
     """``states`` (s, n, r) with a last column of ones, ``shares`` (s, n, v, classes) of the items.
 
-    A point is (s, r, v, classes).
+    ``totals`` (s, n, v, 1) are the sums of the shares. A point is (s, r, v, classes).
     """
 
     states: Tensor
     shares: Tensor
+    totals: Tensor
     penalty: Tensor
     variances: Tensor
 
     def gradient(self, point: Tensor) -> Tensor:
         scores = (self.states @ point.flatten(2)).view(self.shares.shape)
-        wrong = scores.softmax(dim=-1).mul_(self.shares.sum(-1, keepdim=True)).sub_(self.shares)
+        wrong = scores.softmax(dim=-1).mul_(self.totals).sub_(self.shares)
         return (self.states.mT @ wrong.flatten(2)).view(point.shape) + self.penalty * point
 
     def scaled(self, slope: Tensor) -> Tensor:
@@ -114,9 +116,9 @@ class _Problem:
         return slope / (self.variances / self.shares.shape[-1] + self.penalty)
 
     def only(self, sets: Tensor, problems: Tensor) -> _Problem:
-        parts = (part[sets] for part in (self.states, self.shares, self.penalty, self.variances))
-        states, shares, penalty, variances = parts
-        return _Problem(states, shares[:, :, problems], penalty[:, :, problems], variances)
+        of_problems = (self.shares, self.totals, self.penalty)
+        parts = (part[sets][:, :, problems] for part in of_problems)
+        return _Problem(self.states[sets], *parts, self.variances[sets])
 
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:
@@ -127,7 +129,7 @@ def _dot(first: Tensor, second: Tensor) -> Tensor:
 def _minimise(problem: _Problem, tolerance: float) -> Tensor:
     sets, n, problems, classes = problem.shares.shape
     shape = sets, problem.states.shape[2], problems, classes
-    point, found = problem.states.new_zeros(2, *shape)
+    point, found = problem.states.new_zeros((2, *shape))
     slope = problem.gradient(point)
     limit = tolerance**2 * _dot(slope, slope)
     steps: list[tuple[Tensor, Tensor]] = []

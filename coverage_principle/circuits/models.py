@@ -198,10 +198,9 @@ def open_checkpoint(
     return LoadedModel(model, ids.to(device), unmapped)
 
 
-def with_fresh_weights(loaded: LoadedModel, checkpoint: Path, seed: int) -> LoadedModel:
+def with_fresh_weights(loaded: LoadedModel, seed: int) -> LoadedModel:
     """A new model of the same configuration, its weights drawn by ``seed``."""
-    model = fresh_model(checkpoint, loaded.device, seed, loaded.network.loops)
-    model = model.eval().requires_grad_(False)
+    model = fresh_model(loaded.model, seed).eval().requires_grad_(False)
     return LoadedModel(model, loaded.token_ids, loaded.unmapped)
 
 

@@ -289,10 +289,11 @@ def probe_states(
 
 
 def _distinct(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row that there is once, and the place of every row among them (n,) int64."""
+    """Each row that there is once, as they come, and the place of every row among them (n,)."""
     whole = np.ascontiguousarray(states).view(np.dtype((np.void, states.strides[0])))[:, 0]
     _, first, places = np.unique(whole, return_index=True, return_inverse=True)
-    return states[first], places.astype(np.int64)
+    order = np.argsort(first)
+    return states[first[order]], np.argsort(order)[places]
 
 
 def _say(states: Tensor, rows: np.ndarray, target: Target, labels: Tensor) -> list[Said]:
@@ -303,8 +304,9 @@ def _say(states: Tensor, rows: np.ndarray, target: Target, labels: Tensor) -> li
     tally, one = torch.zeros(shape, device=device), torch.ones(trained, device=device)
     for each, own in enumerate(labels[:, :trained]):
         tally[:, each].index_put_((rows[:trained], folds[:trained], own), one, accumulate=True)
+    held = tally.sum(dim=(1, 2, 3)) > 0  # others are of test items alone
     found = []
-    for part, fitted in zip(states, fit_probes(states, tally), strict=True):
+    for part, fitted in zip(states, fit_probes(states[:, held], tally[held]), strict=True):
         right, bits = [], []
         for probes, own in zip(fitted, labels, strict=True):
             chances = probes.log_chances(part)
@@ -354,7 +356,7 @@ def probe_subject(
         ]
         options = {"batch_size": settings.batch_size, "progress": report}
         if not baseline:  # checkpoints of a run have one configuration
-            fresh = with_fresh_weights(loaded, subject.checkpoints[0], settings.seed)
+            fresh = with_fresh_weights(loaded, settings.seed)
             own = {**options, "dealt": False, "progress": lambda _done: None}
             probed = probe_states(fresh, tokens, targets, sites, **own)
             baseline = {(target.value, site): said for target, site, said in probed}

@@ -9,6 +9,7 @@ To add a type, write a file of ``architectures/`` or call ``architectures.regist
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import re
@@ -259,22 +260,23 @@ def load_model(
     return model.to(device)
 
 
-def fresh_model(folder: Path, device: torch.device | str, seed: int, loops: int) -> PreTrainedModel:
-    """A model of a checkpoint's configuration with the weights of a new one, drawn by ``seed``.
-
-    Its stack of blocks is run ``loops`` times.
-    """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    if loops != architectures.loops_of(config):
-        named = f"{folder} holds a {config.model_type}"
-        config.update(_looped(config.to_dict(), loops, named, "eval_loops"))
-    kind, device = architectures.find(config.model_type), torch.device(device)
+def fresh_model(
+    model: PreTrainedModel | light.LightGPT2 | own_model.OwnModel, seed: int
+) -> PreTrainedModel | light.LightGPT2 | own_model.OwnModel:
+    """A model of the same configuration, on the same device, with new weights drawn by ``seed``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, **_attention(kind, device))
-    return _switched(model).float().to(device)
+        if isinstance(model, own_model.OwnModel):
+            return own_model.build(model.source, model.sizes, model.device)
+        kind = architectures.find(model.config.model_type)
+        if isinstance(model, light.LightGPT2):
+            new = light.drawn(kind.light(vars(model.config)))
+        else:
+            from transformers import AutoModelForCausalLM
+
+            config, attention = copy.deepcopy(model.config), _attention(kind, model.device)
+            new = AutoModelForCausalLM.from_config(config, **attention).float()
+    return _switched(new).to(model.device)
 
 
 def _refuse_other_loops(folder: Path, config: Mapping, counted: str | None) -> None:

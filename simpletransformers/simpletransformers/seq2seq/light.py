@@ -148,6 +148,19 @@ def filled(model: LightGPT2 | None, folder: Path) -> LightGPT2 | None:
     return model
 
 
+def drawn(model: LightGPT2) -> LightGPT2:
+    """The model with weights as GPT-2 begins with, of torch's global random state."""
+    config = model.config
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif ".ln_" not in name:
+                into_stream = (2 * config.n_layer) ** 0.5 if "c_proj" in name else 1
+                parameter.normal_(0, config.initializer_range / into_stream)
+    return model
+
+
 class LightTokenizer:
     """The word-level tokenizer of ``tokenizer.json``, with what we use of transformers' own."""
 
