@@ -124,6 +124,13 @@ class JobSettings(Settings):
         metavar="FILE",
         group="model",
     )
+    token_map: str | None = setting(
+        None,
+        "of a checkpoint trained elsewhere, to `do_eval` or `do_predict`: a JSON object from the "
+        "data set's tokens to the model's, ids or texts",
+        metavar="FILE",
+        group="model",
+    )
     trust_code: bool = setting(
         False,
         "run the model file that the checkpoint holds; read it first, as it can do anything",
@@ -167,6 +174,10 @@ class JobSettings(Settings):
             raise InputError("`test_types` chooses from the test set; omit it with `custom_test`")
         if self.do_train and self.output_dir is None:
             raise InputError("`do_train` needs `output_dir`, the folder of the run")
+        for name in ("do_train", "init_weights", "save_model", "model_file"):
+            if self.token_map and getattr(self, name):
+                only = "is for a checkpoint trained elsewhere, to score and ask it"
+                raise InputError(f"`token_map` {only}; omit `{name}`")
         if self.custom_train and not self.do_train:
             raise InputError("`custom_train` is what is trained on; give `do_train` with it")
         for name in ("do_train", "init_weights", "save_model", "model_file"):
@@ -279,6 +290,11 @@ def main(arguments: argparse.Namespace) -> None:
             warn_of_other_data(name, dataset)
     if job.save_model:
         check_place(Path(job.save_model))
+    tokens = None
+    if job.token_map:
+        from coverage_principle.circuits import TokenMap
+
+        tokens = TokenMap.read(job.token_map, dataset).with_end(Path(name))
     loops, *more_loops = job.eval_loops or [None]
     load = partial(
         Seq2SeqModel,
@@ -291,6 +307,7 @@ def main(arguments: argparse.Namespace) -> None:
         to_train=job.do_train or job.save_model is not None,
         model_file=job.model_file,
         trust_code=job.trust_code,
+        token_ids=tokens,
     )
     model = load(eval_loops=loops)
     if not job.do_train and (job.do_predict or job.save_model):

@@ -249,3 +249,45 @@ def test_what_is_refused_before_any_work(foreign, dataset, tmp_path, run_command
     finished = run_command("circuit_analysis/lens.py", *command, "--data_dir", dataset.path)
     refused(finished, "must be a JSON object, found a list")
     assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------ scores and answers
+
+
+@pytest.mark.parametrize("end", [True, False], ids=["its end", "another end"])
+def test_scores_and_answers_are_those_of_the_model(
+    end, foreign, dataset, tokens, tmp_path, run_command
+):
+    names = {i: token for token, i in tokens.items()}
+    if not end:  # an id that no other token has stands for it
+        tokens = {token: i for token, i in tokens.items() if token != "</a>"}
+        names[min(set(range(SIZE)) - {*tokens.values()})] = "</a>"
+        write_json(foreign.map, tokens)
+    command = ["--data_dir", dataset.path, "--do_eval", "--do_predict", "--device", "cpu"]
+    command += ["--model_name_or_path", foreign.folder, "--token_map", foreign.map]
+    finished = run_command("main.py", *command, "--prediction_dir", tmp_path / "out")
+    assert finished.returncode == 0, finished.stderr
+    items = read_json(tmp_path / "out" / "all_items.json")
+    ids = torch.tensor(
+        [[tokens[f"{part}>"] for part in item["input_text"].split(">")[:-1]] for item in items]
+    )
+    with torch.no_grad():
+        logits = foreign.model(ids).logits[:, -1]
+    best = [names.get(i, f"<row_{i}>") for i in logits.argmax(-1).tolist()]
+    expected = [f"{item['input_text']}{own}</a>" for item, own in zip(items, best, strict=True)]
+    stopped = [f"{item['input_text']}</a>" for item in items]  # the end itself was the best
+    for item, own, none in zip(items, expected, stopped, strict=True):
+        assert item["model_output"] == (own if not own.endswith("</a></a>") else none)
+    type_0 = [i for i, item in enumerate(items) if item["type"] == "type_0"]
+    targets = [tokens[f"{items[i]['target_text'].split('>')[3]}>"] for i in type_0]
+    loss = torch.nn.functional.cross_entropy(logits[type_0], torch.tensor(targets)).item()
+    line = next(line for line in finished.stdout.splitlines() if line.startswith("type_0 "))
+    assert f" {loss:.4f} " in line
+
+
+@pytest.mark.parametrize("flag", ["--do_train", "--init_weights", "--save_model x"])
+def test_a_map_is_for_models_that_are_only_run(flag, foreign, dataset, run_command, refused):
+    command = ["--data_dir", dataset.path, "--output_dir", foreign.folder / "out", "--do_eval"]
+    command += ["--model_name_or_path", foreign.folder, "--token_map", foreign.map]
+    finished = run_command("main.py", *command, *flag.split())
+    refused(finished, f"to score and ask it; omit {flag.split()[0]}")

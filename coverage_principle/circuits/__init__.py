@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = exports(
         "similarity": "measure_similarity",
         "states": "STREAMS Site collect_states collect_streams sites_of",
         "subspace": "PARTS Study run_subspace subspace_subject",
+        "token_map": "TokenMap",
         "trace": "plan_trace run_trace summarise_trace trace_subject",
         "tuned": "TunedLens divergence fit_lens tune_lens",
     },

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.data import Dataset, read_json, sha256
+from coverage_principle.data import END, Dataset, read_json, sha256
 from coverage_principle.errors import InputError
 from coverage_principle.paths import relative_to_root
 from simpletransformers.seq2seq.tokenizer import read_tokenizer
@@ -75,6 +75,24 @@ class TokenMap:
             owners[own] = token
         known = {token: own for own, token in owners.items()}
         return [known.get(token) for token in self.vocabulary]
+
+    def with_end(self, checkpoint: Path) -> dict[str, int]:
+        """The model's id of each token that is given, and of the one that ends a text.
+
+        If that is not given, it is the end of the model's own texts, or else an id that no token of
+        the data set has: nothing is asked of it but to stand behind the answer.
+        """
+        config = read_json(checkpoint / "config.json", dict)
+        size = config["vocab_size"]
+        known = dict(zip(self.vocabulary, self.ids(checkpoint, size), strict=True))
+        found = {token: own for token, own in known.items() if own is not None}
+        if END not in found:
+            free = set(range(size)) - {*found.values()}
+            if not free:
+                raise InputError(f"`token_map` {self.file} leaves the model no id for {END}")
+            end = config.get("eos_token_id")
+            found[END] = end if type(end) is int and end in free else min(free)
+        return found
 
     def _of_texts(self, checkpoint: Path, texts: list[str]) -> dict[str, int]:
         try:

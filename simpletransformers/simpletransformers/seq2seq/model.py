@@ -63,7 +63,8 @@ class Seq2SeqModel:
 
     Without ``to_train`` a checkpoint is only evaluated and asked, never trained or saved: it then
     loads without transformers where it can (see ``light``). With ``eval_loops`` its stack of blocks
-    is run so often; ``args`` still say how often it was in training.
+    is run so often; ``args`` still say how often it was in training. ``token_ids`` are the ids that
+    a checkpoint trained elsewhere has for the tokens of texts; its tokenizer is not read then.
 
     Nothing is ever downloaded. Raises ``InputError`` for arguments that cannot be used.
     """
@@ -80,6 +81,7 @@ class Seq2SeqModel:
         model_file: str | Path | None = None,
         trust_code: bool = False,
         eval_loops: int | None = None,
+        token_ids: Mapping[str, int] | None = None,
     ) -> None:
         architectures.find(model_type)  # refuses unknown names
         source = None if model_file is None else own_model.Source.read(model_file)
@@ -113,7 +115,10 @@ class Seq2SeqModel:
         options = {"to_run": to_run, "trust_code": trust_code or source is not None}
         options["eval_loops"] = eval_loops
         self.model = architecture.load_model(folder, self.device, **options)
-        self.tokenizer = tokenizer.load_tokenizer(folder, self.model.config, to_run=to_run)
+        if token_ids is None:
+            self.tokenizer = tokenizer.load_tokenizer(folder, self.model.config, to_run=to_run)
+        else:
+            self.tokenizer = tokenizer.mapped_tokenizer(token_ids, args.end_token)
         looks = architecture.looks(self.model)
         if eval_loops is not None:
             trained = files.read_json(folder / "config.json", dict)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,12 +39,24 @@ def build_tokenizer(tokens: Sequence[str], end_token: str) -> PreTrainedTokenize
     ids = {token: i for i, token in enumerate([*tokens, PAD])}
     from transformers import PreTrainedTokenizerFast
 
-    backend = Tokenizer(models.WordLevel(ids))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(light.TOKEN), behavior="isolated")
     special = {"eos_token": end_token, "pad_token": PAD}
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, clean_up_tokenization_spaces=False, **special
+        tokenizer_object=_backend(ids), clean_up_tokenization_spaces=False, **special
     )
+
+
+def mapped_tokenizer(ids: Mapping[str, int], end_token: str) -> light.LightTokenizer:
+    """A tokenizer of tokens ``<...>`` with ids of their own, to run a model trained elsewhere.
+
+    Padding, which no loss or answer depends on, is made of the end token.
+    """
+    return light.LightTokenizer(_backend(dict(ids)), end_token, end_token)
+
+
+def _backend(ids: dict[str, int]) -> Tokenizer:
+    backend = Tokenizer(models.WordLevel(ids))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(light.TOKEN), behavior="isolated")
+    return backend
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
