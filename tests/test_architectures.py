@@ -311,6 +311,11 @@ def test_a_type_is_trained_continued_and_analysed(
             given = of(**where, save_dir=str(folder), device="cpu")
             _, results = getattr(circuits, f"run_{analysis}")(given)
         assert results["num_layers"] == 2
+    few = {**where, "max_items": 20, "device": "cpu", "save_dir": str(tmp_path / "few")}
+    circuits.run_lens(circuits.LensSettings(**few, tuned=True))
+    circuits.run_subspace(circuits.SubspaceSettings(**few))
+    if kind == "mamba":
+        circuits.run_probe(circuits.ProbeSettings(**few, folds=3, permutations=1))
     for of, function in (
         (circuits.TraceSettings, circuits.run_trace),
         (circuits.ClusterSettings, circuits.run_cluster),
