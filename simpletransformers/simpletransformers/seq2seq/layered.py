@@ -293,7 +293,7 @@ def seen(table: Tensor, first: int, last: int, wanted: list[int] | None) -> Tens
     return mask if wanted is None else pick(mask, wanted, dim=0)
 
 
-def attention(
+def softmax_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, rate: float
 ) -> Tensor:
     """Softmax attention: ``(rows, heads, queries, size)``.

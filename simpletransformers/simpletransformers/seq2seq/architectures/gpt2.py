@@ -19,7 +19,7 @@ from simpletransformers.errors import InputError
 from simpletransformers.seq2seq import operations
 from simpletransformers.seq2seq.architecture import Blueprint, pick
 from simpletransformers.seq2seq.architectures import loops_of
-from simpletransformers.seq2seq.layered import Attending
+from simpletransformers.seq2seq.layered import Attending, remembered, seen, softmax_attention
 from simpletransformers.seq2seq.light import LightGPT2
 
 if TYPE_CHECKING:
@@ -204,18 +204,11 @@ class GPT2(Attending):
         query, key, value = (
             part.view(rows, -1, heads, width // heads).transpose(1, 2) for part in parts
         )
-        if earlier is not None:
-            copies = rows // len(earlier[0])
-            key, value = (
-                torch.cat([past.repeat(copies, 1, 1, 1), own], dim=2)
-                for past, own in zip(earlier, (key, value), strict=True)
-            )
-        mask, there = None, key.shape[2]
-        if query.shape[2] > 1 or wanted not in (None, [given - 1]):  # the last one sees all
-            mask = self._causal[there - given : there, :there]
-            mask = mask if wanted is None else pick(mask, wanted, dim=0)
-        mixed = _attend(attention, query, key, value, mask, self._scales[index])
-        return mixed.transpose(1, 2), (key, value)
+        memory = key, value = remembered(earlier, (key, value))
+        mask = seen(self._causal, key.shape[2] - given, key.shape[2], wanted)
+        rate = attention.attn_dropout.p if attention.training else 0.0
+        mixed = softmax_attention(query, key, value, mask, self._scales[index], rate)
+        return mixed.transpose(1, 2), memory
 
     def project(self, index: int, gathered: Tensor) -> Tensor:
         attention = self._body.h[index].attn
@@ -242,21 +235,6 @@ class GPT2(Attending):
 
     def norm(self, state: Tensor) -> Tensor:
         return self._body.ln_f(state)
-
-
-def _attend(attention, query, key, value, mask: Tensor | None, scale: float) -> Tensor:
-    """Softmax attention: ``(rows, heads, queries, size)``."""
-    dropout = attention.attn_dropout
-    if query.is_cuda or not query.requires_grad:
-        rate = dropout.p if attention.training else 0.0
-        return functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=rate, scale=scale
-        )
-    # For derivatives on a handful of tokens on a CPU, plain products beat the fused kernel.
-    scores = (query @ key.transpose(-1, -2)) * scale
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return dropout(scores.softmax(-1)) @ value
 
 
 def _linear(layer: torch.nn.Module, hidden: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from simpletransformers.errors import InputError
 from simpletransformers.seq2seq.architecture import Architecture, Blueprint, pick
-from simpletransformers.seq2seq.layered import Attending, attention, remembered, seen
+from simpletransformers.seq2seq.layered import Attending, remembered, seen, softmax_attention
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PretrainedConfig
@@ -75,7 +75,7 @@ class Llama(Attending):
         memory = remembered(earlier, tuple(memory))
         mask = seen(self._upto(0)[-1], first, memory[0].shape[2], wanted)
         rate = own.attention_dropout if self.model.training else 0.0
-        mixed = attention(query, *map(self._shared, memory), mask, own.scaling, rate)
+        mixed = softmax_attention(query, *map(self._shared, memory), mask, own.scaling, rate)
         return mixed.transpose(1, 2), memory
 
     def project(self, index: int, gathered: Tensor) -> Tensor:
