@@ -41,6 +41,8 @@ READ = {
 WRITTEN = {"output_dir", "save_dir", "output", "cut_file", "export_graph", "prediction_dir"}
 WRITTEN |= {"save_model"}
 _RUNS = "CKPT_DIR/trained_checkpoints"
+#: What training and prediction leave in their folder.
+_LEFT = ("final_checkpoint", "all_items.json")
 _FILE = re.compile(r"\.(json|jsonl|csv|tsv|graphml|png)$")
 
 
@@ -243,7 +245,8 @@ def written(step: Step) -> list[str]:
                 run, weight_decay, layers, heads, seed = step.words[2:7]
             options = f"wd-{weight_decay}_layer-{layers}_head-{heads}_seed-{seed}"
             found = [f"{_RUNS}/{run}_{options}"]
-        return [*found, f"{found[0]}/final_checkpoint", f"{found[0]}/all_items.json"]
+        # Without a folder, scores are printed and nothing is left.
+        return [*found, *(f"{run}/{name}" for run in found for name in _LEFT)]
     return found
 
 
