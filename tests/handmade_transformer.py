@@ -25,7 +25,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from coverage_principle.circuits import LoadedModel
+from simpletransformers.seq2seq.architecture import unique_state
 from simpletransformers.seq2seq.architectures.gpt2 import GPT2
+from simpletransformers.seq2seq.tokenizer import build_tokenizer, save_tokenizer
 
 BRIDGE_SIZE = 4.0  # how large ``bridge``, ``fetched`` and ``answer`` are against the rest
 CONSTANT = 4.0
@@ -53,7 +55,7 @@ def build(tables, *, looped: bool = False, hidden: bool = False) -> LoadedModel:
     half = constant + 1 + -(constant + 1) % HEADS
     width, size = 2 * half, 2 * half // HEADS
     config = GPT2Config(
-        vocab_size=n + 1,
+        vocab_size=n + 2,  # an end token, and one for padding
         n_layer=4,
         n_head=HEADS,
         n_embd=width,
@@ -61,7 +63,7 @@ def build(tables, *, looped: bool = False, hidden: bool = False) -> LoadedModel:
         n_inner=2 * n * n,
         tie_word_embeddings=False,
         bos_token_id=None,
-        eos_token_id=None,
+        eos_token_id=n,
     )
     model = GPT2LMHeadModel(config).eval().requires_grad_(False)
     if looped:
@@ -75,7 +77,7 @@ def build(tables, *, looped: bool = False, hidden: bool = False) -> LoadedModel:
         """(..., half) written to both copies of the residual stream."""
         return torch.cat([columns, -columns], dim=-1)
 
-    codes = torch.zeros(n + 1, half)
+    codes = torch.zeros(n + 2, half)
     codes[:n, place["token"]] = torch.eye(n)
     body.wte.weight.copy_(mirrored(codes))
     spots = torch.zeros(4, half)
@@ -93,6 +95,12 @@ def build(tables, *, looped: bool = False, hidden: bool = False) -> LoadedModel:
         """What a layer norm divides by where the first half's squares add up to ``squares``."""
         return (2 * squares / width) ** 0.5
 
+    def written(name: str, code: torch.Tensor) -> torch.Tensor:
+        """(n, half): the code (n, n) of each token, in a part."""
+        columns = torch.zeros(n, half)
+        columns[:, place[name]] = code
+        return columns
+
     def gather(layer: int, head: int, source: str, squares: float) -> int:
         """A head takes a part of states with ``squares``; its first column among the queries."""
         start = head * size
@@ -107,9 +115,7 @@ def build(tables, *, looped: bool = False, hidden: bool = False) -> LoadedModel:
         attention = body.h[layer - 1].attn
         attention.c_attn.weight[where + reader, start] = 40.0 * scale(base)
         attention.c_attn.weight[where + read, width + start] = 40.0 * scale(base)
-        written = torch.zeros(n, half)
-        written[:, place[target]] = torch.eye(n)
-        attention.c_proj.weight[start : start + n] = mirrored(written)
+        attention.c_proj.weight[start : start + n] = mirrored(written(target, torch.eye(n)))
 
     def look_up(table, left: torch.Tensor, squares: float, value: str, out: torch.Tensor) -> None:
         """Where ``COMPUTED`` says, write the table's value of (left, token): one unit an entry.
@@ -130,12 +136,6 @@ def build(tables, *, looped: bool = False, hidden: bool = False) -> LoadedModel:
                 mlp.c_fc.bias[unit] = -(weight + 2.5) * gain  # all three, or nothing
                 mlp.c_proj.weight[unit] = mirrored(out[int(table[a, c])]) / (0.5 * gain)
 
-    def written(name: str, code: torch.Tensor) -> torch.Tensor:
-        """(n, half): the code (n, n) of each token, in a part."""
-        columns = torch.zeros(n, half)
-        columns[:, place[name]] = code
-        return columns
-
     for layer in (1, 3):
         gather(layer, 0, "token", base)
     copy("token", "first", base)
@@ -154,3 +154,9 @@ def build(tables, *, looped: bool = False, hidden: bool = False) -> LoadedModel:
             model.lm_head.weight[token, place["bridge"].start + token] = 2.0 * seen
         model.lm_head.weight[token, constant] = 0.001 * token * seen
     return LoadedModel(model, torch.arange(n + 1))
+
+
+def save(loaded: LoadedModel, vocabulary, folder) -> None:
+    """A checkpoint of the model, as training leaves one, for commands to read."""
+    loaded.model.save_pretrained(folder, state_dict=unique_state(loaded.model))
+    save_tokenizer(build_tokenizer(vocabulary, vocabulary[-1]), folder)

@@ -9,7 +9,11 @@ import torch
 from coverage_principle import circuits
 from coverage_principle.circuits.states import Site
 from coverage_principle.data import load_dataset
+from coverage_principle.reporting import findings
 from tests import handmade_transformer as handmade
+
+#: Where b can be read: from block 2 on at x2, and from block 3 on at x3, which has fetched it.
+CARRIES = {(2, 1), (3, 1), (4, 1), (3, 2), (4, 2)}
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +92,7 @@ def test_clustering_finds_where_the_bridge_appears(loaded, dataset):
     for split in ("id_test", "ood"):
         gaps = {(c["layer"], c["position"]): c["iicg"] for c in cells if c["split"] == split}
         clustered = {site for site, gap in gaps.items() if gap > 0.2}
-        # From block 2 on at x2, and from block 3 on at x3, which has fetched it.
-        assert clustered == {(2, 1), (3, 1), (4, 1), (3, 2), (4, 2)}
+        assert clustered == CARRIES
         assert min(clustered) == handmade.COMPUTED["b"]
         assert all(abs(gap) < 0.06 for site, gap in gaps.items() if site not in clustered)
     computed = next(c for c in cells if (c["layer"], c["position"]) == (2, 1))
@@ -146,3 +149,96 @@ def test_a_state_with_the_same_bridge_is_as_good(loaded, dataset):
     }
     # The copy of x1 is read only at x2, by block 2: before it, half a fragment breaks the bridge.
     assert all(kept[layer, p] == 1 for layer in range(2, 5) for p in range(3))
+
+
+# ------------------------------------------------------ the commands' files, of a saved checkpoint
+
+
+@pytest.fixture(scope="module")
+def results(loaded, dataset, kind, tmp_path_factory):
+    """What each instrument writes about unseen items of the model, saved as training saves one."""
+    run = tmp_path_factory.mktemp("known") / kind
+    handmade.save(loaded, dataset.codec.vocabulary, run / "final_checkpoint")
+    where = {"model_dir": run, "data_dir": dataset.path, "device": "cpu", "save_dir": run / "found"}
+    instruments = {
+        "lens": circuits.run_lens(circuits.LensSettings(**where)),
+        "probe": circuits.run_probe(circuits.ProbeSettings(**where, values=("b",))),
+        "subspace": circuits.run_subspace(circuits.SubspaceSettings(**where, subspace="probe")),
+        "heads": circuits.run_heads(circuits.HeadSettings(**where)),
+    }
+    return {
+        name: (file, found["checkpoints"]["final_checkpoint"]["id_test"])
+        for name, (file, found) in instruments.items()
+    }
+
+
+def findings_in(cells, shown, subset=None):
+    """The layers and positions that a figure of the cells shows as findings."""
+    return {
+        (cell["layer"], cell["position"])
+        for cell in cells
+        if not cell.get("after_ln_f") and not shown.is_weak(cell, subset)
+    }
+
+
+def test_a_probe_reads_the_bridge_where_it_is_and_in_whatever_directions(results, kind):
+    _, cells = results["probe"]
+    assert findings_in(cells, circuits.PROBE_READOUTS["accuracy"].shown) == CARRIES
+    assert findings_in(cells, circuits.PROBE_READOUTS["bits"].shown) == CARRIES
+    for cell in cells:
+        if (cell["layer"], cell["position"]) in CARRIES:
+            assert cell["accuracy"] == 1 and cell["bits"] > 3
+            assert max(cell["shuffled"]["accuracy"]) < 0.3
+            assert cell["random_weights"]["accuracy"] < 0.35
+    if kind == "looped":
+        found = {(cell["loop"], cell["block"]) for cell in cells if cell["layer"] == 2}
+        assert found == {(1, 2)}
+
+
+def test_only_the_parts_of_states_that_are_written_for_the_bridge_move_the_answer(results, dataset):
+    file, summary = results["subspace"]
+    shown, moved = circuits.METRICS["rank"].shown, {}
+    for part in circuits.PARTS:
+        cells = [{**cell, **cell["parts"][part]} for cell in summary["cells"]]
+        moved[part] = findings_in(cells, shown, "published")
+    assert moved["whole"] == {(1, 1), (2, 1), (3, 2), (4, 2)}
+    # At (1, x2) another x2 is carried, not yet another b; at (4, x3) the answer stands beside b.
+    assert moved["subspace"] & {(2, 1), (3, 2), (4, 2)} == {(2, 1), (3, 2)}
+    assert moved["rest"] & {(2, 1), (3, 2), (4, 2)} == {(4, 2)}
+    assert moved["random"] == set()
+    n = len(dataset.tables()[0])
+    with np.load(file.with_suffix(".npz")) as arrays:
+        for site, part in (("layer2_pos1", "bridge"), ("layer3_pos2", "fetched")):
+            for fold in range(3):
+                basis = arrays[f"final_checkpoint/basis/{site}/fold{fold}"]
+                halves = basis.reshape(2, len(basis) // 2, -1)[:, handmade.part_of(part, n)]
+                assert (halves**2).sum(axis=(0, 1)).min() > 0.85  # of random ones it is 0.19
+
+
+def test_the_head_that_fetches_the_bridge_is_named_and_no_other(results):
+    _, summary = results["heads"]
+    shown = circuits.METRICS["logit"].shown
+    named = [cell for cell in summary["cells"] if not shown.is_weak(cell, "unfiltered")]
+    layer, head, reader, read = handmade.COPIED["fetched"]
+    assert [(c["layer"], c["head"], c["position"]) for c in named] == [(layer, head, reader)]
+    # The head that copies x1 looks at it all the same, and in a second loop again.
+    looks = {
+        (one["layer"], one["head"])
+        for one in summary["patterns"]
+        if any(max(row) > 0.99 for row in one["weights"][1:])
+    }
+    assert looks >= {handmade.COPIED[name][:2] for name in handmade.COPIED}
+    assert {head for _, head in looks} == {1, 2}
+
+
+def test_a_report_says_what_is_known(results, kind):
+    """The sentences of the quickstart's report, where the lens is blind and where it is not."""
+    (_, lens), (_, probe), (_, swap) = (results[name] for name in ("lens", "probe", "subspace"))
+    text = findings.lens(200, [cell for cell in lens if cell["value"] == "b"], value="b")
+    assert ("reads b nowhere" in text) == (kind == "hidden")
+    place = "layer 2 (1.2), position x2" if kind == "looped" else "layer 2, position x2"
+    text = findings.probe(200, probe, value="b")
+    assert f"best at {place}: it is right for 1.00" in text and text.endswith("clearly less.")
+    text = findings.subspace(200, swap["cells"], probe, value="b", last_layer=4)
+    assert f"at {place}, only the 9 directions" in text
+    assert "for 100 % of" in text and text.endswith("The answer hangs clearly on these directions.")
