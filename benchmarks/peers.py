@@ -1,11 +1,12 @@
-"""The hot paths beside what others offer for the same: coverage, a training step, tracing.
+"""The hot paths beside what others offer for the same: coverage, a training step, circuits.
 
 Coverage: the k-sweep written straightforwardly (peers_coverage.py) with connected components by
 scipy, igraph, rustworkx and networkx; ours is the whole command, which also counts with true
 values, looks at contradictions, draws and writes. The k-cutoffs must be equal. A training step in
-fp32: a small loop of its own, not compiled, and transformers' Trainer. Tracing: plain hooks,
-TransformerLens and nnsight; the probabilities must be equal. A row says so where --peers_python
-lacks a package. Takes about 6 minutes with --before.
+fp32: a small loop of its own, not compiled, and transformers' Trainer. Tracing by layers, and by
+heads: plain hooks, TransformerLens and nnsight; the probabilities must be equal. Attention
+patterns, averaged over items: TransformerLens and nnsight. A row says so where --peers_python lacks
+a package. Takes about 12 minutes with --before.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from circuits import time_trace
+from circuits import time_heads, time_patterns, time_trace
 from common import (
     OUT,
     Bench,
@@ -41,9 +42,11 @@ AMOUNTS = {
     "--batch": (512, "items of a training step"),
     "--steps": (30, "steps of a measurement"),
     "--items": (50, "items to trace"),
+    "--patterns": (500, "items whose attention is averaged"),
     "--width": (768, "of the traced model, a multiple of 12"),
 }
 LIBRARIES = ("scipy", "igraph", "rustworkx", "networkx")
+LENSES = {"TransformerLens": "transformer_lens", "nnsight": "nnsight"}
 #: Whose versions are recorded, in the environment of the peers.
 PACKAGES = (
     *("numpy", "scipy", "igraph", "rustworkx", "networkx", "torch", "transformers"),
@@ -69,7 +72,7 @@ def main(arguments: argparse.Namespace) -> None:
         tables = [
             (row for world in arguments.worlds for row in coverage(measured, peer, world, base)),
             training(arguments, measured, peer),
-            tracing(arguments, measured, peer),
+            circuits(arguments, measured, peer),
         ]
         used = peer("common.versions", PACKAGES)
         show_tables(arguments, tables, peers=used.said)
@@ -96,15 +99,25 @@ def training(arguments: argparse.Namespace, measured: Bench, peer: Callable) -> 
     yield from shown(f"a step of {arguments.batch:,} items", figures)
 
 
-def tracing(arguments: argparse.Namespace, measured: Bench, peer: Callable) -> Iterator[dict]:
-    given = arguments.items, arguments.width, 0
-    ways: dict[str, Callable[[], Usage]] = measured.ways(time_trace, *given, False, run=part)
-    ways["plain hooks"] = partial(part, time_trace, *given, True, threads=measured.threads)
-    ways["TransformerLens"] = partial(peer, "peers_tracing.with_transformer_lens", *given)
-    ways["nnsight"] = partial(peer, "peers_tracing.with_nnsight", *given)
+def circuits(arguments: argparse.Namespace, measured: Bench, peer: Callable) -> Iterator[dict]:
+    for what, heads in (("tracing", False), ("heads of", True)):
+        given, ours = (arguments.items, arguments.width, 0), time_heads if heads else time_trace
+        ways: dict[str, Callable[[], Usage]] = measured.ways(ours, *given, False, run=part)
+        ways["plain hooks"] = partial(part, ours, *given, True, threads=measured.threads)
+        for name, library in LENSES.items():
+            ways[name] = partial(peer, f"peers_tracing.with_{library}", *given, heads)
+        yield from beside(measured, ways, f"{what} {arguments.items:,} items")
+    given = arguments.patterns, arguments.width
+    ways = measured.ways(time_patterns, *given, run=part)
+    for name, library in LENSES.items():
+        ways[name] = partial(peer, f"peers_tracing.patterns_with_{library}", *given)
+    yield from beside(measured, ways, f"attention patterns of {arguments.patterns:,} items")
+
+
+def beside(measured: Bench, ways: Mapping[str, Callable[[], Usage]], what: str) -> Iterator[dict]:
     figures = measured.row(ways)
     same_numbers(figures, figures["now"]["said"]["found"], _SAME)
-    yield from shown(f"tracing {arguments.items:,} items", figures)
+    yield from shown(what, figures)
 
 
 def same_numbers(figures: dict[str, Any], wanted: list, allowed: float) -> None:

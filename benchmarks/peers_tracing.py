@@ -1,20 +1,100 @@
-"""Tracing every layer and position with TransformerLens and with nnsight.
+"""Tracing, heads and attention patterns with TransformerLens and with nnsight.
 
 The weights are those of ``circuits.random_model``; each patched run is a run of the library's own.
 """
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from circuits import random_model, trace_case
+from circuits import pattern_case, random_model, trace_case
 from common import timed
 
 
-def with_transformer_lens(count: int, width: int, slot: int) -> dict:
-    """Times, and probabilities of all layers and positions of the first items."""
-    import tempfile
+def with_transformer_lens(count: int, width: int, slot: int, heads: bool = False) -> dict:
+    """Times, and probabilities of all layers (or heads) and positions of the first items."""
+    hooked, config = hooked_model(width)
+    stream = "attn.hook_z" if heads else "hook_resid_post"
+    names = [f"blocks.{layer}.{stream}" for layer in range(config.n_layer)]
 
+    def trace(originals, sources, answers):
+        _, donors = hooked.run_with_cache(sources, names_filter=names)
+
+        def run(layer: int, position: int, head: int):
+            def put(state, hook):
+                place = (position, head) if heads else (position,)
+                state[:, *place] = donors[hook.name][:, *place]
+                return state
+
+            hooks = [(names[layer], put)]
+            return hooked.run_with_hooks(originals, fwd_hooks=hooks)[:, -1]
+
+        return cells_of(run, config, answers, heads)
+
+    return traced(trace, count, slot)
+
+
+def with_nnsight(count: int, width: int, slot: int, heads: bool = False) -> dict:
+    import nnsight
+
+    model, config = loaded_model(width)
+    watched, size = nnsight.NNsight(model), width // config.n_head
+
+    def trace(originals, sources, answers):
+        with watched.trace(sources):
+            blocks = watched.transformer.h
+            if heads:
+                donors = nnsight.save([block.attn.c_proj.input for block in blocks])
+            else:
+                donors = nnsight.save([states_of(block.output) for block in blocks])
+
+        def run(layer: int, position: int, head: int):
+            columns = slice(head * size, (head + 1) * size) if heads else slice(None)
+            donor = donors[layer][:, position, columns]
+            with watched.trace(originals):
+                block = watched.transformer.h[layer]
+                state = block.attn.c_proj.input if heads else states_of(block.output)
+                state[:, position, columns] = donor
+                found = watched.output.logits[:, -1].save()
+            return found  # noqa: RET504 (what is saved is there after the block)
+
+        return cells_of(run, config, answers, heads)
+
+    return traced(trace, count, slot)
+
+
+def patterns_with_transformer_lens(count: int, width: int) -> dict:
+    """Times, and attention (layers, heads, queries, keys), averaged over items."""
+    hooked, config = hooked_model(width)
+    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(config.n_layer)]
+
+    def average(ids: torch.Tensor) -> torch.Tensor:
+        _, found = hooked.run_with_cache(ids, names_filter=names)
+        return torch.stack([found[name].mean(0) for name in names])
+
+    return averaged(average, count)
+
+
+def patterns_with_nnsight(count: int, width: int) -> dict:
+    import nnsight
+
+    model, _ = loaded_model(width)
+    model.set_attn_implementation("eager")  # which alone tells its weights
+    watched = nnsight.NNsight(model)
+
+    def average(ids: torch.Tensor) -> torch.Tensor:
+        with watched.trace(ids):
+            weights = (block.attn.output[1] for block in watched.transformer.h)
+            found = torch.stack([one.mean(0) for one in weights]).save()
+        return found  # noqa: RET504
+
+    return averaged(average, count)
+
+
+def hooked_model(width: int) -> tuple:
     from transformer_lens.model_bridge import TransformerBridge
 
     model, config = loaded_model(width)
@@ -23,46 +103,7 @@ def with_transformer_lens(count: int, width: int, slot: int) -> dict:
         given = some_tokenizer(config.vocab_size, folder)
         options = {"hf_model": model, "tokenizer": given, "device": "cpu"}
         hooked = TransformerBridge.boot_transformers(folder, **options)
-    hooked.eval()
-
-    def trace(originals, sources, answers):
-        names = [f"blocks.{layer}.hook_resid_post" for layer in range(config.n_layer)]
-        _, donors = hooked.run_with_cache(sources, names_filter=names)
-
-        def run(layer: int, position: int):
-            def put(state, hook):
-                state[:, position] = donors[hook.name][:, position]
-                return state
-
-            hooks = [(names[layer], put)]
-            return hooked.run_with_hooks(originals, fwd_hooks=hooks)[:, -1]
-
-        return cells_of(run, config, answers)
-
-    return traced(trace, count, slot)
-
-
-def with_nnsight(count: int, width: int, slot: int) -> dict:
-    import nnsight
-
-    model, config = loaded_model(width)
-    watched = nnsight.NNsight(model)
-
-    def trace(originals, sources, answers):
-        with watched.trace(sources):
-            donors = nnsight.save([states_of(block.output) for block in watched.transformer.h])
-
-        def run(layer: int, position: int):
-            donor = donors[layer][:, position]
-            with watched.trace(originals):
-                state = states_of(watched.transformer.h[layer].output)
-                state[:, position] = donor
-                found = watched.output.logits[:, -1].save()
-            return found  # noqa: RET504 (what is saved is there after the block)
-
-        return cells_of(run, config, answers)
-
-    return traced(trace, count, slot)
+    return hooked.eval(), config
 
 
 def some_tokenizer(tokens: int, folder: str):
@@ -88,18 +129,27 @@ def loaded_model(width: int) -> tuple:
     return model, model.config
 
 
-def cells_of(run, config, answers: torch.Tensor) -> np.ndarray:
-    """Probabilities (layers, positions, n, 2) of the answers."""
+def cells_of(run: Callable, config, answers: torch.Tensor, heads: bool) -> np.ndarray:
+    """Probabilities (layers, positions, n, 2) of the answers, or (layers * heads, ...)."""
     found = [
-        [run(layer, position).softmax(-1).gather(1, answers) for position in range(3)]
+        [run(layer, position, head).softmax(-1).gather(1, answers) for position in range(3)]
         for layer in range(config.n_layer)
+        for head in range(config.n_head if heads else 1)
     ]
     return np.array([[one.numpy() for one in row] for row in found])
 
 
-def traced(trace, count: int, slot: int) -> dict:
+def traced(trace: Callable, count: int, slot: int) -> dict:
     case = [torch.as_tensor(array) for array in trace_case(count, slot)]
     with torch.no_grad():
         trace(*(array[:4] for array in case))  # warm up
         found, times = timed(trace, *case)
     return {**times, "found": found[:, :, :20].ravel().tolist()}
+
+
+def averaged(average: Callable, count: int) -> dict:
+    ids = torch.as_tensor(pattern_case(count))
+    with torch.no_grad():
+        average(ids[:64])
+        found, times = timed(average, ids)
+    return {**times, "found": found.flatten().tolist()}
