@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from coverage_principle import circuits
-from coverage_principle.circuits import bases
 from coverage_principle.circuits.analysis import Subject
+from coverage_principle.circuits.probe import fit_probes
 from coverage_principle.data import load_dataset, read_json, write_json
 from tests import handmade_transformer as handmade
 from tests.oracles import circuits_bruteforce as slow
@@ -75,13 +74,13 @@ def hooked(model, original, source, layer, position, projector):
 
 def test_each_part_is_what_hooks_give(loaded, dataset):
     """Every cell of some samples, each by a run of its own with its fold's or draw's projector."""
-    study = study_of(dataset, max_items=8, folds=2)
-    learned = everywhere(lambda site, fold: random_basis(fold + 10 * site[0], 16, 5), 2)
+    study = study_of(dataset, max_items=9)
+    learned = everywhere(lambda site, fold: random_basis(fold + 10 * site[0], 16, 5), 3)
     drawn = everywhere(lambda site, turn: random_basis(99 + turn + site[1], 16, 5), 5)
     parts = study.move(loaded, learned, drawn, lambda _: None)
     lengths = study.lengths(loaded, learned, drawn)
     assert tuple(parts) == circuits.PARTS
-    assert set(study.held) == {0, 1}
+    assert set(study.held) == {0, 1, 2}
     plan, identity = study.plan, torch.eye(16)
     for sample in range(0, len(plan.rows), 3):
         runs = plan.originals[sample].tolist(), plan.sources[sample].tolist()
@@ -103,7 +102,7 @@ def test_each_part_is_what_hooks_give(loaded, dataset):
 
 
 def test_everything_is_the_whole_and_nothing_the_original(loaded, dataset):
-    study = study_of(dataset, folds=2)
+    study = study_of(dataset)
     full = everywhere(lambda *_: torch.eye(16), 5)
     none = everywhere(lambda *_: torch.zeros(16, 0), 5)
     parts = study.move(loaded, full, none, lambda _: None)
@@ -207,21 +206,21 @@ def projector(basis) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def labelled():
-    """States (90, 12) of four classes, and which two thirds of them are learned from."""
+    """States (90, 12) of four classes, and their folds."""
     rng = np.random.default_rng(5)
     labels = rng.integers(4, size=90)
     mixed = rng.normal(size=(12, 12)) / 3
     states = (rng.normal(size=(4, 12))[labels] + rng.normal(size=(90, 12)) @ mixed).astype(
         "float32"
     )
-    return states, labels, np.arange(90)[None] % 3 != np.arange(3)[:, None]
+    return states, labels, np.arange(90) % 3
 
 
 def test_means_are_the_directions_between_class_means(labelled):
-    states, labels, learn = labelled
-    given = torch.tensor(states), torch.tensor(labels), 4, torch.tensor(learn)
+    states, labels, folds = labelled
+    given = torch.tensor(states), torch.tensor(labels), 4, torch.tensor(folds)
     for fold, basis in enumerate(circuits.mean_bases(*given, 3)):
-        own, kinds = states[learn[fold]].astype(float), labels[learn[fold]]
+        own, kinds = states[folds != fold].astype(float), labels[folds != fold]
         means = np.stack([own[kinds == kind].mean(axis=0) for kind in range(4)])
         inside = projector(basis)
         np.testing.assert_allclose((means[1:] - means[0]) @ inside, means[1:] - means[0], atol=1e-5)
@@ -233,7 +232,7 @@ def test_means_are_the_directions_between_class_means(labelled):
             (kinds == kind).mean() * np.outer(m, m)
             for kind, m in enumerate(means - own.mean(axis=0))
         )
-        (single,) = circuits.mean_bases(*given[:3], torch.tensor(learn[fold])[None], 1)
+        single = circuits.mean_bases(*given, 1)[fold]
         assert single.shape == (12, 1)
         np.testing.assert_allclose(
             projector(single), np.outer(*[np.linalg.eigh(spread)[1][:, -1]] * 2), atol=1e-4
@@ -241,32 +240,31 @@ def test_means_are_the_directions_between_class_means(labelled):
 
 
 def test_a_probes_directions_are_the_rows_of_its_weights(labelled):
-    states, labels, learn = labelled
-    given = torch.tensor(states), torch.tensor(labels), 4, torch.tensor(learn)
-    found = circuits.probe_bases(*given, 3)
-    own, kinds = states[learn[1]].astype(float), np.eye(4)[labels[learn[1]]]
+    states, labels, folds = labelled
+    given = torch.tensor(states), torch.tensor(labels), 4, torch.tensor(folds)
+    tally = np.eye(3)[folds][:, None, :, None] * np.eye(4)[labels][:, None, None]
+    ((probes,),) = fit_probes(given[0][None], torch.tensor(tally))
+    for basis, weights in zip(circuits.probe_bases(*given, 3), probes.weights, strict=True):
+        contrasts = (weights[1:] - weights[0]).numpy()
+        np.testing.assert_allclose(contrasts @ projector(basis), contrasts, atol=1e-4)
 
-    def loss(flat):
-        weights, shift = flat[:48].reshape(4, 12), flat[48:]
-        scores = own @ weights.T + shift
-        scores -= scores.max(axis=1, keepdims=True)
-        logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        wrong = (np.exp(logs) - kinds) / len(own)
-        slope = np.concatenate(
-            [(wrong.T @ own + bases._PENALTY * weights).ravel(), wrong.sum(axis=0)]
-        )
-        return -(kinds * logs).sum() / len(own) + bases._PENALTY / 2 * (weights**2).sum(), slope
 
-    solved = minimize(loss, np.zeros(52), jac=True, method="BFGS", options={"gtol": 1e-8})
-    weights = solved.x[:48].reshape(4, 12)
-    rows = np.linalg.svd(weights - weights.mean(axis=0))[2][:3]
-    np.testing.assert_allclose(projector(found[1]), rows.T @ rows, atol=2e-3)
+@pytest.mark.parametrize("learn", [circuits.mean_bases, circuits.probe_bases])
+def test_a_folds_own_items_teach_its_subspace_nothing(labelled, learn):
+    states, labels, folds = labelled
+    others = np.where(folds == 1, 3 - labels, labels)
+    first, second = (
+        learn(torch.tensor(states), torch.tensor(own), 4, torch.tensor(folds), 3)
+        for own in (labels, others)
+    )
+    np.testing.assert_allclose(projector(first[1]), projector(second[1]), atol=1e-3)
+    assert abs(projector(first[0]) - projector(second[0])).max() > 0.05
 
 
 def test_states_that_are_all_alike_have_no_directions():
-    alike, labels, learn = torch.ones(8, 4), torch.arange(8) % 2, torch.ones(1, 8, dtype=bool)
-    for learn_bases in (circuits.mean_bases, circuits.probe_bases):
-        assert learn_bases(alike, labels, 2, learn, 1)[0].shape == (4, 0)
+    alike, labels, folds = torch.ones(12, 4), torch.arange(12) // 3 % 2, torch.arange(12) % 3
+    for learn in (circuits.mean_bases, circuits.probe_bases):
+        assert [basis.shape for basis in learn(alike, labels, 2, folds, 1)] == 3 * [(4, 0)]
     for spread in (True, False):
         (basis,) = circuits.random_bases(alike, 0, 1, alike=spread, seed=0)
         assert basis.shape == (4, 0)
@@ -331,7 +329,7 @@ def test_what_the_states_show_carries_the_bridge_and_nothing_else_does(known, da
     assert found["subspace"][1, 1] < 0.6
     for site in {*every} - {(1, 1), (2, 1), (3, 2), (4, 2)}:
         assert {found[part][site] for part in circuits.PARTS} == {0}
-    assert_planted(learned[2, 1], known, 0.95)
+    assert_planted(learned[2, 1], known, 0.9)
 
 
 def test_a_rotation_carries_the_bridge(known, dataset):

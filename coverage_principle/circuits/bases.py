@@ -10,7 +10,7 @@ learn one for a value, of which the first two look at states alone:
               directions that a probe could use, and the rest is nothing that it could.
 ``probe``     the directions that a linear probe reads: the row space of its weights, less what all
               classes have in common. A probe reads where values are told apart best, and if other
-              things vary along with the value, that is not where they differ: without a penalty
+              things vary along with the value, that is not where they differ: with a weak penalty
               its weights tend to the means' differences times the inverse of the states'
               covariance. The rest may then still hold the value.
 ``rotation``  directions that are learned by moving them: distributed alignment search (Geiger et
@@ -27,13 +27,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from coverage_principle.circuits.linear import fit_counts
 from coverage_principle.circuits.models import LoadedModel
+from coverage_principle.circuits.probe import fit_probes
 
 #: Singular values below this share of the longest state are rounding.
 _ROUNDING = 1e-5
-#: Of the probe's weights, on the mean over items (see ``linear``).
-_PENALTY = 1e-2
 #: Pairs of inputs in a step of learning a rotation, and Adam's first rate for entries of about 1.
 _PAIRS, _RATE = 128, 0.1
 #: Slopes below this hardly count: Adam would go on as fast where nothing is left to learn.
@@ -43,15 +41,16 @@ _ROWS = 1024
 
 
 def mean_bases(
-    states: Tensor, labels: Tensor, classes: int, learn: Tensor, rank: int
+    states: Tensor, labels: Tensor, classes: int, folds: Tensor, rank: int
 ) -> list[Tensor]:
-    """The directions between class means, for each row of ``learn`` (folds, n) bool.
+    """The directions between class means: for each fold those of the items in all others.
 
-    ``states`` is (n, width) float32, ``labels`` (n,) int64 below ``classes``, all on the CPU. A row
-    names the items that its basis is learned from; a class counts by its items.
+    ``states`` is (n, width) float32, ``labels`` (n,) int64 below ``classes``, ``folds`` (n,) int64,
+    all on the CPU. A class counts by its items.
     """
     bases = []
-    for chosen in learn:
+    for fold in range(int(folds.max()) + 1):
+        chosen = folds != fold
         own, kinds = states[chosen].double(), functional.one_hot(labels[chosen], classes).double()
         counts = kinds.sum(dim=0)
         means = kinds.T @ own / counts.clamp_min(1)[:, None]
@@ -61,12 +60,18 @@ def mean_bases(
 
 
 def probe_bases(
-    states: Tensor, labels: Tensor, classes: int, learn: Tensor, rank: int
+    states: Tensor, labels: Tensor, classes: int, folds: Tensor, rank: int
 ) -> list[Tensor]:
-    """The directions that a linear probe of the labels reads; arguments as ``mean_bases``."""
-    kinds = functional.one_hot(labels, classes)[:, None] * learn.T[..., None]  # (n, folds, classes)
-    penalty = torch.full((1, len(learn)), _PENALTY)
-    weights = fit_counts(states[None], kinds[None], penalty)[0][0].double()
+    """The directions that linear probes of the labels read (``probe.fit_probes``).
+
+    ``folds`` (n,) int64, of three or more; everything else is as for ``mean_bases``.
+    """
+    tally = (
+        functional.one_hot(folds)[:, None, :, None]
+        * functional.one_hot(labels, classes)[:, None, None]
+    )
+    ((probes,),) = fit_probes(states[None], tally)
+    weights = probes.weights.double()
     apart = weights - weights.mean(dim=1, keepdim=True)
     return [_rows_space(own, rank, own.norm()) for own in apart]
 

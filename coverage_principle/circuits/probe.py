@@ -33,6 +33,8 @@ from simpletransformers.words import counted
 
 #: Penalties that are tried, the strongest first, in units of the states' mean variance.
 PENALTIES = (1.0, 0.1, 0.01, 0.001, 0.0001)
+#: A mean variance of states that are all alike, so that there is a penalty above 0.
+_ALIKE = 1e-12
 #: How far a fit goes on: to choose a penalty, and then.
 _ROUGHLY, _CLOSELY = 1e-2, 1e-3
 #: Scores of what is fitted at once; bounds memory.
@@ -93,6 +95,7 @@ def fit_probes(states: Tensor, tally: Tensor) -> list[list[Probes]]:
     weight = tally[:, 0].sum(dim=(1, 2))[:, None] / tally[:, 0].sum()
     centre = (weight * states).sum(dim=1, keepdim=True)
     spread = (weight * (states - centre) ** 2).sum(dim=1).mean(dim=1)
+    spread = spread.clamp_min(_ALIKE)
     flat = (n, labelings * folds, classes)
     rough, tested = (others - inner).reshape(flat), inner.reshape(flat)
     seen = rough.sum(dim=0)

@@ -227,7 +227,7 @@ class SubspaceSettings(FamilySettings):
     folds: int = setting(
         3,
         "parts of the fragments; the subspace that is tested in one is learned in the others",
-        at_least=2,
+        at_least=3,
         group="measured",
     )
     steps: int = setting(100, "of learning a rotation", at_least=1, group="measured")

@@ -253,7 +253,6 @@ class Study:
         states = collect_states(loaded, tokens, [Site(*site) for site in sites], **options)
         kinds = torch.as_tensor(dataset.values(inputs, answers)[self.value]).long()
         (classes,) = dataset.sizes([self.value])
-        kept = torch.as_tensor(np.stack([self.folds != fold for fold in range(settings.folds)]))
         most, learned, drawn = settings.rank or classes - 1, {}, {}
         for site in sites:
             own = torch.as_tensor(states[Site(*site)])
@@ -265,7 +264,7 @@ class Study:
                 found = [bases.learn_rotation(loaded, *pair, **where) for pair in pairs]
             else:
                 way = {"means": bases.mean_bases, "probe": bases.probe_bases}[settings.subspace]
-                found = way(own, kinds, classes, kept, most)
+                found = way(own, kinds, classes, torch.as_tensor(self.folds), most)
             rank = max(basis.shape[1] for basis in found)
             how = {"alike": settings.drawn_from == "space", "seed": [settings.seed, *site]}
             random = bases.random_bases(own, rank, DRAWS, **how)
