@@ -249,15 +249,14 @@ def test_a_probes_directions_are_the_rows_of_its_weights(labelled):
         np.testing.assert_allclose(contrasts @ projector(basis), contrasts, atol=1e-4)
 
 
-@pytest.mark.parametrize("learn", [circuits.mean_bases, circuits.probe_bases])
-def test_a_folds_own_items_teach_its_subspace_nothing(labelled, learn):
+def test_a_folds_own_items_teach_its_subspace_nothing(labelled):
     states, labels, folds = labelled
     others = np.where(folds == 1, 3 - labels, labels)
     first, second = (
-        learn(torch.tensor(states), torch.tensor(own), 4, torch.tensor(folds), 3)
+        circuits.mean_bases(torch.tensor(states), torch.tensor(own), 4, torch.tensor(folds), 3)
         for own in (labels, others)
     )
-    np.testing.assert_allclose(projector(first[1]), projector(second[1]), atol=1e-3)
+    np.testing.assert_allclose(projector(first[1]), projector(second[1]), atol=1e-6)
     assert abs(projector(first[0]) - projector(second[0])).max() > 0.05
 
 
