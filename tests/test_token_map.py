@@ -108,7 +108,13 @@ def test_states_and_logits_are_those_that_transformers_gives(name, tmp_path, dat
 def test_analyses_are_those_of_the_same_weights_saved_our_way(
     foreign, dataset, tokens, tmp_path, run_command
 ):
-    """Our way: ids in the order of a tokenizer of the data set's own tokens, in one file."""
+    """Our way: ids in the order of a tokenizer of the data set's own tokens, in one file.
+
+    Their model has a tokenizer of other words, which the map gives.
+    """
+    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(SIZE)}))
+    PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(foreign.folder)
+    write_json(foreign.map, {token: f"w{i}" for token, i in tokens.items()})
     ours = tmp_path / "run" / "final_checkpoint"
     save_checkpoint(ours, dataset.codec.vocabulary, 0)
     own = PreTrainedTokenizerFast.from_pretrained(ours).get_vocab()
