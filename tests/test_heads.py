@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import coverage_principle as cp
 from coverage_principle import circuits
 from coverage_principle.circuits import patching
 from coverage_principle.data import load_dataset, read_json, write_json
@@ -394,3 +395,21 @@ def test_a_model_without_heads_is_refused_by_what_it_lacks():
     found = circuits.attribute(loaded, originals, originals[::-1] + 1, np.array([[1, 2], [3, 4]]))
     assert set(found.shifts) == {"residual"}
     assert np.abs(found.shifts["residual"]).max() > 0
+
+
+def test_a_notebook_has_the_same_numbers(found, run_dir):
+    file, _ = found
+    heads = cp.load_run(run_dir).heads("diff_f1", progress=False)
+    assert heads.results == read_json(file)
+    assert "logit of 2 layers of 2 heads" in repr(heads)
+    (record, *_) = heads.to_records(subset="unfiltered", effect="attribution_share")
+    (splits,) = heads.results["checkpoints"].values()
+    shown = splits["id_train"]["cells"][0]["unfiltered"]["attribution_share"]
+    assert (record["head"], record["layer"], record["mean"]) == (0, 1, shown["mean"])
+    with pytest.raises(InputError, match="`split` all is not one of id_train, id_test"):
+        heads.plot_patterns("all")
+    drawn = heads.plot_patterns("id_test").axes[0].images[0].get_array()
+    (last,) = [
+        one for one in splits["id_test"]["patterns"] if (one["layer"], one["head"]) == (2, 0)
+    ]
+    np.testing.assert_allclose(drawn[-4:-1, 4:7][2], last["weights"][2])

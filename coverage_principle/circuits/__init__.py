@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = exports(
         "counterfactuals": "Condition Counterfactuals Family Plan diff_family draw_counterfactuals "
         "families family_of",
         "folds": "fragment_folds",
-        "heads": "attending head_patch mean_patterns run_heads",
+        "heads": "attending head_patch heads_subject mean_patterns run_heads",
         "interchange": "draw_interchange kept_value run_interchange summarise_interchange",
         "items": "Grouping ItemSplit KGroup can_be_known grouping_of item_splits k_groups_of "
         "layout_of sequences token_ids",

@@ -26,10 +26,11 @@ from torch import Tensor
 from coverage_principle.circuits import counterfactuals
 from coverage_principle.circuits.analysis import Progress, Subject, chosen_sites
 from coverage_principle.circuits.attribution import agreement, attribute
+from coverage_principle.circuits.counterfactuals import Plan
 from coverage_principle.circuits.items import grouping_of
 from coverage_principle.circuits.metrics import METRICS
 from coverage_principle.circuits.models import LoadedModel
-from coverage_principle.circuits.patching import Patch, Run, patch_runs
+from coverage_principle.circuits.patching import Patch, Run, Trace, patch_runs
 from coverage_principle.circuits.settings import HeadSettings
 from coverage_principle.circuits.trace import arrays_of, moved, plan_trace, summary_of
 from coverage_principle.errors import InputError
@@ -48,18 +49,30 @@ def run_heads(settings: HeadSettings, *, progress: Progress = lambda *_: None) -
     ``InputError`` for anything that does not exist, and for a model without heads.
     """
     subject = Subject.find(settings)
-    dataset, only = subject.dataset, settings.attribution_only
-    family = counterfactuals.family_of(dataset.graph, settings.family)
-    measured = "attribution" if only else settings.metric
+    family = counterfactuals.family_of(subject.dataset.graph, settings.family)
+    measured = "attribution" if settings.attribution_only else settings.metric
     name = f"{subject.path.name}_heads_{family.name}_{measured}"
     subject.place(name)
+    results, arrays = heads_subject(subject, progress=progress)
+    return subject.write(name, results, arrays), results
+
+
+def heads_subject(
+    subject: Subject, *, progress: Progress = lambda *_: None
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """The content of both files of ``run_heads``, in memory; the same ``InputError``.
+
+    The settings are those of ``subject``, ``HeadSettings``.
+    """
+    settings, dataset = subject.settings, subject.dataset
+    family = counterfactuals.family_of(dataset.graph, settings.family)
     grouping = grouping_of(dataset.graph, family.value)
     splits = subject.splits(grouping, out_of_domain=settings.out_of_domain)
     plan = plan_trace(dataset, family, splits, seed=settings.seed)
     # What comes after the first emitted token hangs on that token, which has no gradient.
     layout = replace(plan.layout, emitted=plan.layout.emitted[:1])
     first = replace(plan, layout=layout, wanted=plan.wanted[:, :1])
-    plan = first if only else plan
+    plan = first if settings.attribution_only else plan
     summaries, arrays = {}, plan.arrays()
 
     def of_cell(value: str, cell: Mapping) -> dict:
@@ -67,41 +80,29 @@ def run_heads(settings: HeadSettings, *, progress: Progress = lambda *_: None) -
 
     for checkpoint, loaded, report in subject.models(len(plan.rows), progress):
         network = attending(loaded)
-        there = range(1, loaded.num_layers + 1)
-        layers, positions = chosen_sites(settings.pairs, there, plan.originals.shape[1])
-        options = {"layers": layers, "positions": positions, "batch_size": settings.batch_size}
-        runs = plan.originals, plan.sources
-        told = {"progress": report}
-        found = attribute(loaded, *runs, first.wanted[:, 0], **options, **(told if only else {}))
-        heads, states = [found.trace("heads")], found.trace("residual")
-        if not only:
-            options["probabilities"] = METRICS[settings.metric].probabilities
-            (states,) = patch_runs(loaded, *runs, first.wanted, **options)
-            patch = head_patch(loaded)
-            heads = patch_runs(loaded, *runs, plan.wanted, stream=patch, **options, **told)
+        heads, states, shifts = _measured(loaded, plan, first, settings, report)
         patterns = mean_patterns(loaded, plan.originals, plan.members, settings.batch_size)
         about = settings, of_cell, network.place_of
         summaries[checkpoint] = {}
         for split, members in plan.members.items():
-            estimates = {"attribution": found.shifts["heads"]}
+            estimates = {"attribution": shifts["heads"]}
             summary = summary_of(plan, heads, members, *about, estimates)
-            summary["states"] = {}
-            for stream in (name for name in found.shifts if name != "heads"):
-                patched = states if stream == "residual" else found.trace(stream)
-                estimates = {"attribution": found.shifts[stream]}
-                part = summary_of(first, [patched], members, *about, estimates)
-                summary["states"][stream] = part["cells"]
-            if not only:
-                rows, real = moved(first, members, 0), {"heads": heads[0], "residual": states}
+            summary["states"] = {
+                stream: summary_of(
+                    first, [trace], members, *about, {"attribution": shifts[stream]}
+                )["cells"]
+                for stream, trace in states.items()
+            }
+            if not settings.attribution_only:
+                rows, real = moved(first, members, 0), {"heads": heads[0], **states}
                 summary["rank_correlation"] = {
-                    stream: agreement(trace, found.shifts[stream], rows, seed=settings.seed)
+                    stream: agreement(trace, shifts[stream], rows, seed=settings.seed)
                     for stream, trace in real.items()
+                    if trace.after
                 }
-            summary["patterns"] = patterns[split]
-            summaries[checkpoint][split] = summary
+            summaries[checkpoint][split] = summary | {"patterns": patterns[split]}
         arrays |= arrays_of(checkpoint, plan, heads)
-        shifts = found.shifts.items()
-        arrays |= {f"{checkpoint}/attribution/{stream}": values for stream, values in shifts}
+        arrays |= {f"{checkpoint}/attribution/{name}": found for name, found in shifts.items()}
     results = subject.results(
         stream="heads",
         family=family.about,
@@ -113,7 +114,32 @@ def run_heads(settings: HeadSettings, *, progress: Progress = lambda *_: None) -
         splits=plan.report,
         checkpoints=summaries,
     )
-    return subject.write(name, results, arrays), results
+    return results, arrays
+
+
+def _measured(
+    loaded: LoadedModel, plan: Plan, first: Plan, settings: HeadSettings, report
+) -> tuple[list[Trace], dict[str, Trace], dict[str, np.ndarray]]:
+    """Patches of heads by emitted value, those of states by stream, and what is estimated of each.
+
+    Of states only ``residual`` is patched; nothing is with ``attribution_only``. ``first`` is the
+    plan of the first emitted value. ``report`` is called with the items that are done.
+    """
+    there, runs = range(1, loaded.num_layers + 1), (plan.originals, plan.sources)
+    layers, positions = chosen_sites(settings.pairs, there, plan.originals.shape[1])
+    options = {"layers": layers, "positions": positions, "batch_size": settings.batch_size}
+    told, values = {"progress": report}, first.wanted[:, 0]
+    if settings.attribution_only:
+        found = attribute(loaded, *runs, values, **options, **told)
+        heads = [found.trace("heads")]
+    else:
+        found = attribute(loaded, *runs, values, **options)
+        options["probabilities"] = METRICS[settings.metric].probabilities
+        heads = patch_runs(loaded, *runs, plan.wanted, stream=head_patch(loaded), **options, **told)
+    states = {stream: found.trace(stream) for stream in found.shifts if stream != "heads"}
+    if not settings.attribution_only:
+        (states["residual"],) = patch_runs(loaded, *runs, first.wanted, **options)
+    return heads, states, found.shifts
 
 
 def attending(loaded: LoadedModel) -> Attending:
@@ -182,7 +208,7 @@ def mean_patterns(
         start = states["residual", 0]
         for index in range(network.layers):
             entered = network.enter(index, states["residual", index], start)
-            weights = network.pattern(index, entered).double().cpu().numpy()
+            weights = network.pattern(index, entered).cpu().numpy().astype(np.float64)
             sums[:, index] += np.tensordot(held[:, rows], weights, 1)
             squares[:, index] += np.tensordot(held[:, rows], weights**2, 1)
     found = {}

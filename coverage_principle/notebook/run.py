@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coverage_principle import circuits
-from coverage_principle.circuits import ProbeSettings, TraceSettings
+from coverage_principle.circuits import HeadSettings, ProbeSettings, TraceSettings
 from coverage_principle.cli import progress_bar
 from coverage_principle.data import Dataset, load_dataset, read_json
 from coverage_principle.errors import InputError
 from coverage_principle.notebook.inputs import read_layer, read_pairs, read_position, read_values
 from coverage_principle.notebook.probing import Probing
-from coverage_principle.notebook.tracing import Tracing
+from coverage_principle.notebook.tracing import Heads, Tracing
 from coverage_principle.paths import find_folder
 from simpletransformers.seq2seq.architectures import loops_of
 from simpletransformers.seq2seq.run_folder import (
@@ -269,6 +269,46 @@ class Run:
             results, _ = circuits.trace_subject(subject, progress=report)
         return Tracing(self.name, results)
 
+    def heads(
+        self,
+        family: str | None = HeadSettings.family,
+        *,
+        metric: str = HeadSettings.metric,
+        pairs: Sequence[tuple[int, int | str]] | None = HeadSettings.pairs,
+        k_groups: str | None = HeadSettings.k_groups,
+        max_items: int | None = HeadSettings.max_items,
+        every_item: bool = HeadSettings.every_item,
+        out_of_domain: bool = HeadSettings.out_of_domain,
+        seed: int = HeadSettings.seed,
+        batch_size: int = HeadSettings.batch_size,
+        checkpoint: int | str | None = None,
+        progress: bool = True,
+    ) -> Heads:
+        """Which attention head brings the answer what it needs, and where does it look?
+
+        As ``trace``, but what is replaced is the output of one head at a time. The same is
+        estimated from gradients, and the attention weights of each head are averaged over items.
+        ``InputError`` for a model without heads. docs/circuit_analysis.md has the definitions.
+        """
+        layout = circuits.layout_of(self.dataset)
+        settings = HeadSettings(
+            model_dir=self.path,
+            family=family,
+            metric=metric,
+            pairs=read_pairs(layout.names[: layout.prompt], pairs),
+            k_groups=k_groups,
+            max_items=max_items,
+            every_item=every_item,
+            out_of_domain=out_of_domain,
+            seed=seed,
+            batch_size=batch_size,
+            eval_loops=self.eval_loops,
+        )
+        subject = self._subject(settings, checkpoint)
+        with _shown(progress) as report:
+            results, _ = circuits.heads_subject(subject, progress=report)
+        return Heads(self.name, results)
+
     def probe(
         self,
         *values: str,
@@ -310,7 +350,7 @@ class Run:
         return Probing(self.name, results)
 
     def _subject(
-        self, settings: TraceSettings | ProbeSettings, checkpoint: int | str | None
+        self, settings: HeadSettings | TraceSettings | ProbeSettings, checkpoint: int | str | None
     ) -> circuits.Subject:
         loaded, folder = self._open(checkpoint), self.path / self._name(checkpoint)
         what = settings, self.path, [folder], self.dataset, loaded.device

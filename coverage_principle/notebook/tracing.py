@@ -1,4 +1,4 @@
-"""What causal tracing found, in a notebook: ``run.trace(...)``."""
+"""What patching found, in a notebook: ``run.trace(...)``, ``run.heads(...)``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _PLACE = ("split", "value", "layer", "position", "slot", "can_be_known")
 #: What cells of looped models have beside the layer.
 _LOOPED = ("loop", "block")
+#: What cells of heads have beside it.
+_OF_HEADS = ("head",)
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,6 +80,38 @@ class Tracing:
                     yield {"split": split, "value": value, **cell}
 
 
+@dataclass(frozen=True, repr=False)
+class Heads(Tracing):
+    """Heads of one checkpoint of ``run``; ``results`` is what ``heads.py`` writes as JSON.
+
+    Records are those of ``Tracing``, with ``head``; ``effect="attribution_share"`` gives the
+    estimates from gradients.
+    """
+
+    def __repr__(self) -> str:
+        found, ((name, splits),) = self.results, self.results["checkpoints"].items()
+        traced = ", ".join(f"{split} {s['samples']['n']:,}" for split, s in splits.items())
+        count = f"{found['num_layers']} layers of {found['heads']} heads"
+        about = f"{found['family']['name']} in {self.run}, {name}"
+        return f"<Heads of {about}: {found['metric']} of {count}; samples: {traced}>"
+
+    def plot(self, *, subset: str = "published") -> Figure:
+        """A heat map over heads and positions; with ``logit`` the estimates stand beside it."""
+        from coverage_principle.reporting.head_figures import heads_figure
+
+        _check_subset(subset)
+        return heads_figure(self.results, subset=subset)
+
+    def plot_patterns(self, split: str = "id_test") -> Figure:
+        """The mean attention weights of each head over the items of a split."""
+        from coverage_principle.reporting.head_figures import pattern_figure
+
+        ((_, splits),) = self.results["checkpoints"].items()
+        if split not in splits:
+            raise InputError(f"`split` {split} is not one of {', '.join(splits)}")
+        return pattern_figure(self.results, split)
+
+
 def _check_subset(subset: str) -> None:
     if subset not in SUBSETS:
         raise InputError(f"`subset` {subset} is not one of {', '.join(SUBSETS)}")
@@ -90,7 +124,7 @@ def _record(cell: Mapping, subset: str, effect: str) -> dict:
         raise InputError(f"`effect` {effect} is not one of {there}")
     found = numbers[effect]
     place = {key: cell[key] for key in _PLACE}
-    place |= {key: cell[key] for key in _LOOPED if key in cell}
+    place |= {key: cell[key] for key in (*_OF_HEADS, *_LOOPED) if key in cell}
     count, mean, ends = numbers["n"], found.get("rate", found.get("mean")), found["interval"]
     if count and "count" in found:
         ends = wilson_interval(found["count"], count)

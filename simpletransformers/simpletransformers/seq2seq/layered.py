@@ -251,7 +251,10 @@ class Attending(Blockwise):
 
     @abstractmethod
     def project(self, index: int, gathered: Tensor) -> Tensor:
-        """What block ``index`` adds for what its heads have gathered: ``heads`` to (..., width)."""
+        """What block ``index`` adds for what its heads have gathered: ``heads`` to (..., width).
+
+        A matrix and perhaps a bias, so that what one head adds does not hang on the others.
+        """
 
     @abstractmethod
     def pattern(self, index: int, state: Tensor) -> Tensor:
