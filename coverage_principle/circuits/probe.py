@@ -283,7 +283,7 @@ def probe_states(
             alike.setdefault(places.tobytes(), []).append(site)
         for places, group in alike.items():
             rows = np.frombuffer(places, np.int64)[of.reshape(-1)]
-            together = torch.stack([states[site] for site in group])
+            together = torch.stack([states.pop(site) for site in group])
             for target in targets:
                 labels = np.concatenate([target.labels[None], target.dealt[: None if dealt else 0]])
                 found = _say(together, rows, target, torch.as_tensor(labels, device=device))
