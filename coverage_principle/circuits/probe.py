@@ -181,7 +181,7 @@ def plan_probes(subject: Subject) -> tuple[np.ndarray, list[Target], dict[str, d
     """
     settings, dataset, graph = subject.settings, subject.dataset, subject.dataset.graph
     there = (*graph.inputs, *graph.bridges, graph.answer)
-    wanted = settings.values or (*graph.bridges, graph.answer)
+    wanted = tuple(dict.fromkeys(settings.values or (*graph.bridges, graph.answer)))
     for value in wanted:
         if value not in there:
             held = ", ".join(there)
