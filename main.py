@@ -288,8 +288,8 @@ def main(arguments: argparse.Namespace) -> None:
         name = find_folder(name, "model_name_or_path")
         if not job.do_train:
             warn_of_other_data(name, dataset)
-    if job.save_model:
-        check_place(Path(job.save_model))
+    if job.save_model and check_place(Path(job.save_model)).exists():
+        raise InputError(f"`save_model` {job.save_model} exists already; give another folder")
     tokens = None
     if job.token_map:
         from coverage_principle.circuits import TokenMap
@@ -312,10 +312,6 @@ def main(arguments: argparse.Namespace) -> None:
     model = load(eval_loops=loops)
     if not job.do_train and (job.do_predict or job.save_model):
         model.learn_length(train_records)
-    if job.save_model and is_main:
-        with replacing_folder(job.save_model) as place:
-            model.save(place)
-        print(f"checkpoint: {relative_to_root(Path(job.save_model))}")
     if job.do_train:
         stop_data = stop_records(dataset, job) if watched else None
         tracked = vars(arguments) if is_main else None
@@ -327,6 +323,10 @@ def main(arguments: argparse.Namespace) -> None:
             print_scores(by_loops[loops], dataset, by_loops if more_loops else None)
     if job.do_predict and is_main:
         predict(model, records, job, dataset)
+    if job.save_model and is_main:
+        with replacing_folder(job.save_model) as place:
+            model.save(place)
+        print(f"checkpoint: {relative_to_root(Path(job.save_model))}")
 
 
 def asked_for(arguments: argparse.Namespace) -> dict[str, object]:

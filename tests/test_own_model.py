@@ -295,7 +295,7 @@ def test_a_model_that_reads_what_it_is_to_produce_is_refused(tmp_path, run_comma
 
 
 def test_a_state_dict_from_elsewhere_is_scored_asked_trained_and_analysed(
-    trained, tmp_path, small_dataset, run_command
+    trained, tmp_path, small_dataset, run_command, refused
 ):
     run, file = trained
     weights = load_file(run / "final_checkpoint" / "model.safetensors")
@@ -317,6 +317,7 @@ def test_a_state_dict_from_elsewhere_is_scored_asked_trained_and_analysed(
     analysed = ["--ckpt", place, "--data_dir", small_dataset, "--trust_code", "--max_items", 20]
     finished = run_command("circuit_analysis/lens.py", *analysed, "--save_dir", tmp_path / "lens")
     assert finished.returncode == 0, finished.stderr
+    refused(run_command("main.py", *words, *asked), "exists already; give another folder")
     more = ["--do_train", "--max_steps", 1, "--output_dir", tmp_path / "run"]
     finished = run_command("main.py", *words, *more)
     assert finished.returncode == 0, finished.stderr
