@@ -126,8 +126,8 @@ class JobSettings(Settings):
     )
     token_map: str | None = setting(
         None,
-        "of a checkpoint trained elsewhere, to `do_eval` or `do_predict`: a JSON object from the "
-        "data set's tokens to the model's, ids or texts",
+        "of a checkpoint trained elsewhere, to `do_eval` or `do_predict`, or of a state dict: a "
+        "JSON object from the data set's tokens to the model's, ids or texts",
         metavar="FILE",
         group="model",
     )
@@ -174,7 +174,8 @@ class JobSettings(Settings):
             raise InputError("`test_types` chooses from the test set; omit it with `custom_test`")
         if self.do_train and self.output_dir is None:
             raise InputError("`do_train` needs `output_dir`, the folder of the run")
-        for name in ("do_train", "init_weights", "save_model", "model_file"):
+        others = () if self.model_file else ("do_train", "save_model")
+        for name in ("init_weights", *others):
             if self.token_map and getattr(self, name):
                 only = "is for a checkpoint trained elsewhere, to score and ask it"
                 raise InputError(f"`token_map` {only}; omit `{name}`")
@@ -294,7 +295,12 @@ def main(arguments: argparse.Namespace) -> None:
     if job.token_map:
         from coverage_principle.circuits import TokenMap
 
-        tokens = TokenMap.read(job.token_map, dataset).with_end(Path(name))
+        rows = arguments.pad_vocab_to
+        if job.model_file and not (state_dict and rows):
+            only = "is of a state dict, of which `pad_vocab_to` says how many ids it has"
+            raise InputError(f"`token_map` with `model_file` {only}")
+        size = rows if state_dict else None
+        tokens = TokenMap.read(job.token_map, dataset).with_end(Path(name), size)
     loops, *more_loops = job.eval_loops or [None]
     load = partial(
         Seq2SeqModel,
@@ -380,7 +386,7 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     from simpletransformers.seq2seq.run_folder import RunFolder
     from simpletransformers.seq2seq.trackers import Trackers
 
-    folder, line, trackers = Path(job.output_dir), LiveLine(), None
+    folder, line, trackers = Path(job.output_dir), cli.LiveLine(), None
     answers = dataset.sizes([dataset.graph.answer])[0]
     if tracked is not None:
         wandb = {"project": job.wandb_project, "entity": job.wandb_entity, "name": job.wandb_exp}
@@ -421,35 +427,6 @@ def train(model, dataset, records, job: JobSettings, stop_data, tracked: dict | 
     if reason != "finished":
         print(ended)
     print(f"{counted(step, 'step')} done; run: {relative_to_root(folder)}")
-
-
-class LiveLine:
-    """The progress of a training, drawn from its first event on: nothing is refused after that."""
-
-    def __init__(self) -> None:
-        self._bar = None
-        self._notes: dict[str, str] = {}
-
-    def show(self, event: dict) -> None:
-        from tqdm import tqdm
-
-        if self._bar is None:
-            every = {"dynamic_ncols": True, "mininterval": cli.refresh_seconds()}
-            self._bar = tqdm(total=event["total_steps"], desc="training", unit="step", **every)
-        if event["train_loss"] is not None:  # an evaluation may come before the first log entry
-            self._notes["loss"] = f"{event['train_loss']:.4f}"
-        self._notes["items/s"] = f"{event['items_per_s']:,.0f}"
-        if "mfu" in event:
-            self._notes["MFU"] = f"{event['mfu']:.0%}"
-        for group, scores in event.get("eval", {}).items():
-            if "/" not in group:
-                self._notes[group] = f"{scores['answer_accuracy']:.2f}"
-        self._bar.set_postfix(self._notes, refresh=False)
-        self._bar.update(event["step"] - self._bar.n)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 def print_scores(scores: dict, dataset, by_loops: dict | None = None) -> None:

@@ -345,6 +345,35 @@ def _sentence(error: Exception) -> str:
     return one_line(str(error))
 
 
+class LiveLine:
+    """The progress of a training, drawn from its first event on: nothing is refused after that."""
+
+    def __init__(self) -> None:
+        self._bar = None
+        self._notes: dict[str, str] = {}
+
+    def show(self, event: dict) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            every = {"dynamic_ncols": True, "mininterval": refresh_seconds()}
+            self._bar = tqdm(total=event["total_steps"], desc="training", unit="step", **every)
+        if event["train_loss"] is not None:  # an evaluation may come before the first log entry
+            self._notes["loss"] = f"{event['train_loss']:.4f}"
+        self._notes["items/s"] = f"{event['items_per_s']:,.0f}"
+        if "mfu" in event:
+            self._notes["MFU"] = f"{event['mfu']:.0%}"
+        for group, scores in event.get("eval", {}).items():
+            if "/" not in group:
+                self._notes[group] = f"{scores['answer_accuracy']:.2f}"
+        self._bar.set_postfix(self._notes, refresh=False)
+        self._bar.update(event["step"] - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
 def refresh_seconds() -> float:
     """How often a progress bar on stderr is drawn: seldom in a log file, where each is a line."""
     return 0.2 if sys.stderr.isatty() else 30.0

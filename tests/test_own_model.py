@@ -156,7 +156,7 @@ def test_patches_are_those_of_a_loop_with_hooks(trained, small_dataset, tmp_path
             assert np.array_equal(found, expected), (layer, position)
 
 
-@pytest.mark.parametrize("kind", ["Trace", "Lens", "Cluster", "Interchange"])
+@pytest.mark.parametrize("kind", ["Trace", "Lens", "Cluster", "Interchange", "Probe"])
 def test_an_analysis_runs_the_code_of_a_checkpoint_only_if_told_to(
     kind, trained, small_dataset, tmp_path
 ):
@@ -323,6 +323,46 @@ def test_a_state_dict_from_elsewhere_is_scored_asked_trained_and_analysed(
     assert finished.returncode == 0, finished.stderr
 
 
+def test_a_state_dict_with_ids_of_its_own_is_read_through_a_map(
+    trained, tmp_path, small_dataset, run_command, refused
+):
+    """The same model with its rows dealt out anew answers as before, and is analysed as before."""
+    run, file = trained
+    weights = load_file(run / "final_checkpoint" / "model.safetensors")
+    vocabulary = load_dataset(small_dataset).codec.vocabulary
+    ids = np.random.default_rng(0).permutation(20)[: len(vocabulary)].tolist()
+    rows = torch.randn(20, 16)
+    rows[ids] = weights["tokens.weight"][: len(ids)]
+    save_file({**weights, "tokens.weight": rows}, tmp_path / "other.safetensors")
+    mapped = dict(zip(vocabulary, ids, strict=True))
+    del mapped["</a>"]  # which a model need not have
+    (tmp_path / "map.json").write_text(json.dumps(mapped))
+    words = ["--data_dir", small_dataset, "--model_file", file, *SIZES, "--device", "cpu"]
+    words += ["--model_name_or_path", tmp_path / "other.safetensors"]
+    words += ["--token_map", tmp_path / "map.json"]
+    refused(run_command("main.py", *words, "--do_eval"), "how many ids it has")
+    place = tmp_path / "other" / "final_checkpoint"
+    asked = ["--pad_vocab_to", 20, "--do_predict", "--prediction_dir", tmp_path]
+    finished = run_command("main.py", *words, *asked, "--save_model", place)
+    assert finished.returncode == 0, finished.stderr
+    module = of_the_file(run / "final_checkpoint")
+    items = read_json(tmp_path / "all_items.json")
+    texts = torch.tensor([[int(token[2:]) for token in _tokens(item)[:3]] for item in items])
+    with torch.no_grad():
+        logits = module(texts)[:, -1, : len(vocabulary) - 1]
+        answers = [item["model_output"].removeprefix(item["input_text"]) for item in items]
+        module.tokens.weight = torch.nn.Parameter(rows)
+        own = module(torch.tensor(ids)[texts])[:, -1]
+    names = {own: token for token, own in mapped.items()}
+    for answer, best in zip(answers, own.argmax(-1).tolist(), strict=True):
+        assert best not in names or answer == f"{names[best]}</a>"
+    assert torch.allclose(own[:, ids[:-1]], logits, atol=1e-5)
+    found = cp.load_run(place, data_dir=small_dataset, device="cpu", trust_code=True)
+    asked = [item["input_text"] for item in items[:20]]
+    best = [vocabulary[i] for i in logits.argmax(-1).tolist()]
+    assert found.predict(asked) == best[:20]
+
+
 STATE_DICTS = {
     "lacks": (lambda w: w.pop("norm.weight"), "lack norm.weight, which build(config) of"),
     "has": (lambda w: w.update(x=torch.ones(2)), "have x, which build(config) of"),
@@ -353,6 +393,9 @@ def test_parameters_that_are_shared_are_stored_once_and_stay_shared(tmp_path):
         "self.norm = nn.LayerNorm(width)\n        self.head = nn.Linear(width, config.vocab_size)\n"
         "        self.head.weight = self.tokens.weight\n\n    def embed",
     ).replace("state @ self.tokens.weight.T", "self.head(state)")
+    # Run as Python runs it: annotations are values, not texts.
+    tied = tied.replace("build(config)", "build(config: dict)")
+    tied += "\nassert build.__annotations__['config'] is dict\n"
     arguments = {"args": {"n_layer": 1, "n_embd": 8}, "init_weights": True, "device": "cpu"}
     tokens = [*(f"<t_{i}>" for i in range(10)), "</a>"]
     file = written(tmp_path, tied)

@@ -76,14 +76,15 @@ class TokenMap:
         known = {token: own for own, token in owners.items()}
         return [known.get(token) for token in self.vocabulary]
 
-    def with_end(self, checkpoint: Path) -> dict[str, int]:
+    def with_end(self, checkpoint: Path, size: int | None = None) -> dict[str, int]:
         """The model's id of each token that is given, and of the one that ends a text.
 
         If that is not given, it is the end of the model's own texts, or else an id that no token of
-        the data set has: nothing is asked of it but to stand behind the answer.
+        the data set has: nothing is asked of it but to stand behind the answer. ``size`` is how
+        many ids the model has, if ``checkpoint`` is a file of weights, which does not say it.
         """
-        config = read_json(checkpoint / "config.json", dict)
-        size = config["vocab_size"]
+        config = read_json(checkpoint / "config.json", dict) if size is None else {}
+        size = size or config["vocab_size"]
         known = dict(zip(self.vocabulary, self.ids(checkpoint, size), strict=True))
         found = {token: own for token, own in known.items() if own is not None}
         if END not in found:

@@ -57,8 +57,9 @@ class Seq2SeqModel:
 
     ``model_file`` is a user's own Python file, which is run and makes the model (``own_model``); it
     takes the place of ``model_type``. ``model_name`` may then also be a file of weights, a plain
-    state dict, whose sizes are those of ``args`` and whose vocabulary is ``new_tokens``; or a
-    checkpoint of a model of just this file. Any other checkpoint that brings a model file along is
+    state dict, whose sizes are those of ``args`` and whose vocabulary is ``new_tokens``, in
+    this order or with ``token_ids`` among ``args.pad_vocab_to``; or a checkpoint of a model of just
+    this file. Any other checkpoint that brings a model file along is
     loaded with ``trust_code`` alone.
 
     Without ``to_train`` a checkpoint is only evaluated and asked, never trained or saved: it then
@@ -101,7 +102,11 @@ class Seq2SeqModel:
         if init_weights or weights:
             if not new_tokens:
                 raise InputError("`init_weights` needs `new_tokens`, the whole vocabulary")
-            self.tokenizer = tokenizer.build_tokenizer(list(new_tokens), args.end_token)
+            if token_ids is None:
+                self.tokenizer = tokenizer.build_tokenizer(list(new_tokens), args.end_token)
+            else:
+                named = token_ids, args.end_token, args.pad_vocab_to
+                self.tokenizer = tokenizer.tokenizer_of_rows(*named)
             self.model = self._fresh(model_type, "gpt2" if weights else str(model_name), source)
             if weights:
                 self.model.fill(own_model.read_weights(weights), weights)

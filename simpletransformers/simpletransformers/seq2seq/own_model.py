@@ -85,7 +85,9 @@ class Source:
         module.__file__ = self.name
         sys.modules[module.__name__] = module  # dataclasses of the file look for it there
         with self.saying("cannot be run (a model file may import installed packages only)"):
-            exec(compile(self.content, self.name, "exec"), module.__dict__)
+            # Without this module's own imports from the future.
+            code = compile(self.content, self.name, "exec", dont_inherit=True)
+            exec(code, module.__dict__)
         build = getattr(module, "build", None)
         if not callable(build):
             raise InputError(f"{self.name} has no build(config), which makes the model")

@@ -36,10 +36,19 @@ def build_tokenizer(tokens: Sequence[str], end_token: str) -> PreTrainedTokenize
             raise InputError(f"new_tokens holds {token!r}; every token must look like <name>")
     if end_token not in tokens:
         raise InputError(f"new_tokens lacks the end token {end_token!r}")
-    ids = {token: i for i, token in enumerate([*tokens, PAD])}
+    return _whole({token: i for i, token in enumerate([*tokens, PAD])}, end_token, PAD)
+
+
+def tokenizer_of_rows(ids: Mapping[str, int], end_token: str, rows: int) -> PreTrainedTokenizerFast:
+    """As ``mapped_tokenizer``, to be saved as well: the model's other rows are ``<row_3>``."""
+    names = {i: token for token, i in ids.items()}
+    return _whole({names.get(i, f"<row_{i}>"): i for i in range(rows)}, end_token, end_token)
+
+
+def _whole(ids: dict[str, int], end_token: str, pad_token: str) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
-    special = {"eos_token": end_token, "pad_token": PAD}
+    special = {"eos_token": end_token, "pad_token": pad_token}
     return PreTrainedTokenizerFast(
         tokenizer_object=_backend(ids), clean_up_tokenization_spaces=False, **special
     )
