@@ -86,6 +86,7 @@ class JobSettings(Settings):
         "run the stack of blocks so often in `do_eval` and `do_predict`, instead of as often as in "
         "training; several: a table of `do_eval`",
         at_least=1,
+        at_most=1000,
         metavar="R",
         group="evaluation",
     )

@@ -87,7 +87,8 @@ def _flag_options(kind: Kind, spec: Spec, default: object) -> dict[str, object]:
     if spec.metavar:
         options["metavar"] = spec.metavar
     options["choices"] = spec.choices
-    number = positive if kind.type is int and spec.at_least == 1 else _number(kind, spec)
+    counts = kind.type is int and spec.at_least == 1 and spec.at_most is None
+    number = positive if counts else _number(kind, spec)
     options["type"] = spec.parse or (number if kind.type in (int, float) else str)
     missing = default is dataclasses.MISSING
     return options | ({"required": True} if missing else {"default": default})

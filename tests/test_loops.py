@@ -13,7 +13,7 @@ from coverage_principle import load_run
 from coverage_principle.circuits import LoadedModel, patch_runs
 from coverage_principle.data import read_json
 from simpletransformers.errors import InputError
-from simpletransformers.seq2seq import Seq2SeqModel
+from simpletransformers.seq2seq import Seq2SeqModel, architecture
 from simpletransformers.seq2seq.architecture import architecture_of, load_model
 from simpletransformers.seq2seq.light import LightGPT2
 from tests.test_trainer import TOKENS, losses, pairs, tiny_model
@@ -229,6 +229,20 @@ def test_a_configuration_with_broken_loops_is_refused(tmp_path, loops):
     file.write_text(json.dumps({**read_json(file), "architecture_loops": loops}))
     with pytest.raises(InputError, match="4 blocks in .* loops"):
         load_model(tmp_path)
+
+
+def test_more_loops_than_memory_holds_are_refused(tmp_path, monkeypatch):
+    tiny_model(loops=2).save(tmp_path)
+    monkeypatch.setattr(architecture, "_memory", lambda _: 1 << 20)
+    with pytest.raises(InputError, match="`loops` 900, .* parameters, which need .* GiB"):
+        tiny_model(loops=900)
+    with pytest.raises(InputError, match="`eval_loops` 900 of .* need .* GiB"):
+        load_model(tmp_path, eval_loops=900)
+    monkeypatch.undo()
+    looped = load_model(tmp_path, to_run=True, eval_loops=60).eval()
+    assert architecture_of(looped).check(IDS) is None
+    with pytest.raises(InputError, match="`loops` 1001 is too large; it must be at most 1000"):
+        tiny_model(loops=1001)
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,7 @@ class AnalysisSettings(Settings):
         None,
         "run the stack of blocks so often, instead of as often as in training",
         at_least=1,
+        at_most=1000,
         group="run",
     )
     trust_code: bool = setting(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 import re
 from abc import ABC, abstractmethod
@@ -157,8 +158,9 @@ def _refuse_too_large(kind: type[Architecture], plan: Blueprint, device: torch.d
             return
         wanted = f"{count:,} parameters, which need {needed / 2**30:,.0f} GiB"
         wanted += f" in training, and there are {there / 2**30:,.0f}"
+    again = f"`loops` {plan.loops}, " if plan.loops > 1 else ""
     raise InputError(
-        f"a model of `n_layer` {plan.n_layer}, `n_embd` {plan.n_embd} and "
+        f"a model of `n_layer` {plan.n_layer}, {again}`n_embd` {plan.n_embd} and "
         f"{plan.tokens.get('vocab_size')} tokens has {wanted}; ask for a smaller one"
     )
 
@@ -248,6 +250,8 @@ def load_model(
     if model_type == architectures.OF_FILE:
         return own_model.load(folder, device, trusted=trust_code)
     stored = _stored_shapes(folder)
+    if eval_loops is not None:
+        _refuse_too_often(folder, stored, eval_loops)
     if to_run and light.as_saved(saved, "config.json", light.WEIGHTS):
         model = light.filled(kind.light({**config, **changes}), folder)
     model = model or _of_transformers(folder, _attention(kind, device), changes)
@@ -277,6 +281,16 @@ def fresh_model(
             config, attention = copy.deepcopy(model.config), _attention(kind, model.device)
             new = AutoModelForCausalLM.from_config(config, **attention).float()
     return _switched(new).to(model.device)
+
+
+def _refuse_too_often(folder: Path, stored: Mapping, loops: int) -> None:
+    """``InputError`` for more loops than memory holds, each of whose weights are there at first."""
+    needed = 4 * loops * sum(map(math.prod, stored.values()))
+    if needed > (there := _memory(torch.device("cpu"))):
+        raise InputError(
+            f"`eval_loops` {loops} of {folder} need {needed / 2**30:,.0f} GiB while it is loaded, "
+            f"and there are {there / 2**30:,.0f}; give fewer"
+        )
 
 
 def _refuse_other_loops(folder: Path, config: Mapping, counted: str | None) -> None:

@@ -69,6 +69,7 @@ class ArchitectureSettings(Settings):
         None,
         "so many times the whole stack of blocks, with the same weights (default: once)",
         at_least=1,
+        at_most=1000,
         on_card=True,
         group="model",
     )

@@ -164,8 +164,8 @@ class Layered(Architecture):
     def check(self, ids: Tensor) -> None:
         """Running ids (n, T) by hand must give what the model gives, in this transformers too.
 
-        From every layer on, with the whole sequence, and where the type is stepwise with the last
-        position alone. ``RuntimeError`` if it does not.
+        From every layer of the first and the last loop on, with the whole sequence, and where the
+        type is stepwise with the last position alone. ``RuntimeError`` if it does not.
         """
         expected = self.model(ids, use_cache=False).logits[:, -1]
         layers, last = range(self.layers + 1), ids.shape[1] - 1
@@ -174,7 +174,8 @@ class Layered(Architecture):
             keep += [("memory", layer) for layer in layers[1:]]
         run = self.run(ids, keep)
         start = run["residual", 0]
-        for layer in layers:
+        size = self.layers // self.loops
+        for layer in (layer for layer in layers if not size < layer < self.layers - size):
             ends = [self.finish(run["residual", layer], layer, start)]
             if self.stepwise:
                 part = run["residual", layer][:, last:]
