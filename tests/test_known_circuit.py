@@ -161,11 +161,13 @@ def results(loaded, dataset, kind, tmp_path_factory):
     handmade.save(loaded, dataset.codec.vocabulary, run / "final_checkpoint")
     where = {"model_dir": run, "data_dir": dataset.path, "device": "cpu", "save_dir": run / "found"}
     instruments = {
-        "lens": circuits.run_lens(circuits.LensSettings(**where)),
+        "lens": circuits.run_lens(circuits.LensSettings(**where, tuned=True)),
         "probe": circuits.run_probe(circuits.ProbeSettings(**where, values=("b",))),
         "subspace": circuits.run_subspace(circuits.SubspaceSettings(**where, subspace="probe")),
         "heads": circuits.run_heads(circuits.HeadSettings(**where)),
     }
+    file, lens = instruments["lens"]
+    instruments["tuned lens"] = file, lens["tuned"]
     return {
         name: (file, found["checkpoints"]["final_checkpoint"]["id_test"])
         for name, (file, found) in instruments.items()
@@ -193,6 +195,20 @@ def test_a_probe_reads_the_bridge_where_it_is_and_in_whatever_directions(results
     if kind == "looped":
         found = {(cell["loop"], cell["block"]) for cell in cells if cell["layer"] == 2}
         assert found == {(1, 2)}
+
+
+def test_a_tuned_lens_reads_no_more_than_the_model_says_in_the_end(results, kind):
+    """Its maps are learned towards the model's own output, which never says a hidden b."""
+    read = {
+        value: {
+            (cell["layer"], cell["position"])
+            for cell in results["tuned lens"][1]
+            if cell["value"] == value and cell["reciprocal_rank"] > 0.9
+        }
+        for value in ("b", "t")
+    }
+    assert read["b"] == (set() if kind == "hidden" else {(layer, 1) for layer in (2, 3, 4)})
+    assert read["t"] == {handmade.COMPUTED["t"]}
 
 
 def test_only_the_parts_of_states_that_are_written_for_the_bridge_move_the_answer(results, dataset):
