@@ -53,6 +53,7 @@ def patch(settings: HeadSettings) -> None:
 
     file, results = common.run_analysis(run_heads, settings, results="tracing_results/heads")
     head_figures.heads_heatmap(results, file)
+    head_figures.states_heatmap(results, file.with_name(f"{file.stem}_states.png"))
     head_figures.pattern_figures(results, file)
     common.print_reasons(results["splits"])
     checkpoint, splits, notes = common.last_checkpoint(results)
@@ -72,7 +73,7 @@ def patch(settings: HeadSettings) -> None:
     empty = [split for split, found in splits.items() if not found["samples"]["n"]]
     also = [*dict.fromkeys(idle), *left_out_lines(splits), *notes]
     common.print_grids(tables, shown, "published", empty=empty, also=also)
-    print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it; patterns: *_patterns_*")
+    print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it; also _states and _patterns")
 
 
 if __name__ == "__main__":

@@ -330,7 +330,8 @@ def test_the_command_names_the_strongest_heads(found):
     file, printed = found
     results = read_json(file)
     assert {path.suffix for path in file.parent.iterdir()} == {".json", ".npz", ".png", ".pdf"}
-    assert file.with_name("run_heads_diff_f1_logit_patterns_id_test.png").exists()
+    for more in ("states", "patterns_id_train", "patterns_id_test"):
+        assert file.with_name(f"run_heads_diff_f1_logit_{more}.png").exists()
     cells = results["checkpoints"]["final_checkpoint"]["id_test"]["cells"]
     best = max(cells, key=lambda cell: cell["published"]["logit_shift_share"]["mean"])
     words = f"head {best['head']} of layer {best['layer']} at {best['slot']}"

@@ -39,21 +39,24 @@ def estimated(cells: Iterable[Mapping], subset: str = "published") -> list[dict]
 
 def patched_parts(results: Mapping) -> dict[str, dict[str, Mapping]]:
     """Of each split of the last checkpoint the summaries by emitted value, if it has samples."""
-    last = list(results["checkpoints"].values())[-1]
     return {
         split: {
             value: part
             for value, part in emitted_parts(results, summary).items()
             if part["samples"]["n"]
         }
-        for split, summary in last.items()
+        for split, summary in _last(results).items()
     }
 
 
 def is_patched(results: Mapping) -> bool:
     """Whether heads were patched, and not only estimated."""
-    splits = list(results["checkpoints"].values())[-1].values()
-    return any("rank_correlation" in summary for summary in splits)
+    return any("rank_correlation" in summary for summary in _last(results).values())
+
+
+def _last(results: Mapping) -> Mapping[str, Mapping]:
+    """The splits of the last checkpoint."""
+    return list(results["checkpoints"].values())[-1]
 
 
 def shown_of(results: Mapping, cells: Cells, subset: str = "published") -> tuple[Cells, Shown]:
@@ -182,6 +185,25 @@ def _most_moving(
     return found, [note] if len(largest) > _MOST_ROWS else []
 
 
+def states_heatmap(results: Mapping, path: str | Path, *, subset: str = "published") -> list[Path]:
+    """What is estimated of whole states, by stream, beside patches of the residual stream.
+
+    A row for each split of the last checkpoint; returns the files.
+    """
+    panels: dict[str, Cells] = {}
+    for split, summary in _last(results).items():
+        for stream, cells in summary["states"].items():
+            n = max(cell[subset]["n"] for cell in cells)
+            title = f"{stream}\n{split}, n = {n:,}"
+            if n and "logit_shift" in cells[0][subset]:
+                panels[f"patched: {title}"] = cells
+            if n:
+                panels[f"estimated: {title}"] = estimated(cells, subset)
+    streams = max(len(summary["states"]) for summary in _last(results).values())
+    options = {"subset": subset, "per_row": streams + is_patched(results)}
+    return save_figure(heat_map_figure(panels, METRICS["logit"].shown, **options), path)
+
+
 def pattern_figures(results: Mapping, path: str | Path) -> list[Path]:
     """Mean attention of each head, a file for each split that has samples; returns the files."""
     path, files = Path(path), []
@@ -197,7 +219,7 @@ def pattern_figure(results: Mapping, split: str) -> Figure:
 
     ``InputError`` for a split without samples.
     """
-    slots, patterns = results["slots"], list(results["checkpoints"].values())[-1][split]["patterns"]
+    slots, patterns = results["slots"], _last(results)[split]["patterns"]
     if not patterns:
         raise InputError(f"no item of {split} whose attention could be drawn")
     layers, heads = results["num_layers"], results["heads"]
