@@ -143,6 +143,19 @@ def test_a_run_goes_on_with_its_own_loops_only(tmp_path):
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
+def test_a_run_of_a_version_that_knew_no_loops_goes_on(tmp_path):
+    tiny_model(max_steps=5).train_model(pairs(40), None, tmp_path)
+    file = tmp_path / "resume_state" / "state.pt"
+    state = torch.load(file, weights_only=True)
+    for name in ("loops", "inject_input"):
+        del state["settings"][name]
+    torch.save(state, file)
+    with pytest.raises(InputError, match="loops was None, is 2"):
+        tiny_model(max_steps=8, resume=True, loops=2).train_model(pairs(40), None, tmp_path)
+    tiny_model(max_steps=8, resume=True).train_model(pairs(40), None, tmp_path)
+    assert len(losses(tmp_path)) == 8
+
+
 @pytest.mark.parametrize("injected", [False, True])
 def test_patching_a_looped_model_is_that_of_hooks(injected):
     """One forward of transformers' own for each cell."""
