@@ -389,7 +389,7 @@ def test_bridges_that_the_model_writes_are_patched_and_the_first_is_estimated(
 
 def test_a_model_without_heads_is_refused_by_what_it_lacks():
     loaded = random_model("mamba")
-    with pytest.raises(InputError, match="mamba model .* lacks attend, mlp, pattern and project"):
+    with pytest.raises(InputError, match="type mamba .* lacks attend, mlp, pattern and project"):
         circuits.attending(loaded)
     # Its residual stream can be estimated all the same.
     originals = np.arange(6).reshape(2, 3)

@@ -34,6 +34,7 @@ from coverage_principle.circuits.patching import Patch, Run, Trace, patch_runs
 from coverage_principle.circuits.settings import HeadSettings
 from coverage_principle.circuits.trace import arrays_of, moved, plan_trace, summary_of
 from coverage_principle.errors import InputError
+from simpletransformers.seq2seq.architectures import OF_FILE
 from simpletransformers.seq2seq.layered import Attending
 from simpletransformers.words import listed
 
@@ -148,8 +149,10 @@ def attending(loaded: LoadedModel) -> Attending:
     if isinstance(network, Attending):
         return network
     missing = [name for name in sorted(Attending.__abstractmethods__) if not hasattr(network, name)]
-    given = f"this {loaded.model.config.model_type} model has no heads that can be patched"
-    raise InputError(f"{given}: its type lacks {listed(missing)} (docs/extending.md)")
+    kind = loaded.model.config.model_type
+    given = "a model file" if kind == OF_FILE else f"a model of type {kind}"
+    lack = f"{given} has no heads that can be patched: it lacks {listed(missing)}"
+    raise InputError(f"{lack} (docs/extending.md)")
 
 
 def head_patch(loaded: LoadedModel) -> Patch:
