@@ -156,7 +156,7 @@ def test_patches_are_those_of_a_loop_with_hooks(trained, small_dataset, tmp_path
             assert np.array_equal(found, expected), (layer, position)
 
 
-@pytest.mark.parametrize("kind", ["Trace", "Lens", "Cluster", "Interchange", "Probe"])
+@pytest.mark.parametrize("kind", ["Trace", "Lens", "Cluster", "Interchange"])
 def test_an_analysis_runs_the_code_of_a_checkpoint_only_if_told_to(
     kind, trained, small_dataset, tmp_path
 ):
@@ -169,6 +169,16 @@ def test_an_analysis_runs_the_code_of_a_checkpoint_only_if_told_to(
     assert not place.exists()
     analyse(made(**where, device="cpu", max_items=30, trust_code=True))
     assert place.exists()
+
+
+def test_random_weights_are_what_the_file_draws(trained, small_dataset):
+    """The baseline of probes: other weights than the trained ones, of the seed."""
+    checkpoint, codec = trained[0] / "final_checkpoint", load_dataset(small_dataset).codec
+    loaded = circuits.open_checkpoint(checkpoint, codec, trust_code=True)
+    fresh = circuits.with_fresh_weights(loaded, 7).model.own.tokens.weight
+    torch.manual_seed(7)
+    table = torch.nn.Embedding(*fresh.shape)  # draws its own first
+    assert torch.equal(fresh, torch.nn.init.normal_(table.weight, std=0.02))
 
 
 def test_a_notebook_reads_it_if_told_to(trained, small_dataset):
@@ -246,6 +256,7 @@ NO_MODELS = {
         "it gives (2, 4, 16) int64"
     ),
     PAGE.replace("block(state)", "block(ids)"): "the model cannot be run: RuntimeError in line",
+    BARE + "\n\nStack.blocks = 3\n": "embed and blocks are not as analyses need them: TypeError",
     PAGE.replace("std=0.02", "std=float('inf')"): "not finite numbers, such as tokens.weight",
 }
 
@@ -393,6 +404,9 @@ def test_parameters_that_are_shared_are_stored_once_and_stay_shared(tmp_path):
         "self.norm = nn.LayerNorm(width)\n        self.head = nn.Linear(width, config.vocab_size)\n"
         "        self.head.weight = self.tokens.weight\n\n    def embed",
     ).replace("state @ self.tokens.weight.T", "self.head(state)")
+    # The weights lie column by column, as a transposed matrix does.
+    turned = "        self.tokens.weight.data = self.tokens.weight.data.T.contiguous().T\n"
+    tied = tied.replace("        self.blocks", turned + "        self.blocks", 1)
     # Run as Python runs it: annotations are values, not texts.
     tied = tied.replace("build(config)", "build(config: dict)")
     tied += "\nassert build.__annotations__['config'] is dict\n"
@@ -419,7 +433,7 @@ def test_a_sweep_passes_trust_on_to_the_stages_of_a_file_that_it_names(tmp_path)
     file = written(tmp_path)
     data = {"num_tokens": 8, "max_train_data_num": 60}
     sizes = {"n_layer": 1, "n_embd": 8, "n_head": 1, "max_steps": 2, "device": "cpu"}
-    base = {"task": "twohop", "data": data, "evaluate": {}, "analyse": {"lens": {}}}
+    base = {"task": "twohop", "data": data, "analyse": {"lens": {}}}
     spec = {"base": {**base, "train": {**sizes, "model_file": str(file)}}}
     (run,) = make_spec(spec, "own").runs
     launcher = LocalLauncher(tmp_path / "sweep", 1)
@@ -431,6 +445,8 @@ def test_a_sweep_passes_trust_on_to_the_stages_of_a_file_that_it_names(tmp_path)
     # Another text of the file is another run, and a run without one is not trusted.
     written(tmp_path, PAGE + "\n")
     assert make_spec(spec, "own").runs[0].id != run.id
-    (plain,) = make_spec({"base": {**base, "train": sizes}}, "plain").runs
-    typed = " ".join(one.shown() for one in plain.commands(tmp_path, tmp_path))
-    assert "--trust_code" not in typed
+    base["evaluate"] = {}
+    for train, trusted in (({"model_file": str(file)}, 2), ({}, 0)):
+        (one,) = make_spec({"base": {**base, "train": {**sizes, **train}}}, "both").runs
+        typed = [command.shown() for command in one.commands(tmp_path, tmp_path)]
+        assert sum("--trust_code" in command for command in typed) == trusted

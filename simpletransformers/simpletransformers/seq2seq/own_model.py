@@ -179,15 +179,17 @@ class OwnModel(nn.Module):
                 f"it gives {found}"
             )
         if not self.missing:
-            self.config.num_hidden_layers = len(self.own.blocks)
-            self.config.hidden_size = self._tried(self.own.embed, ids).shape[-1]
+            start, blocks = self._tried(lambda ids: (self.own.embed(ids), self.own.blocks), ids)
+            with self.source.saying("embed and blocks are not as analyses need them"):
+                self.config.hidden_size = start.shape[-1]
+                self.config.num_hidden_layers = len(blocks)
 
-    def _tried(self, part: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
-        """What ``part`` gives when nothing is trained; no random number is used up."""
+    def _tried(self, run: Callable[[Tensor], object], ids: Tensor) -> object:
+        """What ``run`` gives when nothing is trained; no random number is used up."""
         training = self.training
         self.eval()
         with torch.random.fork_rng(devices=[]), self.source.saying("the model cannot be run"):
-            found = part(ids)
+            found = run(ids)
         self.train(training)
         return found
 
@@ -212,8 +214,9 @@ class OwnModel(nn.Module):
         """Write weights, by the module's own names, sizes, and the source."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        kept = {names[0]: tensor for names, tensor in _tensors(self.own)}
-        save_file({name: tensor.cpu().clone() for name, tensor in kept.items()}, folder / _WEIGHTS)
+        whole = {"memory_format": torch.contiguous_format}  # which views may not have
+        kept = {names[0]: tensor.cpu().clone(**whole) for names, tensor in _tensors(self.own)}
+        save_file(kept, folder / _WEIGHTS)
         (folder / SOURCE).write_bytes(self.source.content)
         about = {"model_type": self.config.model_type, "model_file": self.source.name}
         about |= {"model_file_sha256": self.source.sha256, **asdict(self.sizes)}
