@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from coverage_principle import circuits
 from coverage_principle.circuits.analysis import Subject
@@ -101,7 +108,23 @@ def test_each_part_is_what_hooks_give(loaded, dataset):
             np.testing.assert_allclose(lengths[layer, position][:, sample], squares, rtol=1e-3)
 
 
-def test_everything_is_the_whole_and_nothing_the_original(loaded, dataset):
+def llama():
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=11, **sizes, **heads, initializer_range=0.4))
+
+
+def mamba():
+    sizes = {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 2}
+    return MambaForCausalLM(MambaConfig(vocab_size=11, **sizes, initializer_range=0.4))
+
+
+@pytest.mark.parametrize("build", [None, llama, mamba])
+def test_everything_is_the_whole_and_nothing_the_original(loaded, dataset, build):
+    if build is not None:
+        torch.manual_seed(0)
+        model = build().eval().requires_grad_(False)
+        loaded = circuits.LoadedModel(model, torch.arange(11))
     study = study_of(dataset)
     full = everywhere(lambda *_: torch.eye(16), 5)
     none = everywhere(lambda *_: torch.zeros(16, 0), 5)
@@ -113,7 +136,7 @@ def test_everything_is_the_whole_and_nothing_the_original(loaded, dataset):
         np.testing.assert_allclose(
             after[part], np.broadcast_to(before, after[part].shape), atol=1e-4
         )
-    assert abs(after["whole"] - before).max() > 1
+    assert abs(after["whole"] - before).max() > 0.1
     # The whole is what tracing gives.
     plan = study.plan
     (traced,) = circuits.patch_runs(loaded, plan.originals, plan.sources, plan.wanted)
@@ -453,6 +476,35 @@ def test_a_rotation_at_one_place_and_the_same_bytes_again(run_command, run_dir, 
     (cell,) = found["checkpoints"]["final_checkpoint"]["id_test"]["cells"]
     assert (cell["layer"], cell["slot"], cell["ranks"]) == (1, "x2", [2, 2, 2])
     assert cell["parts"]["rest"]["unfiltered"]["relative_change"]["mean"] is not None
+
+
+def test_models_that_write_bridges_first(run_command, refused, tmp_path):
+    """The bridge is a value of its own; a rotation would not know which one to learn from."""
+    words = [
+        "--num_tokens",
+        "8",
+        "--max_train_data_num",
+        "100",
+        "--test_size_for_type",
+        "40",
+        "--cot",
+    ]
+    made = run_command("dataset_generation/twohop.py", *words, "--output_dir", tmp_path)
+    assert made.returncode == 0, made.stderr
+    data = tmp_path / "twohop.8.100.diff-f12.cot"
+    save_checkpoint(tmp_path / "run/final_checkpoint", read_json(data / "vocab.json"), 0)
+    words = COMMAND, "--ckpt", tmp_path / "run/final_checkpoint", "--data_dir", data
+    words = *words, "--save_dir", tmp_path / "out"
+    refused(run_command(*words, "--subspace", "rotation"), "but the models of ", "emit b and t")
+    assert not (tmp_path / "out").exists()
+    finished = run_command(*words)
+    assert finished.returncode == 0, finished.stderr
+    assert "the rest moved: % of runs that rank the source run's b above" in finished.stdout
+    found = read_json(tmp_path / "out/run_subspace_means_diff_f1_rank.json")
+    splits = found["checkpoints"]["final_checkpoint"].values()
+    for cells in [summary["bridges"]["b"]["cells"] for summary in splits]:
+        assert len(cells) == 6
+        assert all(tuple(cell["parts"]) == circuits.PARTS for cell in cells)
 
 
 def test_what_cannot_be_done_is_refused(run_command, refused, run_dir, tmp_path):
