@@ -21,6 +21,7 @@ from coverage_principle import circuits
 from coverage_principle.circuits.analysis import Subject
 from coverage_principle.circuits.probe import fit_probes
 from coverage_principle.data import load_dataset, read_json, write_json
+from coverage_principle.notebook.run import load_run
 from tests import handmade_transformer as handmade
 from tests.oracles import circuits_bruteforce as slow
 from tests.test_circuit_commands import save_checkpoint
@@ -476,6 +477,20 @@ def test_a_rotation_at_one_place_and_the_same_bytes_again(run_command, run_dir, 
     (cell,) = found["checkpoints"]["final_checkpoint"]["id_test"]["cells"]
     assert (cell["layer"], cell["slot"], cell["ranks"]) == (1, "x2", [2, 2, 2])
     assert cell["parts"]["rest"]["unfiltered"]["relative_change"]["mean"] is not None
+
+
+def test_in_a_notebook(run_dir):
+    run = load_run(run_dir)
+    moved = run.subspace("diff_f1", rank=2, pairs=[(1, "x2"), (2, 2)], progress=False)
+    assert f"{moved!r}".startswith("<Moving of means of b, diff_f1 in twohop.10.200")
+    records = moved.to_records(subset="unfiltered", effect="changed_first")
+    assert len(records) == 2 * 4 * 2  # splits, parts, places
+    cells = moved.results["checkpoints"]["final_checkpoint"]["id_test"]["cells"]
+    places = [(record["layer"], record["slot"], record["part"]) for record in records]
+    (rest,) = (records[number] for number in [places.index((1, "x2", "rest"), 8)])
+    assert rest["split"] == "id_test"
+    assert rest["mean"] == cells[0]["parts"]["rest"]["unfiltered"]["changed_first"]["rate"]
+    assert len(moved.plot().axes) == 2 * 4 + 1
 
 
 def test_models_that_write_bridges_first(run_command, refused, tmp_path):

@@ -19,13 +19,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coverage_principle import circuits
-from coverage_principle.circuits import HeadSettings, ProbeSettings, TraceSettings
+from coverage_principle.circuits import (
+    HeadSettings,
+    ProbeSettings,
+    SubspaceSettings,
+    TraceSettings,
+)
 from coverage_principle.cli import progress_bar
 from coverage_principle.data import Dataset, load_dataset, read_json
 from coverage_principle.errors import InputError
 from coverage_principle.notebook.inputs import read_layer, read_pairs, read_position, read_values
 from coverage_principle.notebook.probing import Probing
-from coverage_principle.notebook.tracing import Heads, Tracing
+from coverage_principle.notebook.tracing import Heads, Moving, Tracing
 from coverage_principle.paths import find_folder
 from simpletransformers.seq2seq.architectures import loops_of
 from simpletransformers.seq2seq.run_folder import (
@@ -309,6 +314,58 @@ class Run:
             results, _ = circuits.heads_subject(subject, progress=report)
         return Heads(self.name, results)
 
+    def subspace(
+        self,
+        family: str | None = SubspaceSettings.family,
+        *,
+        subspace: str = SubspaceSettings.subspace,
+        rank: int | None = SubspaceSettings.rank,
+        folds: int = SubspaceSettings.folds,
+        steps: int = SubspaceSettings.steps,
+        drawn_from: str = SubspaceSettings.drawn_from,
+        metric: str = SubspaceSettings.metric,
+        pairs: Sequence[tuple[int, int | str]] | None = SubspaceSettings.pairs,
+        k_groups: str | None = SubspaceSettings.k_groups,
+        max_items: int | None = SubspaceSettings.max_items,
+        every_item: bool = SubspaceSettings.every_item,
+        out_of_domain: bool = SubspaceSettings.out_of_domain,
+        seed: int = SubspaceSettings.seed,
+        batch_size: int = SubspaceSettings.batch_size,
+        checkpoint: int | str | None = None,
+        progress: bool = True,
+    ) -> Moving:
+        """Interchange of a subspace: is the part of a state that holds a value what is used of it?
+
+        As ``trace``, but only a part of the state is the other run's: a ``subspace`` that the value
+        is held in (means, probe or rotation), of ``rank`` directions at most; then the rest; the
+        whole; and a random subspace, of all directions or ``drawn_from`` states. Subspaces are
+        learned from other ``folds`` of the fragments than they are moved in, a rotation by
+        ``steps``. docs/circuit_analysis.md has the definitions.
+        """
+        layout = circuits.layout_of(self.dataset)
+        settings = SubspaceSettings(
+            model_dir=self.path,
+            family=family,
+            subspace=subspace,
+            rank=rank,
+            folds=folds,
+            steps=steps,
+            drawn_from=drawn_from,
+            metric=metric,
+            pairs=read_pairs(layout.names[: layout.prompt], pairs),
+            k_groups=k_groups,
+            max_items=max_items,
+            every_item=every_item,
+            out_of_domain=out_of_domain,
+            seed=seed,
+            batch_size=batch_size,
+            eval_loops=self.eval_loops,
+        )
+        subject = self._subject(settings, checkpoint)
+        with _shown(progress) as report:
+            results, _ = circuits.subspace_subject(subject, progress=report)
+        return Moving(self.name, results)
+
     def probe(
         self,
         *values: str,
@@ -350,7 +407,9 @@ class Run:
         return Probing(self.name, results)
 
     def _subject(
-        self, settings: HeadSettings | TraceSettings | ProbeSettings, checkpoint: int | str | None
+        self,
+        settings: HeadSettings | TraceSettings | SubspaceSettings | ProbeSettings,
+        checkpoint: int | str | None,
     ) -> circuits.Subject:
         loaded, folder = self._open(checkpoint), self.path / self._name(checkpoint)
         what = settings, self.path, [folder], self.dataset, loaded.device

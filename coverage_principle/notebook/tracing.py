@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from coverage_principle.reporting.style import Figure
 
 _PLACE = ("split", "value", "layer", "position", "slot", "can_be_known")
-#: What cells of looped models have beside the layer.
-_LOOPED = ("loop", "block")
+#: What cells of looped models have beside the layer, and what is moved by a ``Moving``.
+_MORE = ("loop", "block", "part")
 #: What cells of heads have beside it.
 _OF_HEADS = ("head",)
 
@@ -112,6 +112,38 @@ class Heads(Tracing):
         return pattern_figure(self.results, split)
 
 
+@dataclass(frozen=True, repr=False)
+class Moving(Tracing):
+    """Interchange of a subspace in one checkpoint; ``results`` is what ``subspace.py`` writes.
+
+    Records also have ``part``: which part of a state is the other run's. ``subspace``, ``rest``,
+    ``whole`` or ``random``.
+    """
+
+    def __repr__(self) -> str:
+        ((name, splits),) = self.results["checkpoints"].items()
+        moved = ", ".join(f"{split} {s['samples']['n']:,}" for split, s in splits.items())
+        sites = {(cell["layer"], cell["position"]) for cell in self._cells()}
+        found, about = self.results["subspace"], f"{self.results['family']['name']} in {self.run}"
+        measured = f"{self.results['metric']} at {len(sites)} states"
+        return (
+            f"<Moving of {found['name']} of {found['value']}, {about}, {name}: {measured}; "
+            f"samples: {moved}>"
+        )
+
+    def plot(self, *, subset: str = "published") -> Figure:
+        """A row of heat maps for each split: the subspace, the rest, the whole, at random."""
+        from coverage_principle.reporting.circuit_figures import subspace_figure
+
+        _check_subset(subset)
+        return subspace_figure(self.results, subset=subset)
+
+    def _cells(self) -> Iterator[Mapping]:
+        for cell in super()._cells():
+            for part, numbers in cell["parts"].items():
+                yield {**cell, "part": part, **numbers}
+
+
 def _check_subset(subset: str) -> None:
     if subset not in SUBSETS:
         raise InputError(f"`subset` {subset} is not one of {', '.join(SUBSETS)}")
@@ -124,7 +156,7 @@ def _record(cell: Mapping, subset: str, effect: str) -> dict:
         raise InputError(f"`effect` {effect} is not one of {there}")
     found = numbers[effect]
     place = {key: cell[key] for key in _PLACE}
-    place |= {key: cell[key] for key in (*_OF_HEADS, *_LOOPED) if key in cell}
+    place |= {key: cell[key] for key in (*_OF_HEADS, *_MORE) if key in cell}
     count, mean, ends = numbers["n"], found.get("rate", found.get("mean")), found["interval"]
     if count and "count" in found:
         ends = wilson_interval(found["count"], count)
