@@ -267,7 +267,7 @@ def test_tracing_is_drawn_as_a_figure_that_a_notebook_shows(run):
 
 def test_signatures_show_the_defaults_of_the_settings():
     elsewhere = {"data_dir", "device", "trust_code", "model_dir", "ckpt", "step_list", "save_dir"}
-    elsewhere.add("eval_loops")  # the run's
+    elsewhere |= {"eval_loops", "token_map"}  # the run's, and of commands alone
     wanted = {name for name in fields_of(circuits.TraceSettings) if name not in elsewhere}
     found = inspect.signature(Run.trace).parameters
     assert set(found) - {"self", "checkpoint", "progress"} == wanted
