@@ -194,10 +194,12 @@ def read_at(position, number, low, high, **more):
 def test_the_lens_reads_nowhere_what_is_at_chance_everywhere():
     blind = [read_at(0, 0.9, 0.8, 1), read_at(1, 0.17, 0.14, 0.2), read_at(2, 0.19, 0.16, 0.22)]
     text = findings.lens(2500, blind, value="b")
-    assert "reads b nowhere: at layer 1, position x3, its mean reciprocal rank is at best" in text
-    assert text.endswith("0.19 (95 % interval 0.16 to 0.22; chance is 0.18).")
+    assert (
+        "reads b nowhere: its mean reciprocal rank is at most 0.19, at layer 1, position x3" in text
+    )
+    assert text.endswith("(95 % interval 0.16 to 0.22; chance is 0.18).")
     text = findings.lens(2500, [*blind, read_at(1, 0.5, 0.4, 0.6)], value="b")
-    assert "reads b best: at layer 1, position x2, its mean reciprocal rank is 0.50" in text
+    assert "reads b best at layer 1, position x2: mean reciprocal rank 0.50 (" in text
     assert "no items" in findings.lens(10, [], value="b")
 
 

@@ -156,15 +156,15 @@ def lens(size: int, cells: Sequence[Mapping], *, value: str) -> str:
     best = strongest(cells, shown)
     if best is None:
         return f"{text}there were no items to read {value} of by the lens."
-    low, high = shown.interval(best)
-    known = [cell for cell in cells if cell["can_be_known"]]
-    nowhere = all(shown.is_weak(cell) for cell in known)
-    return (
-        f"{text}the logit lens reads {value} {'nowhere' if nowhere else 'best'}: at "
-        f"layer {layer_name(best)}, position {best['slot']}, its mean reciprocal rank is "
-        f"{'at best ' if nowhere else ''}{shown.value(best):.2f} (95 % interval {low:.2f} to "
-        f"{high:.2f}; chance is {shown.nothing_at(best):.2f})."
-    )
+    (low, high), number = shown.interval(best), f"{shown.value(best):.2f}"
+    place = f"at layer {layer_name(best)}, position {best['slot']}"
+    about = f"(95 % interval {low:.2f} to {high:.2f}; chance is {shown.nothing_at(best):.2f})."
+    if all(shown.is_weak(cell) for cell in cells if cell["can_be_known"]):
+        text += (
+            f"the logit lens reads {value} nowhere: its mean reciprocal rank is at most {number}"
+        )
+        return f"{text}, {place} {about}"
+    return f"{text}the logit lens reads {value} best {place}: mean reciprocal rank {number} {about}"
 
 
 def probe(size: int, cells: Sequence[Mapping], *, value: str) -> str:

@@ -228,7 +228,7 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
             panels[f"{title}, {tested}\n{found[0]['n']:,} items"] = found
         for part, found in moved_parts(run["subspace"]["cells"]).items():
             n = max(cell["published"]["n"] for cell in found)
-            moved[f"{title}, {part}\n{n:,} samples"] = found
+            moved[f"{part}\n{title}, {n:,} samples"] = found
     reference = reference_words(next(iter(runs.values()))["tracing"]["num_layers"])
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
     options = {"chance": summary["chance"], "names": summary["types"]}
