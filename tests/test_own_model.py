@@ -215,28 +215,42 @@ def test_code_that_is_not_what_was_saved_is_not_run(
     refused(run_command("main.py", *words, *own), "give --trust_code")
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (BARE, "has no blocks; analyses need embed, blocks, norm, readout"),
-        (AHEAD, "states of layer 1 depend on later tokens"),
-        (UNLIKE, "do not give the logits that the model gives"),
-    ],
-    ids=["missing", "ahead", "unlike"],
-)
-def test_what_an_analysis_cannot_use_trains_and_is_refused_in_a_sentence(
-    text, says, tmp_path, small_dataset, run_command, refused
+def test_without_the_parts_it_trains_and_every_instrument_says_what_is_missing(
+    tmp_path, small_dataset, run_command, refused
 ):
-    file = written(tmp_path, text)
+    file = written(tmp_path, BARE)
     words = ["--data_dir", small_dataset, "--model_file", file, *TRAINED, "--max_steps", 2]
     finished = run_command("main.py", *words, "--do_predict", "--output_dir", tmp_path / "run")
     assert finished.returncode == 0, finished.stderr
     assert (tmp_path / "run" / "all_items.json").exists()
-    words = ["--model_dir", tmp_path / "run", "--data_dir", small_dataset, "--trust_code"]
-    for name in ("trace", "lens") if text is BARE else ("trace",):
-        script, place = f"circuit_analysis/{name}.py", tmp_path / "results"
-        refused(run_command(script, *words, "--save_dir", place), says)
+    place = tmp_path / "results"
+    words = ["--ckpt", tmp_path / "run" / "final_checkpoint", "--data_dir", small_dataset]
+    words += ["--trust_code", "--save_dir", place]
+    missing = "has no blocks; analyses need embed, blocks, norm, readout"
+    for name in ("cluster", "heads", "interchange", "lens", "probe", "subspace", "trace"):
+        refused(run_command(f"circuit_analysis/{name}.py", *words), missing)
         assert not place.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (AHEAD, "states of layer 1 depend on later tokens"),
+        (UNLIKE, "do not give the logits that the model gives"),
+    ],
+    ids=["ahead", "unlike"],
+)
+def test_parts_that_are_not_the_model_or_look_ahead_are_not_analysed(
+    text, says, tmp_path, small_dataset, run_command, refused
+):
+    tokens, folder = load_dataset(small_dataset).codec.vocabulary, tmp_path / "model"
+    made = {"model_file": written(tmp_path, text), "init_weights": True, "device": "cpu"}
+    args = {"n_layer": 1, "n_embd": 8}
+    Seq2SeqModel("gpt2", "gpt2", args, tokens, **made).save(folder)
+    words = ["--ckpt", folder, "--data_dir", small_dataset, "--trust_code"]
+    place = tmp_path / "results"
+    refused(run_command("circuit_analysis/trace.py", *words, "--save_dir", place), says)
+    assert not place.exists()
 
 
 #: What is no model, and what is said of it.
