@@ -188,7 +188,7 @@ def probed(tmp_path_factory, run_command, run, small_dataset):
 def test_the_command_writes_what_its_probes_say(probed, run, dataset):
     """Every number of a cell anew, from the weights in the file and the model's own states."""
     save, finished = probed
-    results, arrays = read_json(save / "small.json"), read_arrays(save / "small.npz")
+    results, arrays = read_json(save / "small_probe.json"), read_arrays(save / "small_probe.npz")
     assert {path.name for path in save.iterdir()} == {
         f"small.{k}" for k in ("json", "npz", "png", "pdf")
     }
@@ -245,7 +245,7 @@ def handmade_states(run):
 
 
 def test_a_notebook_gives_what_the_command_writes(probed, run, small_dataset):
-    results = read_json(probed[0] / "small.json")
+    results = read_json(probed[0] / "small_probe.json")
     loaded = load_run(run, data_dir=small_dataset, device="cpu")
     found = loaded.probe(folds=4, seed=3, progress=False)
     assert found.results == results

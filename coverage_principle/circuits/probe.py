@@ -325,11 +325,11 @@ def run_probe(
 ) -> tuple[Path, dict]:
     """Linear probes of a run's checkpoints: every value, at every layer and position.
 
-    Writes ``<save_dir>/<run>.json`` (last) and ``.npz`` and returns the JSON file's path and its
-    content; the name ends with ``_of_<values>`` where ``values`` are given.
+    Writes ``<save_dir>/<run>_probe.json`` (last) and ``.npz`` and returns the JSON file's path and
+    its content; the name ends with ``_of_<values>`` where ``values`` are given.
     """
     subject = Subject.find(settings)
-    name = subject.path.name
+    name = f"{subject.path.name}_probe"
     if settings.values:
         name += f"_of_{'_'.join(settings.values)}"
     subject.place(name)
