@@ -190,7 +190,7 @@ def test_the_command_writes_what_its_probes_say(probed, run, dataset):
     save, finished = probed
     results, arrays = read_json(save / "small_probe.json"), read_arrays(save / "small_probe.npz")
     assert {path.name for path in save.iterdir()} == {
-        f"small.{k}" for k in ("json", "npz", "png", "pdf")
+        f"small_probe.{k}" for k in ("json", "npz", "png", "pdf")
     }
     assert (results["settings"]["seed"], results["settings"]["folds"]) == (3, 4)
     about = results["values"]["t"]["splits"]["train"]
