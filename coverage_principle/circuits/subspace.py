@@ -90,10 +90,11 @@ def subspace_subject(
     """
     settings, study = subject.settings, Study(subject)
     plan = study.plan
+    sites = study.sites(subject.load(subject.checkpoints[-1]))
     summaries, arrays = {}, plan.arrays() | {"fold": study.held}
     for checkpoint, loaded, report in subject.models(len(plan.rows), progress):
         depth = loaded.depth
-        learned, drawn = study.learn(loaded, study.sites(loaded))
+        learned, drawn = study.learn(loaded, sites)
         parts = study.move(loaded, learned, drawn, report)
         lengths = study.lengths(loaded, learned, drawn)
         summaries[checkpoint] = {}
@@ -212,7 +213,7 @@ class Study:
         """The (layer, position) pairs that are looked at.
 
         All by default; for a rotation those below the last layer at which the whole state moves
-        the answer. ``InputError`` if it does so nowhere.
+        the answer of this model, the last checkpoint. ``InputError`` if it does so nowhere.
         """
         pairs = self.settings.pairs
         there = range(1, loaded.num_layers + 1), self.plan.originals.shape[1]
