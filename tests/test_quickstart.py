@@ -53,7 +53,7 @@ def test_it_ends_with_a_table_a_summary_and_a_report(results):
     assert "IICG peak" in output
     assert "tracing peak" in output
     assert "lens peak" in output and "probe peak" in output
-    assert "its subspace moved there, type_0" in output
+    assert "only its directions moved, type_0" in output
 
 
 def test_the_report_needs_no_network_and_holds_every_figure_and_finding(results):

@@ -125,8 +125,8 @@ def summary_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     rows.append(["tracing peak, type_0", *map(_tracing_peak, runs)])
     rows.append(["lens peak, type_0", *(_best(run["lens"], _LENS) for run in runs)])
     rows.append(["probe peak, type_0", *(_best(run["probe"], _PROBE) for run in runs)])
-    rows.append(["its subspace moved there, type_0", *(_moved(run, "subspace") for run in runs)])
-    rows.append(["all but that moved there, type_0", *(_moved(run, "rest") for run in runs)])
+    rows.append(["only its directions moved, type_0", *(_moved(run, "subspace") for run in runs)])
+    rows.append(["only the others moved, type_0", *(_moved(run, "rest") for run in runs)])
     return ["", *map(_title, summary["sizes"])], rows
 
 
