@@ -68,7 +68,7 @@ def interchange(settings: SubspaceSettings) -> None:
         for title, cells in circuit_figures.moved_parts(part["cells"]).items()
     }
     empty = [split for split, summary in splits.items() if not summary["samples"]["n"]]
-    also = [*grids.left_out_lines(splits), grids.reference_words(results["num_layers"])]
+    also = [*grids.left_out_lines(splits), grids.reference_words(results["num_layers"], parts=True)]
     also += [*grids.share_lines(splits), *notes]
     common.print_grids(tables, shown, "published", empty=empty, also=also)
     print(f"\n{relative_to_root(file)}, and .npz, .png, .pdf beside it")

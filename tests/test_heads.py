@@ -334,7 +334,7 @@ def test_the_command_names_the_strongest_heads(found):
         assert file.with_name(f"run_heads_diff_f1_logit_{more}.png").exists()
     cells = results["checkpoints"]["final_checkpoint"]["id_test"]["cells"]
     best = max(cells, key=lambda cell: cell["published"]["logit_shift_share"]["mean"])
-    words = f"head {best['head']} of layer {best['layer']} at {best['slot']}"
+    words = f"L{best['layer']}H{best['head']} at {best['slot']}"
     (line,) = [one for one in printed.splitlines() if one.startswith("id_test: ") and words in one]
     assert f"{best['published']['logit_shift_share']['mean']:.3f}" in line
     assert "id_test: estimates of heads and patching, rank correlation over" in printed
@@ -344,7 +344,17 @@ def test_the_command_names_the_strongest_heads(found):
     titles = [axis.get_title() for axis in figure.axes]
     assert [title.split(":")[0] for title in titles[:2]] == ["patched", "estimated"]
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert names == ["1.0", "1.1", "2.0", "2.1"]
+    assert names == ["L1H0", "L1H1", "L2H0", "L2H1"]
+    clear = {"mean": 0.2, "interval": [0.1, 0.3]}
+    splits = results["checkpoints"]["final_checkpoint"].values()
+    for cell in (cell for split in splits for cell in split["cells"]):
+        cell["published"] |= {"logit_shift_share": clear, "attribution_share": clear}
+    (bar,) = (
+        axis
+        for axis in head_figures.heads_figure(results).axes
+        if axis.get_ylabel().startswith("shift of")
+    )
+    assert bar.get_ylim()[1] == pytest.approx(0.2)  # colours end at the largest effect
 
 
 def test_estimates_alone_are_the_same_and_nothing_is_patched(found, run_command, run_dir, refused):

@@ -256,5 +256,5 @@ def test_a_report_says_what_is_known(results, kind):
     text = findings.probe(200, probe, value="b")
     assert f"best at {place}: it is right for 1.00" in text and text.endswith("clearly less.")
     text = findings.subspace(200, swap["cells"], probe, value="b", last_layer=4)
-    assert f"at {place}, only the 9 directions" in text
+    assert f"at {place}, looks at 9 directions of the state" in text
     assert "for 100 % of" in text and text.endswith("The answer hangs clearly on these directions.")

@@ -335,3 +335,5 @@ def test_a_notebook_asks_a_looped_run(looped_run):
     assert {(r["layer"], r["loop"], r["block"]) for r in records} == {
         (layer, layer, 1) for layer in range(1, 5)
     }
+    probed = run.probe("b", pairs=[(4, "x2")], permutations=1, progress=False)
+    assert probed.results["settings"]["eval_loops"] == 4

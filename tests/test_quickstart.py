@@ -53,6 +53,7 @@ def test_it_ends_with_a_table_a_summary_and_a_report(results):
     assert "IICG peak" in output
     assert "tracing peak" in output
     assert "lens peak" in output and "probe peak" in output
+    assert "only its directions moved, type_0" in output
 
 
 def test_the_report_needs_no_network_and_holds_every_figure_and_finding(results):
@@ -207,7 +208,9 @@ def test_a_probe_is_beside_its_baselines():
     cells = [read_at(1, 0.9, 0.8, 1.0), read_at(2, 0.95, 0.9, 1.0, after_ln_f=True)]
     text = findings.probe(2500, cells, value="b")
     assert "best at layer 1, position x2: it is right for 0.90 of the fragments" in text
-    assert "(95 % interval 0.80 to 1.00), 3.60 bits. With shuffled labels it is for 0.07" in text
+    assert (
+        "(95 % interval 0.80 to 1.00), 3.60 bits. With shuffled labels it is right for 0.07" in text
+    )
     assert text.endswith("on random weights for 0.04 (-0.20 bits): clearly less.")
     known = {"random_weights": {"accuracy": 0.85, "bits": 3.0}}
     text = findings.probe(2500, [read_at(1, 0.9, 0.8, 1.0, **known)], value="b")
@@ -226,8 +229,8 @@ def test_the_answer_hangs_on_directions_only_where_all_others_move_it_less():
     options = {"value": "b", "last_layer": 2}
     probed = [read_at(1, 0.9, 0.8, 1.0), read_at(2, 1.0, 1.0, 1.0) | {"layer": 2}]
     text = findings.subspace(2500, swap(0.9, 0.1, 0.05), probed, **options)
-    assert "at layer 1, position x2, only the 19 directions in which a probe reads b" in text
-    assert "for 90 % of 100 samples; taking all but these directions does for 10 %, the" in text
+    assert "the probe of b at layer 1, position x2, looks at 19 directions of the state" in text
+    assert "for 90 % of 100 samples, taking all but these for 10 %, the" in text
     assert text.endswith("The answer hangs clearly on these directions.")
     for shares in ((0.9, 0.85, 0.05), (0.9, 0.1, 0.85), (0.2, 0.0, 0.0)):  # chance is 0.26
         text = findings.subspace(2500, swap(*shares), probed, **options)

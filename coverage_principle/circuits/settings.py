@@ -117,7 +117,7 @@ class AnalysisSettings(Settings):
     )
     seed: int = setting(
         0,
-        "of counterfactuals and bootstrap intervals",
+        "of all that is drawn at random: counterfactuals, folds, baselines, bootstrap samples",
         at_least=0,
         at_most=MOST_SEED,
         metavar="SEED",

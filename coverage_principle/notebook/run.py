@@ -400,6 +400,7 @@ class Run:
             every_item=every_item,
             seed=seed,
             batch_size=batch_size,
+            eval_loops=self.eval_loops,
         )
         subject = self._subject(settings, checkpoint)
         with _shown(progress) as report:

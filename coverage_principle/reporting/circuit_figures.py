@@ -136,7 +136,7 @@ def subspace_figure(results: Mapping, *, subset: str = "published") -> Figure:
                 if n := max((cell[subset]["n"] for cell in cells), default=0):
                     panels[f"{title}\n{about}{split}, n = {n:,}"] = cells
     notes = _empty([split for split, part in last.items() if not part["samples"]["n"]])
-    notes.append(grids.reference_words(results["num_layers"]))
+    notes.append(grids.reference_words(results["num_layers"], parts=True))
     options = {"subset": subset, "per_row": len(_MOVED), "notes": notes}
     return heat_map_figure(panels, METRICS[results["metric"]].shown, **options)
 

@@ -178,7 +178,7 @@ def probe(size: int, cells: Sequence[Mapping], *, value: str) -> str:
     text += (
         f"a linear probe reads {value} best at layer {layer_name(best)}, position {best['slot']}: "
         f"it is right for {shown.value(best):.2f} of the fragments that it was not trained on"
-        f"{between}, {_plain(best['bits'])} bits. With shuffled labels it is for "
+        f"{between}, {_plain(best['bits'])} bits. With shuffled labels it is right for "
         f"{max(dealt['accuracy']):.2f} ({_plain(max(dealt['bits']))} bits), on random weights for "
         f"{random['accuracy']:.2f} ({_plain(random['bits'])} bits)"
     )
@@ -197,27 +197,35 @@ def subspace(
 
     The last layer is left aside. ``cells`` are of one split; claims rest on Wilson intervals.
     """
-    text, shown = f"With {size:,} training items, ", PROBE_READOUTS["accuracy"].shown
-    best = strongest([c for c in probed if c["layer"] < last_layer], shown)
-    place = best and (best["layer"], best["position"])
-    here = [c for c in cells if (c["layer"], c["position"]) == place]
-    if not here or not here[0]["parts"]["whole"]["published"]["n"]:
+    text, cell = f"With {size:,} training items, ", probed_cell(cells, probed, last_layer)
+    if cell is None:
         return f"{text}no sample was left to move {value} in."
-    (cell,) = here
     parts = {part: {**cell, **found} for part, found in cell["parts"].items()}
     n = parts["whole"]["published"]["n"]
     shares = {part: f"{100 * moved(found):.0f} %" for part, found in parts.items()}
     text += (
-        f"taking from a run with another {value}, at layer {layer_name(cell)}, position "
-        f"{cell['slot']}, only the {max(cell['ranks'])} directions in which a probe reads {value} "
-        f"ranks that run's answer above the run's own for {shares['subspace']} of "
-        f"{counted(n, 'sample')}; taking all but these directions does for {shares['rest']}, the "
-        f"whole state for {shares['whole']}, as many random directions for {shares['random']}."
+        f"the probe of {value} at layer {layer_name(cell)}, position {cell['slot']}, looks at "
+        f"{counted(max(cell['ranks']), 'direction')} of the state. Taking only these from a run "
+        f"with another {value} ranks that run's answer above the run's own for "
+        f"{shares['subspace']} of {counted(n, 'sample')}, taking all but these for "
+        f"{shares['rest']}, the whole state for {shares['whole']}, as many random directions for "
+        f"{shares['random']}."
     )
     own, weak = parts["subspace"], METRICS["rank"].shown.is_weak
     if _leads(own, [parts["rest"], parts["random"]]) and not weak(own, "published"):
         return f"{text} The answer hangs clearly on these directions."
     return f"{text} This run does not single these directions out."
+
+
+def probed_cell(
+    cells: Sequence[Mapping], probed: Sequence[Mapping], last_layer: int
+) -> Mapping | None:
+    """The cell of an interchange of a subspace at which a probe reads the value best."""
+    shown = PROBE_READOUTS["accuracy"].shown
+    best = strongest([c for c in probed if c["layer"] < last_layer], shown)
+    place = best and (best["layer"], best["position"])
+    here = [c for c in cells if (c["layer"], c["position"]) == place]
+    return next((c for c in here if c["parts"]["whole"]["published"]["n"]), None)
 
 
 def moved(cell: Mapping) -> float:

@@ -87,10 +87,9 @@ def _row(cell: Mapping) -> tuple[int, ...]:
 
 
 def layer_name(cell: Mapping) -> str:
-    """The layer of a cell, ``2.3`` of head 3; in a looped model its loop and block in brackets."""
-    head = f".{cell['head']}" if "head" in cell else ""
-    place = f" ({cell['loop']}.{cell['block']})" if cell.get("loop") else ""
-    return f"{cell['layer']}{head}{place}"
+    """The layer of a cell, ``L2H3`` of head 3; in a looped model its loop and block in brackets."""
+    name = f"L{cell['layer']}H{cell['head']}" if "head" in cell else f"{cell['layer']}"
+    return f"{name} ({cell['loop']}.{cell['block']})" if cell.get("loop") else name
 
 
 def plain(value: float, form: str) -> str:
@@ -355,6 +354,9 @@ def share_lines(splits: Mapping[str, Mapping]) -> list[str]:
     return lines
 
 
-def reference_words(last: int) -> str:
-    """What is to be known of layer L of a tracing."""
-    return f"layer {last} is a reference: its last position gives the source run's own output"
+def reference_words(last: int, *, parts: bool = False) -> str:
+    """What is to be known of layer L of a tracing, or of an interchange of ``parts`` of a state."""
+    whole = ", moved whole," if parts else ""
+    return (
+        f"layer {last} is a reference: its last position{whole} gives the source run's own output"
+    )

@@ -1,11 +1,12 @@
 """What patching of heads found: tables of layers by heads, sentences, heat maps, patterns.
 
-A head is called by its layer and its number, from 0: 2.3 is head 3 of layer 2.
+L2H3 is head 3 of layer 2; heads are counted from 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -108,8 +109,7 @@ def head_lines(title: str, cells: Cells, shown: Shown, subset: str = "published"
         return f"{text} ({grids.plain(ends[0], form)}..{grids.plain(ends[1], form)})"
 
     first, form, what = found[0], shown.printed, shown.label.replace("\n", " ")
-    layer = grids.layer_name({key: first[key] for key in first if key != "head"})
-    name = f"head {first['head']} of layer {layer} at {first['slot']}"
+    name = f"{grids.layer_name(first)} at {first['slot']}"
     findings = [cell for cell in found if not shown.is_weak(cell, subset)]
     if first not in findings:
         least = "no head moves the answer clearly"
@@ -160,12 +160,19 @@ def heads_figure(results: Mapping, *, subset: str = "published") -> Figure:
             if number == 0 and results["metric"] == "logit":
                 panels[f"estimated: {about}"] = estimated(part["cells"], subset)
     panels, notes = _most_moving(panels, shown, subset)
-    notes.append("a head is called by its layer and its number, from 0")
-    figure = heat_map_figure(panels, shown, subset=subset, notes=notes)
+    notes.append("L2H3: head 3 of layer 2; heads are counted from 0")
+    figure = heat_map_figure(panels, _to_scale(panels, shown, subset), subset=subset, notes=notes)
     for axis in figure.axes:
         if axis.get_ylabel() == "layer":
             axis.set_ylabel("head")
     return figure
+
+
+def _to_scale(panels: Mapping[str, Cells], shown: Shown, subset: str) -> Shown:
+    """With colours that end at the largest effect: that of one head of many may be small."""
+    clear = (c for cells in panels.values() for c in cells if not shown.is_weak(c, subset))
+    largest = max((shown.value(cell, subset) or 0.0 for cell in clear), default=0.0)
+    return replace(shown, limits=(0.0, largest)) if 0 < largest < shown.limits[1] else shown
 
 
 def _most_moving(
@@ -251,7 +258,10 @@ def pattern_figure(results: Mapping, split: str) -> Figure:
         one.tick_params(length=0)
         one.spines[:].set_visible(False)
     axis.grid(False)
-    axis.set(xlabel="looked at", ylabel="looks")
+    axis.set(xlabel="key: what is looked at", ylabel="query: what looks")
     figure.colorbar(image, ax=axis, label="mean attention weight", pad=0.12)
-    plots.note_below(figure, [f"{split}; attention that is the same to all: 1 / (1 + position)"])
+    about = f"{split}, n = {_last(results)[split]['samples']['n']:,}"
+    plots.note_below(
+        figure, [about, "a head that looks at all positions alike: 1 / (1 + position)"]
+    )
     return figure

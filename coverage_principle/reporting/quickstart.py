@@ -125,6 +125,8 @@ def summary_table(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     rows.append(["tracing peak, type_0", *map(_tracing_peak, runs)])
     rows.append(["lens peak, type_0", *(_best(run["lens"], _LENS) for run in runs)])
     rows.append(["probe peak, type_0", *(_best(run["probe"], _PROBE) for run in runs)])
+    rows.append(["only its directions moved, type_0", *(_moved(run, "subspace") for run in runs)])
+    rows.append(["only the others moved, type_0", *(_moved(run, "rest") for run in runs)])
     return ["", *map(_title, summary["sizes"])], rows
 
 
@@ -159,6 +161,17 @@ def _tracing_peak(run: Mapping) -> str:
     return _peak(f"{100 * findings.moved(peak):.0f} %", peak, weak)
 
 
+def _moved(run: Mapping, part: str) -> str:
+    """What moving a part of the state does where findings say what a probe's subspace does."""
+    last = run["tracing"]["num_layers"]
+    cell = findings.probed_cell(run["subspace"]["cells"], run["probe"]["cells"], last)
+    if cell is None:
+        return "-"
+    found = {**cell, **cell["parts"][part]}
+    weak = METRICS["rank"].shown.is_weak(found, "published")
+    return _peak(f"{100 * findings.moved(found):.0f} %", cell, weak)
+
+
 def _peak(number: str, cell: Mapping, weak: bool) -> str:
     """A number and its place; whether it is more than nothing."""
     about = f"{number} (layer {layer_name(cell)}, {cell['slot']})"
@@ -177,8 +190,9 @@ def write_report(summary: Mapping, folder: Path) -> Path:
     blocks += [html.heading("Data"), html.table(*_data_table(summary))]
     for name, section in words["figures"].items():
         blocks.append(html.heading(section["title"]))
-        blocks += [html.figure(path, [words["over_training"]]) for path in figures[name][:-1]]
-        blocks += [html.figure(path, shown[name]) for path in figures[name][-1:]]
+        drawn = figures.get(name, [])
+        blocks += [html.figure(path, [words["over_training"]]) for path in drawn[:-1]]
+        blocks += [html.figure(path, shown[name]) for path in drawn[-1:]]
         blocks.append(html.text(section["reading"]))
     seconds = [[stage, f"{taken:.1f}"] for stage, taken in summary["seconds"].items()]
     blocks += [html.heading("What was run"), html.code(summary["commands"])]
@@ -229,11 +243,15 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
         for part, found in moved_parts(run["subspace"]["cells"]).items():
             n = max(cell["published"]["n"] for cell in found)
             moved[f"{part}\n{title}, {n:,} samples"] = found
-    reference = reference_words(next(iter(runs.values()))["tracing"]["num_layers"])
+    last = next(iter(runs.values()))["tracing"]["num_layers"]
     sweeps = {title: run["k_sweep"] for title, run in runs.items()}
     options = {"chance": summary["chance"], "names": summary["types"]}
     by_type, *by_k = accuracy_figures(histories, folder, **options)
-    shown, options = METRICS["rank"].shown, {"subset": "published", "notes": [reference]}
+    shown, options = (
+        METRICS["rank"].shown,
+        {"subset": "published", "notes": [reference_words(last)]},
+    )
+    parts = {**options, "notes": [reference_words(last, parts=True)], "per_row": 4}
     return {
         "k_sweep": [k_sweep_curve(sweeps, folder / "k_sweep")[0]],
         "types": [by_type],
@@ -241,6 +259,6 @@ def _draw(summary: Mapping, folder: Path) -> dict[str, list[Path]]:
         "clustering": [heat_maps(cells, folder / "iicg", IICG)[0]],
         "lens": [heat_maps(lens, folder / "lens", _LENS)[0]],
         "probe": [heat_maps(probed, folder / "probe", _PROBE)[0]],
-        "subspace": [heat_maps(moved, folder / "subspace", shown, per_row=4, **options)[0]],
+        "subspace": [heat_maps(moved, folder / "subspace", shown, **parts)[0]],
         "tracing": [heat_maps(traced, folder / "tracing", shown, **options)[0]],
     }
