@@ -392,6 +392,7 @@ STATE_DICTS = {
     "lacks": (lambda w: w.pop("norm.weight"), "lack norm.weight, which build(config) of"),
     "has": (lambda w: w.update(x=torch.ones(2)), "have x, which build(config) of"),
     "shape": (lambda w: w.update({"norm.bias": torch.ones(2)}), "norm.bias (2,) and not (16,)"),
+    "kind": (lambda w: w.update({"norm.bias": torch.ones(16).char()}), "norm.bias in int8"),
     "nan": (lambda w: w["norm.bias"].fill_(float("nan")), "not finite numbers, such as norm.bias"),
     "code": (lambda w: w.update(run=print), "is not a state dict"),
     "other": (lambda w: w.update(epoch=3), "something else than tensors"),

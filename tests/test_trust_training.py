@@ -230,6 +230,10 @@ def weights(change):
             "beside what its config.json asks for, m",
         ),
         (weights(lambda w: w["transformer.wpe.weight"].fill_(float("nan"))), "not finite"),
+        (
+            weights(lambda w: w.update({n: t.char() for n, t in w.items() if ".wpe." in n})),
+            "have as integers, and not as the floats that are needed, transformer.wpe",
+        ),
         (lambda c: edit(c, n_embd=32), "cannot be loaded|in another shape"),
         (lambda c: edit(c, n_layer=1), "beside what its config.json asks for"),
         (lambda c: edit(c, n_layer=3), "do not have transformer.h.2"),
