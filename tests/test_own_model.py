@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import socket
@@ -127,10 +128,12 @@ def test_two_processes_train_it_as_one_does(tmp_path, small_dataset, trained):
 
 
 def test_patches_are_those_of_a_loop_with_hooks(trained, small_dataset, tmp_path):
-    run, _ = trained
+    run, file = trained
     where = {"ckpt": run / "final_checkpoint", "data_dir": small_dataset, "save_dir": tmp_path}
     settings = circuits.TraceSettings(**where, trust_code=True, device="cpu", max_items=8)
-    raw = np.load(circuits.run_trace(settings)[0].with_suffix(".npz"))
+    written, results = circuits.run_trace(settings)
+    raw, code = np.load(written.with_suffix(".npz")), hashlib.sha256(file.read_bytes()).hexdigest()
+    assert results["weights"]["final_checkpoint"]["model_file.py"] == code
     module, states = of_the_file(run / "final_checkpoint"), {}
     names = "originals", "sources", "wanted"
     originals, sources, wanted = (torch.as_tensor(raw[name]).long() for name in names)
