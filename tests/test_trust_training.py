@@ -69,6 +69,8 @@ def test_the_record_is_of_the_model_that_was_trained(run, tmp_path):
     model.train_model(pairs(30), output_dir=tmp_path / "more")
     recorded = RunFolder(tmp_path / "more").settings()["args"]
     assert (recorded["n_layer"], recorded["max_steps"], recorded["no_ln"]) == (2, 3, False)
+    with pytest.raises(InputError, match="`model_type` llama is not what .* holds \\(gpt2\\)"):
+        Seq2SeqModel("llama", loaded, device="cpu")
 
 
 @pytest.mark.parametrize("switch", ["no_ln", "no_mlp", "share_mlp", "add_recurrence"])
