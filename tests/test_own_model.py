@@ -226,6 +226,17 @@ def test_without_the_parts_it_trains_and_every_instrument_says_what_is_missing(
     finished = run_command("main.py", *words, "--do_predict", "--output_dir", tmp_path / "run")
     assert finished.returncode == 0, finished.stderr
     assert (tmp_path / "run" / "all_items.json").exists()
+    items = read_json(tmp_path / "run" / "all_items.json")[:40]
+    opened = cp.load_run(tmp_path / "run", data_dir=small_dataset, device="cpu", trust_code=True)
+    inputs = [one["input_text"] for one in items]  # it can still be asked
+    found, chances = opened.predict(inputs, probabilities=True)
+    rows = torch.tensor([[int(token[2:]) for token in _tokens(one)[:3]] for one in items])
+    with torch.no_grad():
+        own = of_the_file(tmp_path / "run" / "final_checkpoint")(rows)[:, -1].softmax(-1)
+    ids = torch.tensor([[int(answer[3:-1])] for answer in found])
+    assert np.allclose(chances, own.gather(1, ids)[:, 0], atol=1e-6)
+    for prompt, answer, one in zip(inputs, found, items, strict=True):
+        assert f"{prompt}{answer}</a>" == one["model_output"]
     place = tmp_path / "results"
     words = ["--ckpt", tmp_path / "run" / "final_checkpoint", "--data_dir", small_dataset]
     words += ["--trust_code", "--save_dir", place]
