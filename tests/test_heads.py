@@ -357,6 +357,29 @@ def test_the_command_names_the_strongest_heads(found):
     assert bar.get_ylim()[1] == pytest.approx(0.2)  # colours end at the largest effect
 
 
+def test_with_probabilities_estimates_stand_beside_them(found, run_dir, tmp_path):
+    file, _ = found
+    given = {"model_dir": run_dir, "save_dir": tmp_path, "device": "cpu", "metric": "prob"}
+    written, results = circuits.run_heads(circuits.HeadSettings(**given))
+    arrays, other = np.load(written.with_suffix(".npz")), np.load(file.with_suffix(".npz"))
+    before, source, after = (
+        arrays[f"final_checkpoint/t/prob/{side}"][..., 1] for side in ("before", "source", "after")
+    )
+    name = "final_checkpoint/attribution/heads"
+    np.testing.assert_array_equal(arrays[name], other[name])
+    (checkpoint,) = results["checkpoints"].values()
+    for split, summary in checkpoint.items():
+        rows = arrays[f"member/{split}"]
+        rows = rows[abs(source - before)[rows] >= 1e-6]
+        share = ((after - before) / (source - before))[..., rows].mean(-1)
+        for number, cell in enumerate(summary["cells"]):
+            mean = cell["unfiltered"]["relative_change"]["mean"]
+            assert mean == pytest.approx(share[number // 3, cell["position"]], rel=1e-3, abs=1e-4)
+        assert set(summary["states"]) == {"residual", "post_attention", "post_mlp"}
+        for cells in summary["states"].values():
+            assert {cell["unfiltered"]["n"] for cell in cells} == {len(rows)}
+
+
 def test_estimates_alone_are_the_same_and_nothing_is_patched(found, run_command, run_dir, refused):
     file, _ = found
     save = file.parent / "alone"

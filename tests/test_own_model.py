@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import socket
@@ -127,10 +128,12 @@ def test_two_processes_train_it_as_one_does(tmp_path, small_dataset, trained):
 
 
 def test_patches_are_those_of_a_loop_with_hooks(trained, small_dataset, tmp_path):
-    run, _ = trained
+    run, file = trained
     where = {"ckpt": run / "final_checkpoint", "data_dir": small_dataset, "save_dir": tmp_path}
     settings = circuits.TraceSettings(**where, trust_code=True, device="cpu", max_items=8)
-    raw = np.load(circuits.run_trace(settings)[0].with_suffix(".npz"))
+    written, results = circuits.run_trace(settings)
+    raw, code = np.load(written.with_suffix(".npz")), hashlib.sha256(file.read_bytes()).hexdigest()
+    assert results["weights"]["final_checkpoint"]["model_file.py"] == code
     module, states = of_the_file(run / "final_checkpoint"), {}
     names = "originals", "sources", "wanted"
     originals, sources, wanted = (torch.as_tensor(raw[name]).long() for name in names)
@@ -223,6 +226,17 @@ def test_without_the_parts_it_trains_and_every_instrument_says_what_is_missing(
     finished = run_command("main.py", *words, "--do_predict", "--output_dir", tmp_path / "run")
     assert finished.returncode == 0, finished.stderr
     assert (tmp_path / "run" / "all_items.json").exists()
+    items = read_json(tmp_path / "run" / "all_items.json")[:40]
+    opened = cp.load_run(tmp_path / "run", data_dir=small_dataset, device="cpu", trust_code=True)
+    inputs = [one["input_text"] for one in items]  # it can still be asked
+    found, chances = opened.predict(inputs, probabilities=True)
+    rows = torch.tensor([[int(token[2:]) for token in _tokens(one)[:3]] for one in items])
+    with torch.no_grad():
+        own = of_the_file(tmp_path / "run" / "final_checkpoint")(rows)[:, -1].softmax(-1)
+    ids = torch.tensor([[int(answer[3:-1])] for answer in found])
+    assert np.allclose(chances, own.gather(1, ids)[:, 0], atol=1e-6)
+    for prompt, answer, one in zip(inputs, found, items, strict=True):
+        assert f"{prompt}{answer}</a>" == one["model_output"]
     place = tmp_path / "results"
     words = ["--ckpt", tmp_path / "run" / "final_checkpoint", "--data_dir", small_dataset]
     words += ["--trust_code", "--save_dir", place]
@@ -392,6 +406,7 @@ STATE_DICTS = {
     "lacks": (lambda w: w.pop("norm.weight"), "lack norm.weight, which build(config) of"),
     "has": (lambda w: w.update(x=torch.ones(2)), "have x, which build(config) of"),
     "shape": (lambda w: w.update({"norm.bias": torch.ones(2)}), "norm.bias (2,) and not (16,)"),
+    "kind": (lambda w: w.update({"norm.bias": torch.ones(16).char()}), "norm.bias in int8"),
     "nan": (lambda w: w["norm.bias"].fill_(float("nan")), "not finite numbers, such as norm.bias"),
     "code": (lambda w: w.update(run=print), "is not a state dict"),
     "other": (lambda w: w.update(epoch=3), "something else than tensors"),

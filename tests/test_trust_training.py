@@ -69,6 +69,8 @@ def test_the_record_is_of_the_model_that_was_trained(run, tmp_path):
     model.train_model(pairs(30), output_dir=tmp_path / "more")
     recorded = RunFolder(tmp_path / "more").settings()["args"]
     assert (recorded["n_layer"], recorded["max_steps"], recorded["no_ln"]) == (2, 3, False)
+    with pytest.raises(InputError, match="`model_type` llama is not what .* holds \\(gpt2\\)"):
+        Seq2SeqModel("llama", loaded, device="cpu")
 
 
 @pytest.mark.parametrize("switch", ["no_ln", "no_mlp", "share_mlp", "add_recurrence"])
@@ -230,6 +232,10 @@ def weights(change):
             "beside what its config.json asks for, m",
         ),
         (weights(lambda w: w["transformer.wpe.weight"].fill_(float("nan"))), "not finite"),
+        (
+            weights(lambda w: w.update({n: t.char() for n, t in w.items() if ".wpe." in n})),
+            "have as integers, and not as the floats that are needed, transformer.wpe",
+        ),
         (lambda c: edit(c, n_embd=32), "cannot be loaded|in another shape"),
         (lambda c: edit(c, n_layer=1), "beside what its config.json asks for"),
         (lambda c: edit(c, n_layer=3), "do not have transformer.h.2"),

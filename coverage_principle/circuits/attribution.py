@@ -70,6 +70,7 @@ def attribute(
     *,
     layers: Sequence[int] | None = None,
     positions: Sequence[int] | None = None,
+    probabilities: bool = False,
     batch_size: int = 4096,
     progress: Callable[[int], object] = lambda _done: None,
 ) -> Attribution:
@@ -77,9 +78,11 @@ def attribute(
 
     ``originals`` and ``sources`` are ``(n, tokens)``, ``wanted`` ``(n, 2)`` the values (w, w') that
     both runs should emit after the last position; all data-set ids. ``layers`` and ``positions``
-    are all by default. ``progress`` is called with the number of items of each finished batch.
+    are all by default. ``before`` and ``source`` hold probabilities if they are asked for.
+    ``progress`` is called with the number of items of each finished batch.
     """
     network, (count, tokens) = loaded.network, originals.shape
+    readouts = ("rank", "logit", *(("prob",) if probabilities else ()))
     layers = tuple(range(1, network.layers + 1)) if layers is None else tuple(layers)
     positions = tuple(range(tokens)) if positions is None else tuple(positions)
     streams = [stream for stream in ESTIMATED if stream in network.streams]
@@ -103,7 +106,7 @@ def attribute(
                 found[stream, layer].append(shift.permute(2, 1, 0).cpu().numpy())
         ends = {"before": final.detach(), "source": source["residual", network.layers][:, -1]}
         for run, state in ends.items():
-            read[run].append(loaded.read(state, values, ("rank", "logit")))
+            read[run].append(loaded.read(state, values, readouts))
         progress(len(values))
     shifts = {
         stream: np.concatenate([np.concatenate(found[stream, one], axis=-1) for one in layers])

@@ -9,9 +9,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from coverage_principle.data import digests
+from coverage_principle.data import digests, read_json
 from coverage_principle.errors import InputError
 from coverage_principle.paths import find_folder, repository_root
+from simpletransformers.seq2seq.architectures import OF_FILE
 from simpletransformers.seq2seq.run_folder import (
     FINAL,
     SETTINGS,
@@ -135,8 +136,10 @@ def changed_since(run: Path, dataset: Path) -> list[str]:
 
 
 def weights_of(checkpoint: Path) -> dict[str, str]:
-    """The SHA-256 of a checkpoint's files of weights."""
-    return digests(sorted(checkpoint.glob("*.safetensors")))
+    """The SHA-256 of a checkpoint's files of weights, and of a model file that makes its model."""
+    code = read_json(checkpoint / "config.json", dict).get("model_file_sha256")
+    own = {f"{OF_FILE}.py": code} if code else {}
+    return digests(sorted(checkpoint.glob("*.safetensors"))) | own
 
 
 def _recorded_dataset(run: Path) -> tuple[Path | None, dict[str, str]]:

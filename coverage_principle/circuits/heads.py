@@ -129,13 +129,13 @@ def _measured(
     there, runs = range(1, loaded.num_layers + 1), (plan.originals, plan.sources)
     layers, positions = chosen_sites(settings.pairs, there, plan.originals.shape[1])
     options = {"layers": layers, "positions": positions, "batch_size": settings.batch_size}
+    options["probabilities"] = METRICS[settings.metric].probabilities
     told, values = {"progress": report}, first.wanted[:, 0]
     if settings.attribution_only:
         found = attribute(loaded, *runs, values, **options, **told)
         heads = [found.trace("heads")]
     else:
         found = attribute(loaded, *runs, values, **options)
-        options["probabilities"] = METRICS[settings.metric].probabilities
         heads = patch_runs(loaded, *runs, plan.wanted, stream=head_patch(loaded), **options, **told)
     states = {stream: found.trace(stream) for stream in found.shifts if stream != "heads"}
     if not settings.attribution_only:

@@ -225,7 +225,9 @@ def _prob_dropped(samples) -> dict[str, Array]:
     loss = (gain < 0) & ~small
     # At layer L the last position gives the source run itself, so rounding would decide there.
     below = [i for i, layer in enumerate(samples.layers) if layer < max(samples.layers)]
-    over = (samples.after["prob"][below, ..., 1] > samples.source["prob"][:, 1]).any(axis=0).T
+    over = small[:, None] & False  # where nothing is patched
+    if samples.after:
+        over = (samples.after["prob"][below, ..., 1] > samples.source["prob"][:, 1]).any(axis=0).T
     return {
         "source run changes the probability of t' by less than 1e-6": small,
         "source run gives t' less than the original run": loss,

@@ -108,7 +108,10 @@ class LoadedModel:
     def logits(self, state: Tensor) -> Tensor:
         """Logits of the data set's tokens (..., vocabulary) from final residual states."""
         # Only the rows of the data set's tokens: with GPT-2's vocabulary that is 1 in 1000.
-        logits = self.network.logits(state, self.token_ids)
+        return self._masked(self.network.logits(state, self.token_ids))
+
+    def _masked(self, logits: Tensor) -> Tensor:
+        """Logits of the data set's tokens (..., vocabulary), lowest where there is no token."""
         if not self.unmapped:
             return logits
         places = torch.tensor(self.unmapped, device=logits.device)
@@ -154,9 +157,15 @@ class LoadedModel:
             batch = slice(begin, begin + batch_size)
             ids = self.encode(rows[batch])
             for place in range(count):
-                state = self.network.finish(self.network.embed(ids), 0)
-                best = self.logits(state).argmax(dim=-1, keepdim=True)
-                chances[batch, place] = self.read(state, best, ["prob"])["prob"][:, 0]
+                if getattr(self.model, "missing", ()):  # a model file that has no parts
+                    scores = architecture_of(self.model).logits_at(ids, [ids.shape[1] - 1])[:, 0]
+                    best = self._masked(scores[:, self.token_ids]).argmax(dim=-1, keepdim=True)
+                    chance = scores.softmax(dim=-1).gather(1, self.token_ids[best])
+                    chances[batch, place] = chance[:, 0].cpu().numpy()
+                else:
+                    state = self.network.finish(self.network.embed(ids), 0)
+                    best = self.logits(state).argmax(dim=-1, keepdim=True)
+                    chances[batch, place] = self.read(state, best, ["prob"])["prob"][:, 0]
                 tokens[batch, place] = best[:, 0].cpu()
                 ids = torch.cat([ids, self.token_ids[best]], dim=1)
         return tokens, chances

@@ -249,7 +249,7 @@ def load_model(
         changes = _looped(config, eval_loops, f"{folder} holds a {model_type}", "eval_loops")
     if model_type == architectures.OF_FILE:
         return own_model.load(folder, device, trusted=trust_code)
-    stored = _stored_shapes(folder)
+    stored, integers = _stored_shapes(folder)
     if eval_loops is not None:
         _refuse_too_often(folder, stored, eval_loops)
     if to_run and light.as_saved(saved, "config.json", light.WEIGHTS):
@@ -257,7 +257,7 @@ def load_model(
     model = model or _of_transformers(folder, _attention(kind, device), changes)
     known = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     model = _switched(model.float())
-    _refuse_other_weights(folder, stored, known, model)
+    _refuse_other_weights(folder, stored, integers, known, model)
     broken = [name for name, p in model.named_parameters() if not p.isfinite().all()]
     if broken:
         raise InputError(f"the weights in {folder} are not finite numbers, such as {broken[0]}")
@@ -321,38 +321,45 @@ def _of_transformers(
         raise InputError(f"the model in {folder} cannot be loaded: {why}") from error
 
 
-def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The name and shape of each tensor that the weight files hold."""
+def _stored_shapes(folder: Path) -> tuple[dict[str, tuple[int, ...]], set[str]]:
+    """The name and shape of each tensor that the weight files hold; which are no floats."""
     found: dict[str, tuple[int, ...]] = {}
+    integers: set[str] = set()
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise InputError(f"{folder} has no model.safetensors; pickled weights are not read")
     for file in weights:
         try:
             with safe_open(file, "pt") as stored:
-                names = list(stored.keys())
-                found |= {name: tuple(stored.get_slice(name).get_shape()) for name in names}
+                parts = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
+                found |= {name: tuple(part.get_shape()) for name, part in parts.items()}
+                integers |= {n for n, part in parts.items() if "F" not in part.get_dtype()}
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(
                 f"{file} is not a whole file of weights ({' '.join(str(error).split())})"
             ) from error
-    return found
+    return found, integers
 
 
 def _refuse_other_weights(
-    folder: Path, stored: Mapping, known: Mapping, model: PreTrainedModel
+    folder: Path, stored: Mapping, integers: set[str], known: Mapping, model: PreTrainedModel
 ) -> None:
-    """Stored shapes against those that the plain model knows and those that ``model`` needs."""
+    """Stored shapes against those that the plain model knows and those that ``model`` needs.
+
+    Of what is known none may be among ``integers``: numbers that stand for others (quantised).
+    """
     # A model without its head was saved without the name of its body.
     inside = {n: n if n in known else f"{model.base_model_prefix}.{n}" for n in stored}
     ignored = list(model._keys_to_ignore_on_load_unexpected or ())
     lacking = [name for name in unique_state(model) if name not in inside.values()]
     extra = [n for n in stored if inside[n] not in known and not _matches(n, ignored)]
     other = [n for n in stored if inside[n] in known and stored[n] != known[inside[n]]]
+    quantised = [n for n in stored if inside[n] in known and n in integers]
     for names, what in (
         (lacking, "do not have"),
         (extra, "have, beside what its config.json asks for,"),
         (other, "have in another shape than its config.json says"),
+        (quantised, "have as integers, and not as the floats that are needed,"),
     ):
         if names:
             shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")

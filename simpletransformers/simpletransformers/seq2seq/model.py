@@ -129,6 +129,9 @@ class Seq2SeqModel:
             trained = files.read_json(folder / "config.json", dict)
             looks["loops"] = architectures.loops_of(trained)
         _refuse_other_looks(folder, given, looks)
+        if model_type != "gpt2":  # nobody knows whether the default was asked for
+            own = {"model_type": self.model.config.model_type}
+            _refuse_other_looks(folder, {"model_type": model_type}, own)
         if not isinstance(given, Seq2SeqArgs):
             known = asdict(Seq2SeqArgs.load(folder))
             self.args = Seq2SeqArgs(**{**known, **given, **looks})

@@ -237,6 +237,12 @@ class OwnModel(nn.Module):
             for name, tensor in weights.items()
             if tensor.shape != shapes.get(name, tensor.shape)
         ]
+        floats = {name: t.is_floating_point() for names, t in own for name in names}
+        kinds = [
+            f"{name} in {str(tensor.dtype).removeprefix('torch.')}"
+            for name, tensor in weights.items()
+            if tensor.is_floating_point() != floats.get(name, tensor.is_floating_point())
+        ]
         apart = [
             " and ".join(there)
             for there in given.values()
@@ -247,6 +253,7 @@ class OwnModel(nn.Module):
             (lacking, "lack", f"which {of_file} makes"),
             (extra, "have", f"which {of_file} does not make"),
             (other, "have", f"as {of_file} makes it"),
+            (kinds, "have", f"which {of_file} makes of another kind (floats, or integers)"),
             (apart, "have different", f"which {of_file} makes one tensor"),
         ):
             if names:
