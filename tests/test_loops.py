@@ -228,7 +228,7 @@ def test_types_that_have_no_loops_refuse_them(tmp_path):
     new = {"new_tokens": TOKENS, "init_weights": True, "device": "cpu"}
     with pytest.raises(InputError, match="llama, whose blocks cannot be looped; omit `loops`"):
         Seq2SeqModel("llama", "gpt2", args={**args, "loops": 2}, **new)
-    with pytest.raises(InputError, match="change a gpt2"):
+    with pytest.raises(InputError, match="of a gpt2 only"):
         Seq2SeqModel("llama", "gpt2", args={**args, "inject_input": True}, **new)
     Seq2SeqModel("llama", "gpt2", args=args, **new).save(tmp_path)
     with pytest.raises(InputError, match="whose blocks cannot be looped; omit `eval_loops`"):

@@ -167,7 +167,7 @@ def test_an_analysis_runs_the_code_of_a_checkpoint_only_if_told_to(
     place, made = tmp_path / "results", getattr(circuits, f"{kind}Settings")
     where = {"ckpt": run / "checkpoint-10", "data_dir": small_dataset, "save_dir": place}
     analyse = getattr(circuits, f"run_{kind.lower()}")
-    with pytest.raises(InputError, match=r"model_file\.py, which loading it runs; .*`trust_code`"):
+    with pytest.raises(InputError, match=r"model_file\.py, that is run when .*`trust_code`"):
         analyse(made(**where, device="cpu"))
     assert not place.exists()
     analyse(made(**where, device="cpu", max_items=30, trust_code=True))
@@ -305,7 +305,7 @@ def test_what_is_no_model_is_refused_before_anything_is_written(text, tmp_path):
     [
         (["--model_file", "nowhere.py"], "nowhere.py does not exist"),
         (["--model_file", __file__], "has no build(config)"),
-        (["--model_file", "FILE", "--no_ln"], "--no_ln change a gpt2; omit with --model_file"),
+        (["--model_file", "FILE", "--no_ln"], "--no_ln: of a gpt2 only; omit with --model_file"),
         (["--model_file", "FILE", "--model_type", "llama"], "omit --model_type"),
     ],
     ids=["missing", "no build", "switch", "type"],

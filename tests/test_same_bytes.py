@@ -54,7 +54,8 @@ main.py --data_dir sets/twohop.6.60.diff-f12.inf --init_weights --n_layer 1 --n_
 script/evaluate_predictions.py --data_dir sets/twohop.6.60.diff-f12.inf
   --predictions run/all_items.json --output_dir evaluated
 circuit_analysis/trace.py --model_dir run --save_dir trace --device cpu
-circuit_analysis/lens.py --model_dir run --save_dir lens --device cpu
+circuit_analysis/lens.py --model_dir run --save_dir lens --device cpu --tuned
+circuit_analysis/heads.py --model_dir run --save_dir heads --device cpu
 circuit_analysis/interchange.py --model_dir run --save_dir interchange --device cpu
 circuit_analysis/probe.py --model_dir run --save_dir probe --device cpu --layer_pos_pairs (1,1)
 circuit_analysis/cluster.py --ckpt run/final_checkpoint --save_dir cluster --device cpu

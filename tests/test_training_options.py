@@ -282,7 +282,7 @@ def test_other_model_types_train_and_load_again(tmp_path, model_type):
     inputs = torch.randint(0, 7, (5, 3))
     assert torch.equal(again.model.eval()(inputs).logits, model.model.eval()(inputs).logits)
     assert again.predict(["<t_1><t_2><t_3>"])[0].endswith("</a>")
-    with pytest.raises(InputError, match="change a gpt2"):
+    with pytest.raises(InputError, match="of a gpt2 only"):
         fresh(no_mlp=True)
 
 

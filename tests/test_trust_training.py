@@ -24,11 +24,17 @@ def content(folder):
     }
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    tiny_model(**EVAL).train_model(pairs(30), pairs(30), folder)
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path):
-    """A run of 10 steps that has ended."""
-    tiny_model(**EVAL).train_model(pairs(30), pairs(30), tmp_path / "run")
-    return tmp_path / "run"
+def run(trained, tmp_path):
+    """A run of 10 steps that has ended, to be spoilt."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def build_model(model_type: str, plan: Blueprint, device: torch.device) -> PreTr
     if foreign := [name for name in plan.switches if name not in kind.switches]:
         names = ", ".join(f"`{name}`" for name in foreign)
         raise InputError(
-            f"{names} change a {owners[foreign[0]]}; omit with `model_type` {model_type}"
+            f"{names}: of a {owners[foreign[0]]} only; omit with `model_type` {model_type}"
         )
     _refuse_too_large(kind, plan, device)
     config = kind.config(plan)

@@ -177,7 +177,7 @@ class Seq2SeqModel:
     ) -> own_model.OwnModel:
         if foreign := [*plan.switches, *(["loops"] if plan.loops > 1 else [])]:
             names = ", ".join(f"`{name}`" for name in foreign)
-            raise InputError(f"{names} change a gpt2; omit with `model_file`")
+            raise InputError(f"{names}: of a gpt2 only; omit with `model_file`")
         sizes = own_model.ModelSizes(
             vocab_size=plan.tokens["vocab_size"],
             n_layer=plan.n_layer,

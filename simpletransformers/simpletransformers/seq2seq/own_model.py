@@ -300,7 +300,7 @@ def load(folder: Path, device: torch.device, *, trusted: bool) -> OwnModel:
     file, config = folder / SOURCE, files.read_json(folder / "config.json", dict)
     if not trusted:
         raise InputError(
-            f"{folder} holds a model with Python code of its own, {file}, which loading it runs; "
+            f"{folder} holds Python code, {file}, that is run when the model is loaded; "
             "read that file, and give `trust_code` if you trust it"
         )
     with files.looking_into(folder / "config.json", "the configuration of a model file"):
