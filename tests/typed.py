@@ -36,7 +36,7 @@ OWN = {
 READ = {
     *("data_dir", "model_dir", "ckpt", "predictions", "prompts", "fit", "custom_train", "sources"),
     *("spec", "sweep", "task", "dir", "model_name_or_path", "model_file", "annotated", "token_map"),
-    *("id_train_file", "id_test_file", "ood_file"),
+    *("id_train_file", "id_test_file", "ood_file", "run"),
 }
 WRITTEN = {"output_dir", "save_dir", "output", "cut_file", "export_graph", "prediction_dir"}
 WRITTEN |= {"save_model"}
