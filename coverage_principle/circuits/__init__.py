@@ -1,4 +1,4 @@
-"""What a trained model does inside: tracing, clustering, lens, interchange, and what they share."""
+"""What a trained model does inside: instruments that look at states or patch them, and their floor."""
 
 from simpletransformers.lazy import exports
 
