@@ -1,4 +1,4 @@
-"""What a trained model does inside: instruments that look at states or patch them, and their floor."""
+"""What a trained model does inside: instruments that look at states or patch them."""
 
 from simpletransformers.lazy import exports
 
