@@ -142,7 +142,8 @@ def correlation_lines(splits: Mapping[str, Mapping]) -> list[str]:
 def heads_heatmap(results: Mapping, path: str | Path, *, subset: str = "published") -> list[Path]:
     """Heads by positions, each split of the last checkpoint; returns the files.
 
-    With the metric ``logit`` what patching does and what is estimated stand side by side.
+    With the metric ``logit`` what patching does and what is estimated stand side by side, a row for
+    each split.
     """
     return save_figure(heads_figure(results, subset=subset), path)
 
@@ -151,17 +152,20 @@ def heads_figure(results: Mapping, *, subset: str = "published") -> Figure:
     """The figure that ``heads_heatmap`` writes."""
     panels: dict[str, Cells] = {}
     shown, patched = METRICS[results["metric"]].shown, is_patched(results)
-    for split, parts in patched_parts(results).items():
+    splits = {split: parts for split, parts in patched_parts(results).items() if parts}
+    for split, parts in splits.items():
         for number, (value, part) in enumerate(parts.items()):
             about = f"{value} of {split}" if len(parts) > 1 else split
             about += f"\nn = {max(cell[subset]['n'] for cell in part['cells']):,}"
             if patched:
-                panels[f"patched: {about}"] = part["cells"]
+                panels[f"patched:\n{about}"] = part["cells"]
             if number == 0 and results["metric"] == "logit":
-                panels[f"estimated: {about}"] = estimated(part["cells"], subset)
+                panels[f"estimated:\n{about}"] = estimated(part["cells"], subset)
     panels, notes = _most_moving(panels, shown, subset)
     notes.append("L2H3: head 3 of layer 2; heads are counted from 0")
-    figure = heat_map_figure(panels, _to_scale(panels, shown, subset), subset=subset, notes=notes)
+    each = len(panels) // max(1, len(splits))
+    options = {"subset": subset, "notes": notes, "per_row": each if each > 1 else 0}
+    figure = heat_map_figure(panels, _to_scale(panels, shown, subset), **options)
     for axis in figure.axes:
         if axis.get_ylabel() == "layer":
             axis.set_ylabel("head")
