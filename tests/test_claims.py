@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from coverage_principle.coverage import (
     graded_coverage,
@@ -38,7 +38,15 @@ from coverage_principle.experiments.claims import (
     scaling,
 )
 from coverage_principle.experiments.claims.mechanisms import item_groups
-from coverage_principle.statistics import auc, mean_of, power_law_through, rate_of
+from coverage_principle.statistics import (
+    Rate,
+    auc,
+    mean_of,
+    power_law_through,
+    rate_difference,
+    rate_of,
+    rate_over_seeds,
+)
 from simpletransformers.settings import fields_of
 from tests.conftest import ROOT
 
@@ -70,6 +78,58 @@ def test_means_have_students_interval():
     assert mean_of([-0.50, -0.51]).below_zero and not mean_of([3]).above_zero
     with pytest.raises(ValueError, match="no values"):
         mean_of([])
+
+
+def test_a_rate_over_seeds_is_what_is_believed_of_its_mean():
+    """Against the posterior by plain integration, with scipy's own beta-binomial."""
+    right, items = [17, 33, 49], 100
+    middles = (np.arange(400) + 0.5) / 400
+    spreads = np.linspace(0.01, 4, 400)
+    prior = stats.halfnorm.pdf(spreads, scale=0.7)
+    weight = np.zeros(len(middles))
+    for column, middle in enumerate(middles):
+        size = 1 / (spreads**2 * middle * (1 - middle))
+        shape = size * middle, size * (1 - middle)
+        seen = [stats.betabinom.pmf(x, items, *shape) for x in right]
+        weight[column] = (prior * np.prod(seen, axis=0)).sum()
+    ends = np.interp([0.025, 0.975], np.cumsum(weight) / weight.sum(), middles + 0.5 / 400)
+    found = rate_over_seeds([x / items for x in right], [items] * 3)
+    assert (found.low, found.high) == pytest.approx(tuple(ends), abs=0.005)
+    assert (found.mean, found.n, found.items) == (pytest.approx(0.33), 3, 300)
+
+
+@pytest.mark.parametrize(("seeds", "spread"), [(3, 0.0), (3, 0.5), (5, 0.5)])
+def test_intervals_over_seeds_hold_the_true_rate(seeds, spread):
+    rng = np.random.default_rng(1)
+    middle = -0.8
+    truth = special.expit(middle + spread * rng.standard_normal(100_000)).mean()
+    held, narrower = 0, 0
+    for _ in range(100):
+        own = special.expit(middle + spread * rng.standard_normal(seeds))
+        rates = rng.binomial(200, own) / 200
+        found = rate_over_seeds(rates, [200] * seeds)
+        held += found.low <= truth <= found.high
+        narrower += found.high - found.low < (wide := rate_of(rates)).high - wide.low
+    assert held >= 90
+    assert narrower >= 60 or not spread
+
+
+def test_a_rate_knows_its_items_and_leaves_out_seeds_without():
+    few, many = (rate_over_seeds([0.5, 0.5], [n, n]) for n in (5, 5000))
+    assert few.high - few.low > many.high - many.low > 0
+    assert rate_over_seeds([0.5, 0.0], [10, 0]) == rate_over_seeds([0.5], [10])
+    nothing = rate_over_seeds([0.0, 0.0], [40, 40])
+    assert (nothing.mean, nothing.low) == (0.0, 0.0) and 0.02 < nothing.high < 0.2
+    with pytest.raises(ValueError, match="no items"):
+        rate_over_seeds([0.0], [0])
+
+
+def test_a_difference_of_rates_has_the_interval_of_zou_and_donner():
+    first, second = Rate(0.9, 0.8, 0.95, 3, 100), Rate(0.5, 0.4, 0.7, 3, 100)
+    gap = rate_difference(first, second)
+    assert gap.mean == pytest.approx(0.4)
+    assert gap.low == pytest.approx(0.4 - math.hypot(0.1, 0.2))
+    assert gap.high == pytest.approx(0.4 + math.hypot(0.05, 0.1))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4))
@@ -418,7 +478,10 @@ def test_the_script_for_all_claims_names_none_and_answers_help():
     shown = subprocess.run(
         ["bash", script, "--scale", "cpu", "--help"], capture_output=True, text=True, check=True
     )
-    assert shown.stdout.startswith("Every claim,") and "[--scale {cpu,gpu,paper}]" in shown.stdout
+    assert (
+        shown.stdout.startswith("Every claim,")
+        and "[--scale {cpu,night,gpu,paper}]" in shown.stdout
+    )
     assert "set -" not in shown.stdout and not shown.stderr
 
 

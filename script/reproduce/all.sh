@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every claim, one after the other, then one page of all results.
 #
-#   bash script/reproduce/all.sh [--scale {cpu,gpu,paper}] [flags of the claims' commands]
+#   bash script/reproduce/all.sh [--scale {cpu,night,gpu,paper}] [flags of the claims' commands]
 #
 # python script/reproduce/data_scaling.py --help lists these flags. Run it again at any time: runs
 # that are done are skipped, the one in flight goes on.

@@ -31,14 +31,15 @@ from coverage_principle.statistics import rate_of
 from simpletransformers.words import counted
 
 
-def by_scale(tiny: Any, cpu: Any, gpu: Any, paper: Any) -> dict[str, Any]:
-    """One value for each scale."""
-    return {"tiny": tiny, "cpu": cpu, "gpu": gpu, "paper": paper}
+def by_scale(tiny: Any, cpu: Any, gpu: Any, paper: Any, *, night: Any = None) -> dict[str, Any]:
+    """One value for each scale; ``night`` has that of ``cpu`` where none is given."""
+    night = cpu if night is None else night
+    return {"tiny": tiny, "cpu": cpu, "night": night, "gpu": gpu, "paper": paper}
 
 
 #: Of the claims that compare runs at one |X|: |X|, seeds, and test items of each type.
 NUM_TOKENS = by_scale(8, 20, 50, 50)
-SEEDS = by_scale((42, 43), (42, 43, 44), (42, 43, 44), (42, 43, 44))
+SEEDS = by_scale((42, 43), (42, 43, 44, 45, 46), (42, 43, 44), (42, 43, 44))
 TEST_SIZE = by_scale(100, 1000, 2000, 2000)
 #: Sections of a run whose test items are annotated with k-cutoffs and written with their outputs.
 TESTED = {"coverage": {"k_sweep": True}, "evaluate": {}}
