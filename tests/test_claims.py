@@ -38,6 +38,7 @@ from coverage_principle.experiments.claims import (
     scaling,
 )
 from coverage_principle.experiments.claims.mechanisms import item_groups
+from coverage_principle.presets import TRAINING
 from coverage_principle.statistics import (
     Rate,
     auc,
@@ -166,6 +167,40 @@ def test_the_search_finds_the_smallest_sufficient_amount(threshold, start, most,
     assert len(asked) <= 40
 
 
+@given(
+    crossing=st.floats(3, 4000),
+    slope=st.floats(2, 60),
+    start=st.floats(2, 5000),
+    most=st.integers(10, 5000),
+    stride=st.sampled_from([1.25, 2]),
+    in_a_row=st.sampled_from([1, 2]),
+)
+def test_a_climb_measures_both_sides_of_the_crossing(
+    crossing, slope, start, most, stride, in_a_row
+):
+    tried = {}
+
+    def accuracy(amount):
+        assert 2 <= amount <= most and amount not in tried
+        # 0.99 at the crossing, a straight line on logarithmic axes
+        tried[amount] = float(special.expit(math.log(99) + slope * math.log(amount / crossing)))
+        return tried[amount]
+
+    found = scaling.climb(accuracy, start, most, stride=stride, in_a_row=in_a_row)
+    enough = {n for n, value in tried.items() if value >= 0.99}
+    few = {n: value for n, value in tried.items() if value < 0.99}
+    assert found == min(enough, default=None)
+    assert enough or most in tried
+    assert few or 2 in tried
+    if enough and few:
+        assert max(few) < found <= math.ceil(max(few) * stride) + 1
+        # A steep curve is looked at more closely, until a trial tells where it crosses.
+        assert max(few.values()) >= 0.5 or found <= 1.07 * max(few) + 1
+        assert most in tried or len(enough) >= in_a_row
+    anchored = {min(most, max(2, round(start * stride**j))) for j in range(-45, 45)}
+    assert len(set(tried) - anchored) <= 6  # all others stand on the grid
+
+
 @pytest.mark.parametrize("flags", [(), ("--same_f12", "--separate_seen")])
 def test_groups_beyond_coverage_hold_the_items_that_their_names_say(run_command, tmp_path, flags):
     finished = run_command(
@@ -270,8 +305,7 @@ def test_exponents_are_said_with_interval_and_published_value():
     one = {"published": published, "at": at, "fit": fit_of(at)}
     numbers = {
         "rule": "rule",
-        "tolerance": 0.1,
-        "seeds": [1, 2],
+        "stride": 1.25,
         "coverage": {},
         "accuracy": 0.99,
         "max_steps": 100,
@@ -510,14 +544,23 @@ def test_every_scale_asks_for_runs_that_the_commands_take(scale):
         assert len({run.id for run in runs}) > 1
     for claim in (data_scaling, parameter_scaling, chain_of_thought):
         for series in claim.series(scale).values():
-            run = scaling.trial(series, scale, series.sizes[0], 42, round(series.start))
-            assert run.data["num_tokens"] == series.sizes[0]
+            size, seed = series.worlds[0]
+            run = scaling.trial(series, scale, size, seed, 200)
+            assert run.data["num_tokens"] == size
             assert "type_0:" in run.train["stop_when"]
+            assert run.train.get("precision") == TRAINING[scale].get("precision")
     direct = data_scaling.series(scale)
     for name, series in chain_of_thought.series(scale).items():
-        for size in series.sizes if name in direct else ():  # searches of claims c and e are shared
-            begins = [round(scaling.first_guess(one, size)) for one in (series, direct[name])]
-            assert begins[0] == begins[1]
+        if name in direct:  # searches of claims c and e are shared
+            assert series.plan.items() <= direct[name].plan.items() and series.plan
+            assert series.start == direct[name].start
+    (same,) = [
+        one
+        for one in parameter_scaling.series(scale).values()
+        if scaling.trial(one, scale, 18, 42, 300).id
+        == scaling.trial(direct["2-hop"], scale, 18, 42, 300).id
+    ]
+    assert set(same.worlds) <= set(direct["2-hop"].worlds)
 
 
 # ---------------------------------------------------------------------------- commands and results

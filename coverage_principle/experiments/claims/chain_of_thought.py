@@ -16,16 +16,24 @@ PUBLISHED = (
     "2.58 without."
 )
 
-#: With chain of thought, a model needs less: sizes and starts as in ``scaling``.
+#: With chain of thought a model needs less: seeds by size, and starts, as in ``scaling``.
+_TINY = {3: 1, 4: 1}
+_GPU = dict.fromkeys((20, 30, 50, 70), 3)
 _SIZES = {
-    "twohop": by_scale((3, 4), (12, 20, 28), (20, 30, 50, 70), scaling.PAPER_SIZES),
-    "threehop": by_scale((3, 4), (7, 9, 11), (12, 20, 30, 50), scaling.PAPER_SIZES),
-    "fivehop": by_scale((2, 3), (7, 10, 14), (12, 20, 30, 50), scaling.PAPER_SIZES),
+    "twohop": by_scale(
+        _TINY, {12: 3, 16: 3, 28: 2}, _GPU, scaling.PAPER_SIZES, night={18: 5, 25: 5, 36: 5}
+    ),
+    "threehop": by_scale(
+        _TINY, {8: 3, 11: 2, 14: 2}, _GPU, scaling.PAPER_SIZES, night={8: 5, 12: 5, 16: 5, 20: 5}
+    ),
+    "fivehop": by_scale(
+        {2: 1, 3: 1}, {7: 3, 10: 3, 14: 2}, _GPU, scaling.PAPER_SIZES, night={8: 5, 13: 5, 20: 5}
+    ),
 }
 _STARTS = {
-    "twohop": by_scale(8, 480, 800, 2000),
-    "threehop": by_scale(10, 240, 1000, 4000),
-    "fivehop": by_scale(8, 280, 1000, 4000),
+    "twohop": by_scale(150, 300, 300, 300),
+    "threehop": by_scale(400, 420, 420, 420),
+    "fivehop": by_scale(300, 480, 480, 480),
 }
 
 
@@ -39,9 +47,8 @@ def series(scale: str) -> dict[str, scaling.Series]:
     both = {}
     for name, one in data_scaling.series(scale).items():
         if name in thought:
-            kept = tuple(size for size in one.sizes if size in thought[name].sizes)
-            # With this start the trials at these sizes are the same as there.
-            both[name] = replace(one, sizes=kept, start=scaling.first_guess(one, kept[0]))
+            shared = thought[name].plan
+            both[name] = replace(one, plan={n: m for n, m in one.plan.items() if n in shared})
     return both | {f"{name}, CoT": one for name, one in thought.items()}
 
 

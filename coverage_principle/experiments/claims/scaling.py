@@ -7,6 +7,7 @@ a power law in |X| is fitted to what was found.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from coverage_principle.coverage import SearchSettings, smallest_amount
+from coverage_principle.coverage import SearchSettings
 from coverage_principle.coverage.required import GrowingWorld, RequiredData, search_name
 from coverage_principle.data import WorldSettings, generate_world
 from coverage_principle.experiments.claims.base import Claim, Table, by_scale, finished, training
@@ -28,18 +29,26 @@ from coverage_principle.statistics import power_law_through
 from coverage_principle.tasks import TASKS
 from simpletransformers.words import counted
 
+#: Seeds of worlds and models count up from this one.
+SEED = 42
 #: The published rule: this accuracy on type_0, within so many epochs after the training items' own.
 ACCURACY, EPOCHS = 0.99, 100
+#: From here to ``ACCURACY``, what a trial answers tells how far from enough its N is.
+TELLING = 0.5
 #: The largest share of the possible training compositions that is tried: some must stay unseen.
 _MOST = 0.95
-#: By how much N changes until two trials enclose it; at cpu one bisection is then within tolerance.
-_STRIDE = 1.25
-#: Searches begin at N that grows with this power of |X|: rather too low, as such trials are short.
-_GUESS = 2.0
+#: Trials of a world stand on a grid of N: by how much it grows, and how many in a row end it.
+_STRIDE = by_scale(2, 1.25, 1.25, 1.25)
+_IN_A_ROW = by_scale(1, 1, 2, 2, night=2)
+#: A grid whose trials go from too few to enough with none that tells is made finer to this ratio.
+_FINEST = 1.07
+#: The grid's first N grows with this power of |X|, without and with chain of thought: rather too
+#: few items, as such trials are short.
+_GUESS = {False: 2.2, True: 1.9}
 #: The share of items that coverage alone asks for, and at which k.
-_COVERED, _KS = 0.99, (1, 2, 3)
+_COVERED, _KS = 0.99, (1, 2, 3, 4)
 #: Test items of each type.
-_TEST_SIZE = 300
+_TEST_SIZE = by_scale(300, 1000, 2000, 2000)
 #: Of so few training items not even one unseen item may be made up.
 _FEW = 100
 #: How the searches of a scale train, beside what ``training`` says.
@@ -50,23 +59,42 @@ _TRAIN: dict[str, dict[str, object]] = {
     "paper": {},
 }
 _TRAIN["cpu"] |= {"learning_rate": 1.4e-3, "weight_decay": 0.5}
-_TRAIN["night"] = _TRAIN["cpu"]
-_TOLERANCE = by_scale(0.5, 0.12, 0.05, 0.03)
-_SEEDS = by_scale((42,), (42, 43), (42, 43, 44), (42, 43, 44))
+_TRAIN["night"] = {**_TRAIN["cpu"], "max_steps": 60000}
 #: Three steps one after the other need three layers, where the scale's own model has two.
 _DEEP = by_scale({"n_layer": 3}, {"n_layer": 3}, {}, {})
 
-#: Sizes |X| of each task, and the N from which the smallest is searched.
-PAPER_SIZES = (30, 50, 70, 100, 150, 200)
+#: How many seeds, from 42 on, at each size |X| of each task.
+Plan = Mapping[int, int]
+PAPER_SIZES = dict.fromkeys((30, 50, 70, 100, 150, 200), 3)
+_TINY = {3: 1, 4: 1}
 _SIZES = {
-    "twohop": by_scale((3, 4), (16, 20, 28), (20, 30, 50, 70), PAPER_SIZES),
-    "parallel2hop": by_scale((3, 4), (7, 9, 12), (12, 20, 30, 40), (20, 30, 50, 70, 100)),
-    "threehop": by_scale((3, 4), (9, 11), (12, 20, 30, 40), (20, 30, 50, 70, 100)),
+    "twohop": by_scale(
+        _TINY,
+        {16: 3, 20: 3, 28: 2},
+        dict.fromkeys((20, 30, 50, 70), 3),
+        PAPER_SIZES,
+        night={18: 5, 25: 5, 36: 5, 50: 3},
+    ),
+    "parallel2hop": by_scale(
+        _TINY,
+        {7: 3, 9: 3, 12: 3},
+        dict.fromkeys((12, 20, 30, 40), 3),
+        dict.fromkeys((20, 30, 50, 70, 100), 3),
+        night={8: 6, 11: 6, 16: 6, 22: 5},
+    ),
+    "threehop": by_scale(
+        _TINY,
+        {8: 2, 9: 2, 11: 2},
+        dict.fromkeys((12, 20, 30, 40), 3),
+        dict.fromkeys((20, 30, 50, 70, 100), 3),
+        night={8: 5, 10: 5, 12: 5, 16: 5},
+    ),
 }
+#: The first N of the grid at 10 tokens.
 _STARTS = {
-    "twohop": by_scale(8, 1700, 2600, 5000),
-    "parallel2hop": by_scale(15, 540, 2500, 10000),
-    "threehop": by_scale(15, 1500, 5000, 20000),
+    "twohop": by_scale(150, 480, 570, 450),
+    "parallel2hop": by_scale(400, 900, 1700, 2200),
+    "threehop": by_scale(400, 1700, 3400, 4400),
 }
 #: The generator of a task where it has another name, and how tasks are called in figures.
 _SCRIPTS = {"parallel2hop": "parallel-twohop"}
@@ -76,14 +104,15 @@ TITLES |= {"threehop": "3-hop", "fivehop": "5-hop"}
 
 @dataclass(frozen=True)
 class Series:
-    """One line of the figure: a task and a model, and the sizes |X| that are measured.
+    """One line of the figure: a task and a model, and the worlds that are measured.
 
-    ``start`` is N at the smallest size from which the search begins; ``train`` are flags of the
-    training; ``published`` is the exponent that the paper reports, if it does.
+    ``plan`` has the number of seeds by size |X|. ``start`` is the N of the grid's first trial at 10
+    tokens; ``train`` are flags of the training (the architecture's among them), on top of the
+    scale's own; ``published`` is the exponent that the paper reports, if it does.
     """
 
     task: str
-    sizes: tuple[int, ...]
+    plan: Plan
     start: float
     train: Mapping[str, object] = field(default_factory=dict)
     cot: bool = False
@@ -94,24 +123,29 @@ class Series:
         """What is to be reached: with bridges, what the model writes by itself has to be right."""
         return "free_exact_match" if self.cot else "answer_accuracy"
 
+    @property
+    def worlds(self) -> list[tuple[int, int]]:
+        """``(|X|, seed)`` of every world."""
+        return [(size, SEED + i) for size, count in self.plan.items() for i in range(count)]
+
 
 def one_series(
-    task: str, scale: str, sizes: Mapping = _SIZES, starts: Mapping = _STARTS, **more: Any
+    task: str, scale: str, plans: Mapping = _SIZES, starts: Mapping = _STARTS, **more: Any
 ) -> Series:
     """The series of a task at the sizes of a scale."""
-    train = _DEEP[scale] if task == "threehop" else {}
-    return Series(task, sizes[task][scale], starts[task][scale], **{"train": train, **more})
+    train = {**(_DEEP[scale] if task == "threehop" else {}), **more.pop("train", {})}
+    return Series(task, plans[task][scale], starts[task][scale], train, **more)
 
 
 def first_guess(series: Series, size: int) -> float:
-    """N from which the search at ``size`` begins."""
-    return series.start * (size / series.sizes[0]) ** _GUESS
+    """The N that the grid of a size is anchored at, the same for all its seeds."""
+    return series.start * (size / 10) ** _GUESS[series.cot]
 
 
 def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunSettings:
     """The training that tells whether ``amount`` items are enough."""
     data = {"num_tokens": size, "max_train_data_num": amount, "atomic_facts": "none"}
-    data |= {"test_size_for_type": _TEST_SIZE, **({"cot": True} if series.cot else {})}
+    data |= {"test_size_for_type": _TEST_SIZE[scale], **({"cot": True} if series.cot else {})}
     rule = {"stop_when": f"type_0:{series.score}>={ACCURACY}", "patience_epochs_after_fit": EPOCHS}
     rule |= {"stop_on_test": True, "test_types": ["train_inferred", "type_0"]}  # what it reads
     train = training(scale, **{**_TRAIN[scale], **series.train, **rule})
@@ -121,50 +155,95 @@ def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunS
     return RunSettings.resolve(settings, label)
 
 
+def search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> dict:
+    """The trials of one world around the N from which its model generalises.
+
+    ``trials`` maps N (in digits, ascending) to the ``run``, how many type_0 ``items`` were asked,
+    the ``accuracy`` on these and on training items (``train_accuracy``), ``steps`` and ``epochs``.
+    A trial whose accuracy is ``ACCURACY`` at least was ended there. ``required`` is the smallest N
+    that was enough and above which none was too few, None if there is none; ``most`` is the largest
+    that may be tried.
+    """
+    world = GrowingWorld(TASKS[series.task], WorldSettings(size, 1, seed=seed))
+    most, trials = int(_MOST * world.trainable), {}
+
+    def accuracy(amount: int) -> float:
+        if amount <= _FEW and not _has_unseen(series.task, size, seed, amount):
+            return 0.0  # nothing to generalise to
+        run = trial(series, scale, size, seed, amount)
+        record = finished(sweep.submit(run), run.label)
+        asked, fitted = (record["scores"][group] for group in ("type_0", "train_inferred"))
+        trials[amount] = {
+            **{"run": run.id, "items": asked["n"], "accuracy": asked[series.score]},
+            **{"train_accuracy": fitted["answer_accuracy"]},
+            **{name: record[name] for name in ("steps", "epochs")},
+        }
+        return trials[amount]["accuracy"]
+
+    how = {"stride": _STRIDE[scale], "in_a_row": _IN_A_ROW[scale]}
+    required = climb(accuracy, first_guess(series, size), most, **how)
+    by_amount = {str(n): trials[n] for n in sorted(trials)}
+    return {"required": required, "most": most, "trials": by_amount}
+
+
+def climb(
+    accuracy: Callable[[int], float], start: float, most: int, *, stride: float, in_a_row: int
+) -> int | None:
+    """Measure ``accuracy(N)`` where it crosses ``ACCURACY``; the N from which it is reached.
+
+    N is ``start * stride**j``, from 2 to ``most``. From ``start`` it goes down until a trial fails,
+    then up until ``in_a_row`` trials in a row reach ``ACCURACY``. Unlike a bisection it does not
+    hang on a single trial, and worlds of a size are tried at the same N. If no failed trial has
+    ``TELLING`` or more, what lies between the last that failed and the next is tried as well.
+    """
+
+    def at(place: int) -> int:
+        return min(most, max(2, round(start * stride**place)))
+
+    def reached(amount: int) -> bool:
+        if amount not in tried:
+            tried[amount] = accuracy(amount)
+        return tried[amount] >= ACCURACY
+
+    tried: dict[int, float] = {}
+    place = 0
+    while reached(at(place)) and at(place) > 2:
+        place -= 1
+    row = 0
+    while row < in_a_row and at(place) < most:
+        place += 1
+        row = row + 1 if reached(at(place)) else 0
+    while True:
+        low = max((n for n, value in tried.items() if value < ACCURACY), default=None)
+        enough = min((n for n in tried if low is None or n > low), default=None)
+        told = any(TELLING <= value < ACCURACY for value in tried.values())
+        if told or low is None or enough is None or enough <= _FINEST * low + 1:
+            return enough
+        reached(round(math.sqrt(low * enough)))
+
+
 def _has_unseen(task: str, size: int, seed: int, amount: int) -> bool:
     """Whether a data set of ``amount`` training items has any type_0 item to test."""
     settings = WorldSettings(size, amount, test_size_for_type=1, seed=seed)
     return len(generate_world(TASKS[task], settings).test["type_0"]) > 0
 
 
-def _search(sweep: Sweep, scale: str, series: Series, size: int, seed: int) -> dict:
-    """One search; every trial with what came of it."""
-    world = GrowingWorld(TASKS[series.task], WorldSettings(size, 1, seed=seed))
-    most = int(_MOST * world.trainable)
-    trials: dict[int, dict] = {}
-
-    def reached(amount: int) -> bool:
-        if amount <= _FEW and not _has_unseen(series.task, size, seed, amount):
-            return False  # nothing to generalise to
-        run = trial(series, scale, size, seed, amount)
-        record = finished(sweep.submit(run), run.label)
-        accuracy = record["scores"]["type_0"][series.score]
-        took = {name: record[name] for name in ("steps", "epochs")}
-        fitted = record["scores"]["train_inferred"]["answer_accuracy"]
-        trials[amount] = {"run": run.id, "accuracy": accuracy, **took, "train_accuracy": fitted}
-        return accuracy >= ACCURACY
-
-    # A trial with too many items is long: the search keeps to the ratio from both sides.
-    how = {"tolerance": _TOLERANCE[scale], "factor": _STRIDE, "geometric": True}
-    required = smallest_amount(reached, round(first_guess(series, size)), most, **how)
-    by_amount = {str(n): trials[n] for n in sorted(trials)}
-    return {"required": required, "most": most, "trials": by_amount}
-
-
 def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) -> dict:
     """Every series at every size and seed, side by side as far as the launcher allows."""
-    series, seeds = plan(scale), _SEEDS[scale]
-    wanted = [(name, n, seed) for name, one in series.items() for n in one.sizes for seed in seeds]
+    series = plan(scale)
+    wanted = [(name, *world) for name, one in series.items() for world in one.worlds]
     wanted.sort(key=lambda point: -point[1])  # at the end no long search is left alone
 
-    def search(point: tuple[str, int, int]) -> dict:
-        return _search(sweep, scale, series[point[0]], *point[1:])
+    def one_search(point: tuple[str, int, int]) -> dict:
+        return search(sweep, scale, series[point[0]], *point[1:])
 
     with ThreadPoolExecutor(len(wanted), thread_name_prefix="search") as pool:
-        found = dict(zip(wanted, pool.map(search, wanted), strict=True))
+        found = dict(zip(wanted, pool.map(one_search, wanted), strict=True))
     by_series = {}
     for name, one in series.items():
-        at = {str(n): {str(seed): found[name, n, seed] for seed in seeds} for n in one.sizes}
+        at: dict[str, dict[str, dict]] = {str(size): {} for size in one.plan}
+        for size, seed in one.worlds:
+            at[str(size)][str(seed)] = found[name, size, seed]
         fit = power_law_through(requirements(at))
         covered = None if one.cot else TITLES[one.task]  # with what its amounts are compared
         by_series[name] = {"published": one.published, "coverage": covered, "at": at, "fit": fit}
@@ -172,8 +251,8 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
         "rule": f"type_0 >= {ACCURACY} within {EPOCHS} epochs after train_inferred >= 0.99",
         "accuracy": ACCURACY,
         "max_steps": training(scale, **_TRAIN[scale])["max_steps"],
-        **{"tolerance": _TOLERANCE[scale], "seeds": list(seeds), "series": by_series},
-        "coverage": _coverage_side(series, sweep.root, seeds),
+        **{"stride": _STRIDE[scale], "series": by_series},
+        "coverage": _coverage_side(series, sweep.root),
     }
 
 
@@ -183,7 +262,7 @@ def requirements(at: Mapping[str, Mapping[str, Mapping]]) -> list[tuple[int, int
     return [(size, required) for size, required in every if required]
 
 
-def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, ...]) -> dict:
+def _coverage_side(series: Mapping[str, Series], root: Path) -> dict:
     """What k-coverage alone asks for at the same sizes: by task (direct answers) and k.
 
     The fragments of all intermediate values count.
@@ -197,7 +276,7 @@ def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, .
         graph = TASKS[one.task]
         file = root / f"required_{search_name(graph, settings)}.json"
         data = RequiredData(graph, settings, file)
-        for size, seed in itertools.product(one.sizes, seeds):
+        for size, seed in one.worlds:
             data.find(size, seed)
         summary, by_k = summarise(data), {}
         for k in map(str, _KS):
@@ -205,7 +284,7 @@ def _coverage_side(series: Mapping[str, Series], root: Path, seeds: tuple[int, .
             reached = {n: list(filter(None, every)) for n, every in seeds_of.items()}
             means = {n: float(np.mean(amounts)) for n, amounts in reached.items() if amounts}
             by_k[k] = {"required": means, "fit": summary["fits"].get(k)}
-        found[title] = {"share": _COVERED, "sizes": list(map(str, one.sizes)), "k": by_k}
+        found[title] = {"share": _COVERED, "sizes": list(map(str, one.plan)), "k": by_k}
     return found
 
 
@@ -276,9 +355,10 @@ def ratios(numbers: Mapping, name: str, other: str) -> list[float]:
     """How many times the N of ``other`` a series requires, at each size and seed of both."""
     of, to = (numbers["series"][one]["at"] for one in (name, other))
     pairs = [
-        (search["required"], to[size][seed]["required"])
-        for size in [size for size in of if size in to]
-        for seed, search in of[size].items()
+        (one["required"], to[size][seed]["required"])
+        for size in of.keys() & to.keys()
+        for seed, one in of[size].items()
+        if seed in to[size]
     ]
     return [n / m for n, m in pairs if n and m]
 
@@ -304,9 +384,11 @@ def tables(numbers: Mapping) -> list[Table]:
     for name, series in numbers["series"].items():
         for size, seeds in series["at"].items():
             found = [(one["required"], one["most"]) for one in seeds.values()]
-            rows.append([name, size, *(f"{n:,}" if n else f"> {most:,}" for n, most in found)])
-    header = ["task or model", "|X|", *(f"seed {seed}" for seed in numbers["seeds"])]
-    result = [Table(f"Required N ({numbers['rule']}; to {numbers['tolerance']:.0%})", header, rows)]
+            needed = ", ".join(f"{n:,}" if n else f"> {most:,}" for n, most in found)
+            rows.append([name, size, str(len(seeds)), needed])
+    header = ["task or model", "|X|", "seeds", "smallest N that was enough"]
+    title = f"Required N ({numbers['rule']}; on a grid of ratio {numbers['stride']})"
+    result = [Table(title, header, rows)]
     rows = []
     for name, side in numbers["coverage"].items():
         for size in side["sizes"]:
