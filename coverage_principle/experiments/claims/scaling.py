@@ -356,7 +356,7 @@ def ratios(numbers: Mapping, name: str, other: str) -> list[float]:
     of, to = (numbers["series"][one]["at"] for one in (name, other))
     pairs = [
         (one["required"], to[size][seed]["required"])
-        for size in of.keys() & to.keys()
+        for size in [size for size in of if size in to]
         for seed, one in of[size].items()
         if seed in to[size]
     ]
