@@ -487,7 +487,7 @@ def test_a_claim_is_a_module_and_a_command():
     modules = {path.stem for path in Path(scaling.__file__).parent.glob("*.py")}
     commands = {path.stem for path in (ROOT / "script" / "reproduce").glob("*.py")}
     assert set(CLAIMS) == commands - {"claim_command"} and set(CLAIMS) < modules
-    assert [claim.letter for claim in CLAIMS.values()] == list("abcdefgjk")
+    assert [claim.letter for claim in CLAIMS.values()] == list("abcdefghjk")
     for name, claim in CLAIMS.items():
         command = (ROOT / "script" / "reproduce" / f"{name}.py").read_text()
         assert f'reproduce("{name}"' in command and f'"""Claim {claim.letter}: ' in command
@@ -536,7 +536,7 @@ class Recorder:
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_asks_for_runs_that_the_commands_take(scale):
     """Settings are checked by the commands' own parsers when they are resolved."""
-    of_one_size = ("path_ambiguity", "mechanisms", "cuts", "prediction")
+    of_one_size = ("path_ambiguity", "mechanisms", "critical_ratio", "cuts", "prediction")
     for name in ("accuracy_by_data", "accuracy_by_k_cutoff", *of_one_size):
         with pytest.raises(Asked) as asked:
             CLAIMS[name].collect(Recorder(), scale)

@@ -7,9 +7,7 @@ the share of all such items that is covered at each k (``coverage.by_phi``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from coverage_principle.coverage import CoverageByPhi, PhiSettings, phi_name
 from coverage_principle.coverage.measured import Counts
 from coverage_principle.data import Dataset, load_dataset
 from coverage_principle.experiments.claims import base
+from coverage_principle.experiments.claims.critical_ratio_words import draw, find, tables
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting.training_figures import accuracy_by_k
@@ -181,21 +180,6 @@ def guessed(dataset: Dataset) -> float:
     rows = dataset.test.types == "type_0"
     guess = times.argmax(axis=1)[dataset.test.inputs[rows, -1]]
     return float(np.mean(guess == dataset.test.answers[rows]))
-
-
-def find(numbers: Mapping) -> list[str]:
-    return ["."]
-
-
-def tables(numbers: Mapping) -> list[base.Table]:
-    return []
-
-
-def draw(numbers: Mapping, stem: Path) -> list[Path]:
-    from coverage_principle.reporting import style
-
-    figure, _ = style.new_figure(4, 3)
-    return style.save_figure(figure, stem)
 
 
 CLAIM = base.Claim("h", "critical_ratio", TITLE, PUBLISHED, collect, find, tables, draw)
