@@ -182,13 +182,16 @@ def test_words_say_what_the_numbers_show():
         "0.25 at phi 3.6, 0.75 at phi 7.2, 1.00 at phi 18 (1 seed)",
     ):
         assert part in text, part
-    for runs in numbers["worlds"]["100 entities"]["phi"].values():
-        for run in runs.values():
-            run["accuracy"]["type_0"] = [0.2, 0.2]
-            run["by_k"]["2"]["accuracy"] = 0.2
+    by_phi = numbers["worlds"]["100 entities"]["phi"]
+    runs = [run for seeds in by_phi.values() for run in seeds.values()]
+    for run in runs:
+        run["by_k"]["2"]["accuracy"] = 0.2
+    alike = " ".join(words.find(numbers))
+    assert "clearly, at 0 of 3 phi" in alike and "equal evidence" not in alike
+    for run in runs:
+        run["accuracy"]["type_0"] = [0.2, 0.2]
     flat = " ".join(words.find(numbers))
-    assert "did not clearly make more of the others answered" in flat
-    assert "clearly, at 0 of 3 phi" in flat and "equal evidence" not in flat
+    assert "did not clearly make more of the others answered" in flat and "so it stays" in flat
 
 
 def test_groups_that_are_too_small_are_not_told_of():
