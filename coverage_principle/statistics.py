@@ -135,7 +135,7 @@ def mean_of(values: Sequence[float]) -> Mean:
     mean, n = float(np.mean(values)), len(values)
     if n == 1:
         return Mean(mean, None, None, 1)
-    half = float(_student(n) * np.std(values, ddof=1) / math.sqrt(n))
+    half = _student(n) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return Mean(mean, mean - half, mean + half, n)
 
 
@@ -143,25 +143,43 @@ def _student(n: int) -> float:
     """Student's t of a 95 % interval over n values. (``scipy.stats`` takes a second to import.)"""
     from scipy.special import stdtrit
 
-    return stdtrit(n - 1, 0.975)
+    return float(stdtrit(n - 1, 0.975))
 
 
-def mean_over_groups(values: Sequence[float], groups: Sequence[int]) -> Mean:
+def mean_over_groups(
+    values: Sequence[float], groups: Sequence[int], others: Sequence[int] | None = None
+) -> Mean:
     """The mean of values that are alike within groups, and its interval over groups.
 
     With groups of one size it is that of ``mean_of`` of their means; else groups count by their
     size (the ratio estimator of W. G. Cochran, "Sampling Techniques", 1977, for clusters). ``n`` is
     the number of groups. ``ValueError`` if there are no values.
+
+    With ``others``, values are alike within these groups as well (items, and the models that answer
+    them). The variance is then that over the ones plus that over the others, less that over both
+    at once, though not less than either (A. C. Cameron, J. B. Gelbach and D. L. Miller, "Robust
+    inference with multiway clustering", 2011); ``n`` is the smaller number of groups.
     """
     if not len(values):
         raise ValueError("no values to take a mean of")
     values = np.asarray(values, dtype=float)
-    mean, (_, of) = float(values.mean()), np.unique(groups, return_inverse=True)
-    pulls = np.bincount(of, values - mean)
-    n = len(pulls)
+    mean = float(values.mean())
+
+    def over(labels: Sequence[int]) -> tuple[np.ndarray, float, int]:
+        """The labels as numbers, the variance of the sum over groups, how many there are."""
+        names, of = np.unique(labels, return_inverse=True)
+        n = len(names)
+        pulls = np.bincount(of, values - mean)
+        return of, n / max(1, n - 1) * float((pulls**2).sum()), n
+
+    of, variance, n = over(groups)
+    if others is not None:
+        of_others, second, count = over(others)
+        _, both, _ = over(of * count + of_others)
+        variance, n = max(variance, second, variance + second - both), min(n, count)
     if n == 1:
         return Mean(mean, None, None, 1)
-    half = float(_student(n) * math.sqrt(n / (n - 1) * (pulls**2).sum()) / len(values))
+    half = _student(n) * math.sqrt(variance) / len(values)
     return Mean(mean, mean - half, mean + half, n)
 
 
@@ -174,9 +192,14 @@ def mean_difference(first: Sequence[float], second: Sequence[float]) -> Mean | N
 
 def rate_of(values: Sequence[float]) -> Mean:
     """``mean_of`` for shares: the interval is cut to [0, 1]."""
-    found = mean_of(values)
-    cut = found.low is not None
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high)) if cut else found
+    return as_share(mean_of(values))
+
+
+def as_share(mean: Mean) -> Mean:
+    """The same with its interval cut to [0, 1]."""
+    if mean.low is None:
+        return mean
+    return replace(mean, low=max(0.0, mean.low), high=min(1.0, mean.high))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from coverage_principle.coverage.by_phi import CoverageByPhi, median_cutoff
 from coverage_principle.reporting.plots import legend_beside, look, note_below, with_interval
 from coverage_principle.reporting.style import new_figure, save_figure
+from coverage_principle.statistics import rate_of
 from simpletransformers.words import counted
 
 
@@ -36,9 +37,9 @@ def draw_phi(summary: dict, stem: Path) -> list[Path]:
     k, coverage = str(summary["k"][0]), summary["coverage"]
     figure, (left, right) = new_figure(10.0, 3.6, 1, 2, sharey=True)
     for number, (entities, by_phi) in enumerate(coverage.items()):
-        groups = [list(one["share"][k].values()) for one in by_phi.values()]
+        shares = [rate_of(list(one["share"][k].values())) for one in by_phi.values()]
         with_interval(
-            *(left, list(map(float, by_phi)), groups), label=f"{int(entities):,}", **look(number)
+            *(left, list(map(float, by_phi)), shares), label=f"{int(entities):,}", **look(number)
         )
     largest = list(coverage)[-1]
     for number, (phi, one) in enumerate(coverage[largest].items()):

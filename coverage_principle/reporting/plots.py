@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from coverage_principle.reporting.style import MARKERS, PALETTE, SEQUENTIAL
-from coverage_principle.statistics import rate_of
+from coverage_principle.statistics import Mean
 
 #: A legend below the axis, where no corner is free of points and lines for every set of series.
 BELOW = {"fontsize": 7, "loc": "upper center", "bbox_to_anchor": (0.5, -0.15)}
@@ -93,9 +93,8 @@ def mean_curve(axis, seeds: Mapping[str, Mapping], *groups: str, **style: object
     axis.plot(next(iter(seeds.values()))["steps"], np.mean(curves, axis=0), **style)
 
 
-def with_interval(axis, x: Sequence[float], groups: Sequence[Sequence[float]], **style) -> None:
-    """A line through the means of ``groups`` with 95 % intervals, where there are several seeds."""
-    means = [rate_of(values) for values in groups]
+def with_interval(axis, x: Sequence[float], means: Sequence[Mean], **style) -> None:
+    """A line through ``means``, with their intervals if all have one."""
     style |= {"markersize": 4}
     if all(m.low is not None for m in means):
         error = np.array([[m.mean - m.low, m.high - m.mean] for m in means]).T

@@ -12,7 +12,7 @@ from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
-from coverage_principle.statistics import rate_of
+from coverage_principle.statistics import Rate, rate_difference
 from coverage_principle.tasks import TASKS
 from simpletransformers.words import counted
 
@@ -49,9 +49,9 @@ def collect(sweep: Sweep, scale: str) -> dict:
     return {**base.world(scale), "sizes": sizes}
 
 
-def final_accuracies(numbers: Mapping, size: str, group: str) -> list[float]:
-    """The last accuracy of a group for every seed of a size."""
-    return [run["accuracy"][group][-1] for run in numbers["sizes"][size].values()]
+def final_rate(numbers: Mapping, size: str, group: str) -> Rate:
+    """The share of a group that the models of a size answer at the end."""
+    return base.final_rate(numbers["sizes"][size], group)
 
 
 def outside_groups(numbers: Mapping) -> list[str]:
@@ -65,14 +65,24 @@ def _groups(numbers: Mapping) -> Mapping:
 
 def find(numbers: Mapping) -> list[str]:
     sizes = list(numbers["sizes"])
-    inside = {size: rate_of(final_accuracies(numbers, size, "type_0")) for size in sizes}
+    inside = {size: final_rate(numbers, size, "type_0") for size in sizes}
     low, *_, high = sizes
     given = f"With {numbers['num_tokens']} tokens, accuracy on unseen compositions of seen facts"
     ends = f"{inside[low]} with {int(low):,} training items to {inside[high]} with {int(high):,}"
+    runs = [run for seeds in numbers["sizes"].values() for run in seeds.values()]
+    items = base.span(n for run in runs for n in run["items"].values())
     sentences = [
-        f"{given} goes from {ends} (means over {counted(inside[high].n, 'seed')}, 95 % intervals)."
+        f"{given} goes from {ends} ({counted(len(sizes), 'size')}, "
+        f"{counted(inside[high].n, 'seed')} each, {items} test items of each type a seed; "
+        f"{base.RATE_INTERVALS})."
     ]
-    fitted = min(rate_of(final_accuracies(numbers, size, "train_inferred")).mean for size in sizes)
+    rises = {(a, b): rate_difference(inside[b], inside[a]) for a, b in itertools.pairwise(sizes)}
+    (start, end), rise = max(rises.items(), key=lambda one: one[1].mean)
+    sentences.append(
+        f"The rise is largest from N = {int(start):,} to {int(end):,}: by {rise}"
+        f"{'' if rise.above_zero else ', not clear'}."
+    )
+    fitted = min(final_rate(numbers, size, "train_inferred").mean for size in sizes)
     sentences.append(
         f"Accuracy on training items is at least {fitted:.2f} at every size, so what grows is "
         "generalisation."
@@ -81,12 +91,22 @@ def find(numbers: Mapping) -> list[str]:
         "growth is fitting."
     )
     points = itertools.product(sizes, outside_groups(numbers))
-    top = max(rate_of(final_accuracies(numbers, *point)).mean for point in points)
-    words = f"Items with an unseen fact reach at most {top:.2f} (chance {numbers['chance']:.2f})"
-    words += " at any size and type"
-    if top < 0.5 * inside[high].mean and inside[high].mean > _REACHED:
+    top = max((final_rate(numbers, *point) for point in points), key=lambda rate: rate.mean)
+    words = f"Items with an unseen fact reach at most {top}, where chance is "
+    words += f"{numbers['chance']:.2f}, at any size and type"
+    if top.mean < 0.5 * inside[high].mean and inside[high].mean > _REACHED:
         words += ": out of the domain the curve stays low, as published"
     sentences.append(words + ".")
+    above = [
+        f"{group} ({TASKS['twohop'].words(group)})"
+        for group in outside_groups(numbers)
+        if all(final_rate(numbers, size, group).low > numbers["chance"] for size in sizes)
+    ]
+    sentences.append(
+        f"Clearly above chance at every size, where published is chance: {', '.join(above)}."
+        if above
+        else "No type with an unseen fact is clearly above chance at every size, as published."
+    )
     times = {size: list(map(_solved_at, numbers["sizes"][size].values())) for size in sizes}
     solved = {size: steps for size, steps in times.items() if None not in steps}
     parts = ", ".join(f"{np.mean(t):,.0f} at N = {int(s):,}" for s, t in solved.items())
@@ -107,11 +127,13 @@ def _solved_at(run: Mapping) -> int | None:
 def tables(numbers: Mapping) -> list[base.Table]:
     groups = ["train_inferred", "type_0", *outside_groups(numbers)]
     rows = [
-        [f"{int(size):,}", *(str(rate_of(final_accuracies(numbers, size, g))) for g in groups)]
+        [f"{int(size):,}", *(str(final_rate(numbers, size, g)) for g in groups)]
         for size in numbers["sizes"]
     ]
     about = "; ".join(f"{group}: {TASKS['twohop'].words(group)}" for group in groups)
-    title = "Final accuracy by training-set size, mean over seeds (95 % interval)"
+    title = (
+        f"Final accuracy by training-set size, share of all seeds' items ({base.RATE_INTERVALS})"
+    )
     return [base.Table(f"{title}. {about}", ["N", *groups], rows)]
 
 
@@ -120,7 +142,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     figure, (left, right) = style.new_figure(9.6, 3.6, 1, 2)
     sizes = numbers["sizes"]
     for number, group in enumerate(_groups(numbers)):
-        finals = [final_accuracies(numbers, size, group) for size in sizes]
+        finals = [final_rate(numbers, size, group) for size in sizes]
         own = {"label": group, **plots.look(number)}
         plots.with_interval(left, list(map(int, sizes)), finals, **own)
     plots.accuracy_axis(left, "final accuracy", numbers["chance"], over="training items N")

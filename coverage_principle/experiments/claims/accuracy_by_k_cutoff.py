@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.coverage import neighbours
-from coverage_principle.data import Dataset
 from coverage_principle.experiments.claims import accuracy_by_data, base
+from coverage_principle.experiments.claims.predictors import PREDICTORS, the, told
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
+from coverage_principle.reporting.predictions import points
 from coverage_principle.reporting.training_figures import accuracy_by_k
-from coverage_principle.statistics import auc, mean_difference, rate_of
+from coverage_principle.statistics import Rate, mean_difference, mean_of, rate_of, rate_over_seeds
 from simpletransformers.words import counted
 
 TITLE = "Accuracy by k-cutoff over training (2-hop)"
@@ -28,12 +28,26 @@ SIZES = base.by_scale((100,), (1600, 2000), (10000, 15000), (10000, 15000))
 #: Smaller groups of one k-cutoff are neither named nor drawn.
 _FEWEST = 20
 
-PREDICTORS = {"k_cutoff": "k-cutoff", "type": "type alone"}
-PREDICTORS["neighbours"] = "training items that differ in one slot"
+#: The seed of the training of each world's second model, which no world has.
+ANOTHER = 1
+#: What tells which items are answered. Another model of the same kind on the same data is the
+#: ceiling: the probability that it gives the true answer.
+_FROM_DATA = ("neighbours", "k_cutoff", "matcher", "support", "learner")
+_CEILING = "another_probability"
+TOLD = {name: PREDICTORS[name] for name in _FROM_DATA}
+TOLD |= {"another_seed": "another model's answer", _CEILING: "its probability"}
 
 
 def collect(sweep: Sweep, scale: str) -> dict:
     """Which items of partly covered test sets are answered, and what predicts it."""
+    variants = accuracy_by_data.variants(SIZES[scale])
+    second = [
+        base.one_run(scale, seed, train={"manual_seed": ANOTHER}, **variant)
+        for variant in variants.values()
+        for seed in base.SEEDS[scale]
+    ]
+    futures = sweep.submit_all(second)
+    others = {run.shared_id: run for run in second}  # by world
 
     def measure(run: RunSettings, _record: Mapping) -> dict:
         history = sweep.history(run)
@@ -42,77 +56,98 @@ def collect(sweep: Sweep, scale: str) -> dict:
             str(k): {"n": n, "accuracy": [at[k][0] for at in by_k]}
             for k, (_, n) in by_k[-1].items()
         }
-        steps = [event["step"] for event in history]
-        return {"steps": steps, "by_k": groups, "auc": item_aucs(*base.tested(sweep, run))}
+        return {
+            "steps": [event["step"] for event in history],
+            "by_k": groups,
+            "told": told(sweep, [run, others[run.shared_id]], (), unseen=True),
+        }
 
-    variants = accuracy_by_data.variants(SIZES[scale])
+    for run, future in zip(second, futures, strict=True):
+        base.finished(future, run.label)
     return {**base.world(scale), "sizes": base.measured(sweep, scale, variants, measure)}
 
 
-def item_aucs(dataset: Dataset, items: list[dict], correct: np.ndarray) -> dict[str, dict]:
-    """How well each predictor ranks answered items above others: ``{items: {predictor: AUC}}``.
-
-    ``items`` are test records with ``k_cutoff``, ``correct`` which of them were answered.
-    ``type_0`` compares only unseen compositions of seen facts with each other, ``unseen`` all that
-    are not training items.
-    """
-    kinds = np.array([item["type"] for item in items])
-    chosen = {"type_0": kinds == "type_0", "unseen": kinds != "train_inferred"}
-    cutoffs = np.array([item.get("k_cutoff") or 0 for item in items])
-    scores = {"k_cutoff": cutoffs, "type": chosen["type_0"].astype(int)}
-    scores["neighbours"] = neighbours(dataset.test.inputs, dataset.train.inputs)
-    return {
-        which: {name: auc(score[rows], correct[rows]) for name, score in scores.items()}
-        for which, rows in chosen.items()
-    }
-
-
 def find(numbers: Mapping) -> list[str]:
-    sentences = []
+    slopes = {size: mean_of(_slopes(seeds)) for size, seeds in numbers["sizes"].items()}
+    climbs = all(slope.above_zero for slope in slopes.values())
+    verdict = "answered more often, as published" if climbs else "not clearly answered more often"
+    sentences = [
+        "The k-cutoff of an unseen item says how firmly the training items cover it. Items of a "
+        f"higher k-cutoff are {verdict}."
+    ]
     for size, seeds in numbers["sizes"].items():
-        ks = set.intersection(*(_ks([run]) for run in seeds.values()))
-        ends = [
-            f"{rate_of([run['by_k'][k]['accuracy'][-1] for run in seeds.values()])} at k-cutoff {k}"
-            for k in (min(ks, key=int), max(ks, key=int))
-        ]
+        ks = _ks(seeds)
+        ends = " to ".join(f"{_rate(seeds.values(), k)} at k-cutoff {k}" for k in (ks[0], ks[-1]))
+        items = [sum(group["n"] for group in run["by_k"].values()) for run in seeds.values()]
         sentences.append(
-            f"With {int(size):,} training items, accuracy on type_0 items is {' and '.join(ends)} "
-            f"(means over {counted(len(seeds), 'seed')})."
+            f"With {int(size):,} training items, accuracy on type_0 items goes from {ends} "
+            f"({counted(len(seeds), 'seed')}, {base.span(items)} items each; "
+            f"{base.RATE_INTERVALS}). A step of the k-cutoff adds {slopes[size]} (least squares in "
+            "each world, Student's 95 % interval over worlds)."
         )
     for size, seeds in numbers["sizes"].items():
-        found = {name: _aucs(seeds, "type_0", name) for name in PREDICTORS}
-        parts = [f"{PREDICTORS[name]} {rate_of(v)}" for name, v in found.items() if v]
+        found = {name: _aucs(seeds, "type_0", name) for name in TOLD}
+        parts = [f"{words} {rate_of(found[name])}" for name, words in TOLD.items() if found[name]]
         sentences.append(
             f"Among the type_0 items of N = {int(size):,}, the AUC of predicting which are "
-            f"answered is: {', '.join(parts)}."
+            f"answered is: {', '.join(parts)} (means over {counted(len(seeds), 'world')}, whose "
+            "AUCs err by their items, too; Student's 95 % intervals over them)."
         )
-        gap = mean_difference(found["k_cutoff"], found["neighbours"])
-        if gap is None:
-            continue
-        if gap.above_zero:
-            words = "The k-cutoff predicts clearly better than counting neighbours"
-        elif gap.below_zero:
-            words = "Counting neighbours predicts clearly better than the k-cutoff"
-        else:
-            words = f"The difference between k-cutoff and counting neighbours is {gap}, not clear"
-            words += " over these seeds"
-        sentences.append(f"{words}.")
+        sentences += _comparisons(found)
     return sentences
 
 
-def _ks(runs: Iterable[Mapping], fewest: int = _FEWEST) -> set[str]:
-    """The k-cutoffs that so many items of some run have."""
-    return {k for run in runs for k, group in run["by_k"].items() if group["n"] >= fewest}
+def _comparisons(found: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """How AUCs differ within worlds, and how much each is of the ceiling's."""
+    for name in _FROM_DATA:
+        gap = mean_difference(found[name], found["k_cutoff"])
+        if name == "k_cutoff" or gap is None:
+            continue
+        if gap.above_zero or gap.below_zero:
+            words = f"predicts clearly {'better' if gap.above_zero else 'worse'} than"
+        else:
+            words = "is not clearly apart from"
+        yield f"{the(name).capitalize()} {words} the k-cutoff: {gap} of AUC."
+    if found[_CEILING] and min(found[_CEILING]) > 0.5:
+        ceiling = np.array(found[_CEILING]) - 0.5
+        shares = {name: mean_of((np.array(found[name]) - 0.5) / ceiling) for name in _FROM_DATA}
+        parts = ", ".join(f"{TOLD[name]} {share}" for name, share in shares.items())
+        gap = mean_difference(found["learner"], found[_CEILING])
+        yield (
+            "The ceiling is what another model of the same kind, trained on the same items, tells "
+            "by the probability that it gives the true answer. Of its AUC above 0.5 the others "
+            f"reach these shares: {parts}. The learner's AUC less the ceiling's is {gap}."
+        )
 
 
-def _all_ks(numbers: Mapping, fewest: int = _FEWEST) -> list[str]:
-    runs = (run for seeds in numbers["sizes"].values() for run in seeds.values())
-    return sorted(_ks(runs, fewest), key=int)
+def _slopes(seeds: Mapping) -> list[float]:
+    """By how much accuracy grows with a step of the k-cutoff: least squares over each world."""
+    found = []
+    for run in seeds.values():
+        k = np.array(list(map(int, run["by_k"])))
+        n = np.array([group["n"] for group in run["by_k"].values()])
+        right = np.array([group["accuracy"][-1] for group in run["by_k"].values()])
+        away = k - np.average(k, weights=n)
+        found.append(float((n * away * right).sum() / (n * away**2).sum()))
+    return found
+
+
+def _rate(runs: Iterable[Mapping], k: str) -> Rate:
+    groups = [run["by_k"][k] for run in runs if k in run["by_k"]]
+    return rate_over_seeds([g["accuracy"][-1] for g in groups], [g["n"] for g in groups])
+
+
+def _ks(seeds: Mapping) -> list[str]:
+    """The k-cutoffs that enough items of every world have."""
+    runs = seeds.values()
+    groups = [{k for k, one in run["by_k"].items() if one["n"] >= _FEWEST} for run in runs]
+    return sorted(set.intersection(*groups), key=int)
 
 
 def _aucs(seeds: Mapping, which: str, name: str) -> list[float]:
-    found = [run["auc"][which][name] for run in seeds.values()]
-    return [value for value in found if value is not None]
+    """The AUC of a predictor in each world, the mean over its models; none unless all have it."""
+    found = [run["told"][which]["auc"].get(name) for run in seeds.values()]
+    return [one["mean"] for one in found] if None not in found else []
 
 
 def tables(numbers: Mapping) -> list[base.Table]:
@@ -120,36 +155,39 @@ def tables(numbers: Mapping) -> list[base.Table]:
     header = [f"N = {int(size):,}" for size in sizes]
 
     def accuracy(k: str, seeds: Mapping) -> str:
-        groups = [run["by_k"][k] for run in seeds.values() if k in run["by_k"]]
-        return base.mean_in_table([one["accuracy"][-1] for one in groups], [g["n"] for g in groups])
+        if all(k not in run["by_k"] for run in seeds.values()):
+            return "-"
+        rate = _rate(seeds.values(), k)
+        return f"{rate}, n = {rate.items:,}"
 
-    by_k = [[k, *(accuracy(k, seeds) for seeds in sizes.values())] for k in _all_ks(numbers, 0)]
+    runs = [run for seeds in sizes.values() for run in seeds.values()]
+    ks = sorted({k for run in runs for k in run["by_k"]}, key=int)
+    by_k = [[k, *(accuracy(k, seeds) for seeds in sizes.values())] for k in ks]
     by_predictor = [
-        [
-            f"{words}, {about}",
-            *(base.mean_in_table(_aucs(seeds, which, name)) for seeds in sizes.values()),
-        ]
+        [f"{words}, {about}", *(base.mean_in_table(own) for own in found)]
         for which, about in (("type_0", "type_0 items"), ("unseen", "all unseen items"))
-        for name, words in PREDICTORS.items()
+        for name, words in {"type": "type alone", **TOLD}.items()
+        if any(found := [_aucs(seeds, which, name) for seeds in sizes.values()])
     ]
-    title = "Final type_0 accuracy by k-cutoff, mean over seeds (95 % interval)"
-    other = "AUC of predicting which items are answered"
+    title = f"Final type_0 accuracy by k-cutoff, share of all seeds' items ({base.RATE_INTERVALS})"
+    other = (
+        "AUC of predicting which items are answered, mean over worlds (95 %, Student's over them)"
+    )
     first = base.Table(title, ["k-cutoff", *header], by_k)
     return [first, base.Table(other, ["predictor", *header], by_predictor)]
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
-    """type_0 accuracy over training by k-cutoff, and how well the k-cutoff predicts answers."""
+    """type_0 accuracy over training by k-cutoff, and how well items' answers are predicted."""
     sizes = numbers["sizes"]
-    figure, (*axes, last) = style.new_figure(3.6 * (len(sizes) + 1) + 1, 3.5, 1, len(sizes) + 1)
-    ks = _all_ks(numbers)
+    figure, (*axes, last) = style.new_figure(3.6 * (len(sizes) + 1) + 1, 3.7, 1, len(sizes) + 1)
+    ks = sorted({k for seeds in sizes.values() for k in _ks(seeds)}, key=int)
     colours = dict(zip(ks, plots.shades(len(ks)), strict=True))
     for axis, (size, seeds) in zip(axes, sizes.items(), strict=True):
         runs = list(seeds.values())
-        for k in ks:
-            if all(k in _ks([run]) for run in runs):
-                curve = np.mean([run["by_k"][k]["accuracy"] for run in runs], axis=0)
-                axis.plot(runs[0]["steps"], curve, color=colours[k])
+        for k in _ks(seeds):
+            curve = np.mean([run["by_k"][k]["accuracy"] for run in runs], axis=0)
+            axis.plot(runs[0]["steps"], curve, color=colours[k])
         plots.accuracy_axis(axis, f"N = {int(size):,}", numbers["chance"])
     axes[0].set_ylabel("type_0 accuracy, mean over seeds")
     for k in ks:
@@ -160,18 +198,24 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
 
 
 def _draw_aucs(axis, sizes: Mapping) -> None:
-    names = PREDICTORS | {"neighbours": "neighbours in\ntraining"}
+    names = [
+        name
+        for name in (*_FROM_DATA, _CEILING)
+        if any(_aucs(seeds, "type_0", name) for seeds in sizes.values())
+    ]
     for number, (size, seeds) in enumerate(sizes.items()):
-        aside = 0.16 * (number - (len(sizes) - 1) / 2)
-        found = {i + aside: _aucs(seeds, "type_0", name) for i, name in enumerate(names)}
-        found = {place: values for place, values in found.items() if values}
-        own = {"linestyle": "", "label": f"N = {int(size):,}", **plots.look(number)}
-        plots.with_interval(axis, list(found), list(found.values()), **own)
-    axis.axhline(0.5, color="grey", linewidth=1, linestyle=":")
-    axis.set_xticks(range(len(names)), list(names.values()), fontsize=8)
-    axis.set(xlim=(-0.5, len(names) - 0.5), ylabel="AUC among type_0 items (0.5: none)")
-    axis.set_title("predicting which items are answered")
-    axis.legend(fontsize=7)
+        aside = 0.2 * (number - (len(sizes) - 1) / 2)
+        found = {place + aside: _aucs(seeds, "type_0", name) for place, name in enumerate(names)}
+        known = {place: vars(rate_of(values)) for place, values in found.items() if values}
+        own = {"label": f"N = {int(size):,}", **plots.look(number)}
+        points(axis, list(known), list(known.values()), x=False, **own)
+    axis.axvline(0.5, color="grey", linewidth=1, linestyle=":")
+    words = {**TOLD, "neighbours": "number of items\none slot away"}
+    words[_CEILING] = "another model's\nprobability"
+    axis.set_yticks(range(len(names)), [words[name] for name in names], fontsize=8)
+    axis.set(ylim=(len(names) - 0.5, -0.5), xlabel="AUC among type_0 items (0.5: none)")
+    axis.set_title("which items are answered")
+    axis.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
 
 
 CLAIM = base.Claim("b", "accuracy_by_k_cutoff", TITLE, PUBLISHED, collect, find, tables, draw)

@@ -27,7 +27,7 @@ from coverage_principle.experiments.ledger import write_csv
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.presets import SCALES, TRAINING
-from coverage_principle.statistics import rate_of
+from coverage_principle.statistics import Rate, rate_of, rate_over_seeds
 from simpletransformers.words import counted
 
 
@@ -41,6 +41,8 @@ def by_scale(tiny: Any, cpu: Any, gpu: Any, paper: Any, *, night: Any = None) ->
 NUM_TOKENS = by_scale(8, 20, 50, 50)
 SEEDS = by_scale((42, 43), (42, 43, 44, 45, 46), (42, 43, 44), (42, 43, 44))
 TEST_SIZE = by_scale(100, 1000, 2000, 2000)
+#: How the interval of a share of items is made, for the page that shows it.
+RATE_INTERVALS = "95 % intervals: beta-binomial, items within seeds"
 #: Sections of a run whose test items are annotated with k-cutoffs and written with their outputs.
 TESTED = {"coverage": {"k_sweep": True}, "evaluate": {}}
 
@@ -129,13 +131,26 @@ def finished(future: Future, name: str) -> dict:
 
 
 def over_training(sweep: Sweep, run: RunSettings, *groups: str) -> dict[str, object]:
-    """A run's evaluations: ``steps``, and ``accuracy`` of each group, by default of each type."""
+    """A run's evaluations: ``steps``, and ``accuracy`` of each group, by default of each type.
+
+    ``items`` says how many items a group has.
+    """
     history = sweep.history(run)
+    last = history[-1]["eval"]
+    groups = groups or tuple(group for group in last if "/" not in group)
     accuracy = {
-        group: [event["eval"][group]["answer_accuracy"] for event in history]
-        for group in groups or [group for group in history[-1]["eval"] if "/" not in group]
+        group: [event["eval"][group]["answer_accuracy"] for event in history] for group in groups
     }
-    return {"steps": [event["step"] for event in history], "accuracy": accuracy}
+    items = {group: last[group]["n"] for group in groups}
+    return {"steps": [event["step"] for event in history], "accuracy": accuracy, "items": items}
+
+
+def final_rate(runs: Mapping[str, Mapping], group: str) -> Rate:
+    """The last accuracy on a group of the runs of several seeds, as ``over_training`` has them."""
+    own = runs.values()
+    return rate_over_seeds(
+        [run["accuracy"][group][-1] for run in own], [run["items"][group] for run in own]
+    )
 
 
 def tested(sweep: Sweep, run: RunSettings) -> tuple[Dataset, list[dict], np.ndarray]:
@@ -161,6 +176,12 @@ def probabilities(sweep: Sweep, run: RunSettings, dataset: Dataset) -> np.ndarra
     states = model.run(dataset.ids(dataset.test.inputs, dataset.graph.inputs), [place])[place]
     tokens = torch.as_tensor(dataset.test.targets[:, -1:], dtype=torch.int64)
     return model.read(states[:, -1], tokens, ["prob"])["prob"][:, 0]
+
+
+def span(counts: Iterable[int]) -> str:
+    """The least and the largest of some counts: ``958 to 1,000``, or the one that all are."""
+    counts = sorted(counts)
+    return " to ".join(f"{end:,}" for end in dict.fromkeys((counts[0], counts[-1])))
 
 
 def mean_in_table(values: Sequence[float], counts: Sequence[int] | None = None) -> str:

@@ -35,7 +35,7 @@ from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.paths import relative_to_root
 from coverage_principle.reporting import plots, style
-from coverage_principle.statistics import Mean, mean_of
+from coverage_principle.statistics import Mean, as_share, mean_of, mean_over_groups
 from simpletransformers.words import counted
 
 TITLE = "Cuts: without the training items that cover it, is an item lost? (2-hop)"
@@ -44,11 +44,11 @@ PUBLISHED = (
     "behind it."
 )
 
-#: Training items; groups, and items of each; the k at which items are uncovered, with how many of
-#: the seeds.
+#: Training items; groups, and items of each; the k at which items are uncovered; the models' seeds.
 SIZES = base.by_scale(150, 2500, 15000, 15000)
-GROUPS = base.by_scale((1, 2), (3, 10), (3, 10), (3, 10))
-KS = base.by_scale({1: 2}, {2: 3, 4: 3}, {2: 3, 4: 3}, {2: 3, 4: 3})
+GROUPS = base.by_scale((1, 2), (3, 10), (3, 10), (3, 10), night=(6, 10))
+KS = base.by_scale((1,), (2, 4), (2, 4), (2, 4))
+SEEDS = base.by_scale((42, 43), *3 * [(42, 43, 44)], night=base.SEEDS["night"])
 #: The least k-cutoff of the items that may be chosen.
 LEAST_CUTOFF = base.by_scale(1, 4, 4, 4)
 #: One world for all models, which differ in the seed of their training.
@@ -67,7 +67,7 @@ _SHORT = {"all": "all", "calls": "calls\nstill made", "alike": "fragment\nas rar
 
 def collect(sweep: Sweep, scale: str) -> dict:
     """Train on everything, choose the items, train without their cuts and controls."""
-    full = {str(seed): _run(scale, seed, "everything") for seed in base.SEEDS[scale]}
+    full = {str(seed): _run(scale, seed, "everything") for seed in SEEDS[scale]}
     _finish(sweep, full)
     tests = {seed: base.tested(sweep, run) for seed, run in full.items()}
     dataset = next(iter(tests.values()))[0]
@@ -93,7 +93,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
             "removed": {arm: len(own) for arm, own in removed.items()},
             "seen": {arm: still_seen(dataset, group, own) for arm, own in removed.items()},
             "fragment": {arm: holding(dataset, group, own) for arm, own in removed.items()},
-            "runs": _retrained(sweep, scale, dataset, removed, [*KS[scale].values()][place]),
+            "runs": _retrained(sweep, scale, dataset, removed),
         }
     for one in arms.values():
         for runs in one["runs"].values():
@@ -183,9 +183,9 @@ def holding(dataset: Dataset, group: Iterable, removed: Iterable[int]) -> list[i
 
 
 def _retrained(
-    sweep: Sweep, scale: str, dataset: Dataset, removed: Mapping[str, set[int]], seeds: int
+    sweep: Sweep, scale: str, dataset: Dataset, removed: Mapping[str, set[int]]
 ) -> dict[str, dict[str, RunSettings]]:
-    """Start the runs without some training items, for so many seeds: ``{arm: {seed: run}}``."""
+    """Start the runs without some training items: ``{arm: {seed: run}}``."""
     runs: dict[str, dict[str, RunSettings]] = {}
     for arm, rows in removed.items():
         text = dump_json(without(dataset, rows).train.all_records, one_per_line=True)
@@ -193,10 +193,7 @@ def _retrained(
         file = sweep.root / "reduced" / f"{name}.json"
         write_text(file, text)
         given = relative_to_root(file)
-        runs[arm] = {
-            str(seed): _run(scale, seed, arm, custom_train=given)
-            for seed in base.SEEDS[scale][:seeds]
-        }
+        runs[arm] = {str(seed): _run(scale, seed, arm, custom_train=given) for seed in SEEDS[scale]}
         sweep.submit_all(list(runs[arm].values()))
     return runs
 
@@ -228,34 +225,58 @@ def _measure(
     return measure
 
 
-def differences(numbers: Mapping, k: str, subset: str, what: str = "right") -> list[float]:
-    """For each item, by how much more is lost with the cut than with the control.
+def differences(numbers: Mapping, k: str, subset: str) -> list[float]:
+    """For each item, in how many more models it is lost with the cut than with the control.
 
-    The mean over seeds of ``right`` (0 or 1) or of the true answer's ``probability`` without the
-    control, minus that without the cut.
+    As a share of the seeds: the mean of ``right`` (0 or 1) without the control, less that without
+    the cut.
     """
     return [
         float(np.mean(one["control"]) - np.mean(one["cut"]))
-        for one in _items(numbers, k, subset, what)
+        for _, one in _items(numbers, k, subset, "right")
     ]
 
 
-def _items(numbers: Mapping, k: str, subset: str, what: str) -> Iterator[dict[str, list[float]]]:
-    """The items of a subset: ``{arm: values of the seeds}``."""
-    for group in numbers["at"][k]:
+def _items(
+    numbers: Mapping, k: str, subset: str, what: str
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """The items of a subset: the number of the group, and ``{arm: values of the seeds}``."""
+    for number, group in enumerate(numbers["at"][k]):
         for place in range(len(group["items"])):
             calls = group["seen"]["cut"][place]
             rare = group["fragment"]["control"][place] <= group["fragment"]["cut"][place]
             if {"all": True, "calls": calls, "alike": calls and rare}[subset]:
-                yield {
-                    arm: [run[what][place] for run in runs.values()]
-                    for arm, runs in group["runs"].items()
-                }
+                yield (
+                    number,
+                    {
+                        arm: np.array([run[what][place] for run in runs.values()], dtype=float)
+                        for arm, runs in group["runs"].items()
+                    },
+                )
 
 
-def _lost(numbers: Mapping, k: str, subset: str, arm: str) -> list[float]:
-    """The share of seeds in which each item is lost."""
-    return [1 - float(np.mean(one[arm])) for one in _items(numbers, k, subset, "right")]
+def _gap(numbers: Mapping, k: str, subset: str, what: str = "right") -> Mean | None:
+    """By how much more is lost with the cut: of ``right`` answers, or ``probability``."""
+    return _mean(numbers, k, subset, what, lambda arms: arms["control"] - arms["cut"])
+
+
+def _lost(numbers: Mapping, k: str, subset: str, arm: str) -> Mean | None:
+    """The share of models that lose an item."""
+    found = _mean(numbers, k, subset, "right", lambda arms: 1 - arms[arm])
+    return found and as_share(found)
+
+
+def _mean(
+    numbers: Mapping, k: str, subset: str, what: str, of: Callable[[Mapping], np.ndarray]
+) -> Mean | None:
+    """The mean over items and seeds, each model being one of a group and a seed; None of none."""
+    values, items, models = [], [], []
+    for item, (group, arms) in enumerate(_items(numbers, k, subset, what)):
+        own = of(arms)
+        values += own.tolist()
+        items += [item] * len(own)
+        models += (group * len(own) + np.arange(len(own))).tolist()
+    return mean_over_groups(values, items, models) if values else None
 
 
 def _others(numbers: Mapping, k: str, arm: str, what: str) -> list[float]:
@@ -267,16 +288,24 @@ def _others(numbers: Mapping, k: str, arm: str, what: str) -> list[float]:
 def find(numbers: Mapping) -> list[str]:
     if not numbers["items"]:
         return ["No item is answered by the models of all seeds, so there was nothing to cut."]
-    seeds, groups = len(numbers["full"]), next(iter(numbers["at"].values()))
+    seeds = len(numbers["full"])
+    k, at = next(iter(numbers["at"].items()))
+    lost, sizes = (_lost(numbers, k, "all", arm) for arm in ARMS), _sizes(at)
+    cut, control = (f"{share.mean:.0%}" for share in lost)
     sentences = [
+        "Without the few training items that cover it (on average "
+        f"{np.mean(sizes):.1f} of {numbers['size']:,}), an item that all models answered is lost "
+        f"by {cut} of the models that are trained anew; without as many others, by {control}.",
         "A cut of an item is a set of training items without which it is no longer covered at k; a "
         "control is as many others, without which it still is. An item is lost if the model no "
         "longer answers it.",
-        f"{len(numbers['items'])} of the {numbers['eligible']:,} unseen type_0 items of k-cutoff "
-        f"{numbers['least_cutoff']} or more that all {seeds} models trained on "
-        f"{counted(numbers['size'], 'item')} answer were chosen at random, in "
-        f"{counted(len(groups), 'group')}. Every model was trained anew without the cuts of a "
-        "group, and without as many other items, of the same fragments where there were such.",
+        f"In a world of {numbers['num_tokens']} tokens, {len(numbers['items'])} of the "
+        f"{numbers['eligible']:,} unseen type_0 items of k-cutoff {numbers['least_cutoff']} or "
+        f"more that all {seeds} models trained on {counted(numbers['size'], 'item')} answer were "
+        f"chosen at random, in {counted(len(at), 'group')}. Every model was trained anew without "
+        "the cuts of a group, and without as many other items, of the same fragments where there "
+        "were such. "
+        "Intervals (95 %) are of means over items and models, clustered by both.",
     ]
     for k in numbers["at"]:
         sentences += _sentences(numbers, k)
@@ -285,30 +314,27 @@ def find(numbers: Mapping) -> list[str]:
 
 def _sentences(numbers: Mapping, k: str) -> list[str]:
     groups = numbers["at"][k]
-    sizes = [size for group in groups for size in group["sizes"]]
+    sizes = _sizes(groups)
     proven = sum(sum(group["smallest"]) for group in groups)
     removed, matched = (
         sum(of(group) for group in groups)
         for of in (lambda group: group["removed"]["control"], lambda group: group["matched"])
     )
-    cut, control = (_lost(numbers, k, "all", arm) for arm in ARMS)
+    cut, control = (_lost(numbers, k, "all", arm).mean for arm in ARMS)
     seeds = len(groups[0]["runs"]["cut"])
-    gap = mean_of(differences(numbers, k, "all"))
-    more = sum(d > 0 for d in differences(numbers, k, "all"))
-    fewer = sum(d < 0 for d in differences(numbers, k, "all"))
+    gap, apart = _gap(numbers, k, "all"), differences(numbers, k, "all")
+    more, fewer = sum(d > 0 for d in apart), sum(d < 0 for d in apart)
     p = _sign_test(more, fewer)
     clear = gap.above_zero and p < 0.05
     verdict = f"clearly more often: by {gap}" if clear else f"not clearly more: by {gap}"
     found = [
         f"Uncovered at k = {k} by cuts of {min(sizes)} to {counted(max(sizes), 'item')} (mean "
         f"{np.mean(sizes):.1f}; {proven} of {len(sizes)} proven smallest), an item is lost in "
-        f"{np.mean(cut):.0%} of the models ({counted(seeds, 'seed')}), with the control in "
-        f"{np.mean(control):.0%}: {verdict} (Student's 95 % interval over items); {more} items are "
-        f"lost more often with the cut, {fewer} with the control (sign test p "
-        f"{'< 0.001' if p < 0.001 else f'= {p:.3f}'}). By group, whose items share their models, "
-        f"the difference is {_by_group(numbers, k)}."
+        f"{cut:.0%} of the models ({counted(seeds, 'seed')}), with the control in {control:.0%}: "
+        f"{verdict}; {more} items are lost more often with the cut, {fewer} with the control (sign "
+        f"test p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})."
     ]
-    moved = mean_of(differences(numbers, k, "all", "probability"))
+    moved = _gap(numbers, k, "all", "probability")
     others = [mean_of(_others(numbers, k, arm, "right")) for arm in ARMS]
     found.append(
         f"At k = {k} the true answer's probability is lower with the cut than with the control by "
@@ -339,24 +365,15 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
     return found
 
 
+def _sizes(groups: Iterable[Mapping]) -> list[int]:
+    return [size for group in groups for size in group["sizes"]]
+
+
 def _sign_test(more: int, fewer: int) -> float:
     """The two-sided p of as many items of one sign, if both signs are as likely."""
     from scipy.stats import binomtest
 
     return float(binomtest(more, more + fewer).pvalue) if more + fewer else 1.0
-
-
-def _by_group(numbers: Mapping, k: str) -> str:
-    """The mean difference of each group."""
-    gaps, found = iter(differences(numbers, k, "all")), []
-    for group in numbers["at"][k]:
-        found.append(f"{np.mean(list(itertools.islice(gaps, len(group['items'])))):.2f}")
-    return ", ".join(found)
-
-
-def _gap(numbers: Mapping, k: str, subset: str) -> Mean | None:
-    found = differences(numbers, k, subset)
-    return mean_of(found) if found else None
 
 
 def _full_others(numbers: Mapping) -> float:
@@ -369,11 +386,10 @@ def tables(numbers: Mapping) -> list[base.Table]:
     rows = []
     for k, (subset, words) in itertools.product(numbers["at"], SUBSETS.items()):
         lost = [_lost(numbers, k, subset, arm) for arm in ARMS]
-        gap = _gap(numbers, k, subset)
-        own = [f"{k}", words, str(len(lost[0]))]
-        rows.append([*own, *(base.mean_in_table(one) for one in lost), str(gap or "-")])
+        own = [k, words, str(len(differences(numbers, k, subset)))]
+        rows.append([*own, *(str(one or "-") for one in (*lost, _gap(numbers, k, subset)))])
     header = ["k", "items", "n", *(f"lost {words}" for words in ARMS.values()), "difference"]
-    title = "Share of models that lose an item, mean over items (95 % interval over items)"
+    title = "Share of models that lose an item (95 % interval, clustered by items and by models)"
     by_item = [
         [numbers["items"][place], str(numbers["k_cutoffs"][place])]
         + [cell for k in numbers["at"] for cell in _cells(numbers, k, place)]
@@ -407,15 +423,17 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
         plots.with_interval(left, places, lost, linestyle="", label=words, **plots.look(number))
     left.set_xticks(range(len(groups)), [f"k = {k}\n{_SHORT[s]}" for k, s in groups], fontsize=8)
     left.set(
-        ylim=(-0.05, 1.05), ylabel="models that lose an item", title="items lost, 95 % interval"
+        ylim=(-0.05, 1.05),
+        ylabel="share that loses an item",
+        title="items lost by models, 95 % interval",
     )
     left.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
     for number, k in enumerate(ks):
-        both = list(_items(numbers, k, "all", "probability"))
+        both = [one for _, one in _items(numbers, k, "all", "probability")]
         x, y = ([np.mean(one[arm]) for one in both] for arm in ("control", "cut"))
         right.plot(x, y, linestyle="", alpha=0.8, label=f"k = {k}", **plots.look(number))
     right.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
-    right.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title="probability of the true answer")
+    right.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), title="probability of the true answer")
     right.set(xlabel="without the control", ylabel="without the cut")
     right.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
     return style.save_figure(figure, stem)

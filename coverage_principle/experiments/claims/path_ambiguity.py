@@ -11,7 +11,14 @@ from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
-from coverage_principle.statistics import mean_difference, mean_of, rate_of
+from coverage_principle.statistics import (
+    Rate,
+    mean_difference,
+    mean_of,
+    rate_difference,
+    rate_over_seeds,
+)
+from simpletransformers.words import counted
 
 TITLE = "Path ambiguity: non-tree against 2-hop at equal data"
 PUBLISHED = (
@@ -70,8 +77,9 @@ def _iicg(folder: Path, key: str) -> dict:
     raise InputError(f"{folder} holds no clustering by {key}")
 
 
-def _finals(runs: Mapping) -> list[float]:
-    return [run["final"] for run in runs.values()]
+def _final(runs: Mapping) -> Rate:
+    finals = [run["final"] for run in runs.values()]
+    return rate_over_seeds(finals, [run["items"]["type_0"] for run in runs.values()])
 
 
 def _peaks(runs: Mapping, key: str) -> list[float]:
@@ -80,13 +88,24 @@ def _peaks(runs: Mapping, key: str) -> list[float]:
 
 def find(numbers: Mapping) -> list[str]:
     tasks = numbers["tasks"]
-    finals = ", ".join(f"{rate_of(_finals(runs))} for {name}" for name, runs in tasks.items())
-    given = f"{numbers['num_tokens']} tokens and {numbers['size']:,} training items"
-    sentences = [f"With {given}, accuracy on unseen compositions of seen facts is {finals}."]
+    finals = {name: _final(runs) for name, runs in tasks.items()}
+    seeds = counted(finals["2-hop"].n, "seed")
+    sentences = [
+        "In a non-tree task a token, x2, reaches the answer by two paths. With "
+        f"{numbers['num_tokens']} tokens and {numbers['size']:,} training items, accuracy on "
+        "unseen compositions of seen facts is "
+        f"{', '.join(f'{rate} for {name}' for name, rate in finals.items())} ({seeds} each, with "
+        f"{base.span(run['items']['type_0'] for runs in tasks.values() for run in runs.values())} "
+        f"such test items; {base.RATE_INTERVALS})."
+    ]
     for plain, ambiguous in (("2-hop", "non-tree"), ("2-hop, CoT", "non-tree, CoT")):
-        gap = mean_difference(_finals(tasks[plain]), _finals(tasks[ambiguous]))
+        gap = rate_difference(finals[plain], finals[ambiguous])
         verdict = "clearly below" if gap.above_zero else "not clearly below"
         sentences.append(f"{ambiguous} is {verdict} {plain}: difference {gap}.")
+    sentences.append(
+        "IICG is the mean cosine of states with one value less that of states with different ones "
+        f"(0: no clustering); means over {seeds}, Student's 95 % intervals."
+    )
     for name, runs in tasks.items():
         by_b, by_both = (_peaks(runs, key) for key in numbers["keys"])
         plain = mean_of(by_b)
@@ -102,14 +121,14 @@ def find(numbers: Mapping) -> list[str]:
 def tables(numbers: Mapping) -> list[base.Table]:
     header, rows = ["task", "type_0 accuracy"], []
     for name, runs in numbers["tasks"].items():
-        rows.append([name, str(rate_of(_finals(runs)))])
+        rows.append([name, str(_final(runs))])
         for key in numbers["keys"]:
             first = next(iter(runs.values()))["iicg"][key]
             rows[-1] += [str(mean_of(_peaks(runs, key))), f"{first['layer']}"]
     for key in numbers["keys"]:
         header += [f"IICG at {SLOT} by ({key})", "layer (first seed)"]
-    title = f"N = {numbers['size']:,}; means over seeds (95 % interval). With CoT, accuracy is "
-    title += "exact match of what the model writes by itself"
+    title = f"N = {numbers['size']:,}; {base.RATE_INTERVALS}; of IICG, Student's over seeds. With "
+    title += "CoT, accuracy is exact match of what the model writes by itself"
     return [base.Table(title, header, rows)]
 
 

@@ -12,15 +12,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from coverage_principle.coverage import graded_coverage, neighbours, slot_sets
-from coverage_principle.data import load_dataset, test_records
 from coverage_principle.experiments.claims import base
+from coverage_principle.experiments.claims.predictors import ANSWERERS, PREDICTORS, the, told
 from coverage_principle.experiments.claims.scaling import TITLES
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.predictions import agreement, prediction_of_answers, read_predictions
 from coverage_principle.reporting import plots, style
 from coverage_principle.reporting.predictions import points, shown
 from coverage_principle.statistics import mean_of
@@ -50,24 +46,12 @@ WORLDS = base.by_scale(
 )
 #: The worlds' seed, which no world had on which definitions or defaults were chosen.
 DATA_SEED = 99
-SEEDS = base.by_scale((1, 2), (1, 2, 3), (1, 2, 3), (1, 2, 3))
+SEEDS = base.by_scale((1, 2), (1, 2, 3), (1, 2, 3), (1, 2, 3), night=(1, 2, 3, 4, 5))
 TEST_SIZE = base.by_scale(100, 2000, 2000, 2000)
 _TRAIN = base.by_scale({}, {"eval_steps": 250}, {}, {})
 _DEEP = base.by_scale({}, {"n_layer": 3}, {}, {})  # a layer for each hop
 _NAMES = {**TITLES, "nontree": "non-tree"}
 
-PREDICTORS = {
-    "k_cutoff": "k-cutoff",
-    "neighbours": "items one slot away",
-    "support": "support",
-    "matcher": "matcher",
-    "learner": "learner",
-    "another_seed": "another seed's answer",
-    "another_probability": "another seed's probability",
-    "others": "the others' answers",
-    "others_probability": "the others' log-probability",
-}
-ANSWERERS = {"matcher": "matcher", "learner": "learner", "another_seed": "another seed"}
 COMPARED = (
     ("support", "k_cutoff"),
     ("learner", "support"),
@@ -89,10 +73,10 @@ def collect(sweep: Sweep, scale: str) -> dict:
     flat = [run for own in runs.values() for run in own]
     for run, future in zip(flat, sweep.submit_all(flat), strict=True):
         base.finished(future, run.label)
-    worlds = {
-        f"{_NAMES[task]}, {size} tokens": {"task": _NAMES[task], **measure(sweep, own)}
-        for (task, size), own in runs.items()
-    }
+    worlds = {}
+    for (task, size), own in runs.items():
+        inside = told(sweep, own, COMPARED)["type_0"]
+        worlds[f"{_NAMES[task]}, {size} tokens"] = {"task": _NAMES[task], **inside}
     numbers = {"data_seed": DATA_SEED, "seeds": len(SEEDS[scale]), "worlds": worlds}
     return {**numbers, "over_worlds": over_worlds(worlds)}
 
@@ -104,48 +88,6 @@ def _run(scale: str, task: str, size: int, number: int, seed: int) -> RunSetting
     return base.one_run(
         *(scale, seed, number, label), task=task, data=data, train=train, **base.TESTED
     )
-
-
-def measure(sweep: Sweep, runs: Sequence[RunSettings]) -> dict:
-    """What is told of the type_0 items of a world, and what its models, the ``runs``, answer.
-
-    ``runs`` and ``accuracy`` hold shares that are right; the rest is what ``prediction_of_answers``
-    and ``agreement`` return. The matcher's and the learner's scores are those of the true answer.
-    """
-    dataset = load_dataset(sweep.dataset(runs[0]))
-    train, test = dataset.train, dataset.test
-    graded = graded_coverage(dataset, slot_sets(len(dataset.graph.inputs)))
-    rows = (test.types == "type_0").nonzero()[0]
-    answers, true = test.targets[rows, -1], test.answers[rows]
-    files = [sweep.folder(run) / "all_items.json" for run in runs]
-    outputs = read_predictions(dataset, files).outputs[:, rows]
-    given = np.stack([base.probabilities(sweep, run, dataset)[rows] for run in runs])
-    log_probabilities = np.log(np.maximum(given, np.finfo(given.dtype).tiny))
-    records = test_records(dataset)
-    matched, learned = graded.matched, graded.learned
-    scores = {
-        "k_cutoff": [records[row]["k_cutoff"] for row in rows],
-        "neighbours": neighbours(test.inputs[rows], train.inputs),
-        "support": matched.support[rows, true],
-        "matcher": matched.probability[rows, true],
-        "learner": learned.scores[rows, true],
-    }
-    correct = outputs == answers
-    told = {"matcher": matched.answer[rows], "learner": learned.answer[rows]}
-    node = [dataset.graph.answer]
-    others = {name: dataset.ids(values[:, None], node)[:, 0] for name, values in told.items()}
-    (count,) = dataset.sizes(node)
-    return {
-        "training_items": len(train.inputs),
-        "items": len(rows),
-        "runs": [
-            {"run": run.id, "accuracy": float(own.mean())}
-            for run, own in zip(runs, correct, strict=True)
-        ],
-        "accuracy": {name: float((own == true).mean()) for name, own in told.items()},
-        **prediction_of_answers(correct, scores, COMPARED, log_probabilities),
-        "agreement": agreement(outputs, answers, others, count),
-    }
 
 
 def over_worlds(worlds: Mapping[str, Mapping]) -> dict[str, dict[str, dict]]:
@@ -194,12 +136,22 @@ def find(numbers: Mapping) -> list[str]:
     for name in ("matcher", "learner"):
         right[f"the {name}"] = [world["accuracy"][name] for world in own]
     aucs = {name: _known(own, "auc", name) for name in PREDICTORS}
-    sentences = [
-        "Each predictor is made from the training items alone. Scores and probabilities are those "
-        "of a test item's true answer: they say how much speaks for it.",
+    sentences = []
+    if aucs["learner"] and aucs["another_probability"]:
+        one, other = (_pairs(aucs[name]) for name in ("learner", "another_probability"))
+        sentences.append(
+            "Of two unseen items, one that a model answers and one that it does not, the learner, "
+            f"which knows the training items alone, ranks the answered one higher in {one} of the "
+            f"cases, by world, and another model trained on the same items in {other} (50% is "
+            "guessing; this share is the AUC)."
+        )
+    sentences += [
+        "Each predictor but other seeds is made from the training items alone. Scores and "
+        "probabilities are those of a test item's true answer: they say how much speaks for it. "
+        "Intervals (95 %) are DeLong's over items, or, where it is said, Student's over worlds.",
         f"In {counted(len(worlds), 'world')} (data seed {numbers['data_seed']}, "
-        f"{counted(numbers['seeds'], 'model')} each) the share of type_0 items that are answered "
-        f"rightly is: {_spans(right)}.",
+        f"{counted(numbers['seeds'], 'model')} each, {base.span(one['items'] for one in own)} "
+        f"type_0 items) the share of type_0 items that are answered rightly is: {_spans(right)}.",
         "The AUC of predicting which of them a model answers is, by world: "
         f"{_spans({PREDICTORS[name]: _means(found) for name, found in aucs.items()})}.",
     ]
@@ -211,7 +163,7 @@ def find(numbers: Mapping) -> list[str]:
         by_task = {task: means[pair] for task, means in over.items() if pair in means}
         parts = [f"{task} {shown(one['items'])}" for task, one in by_task.items() if task != _ALL]
         if parts:
-            words = f"By task, the learner's AUC less that of {_the(name)} is"
+            words = f"By task, the learner's AUC less that of {the(name)} is"
             sentences.append(f"{words}: {', '.join(parts)}.")
     name, first = next(iter(worlds.items()))
     parts = [f"{PREDICTORS[key]} {shown(one)}" for key, one in first["auc"].items()]
@@ -230,22 +182,23 @@ def find(numbers: Mapping) -> list[str]:
     return sentences
 
 
+def _pairs(aucs: Sequence[Mapping]) -> str:
+    """AUCs of worlds as the share of pairs that are ranked rightly."""
+    low, high = (f"{end(_means(aucs)):.0%}" for end in (min, max))
+    return low if low == high else f"{low} to {high}"
+
+
 def _comparison(a: str, b: str, known: Sequence[Mapping], mean: Mapping) -> str:
     """In how many worlds one predictor is clearly above another, and by how much on average."""
     above, below = sum(one["low"] > 0 for one in known), sum(one["high"] < 0 for one in known)
     text = (
-        f"{_the(a).capitalize()} predicts clearly better than {_the(b)} in {above} of "
+        f"{the(a).capitalize()} predicts clearly better than {the(b)} in {above} of "
         f"{counted(len(known), 'world')}, clearly worse in {below}; the mean difference of AUCs is "
         f"{shown(mean['items'])}"
     )
     if mean["worlds"]["low"] is not None:
         text += f", with the worlds as units {shown(mean['worlds'])}"
     return f"{text}."
-
-
-def _the(name: str) -> str:
-    words = PREDICTORS[name]
-    return words if words.startswith(("support", "another", "the ")) else f"the {words}"
 
 
 def _known(found: Iterable[Mapping], group: str, name: str) -> list[Mapping]:
