@@ -43,6 +43,7 @@ from coverage_principle.statistics import (
     Rate,
     auc,
     mean_of,
+    mean_over_groups,
     power_law_through,
     rate_difference,
     rate_of,
@@ -79,6 +80,29 @@ def test_means_have_students_interval():
     assert mean_of([-0.50, -0.51]).below_zero and not mean_of([3]).above_zero
     with pytest.raises(ValueError, match="no values"):
         mean_of([])
+
+
+def test_a_mean_over_items_and_models_is_clustered_by_both():
+    """Against sums over pairs of values that share an item, a model, or both."""
+    rng = np.random.default_rng(3)
+    items, models = rng.integers(0, 7, 40), rng.integers(0, 4, 40)
+    for values in (
+        rng.random(40) + 0.5 * items + models,
+        np.where(items % 2 == models % 2, 1.0, -1.0),  # what is common to neither
+    ):
+        away = np.multiply.outer(values - values.mean(), values - values.mean())
+        same_item, same_model = (np.equal.outer(own, own) for own in (items, models))
+        kinds = {
+            7: same_item,
+            4: same_model,
+            len(set(zip(items, models, strict=True))): same_item & same_model,
+        }
+        one, other, both = (n / (n - 1) * away[same].sum() for n, same in kinds.items())
+        half = stats.t.ppf(0.975, 3) * math.sqrt(max(one, other, one + other - both)) / 40
+        found = mean_over_groups(values, items, models)
+        assert (found.mean, found.n) == (pytest.approx(values.mean()), 4)
+        assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half))
+    assert mean_over_groups(values, items, np.zeros(40, dtype=int)).low is None
 
 
 def test_a_rate_over_seeds_is_what_is_believed_of_its_mean():
@@ -289,6 +313,88 @@ def test_words_claim_only_what_the_numbers_show():
     assert "stays low" not in " ".join(find(by_data(0.3, 0.97, 0.6)))
     flat = " ".join(find(by_data(0.3, 0.4, 0.12)))
     assert "stays low" not in flat and "At no size does every seed reach 0.9" in flat
+
+
+def told_apart(slope, support, ceiling):
+    """A world of made-up numbers: accuracy by k-cutoff, and AUCs of what predicts the answers."""
+    aucs = {"neighbours": 0.55, "k_cutoff": 0.6, "matcher": 0.6, "support": support}
+    aucs |= {"learner": 0.75, "another_seed": 0.7, "another_probability": ceiling}
+    of_all = {"auc": {name: {"mean": value} for name, value in aucs.items()}}
+    sizes = {"1": 30, "2": 50, "4": 20, "9": 1}
+    return {
+        "run": "r",
+        "steps": [10, 20],
+        "by_k": {k: {"n": n, "accuracy": [0.1, 0.2 + slope * int(k)]} for k, n in sizes.items()},
+        "told": {"type_0": of_all, "unseen": {"auc": {**of_all["auc"], "type": {"mean": 0.9}}}},
+    }
+
+
+def test_words_on_k_cutoffs_and_what_else_predicts_answers():
+    claim = CLAIMS["accuracy_by_k_cutoff"]
+    worlds = {
+        "1": told_apart(0.05, 0.7, 0.8),
+        "2": told_apart(0.06, 0.72, 0.75),
+        "3": told_apart(0.07, 0.74, 0.85),
+    }
+    shown = claim.findings({"chance": 0.1, "num_tokens": 10, "sizes": {"500": worlds}})
+    assert "are answered more often, as published" in shown[0]
+    ends = [
+        rate_over_seeds([0.2 + slope * k for slope in (0.05, 0.06, 0.07)], [n] * 3)
+        for k, n in ((1, 30), (4, 20))  # of the one item of k-cutoff 9 nothing is said
+    ]
+    assert f"goes from {ends[0]} at k-cutoff 1 to {ends[1]} at k-cutoff 4 (3 seeds, 101" in shown[1]
+    assert f"A step of the k-cutoff adds {mean_of([0.05, 0.06, 0.07])} (least" in shown[1]
+    assert f"support {mean_of([0.7, 0.72, 0.74])}" in shown[2]
+    assert "The number of items one slot away predicts clearly worse than" in shown[3]
+    assert "The matcher is not clearly apart from the k-cutoff: 0.00" in shown[4]
+    better = mean_of([0.1, 0.12, 0.14])
+    assert shown[5] == f"Support predicts clearly better than the k-cutoff: {better} of AUC."
+    shares = mean_of([0.2 / 0.3, 0.22 / 0.25, 0.24 / 0.35])
+    assert f"support {shares}" in shown[7]
+    assert f"less the ceiling's is {mean_of([-0.05, 0, -0.1])}." in shown[7]
+    worlds["1"] = told_apart(-0.05, 0.7, 0.8)
+    numbers = {"chance": 0.1, "num_tokens": 10, "sizes": {"500": worlds}}
+    assert "are not clearly answered more often" in claim.findings(numbers)[0]
+    by_k, aucs = claim.tables(numbers)
+    assert [row[0] for row in by_k.rows] == ["1", "2", "4", "9"]
+    assert by_k.rows[1][1].endswith(", n = 150")
+    assert aucs.rows[7] == ["type alone, all unseen items", "0.90 (0.90 to 0.90)"]
+    del worlds["2"]["told"]["type_0"]["auc"]["learner"]  # a model that answers every item
+    assert "learner" not in claim.findings(numbers)[2]
+
+
+def test_words_on_path_ambiguity_know_items_and_seeds():
+    def runs(rates, by_b, by_both):
+        return {
+            str(seed): {
+                "run": "r",
+                "final": rate,
+                "items": {"type_0": 200 + seed},
+                "iicg": {"b": {"peak": one, "layer": 1}, "b,x2": {"peak": other, "layer": 2}},
+            }
+            for seed, (rate, one, other) in enumerate(zip(rates, by_b, by_both, strict=True))
+        }
+
+    tasks = {
+        "2-hop": runs([0.9, 0.95, 0.92], [0.3, 0.31, 0.32], [0.29, 0.3, 0.32]),
+        "non-tree": runs([0.2, 0.3, 0.25], [0.0, 0.01, -0.01], [0.2, 0.21, 0.19]),
+        "2-hop, CoT": runs([1, 1, 1], [0.9, 0.9, 0.91], [0.9, 0.9, 0.9]),
+        "non-tree, CoT": runs([1, 1, 0.99], [0.9, 0.9, 0.91], [0.9, 0.9, 0.9]),
+    }
+    numbers = {"chance": 0.1, "num_tokens": 10, "size": 50, "keys": ["b", "b,x2"], "tasks": tasks}
+    first, gap, small, _, _, iicg, *_ = CLAIMS["path_ambiguity"].findings(numbers)
+    plain = rate_over_seeds([0.9, 0.95, 0.92], [200, 201, 202])
+    ambiguous = rate_over_seeds([0.2, 0.3, 0.25], [200, 201, 202])
+    assert f"{plain} for 2-hop, {ambiguous} for non-tree" in first
+    assert "(3 seeds each, with 200 to 202 such test items; 95 % intervals: beta" in first
+    difference = rate_difference(plain, ambiguous)
+    assert gap == f"non-tree is clearly below 2-hop: difference {difference}."
+    assert small.startswith("non-tree, CoT is not clearly below 2-hop, CoT")
+    assert iicg == (
+        f"non-tree: IICG at x3 is {mean_of([0, 0.01, -0.01])} by b and "
+        f"{mean_of([0.2, 0.21, 0.19])} by (b, x2); the states depend on x2 beside b; by b alone it "
+        "is not clearly above 0."
+    )
 
 
 def series(factor, exponent, published=None):
@@ -693,7 +799,7 @@ def test_the_report_of_a_sweep_and_of_a_run_stands_alone(
             root,
             [
                 "claims, measured",
-                "4 runs done, 0 failed",
+                "6 runs done, 0 failed",
                 record["run"],
                 "Accuracy by k-cutoff over training",
                 "data.max_train_data_num",

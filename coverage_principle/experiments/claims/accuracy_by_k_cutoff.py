@@ -108,7 +108,7 @@ def _comparisons(found: Mapping[str, Sequence[float]]) -> Iterator[str]:
         else:
             words = "is not clearly apart from"
         yield f"{the(name).capitalize()} {words} the k-cutoff: {gap} of AUC."
-    if found[_CEILING] and min(found[_CEILING]) > 0.5:
+    if all(found.values()) and min(found[_CEILING]) > 0.5:
         ceiling = np.array(found[_CEILING]) - 0.5
         shares = {name: mean_of((np.array(found[name]) - 0.5) / ceiling) for name in _FROM_DATA}
         parts = ", ".join(f"{TOLD[name]} {share}" for name, share in shares.items())
