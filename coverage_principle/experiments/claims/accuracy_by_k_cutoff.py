@@ -46,8 +46,8 @@ def collect(sweep: Sweep, scale: str) -> dict:
         for variant in variants.values()
         for seed in base.SEEDS[scale]
     ]
-    futures = sweep.submit_all(second)
-    others = {run.shared_id: run for run in second}  # by world
+    futures = zip(second, sweep.submit_all(second), strict=True)
+    others = {run.shared_id: (run, future) for run, future in futures}  # by world
 
     def measure(run: RunSettings, _record: Mapping) -> dict:
         history = sweep.history(run)
@@ -56,14 +56,14 @@ def collect(sweep: Sweep, scale: str) -> dict:
             str(k): {"n": n, "accuracy": [at[k][0] for at in by_k]}
             for k, (_, n) in by_k[-1].items()
         }
+        other, future = others[run.shared_id]
+        base.finished(future, other.label)
         return {
             "steps": [event["step"] for event in history],
             "by_k": groups,
-            "told": told(sweep, [run, others[run.shared_id]], (), unseen=True),
+            "told": told(sweep, [run, other], (), unseen=True),
         }
 
-    for run, future in zip(second, futures, strict=True):
-        base.finished(future, run.label)
     return {**base.world(scale), "sizes": base.measured(sweep, scale, variants, measure)}
 
 
