@@ -70,7 +70,7 @@ COUNTED = base.by_scale((60, 1), (2000, 2), (2000, 3), (2000, 3), night=(2000, 3
 _SMALL = {"learning_rate": 1e-3, "weight_decay": 0.1}
 _TRAIN = base.by_scale(
     {},
-    {**_SMALL, "max_steps": 2000},
+    {**_SMALL, "max_steps": 1600},
     *({}, {}),
     night={**_SMALL, "train_batch_size": 512, "max_steps": 5000},
 )
