@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from coverage_principle.coverage import SearchSettings
 from coverage_principle.coverage.required import GrowingWorld, RequiredData, search_name
 from coverage_principle.data import WorldSettings, generate_world
 from coverage_principle.experiments.claims.base import Claim, Table, by_scale, finished, training
+from coverage_principle.experiments.crossing import Trial, fit_growth
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
@@ -254,6 +255,30 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
         **{"stride": _STRIDE[scale], "series": by_series},
         "coverage": _coverage_side(series, sweep.root),
     }
+
+
+def growth(at: Mapping[str, Mapping[str, Mapping]]) -> dict | None:
+    """What the trials of searches say, by |X| and seed: ``fit_growth`` as JSON has it, or None.
+
+    ``power`` (None with too few worlds) has ``exponent``, ``low``, ``high`` and ``factor``;
+    ``sizes`` maps |X| to the N required there and its bounds; ``worlds`` |X| and seed to theirs.
+    """
+    trials = [
+        Trial(int(size), f"{size}/{seed}", int(n), one["accuracy"], one["items"])
+        for size, seeds in at.items()
+        for seed, found in seeds.items()
+        for n, one in found["trials"].items()
+    ]
+    fit = fit_growth(trials, ACCURACY)
+    if fit is None:
+        return None
+    found = asdict(fit)
+    worlds: dict[str, dict[str, float]] = {str(size): {} for size in fit.sizes}
+    for name, amount in fit.worlds.items():
+        size, seed = name.split("/")
+        worlds[size][seed] = round(amount, 1)
+    sizes = {str(size): list(ends) for size, ends in fit.sizes.items()}
+    return found | {"sizes": sizes, "worlds": worlds}
 
 
 def requirements(at: Mapping[str, Mapping[str, Mapping]]) -> list[tuple[int, int]]:
