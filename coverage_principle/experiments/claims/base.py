@@ -113,9 +113,16 @@ def measured(
         for name, variant in variants.items()
         for seed in SEEDS[scale]
     }
+    return measured_runs(sweep, runs, measure)
+
+
+def measured_runs(
+    sweep: Sweep, runs: Mapping[tuple[str, str], RunSettings], measure: Callable
+) -> dict[str, dict[str, dict]]:
+    """``measured``, for runs by variant and seed."""
     futures = dict(zip(runs, sweep.submit_all(list(runs.values())), strict=True))
     records = {name: finished(future, "/".join(name)) for name, future in futures.items()}
-    found: dict[str, dict[str, dict]] = {name: {} for name in variants}
+    found: dict[str, dict[str, dict]] = {name: {} for name, _ in runs}
     for (name, seed), run in runs.items():
         found[name][seed] = {"run": run.id, **measure(run, records[name, seed])}
     return found

@@ -22,6 +22,7 @@ import numpy as np
 from coverage_principle.data import Dataset
 from coverage_principle.data.tables import call_arguments, evaluate, seen_calls
 from coverage_principle.experiments.claims import base
+from coverage_principle.experiments.claims import mechanisms_shared as shared
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots, style
@@ -39,19 +40,6 @@ SIZES = base.by_scale(180, 2500, 30000, 30000)
 #: default, and what claim a trains.
 FAMILIES = {"random": ({}, {})}
 FAMILIES |= {name: ({"function_family": name}, {}) for name in ("commutative", "modular")}
-#: One function for both hops, with a seen split for each, and ways to share its computation: the
-#: whole stack of blocks run twice, and a single block run twice, which must do both hops.
-_ONE = {"same_f12": True, "separate_seen": True}
-_TWICE = {"add_recurrence": True}
-SHARED = {
-    "two functions": ({}, {}),
-    "one function": (_ONE, {}),
-    "two functions, stack twice": ({}, _TWICE),
-    "one function, stack twice": (_ONE, _TWICE),
-    "two functions, one block twice": ({}, {**_TWICE, "n_layer": 1}),
-    "one function, one block twice": (_ONE, {**_TWICE, "n_layer": 1}),
-}
-
 #: Of both panels: type_0, then for each hop the unseen calls that the mechanism reaches, and not.
 PROPERTY_GROUPS = {"inside": "type_0: both calls seen"}
 SHARED_GROUPS = dict(PROPERTY_GROUPS)
@@ -85,39 +73,29 @@ def item_groups(dataset: Dataset) -> dict[str, np.ndarray]:
     return groups
 
 
-#: Each panel's title, groups, and variants: flags of data and training.
-PANELS = {
-    "property": ("property of the functions", PROPERTY_GROUPS, FAMILIES),
-    "shared": ("one operator for both hops", SHARED_GROUPS, SHARED),
-}
-
-
 def collect(sweep: Sweep, scale: str) -> dict:
     """Both panels: accuracy of every group, variant and seed."""
-    variants = {
-        name: {"size": SIZES[scale], "label": name, "data": data, "train": train, **base.TESTED}
-        for _, _, own in PANELS.values()
-        for name, (data, train) in own.items()
-    }
+    runs = shared.runs(scale)
+    for name, (data, train) in FAMILIES.items():
+        for seed in base.SEEDS[scale]:
+            own = {"data": data, "train": train, **base.TESTED}
+            runs[name, str(seed)] = base.one_run(scale, seed, SIZES[scale], name, **own)
 
     def measure(run: RunSettings, _record: Mapping) -> dict:
+        if run.task == shared.TASK:
+            return shared.measure(sweep, run)
         dataset, _, correct = base.tested(sweep, run)
         answered = {group: correct[rows] for group, rows in item_groups(dataset).items()}
-        return {
-            group: {"n": len(one), "accuracy": float(one.mean()) if len(one) else None}
-            for group, one in answered.items()
-        }
+        return {"groups": {g: base.share(own) for g, own in answered.items()}}
 
-    found = base.measured(sweep, scale, variants, measure)
-    panels = {}
-    for panel, (title, groups, names) in PANELS.items():
-        own: dict[str, dict] = {name: {} for name in names}
-        for name in names:
-            for seed, run in found[name].items():
-                shown = {group: run[group] for group in groups}
-                own[name][seed] = {"run": run["run"], "groups": shown}
-        panels[panel] = {"title": title, "groups": groups, "variants": own}
-    return {**base.world(scale), "size": SIZES[scale], "panels": panels}
+    found = base.measured_runs(sweep, runs, measure)
+    by_property = {name: found.pop(name) for name in FAMILIES}
+    return {
+        **base.world(scale),
+        "size": SIZES[scale],
+        "property": by_property,
+        "shared": shared.summary(scale, found),
+    }
 
 
 def accuracies(panel: Mapping, variant: str, group: str) -> list[float]:
