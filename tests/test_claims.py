@@ -37,7 +37,6 @@ from coverage_principle.experiments.claims import (
     register,
     scaling,
 )
-from coverage_principle.experiments.claims.mechanisms import item_groups
 from coverage_principle.presets import TRAINING
 from coverage_principle.statistics import (
     Rate,
@@ -223,51 +222,6 @@ def test_a_climb_measures_both_sides_of_the_crossing(
         assert most in tried or len(enough) >= in_a_row
     anchored = {min(most, max(2, round(start * stride**j))) for j in range(-45, 45)}
     assert len(set(tried) - anchored) <= 6  # all others stand on the grid
-
-
-@pytest.mark.parametrize("flags", [(), ("--same_f12", "--separate_seen")])
-def test_groups_beyond_coverage_hold_the_items_that_their_names_say(run_command, tmp_path, flags):
-    finished = run_command(
-        "dataset_generation/twohop.py",
-        "--num_tokens",
-        7,
-        "--max_train_data_num",
-        90,
-        "--test_size_for_type",
-        150,
-        *flags,
-        "--output_dir",
-        tmp_path,
-    )
-    assert finished.returncode == 0, finished.stderr
-    (folder,) = tmp_path.iterdir()
-    dataset = load_dataset(folder)
-    f1, f2 = dataset.tables()
-    first, second = set(), set()
-    for x1, x2, x3 in dataset.train.inputs.tolist():
-        first.add((x1, x2))
-        second.add((int(f1[x1, x2]), x3))
-    expected = {}
-    for row, (x1, x2, x3) in enumerate(dataset.test.inputs.tolist()):
-        one, two = (x1, x2), (int(f1[x1, x2]), x3)
-        names = ["inside"] if dataset.test.types[row] == "type_0" else []
-        for name, call, own, other, rest in (
-            ("f1", one, first, second, two in second),
-            ("f2", two, second, first, one in first),
-        ):
-            if call in own or not rest:
-                continue
-            names.append(f"{name}_elsewhere" if call in other else f"{name}_nowhere")
-            if call[0] != call[1]:
-                seen = call[::-1] in own
-                names.append(f"{name}_mirror" if seen else f"{name}_no_mirror")
-        for name in names:
-            expected.setdefault(name, set()).add(row)
-    groups = item_groups(dataset)
-    assert {
-        name: set(np.flatnonzero(rows)) for name, rows in groups.items() if rows.any()
-    } == expected
-    assert len(expected) == 9
 
 
 # ------------------------------------------------------------------------------------------ words

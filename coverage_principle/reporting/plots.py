@@ -124,6 +124,24 @@ def bars_of_seeds(
     axis.set_xticks(range(len(shown)), shown, fontsize=8)
 
 
+def bars_of_rates(
+    axis, series: Mapping[str, Sequence[Mean | None]], names: Iterable[str], *, span: float
+) -> None:
+    """The same with a rate and its interval in place of seeds; None where there are no items."""
+    width = span / len(series)
+    for number, (label, rates) in enumerate(series.items()):
+        colour = look(number)["color"]
+        axis.bar(0, 0, span, color=colour, label=label)
+        for place, rate in enumerate(rates):
+            if rate:
+                at = place + width * (number - (len(series) - 1) / 2)
+                error = [[rate.mean - rate.low], [rate.high - rate.mean]]
+                axis.bar(at, rate.mean, 0.9 * width, color=colour)
+                axis.errorbar(at, rate.mean, error, color="black", capsize=2, linewidth=1)
+    shown = [name.replace(", ", ",\n") for name in names]
+    axis.set_xticks(range(len(shown)), shown, fontsize=8)
+
+
 def tokens_axis(axis, sizes: Iterable[int], title: str, ylabel: str) -> None:
     """Logarithmic axes of an amount against |X|, with a tick at each size."""
     axis.set(xscale="log", yscale="log", xlabel="tokens |X|", ylabel=ylabel, title=title)

@@ -7,10 +7,17 @@ That operator is one and the same in the second hop only where blocks are run se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from coverage_principle.data import load_dataset
 from coverage_principle.experiments.claims import base
+from coverage_principle.experiments.claims.mechanisms_states import SWAPS, bridge_states
 from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.sweep import Sweep
+from coverage_principle.reporting import plots
+from coverage_principle.statistics import Rate, rate_difference, rate_over_seeds
 from simpletransformers.words import counted
 
 TASK = "grokked"
@@ -49,6 +56,27 @@ GROUPS = {
     "second": "type_3+f2",
     "both": "type_1+f1+f2",
 }
+#: The same, and single facts that no composition uses.
+KINDS = {**GROUPS, "fact": "fact_only"}
+#: What the groups are called.
+LABELS = {
+    "neither": "in-domain compositions",
+    "first": "first fact outside",
+    "second": "second fact outside",
+    "both": "both outside",
+    "fact": "outside facts, singly",
+}
+#: What the swaps put at r1.
+SWAP_LABELS = {
+    "whole": "another composition's state",
+    "subspace": "its part in b's subspace",
+    "rest": "the rest of it",
+    "entity": "token b' of a single fact",
+}
+#: How the rates' intervals are made.
+METHOD = "mean, 95 % beta-binomial interval over seeds and items"
+#: Published out-of-domain accuracies for 4 to 8 loops.
+PUBLISHED_BOTH = 0.75, 0.8
 
 
 def name_of(blocks: int, loops: int) -> str:
@@ -69,3 +97,274 @@ def runs(scale: str) -> dict[tuple[str, str], RunSettings]:
             settings = {"task": TASK, "seed": seed, "data": data, "train": train}
             found[name, str(seed)] = RunSettings.resolve(settings, f"{name} seed={seed}")
     return found
+
+
+def measure(sweep: Sweep, run: RunSettings) -> dict:
+    """A run's accuracy on each group over training, and at its end what b's state is."""
+    from coverage_principle.circuits import open_checkpoint
+
+    dataset = load_dataset(sweep.dataset(run))
+    past, groups = base.over_training(sweep, run), {}
+    for group, kind in KINDS.items():
+        if kind in past["items"]:
+            curve = [round(value, 4) for value in past["accuracy"][kind]]
+            own = {"items": past["items"][kind], "accuracy": curve[-1], "curve": curve}
+            groups[group] = own
+    loaded = open_checkpoint(sweep.folder(run) / "model" / "final_checkpoint", dataset.codec)
+    state = bridge_states(loaded, dataset, GROUPS, run.train["manual_seed"])
+    return {"steps": past["steps"], "groups": groups, "state": state}
+
+
+def summary(scale: str, found: Mapping[str, Mapping[str, dict]]) -> dict:
+    """The panel's numbers, of the runs' by model and seed."""
+    models = {
+        name_of(*model): {"blocks": model[0], "loops": model[1], "seeds": found[name_of(*model)]}
+        for model in MODELS[scale]
+    }
+    world = {**WORLDS[scale], "ood_ratio": OUTSIDE[scale]}
+    return {"world": world, "chance": 1 / world["num_entities"], "models": models}
+
+
+def rate(seeds: Mapping[str, Mapping], group: str) -> Rate | None:
+    """The share of a group's items that are right at the end; None without items."""
+    return _over_seeds([run["groups"][group] for run in seeds.values() if group in run["groups"]])
+
+
+def _over_seeds(shares: Sequence[Mapping], key: str = "accuracy") -> Rate | None:
+    """Of shares with their ``items``, one a seed."""
+    known = [(one[key], one["items"]) for one in shares if one["items"]]
+    return rate_over_seeds(*zip(*known, strict=True)) if known else None
+
+
+def _layer(model: Mapping, swap: str) -> int:
+    """After which layer a swap at r1 moves most in-domain compositions to the other answer."""
+    found = [run["state"]["swap"]["neither"] for run in model["seeds"].values()]
+    moved = np.sum([np.multiply(one[swap], one["items"]) for one in found if one["items"]], axis=0)
+    return int(np.argmax(moved))
+
+
+def swapped(model: Mapping, swap: str, group: str = "neither") -> Rate | None:
+    """The share of a group whose answer a swap moves, after the swap's ``_layer``."""
+    layer, shares = _layer(model, swap), []
+    for run in model["seeds"].values():
+        one = run["state"]["swap"][group]
+        shares.append({"items": one["items"], "accuracy": one[swap][layer]})
+    return _over_seeds(shares)
+
+
+def probed(model: Mapping, of: str, layer: int) -> Rate | None:
+    """The share of ``of`` whose entity the probes at r1 after a layer tell."""
+    found = [run["state"]["probe"][of] for run in model["seeds"].values()]
+    return _over_seeds([{"items": o["items"], "accuracy": o["rates"][layer]} for o in found])
+
+
+def reaches(model: Mapping, group: str, level: float) -> int | None:
+    """The first evaluated step at which a group's accuracy, over all seeds, is at least this."""
+    steps = next(iter(model["seeds"].values()))["steps"]
+    curve = mean_curve(model, group)
+    return next((step for step, one in zip(steps, curve, strict=True) if one >= level), None)
+
+
+def mean_curve(model: Mapping, group: str) -> list[float]:
+    """A group's accuracy over training, the mean over seeds that have such items."""
+    runs = [run["groups"][group] for run in model["seeds"].values() if group in run["groups"]]
+    return np.mean([one["curve"] for one in runs], axis=0).tolist() if runs else []
+
+
+def compared(models: Mapping[str, Mapping]) -> tuple[str, str] | None:
+    """The looped model that has most of ``second`` right, and the unshared one that is as deep.
+
+    The deepest one if none is. None where no model of one kind has such items.
+    """
+    rates = {name: rate(model["seeds"], "second") for name, model in models.items()}
+    looped = {n: one.mean for n, one in rates.items() if one and models[n]["loops"] > 1}
+    plain = [name for name, one in rates.items() if one and models[name]["loops"] == 1]
+    if not looped or not plain:
+        return None
+    best = max(looped, key=looped.get)
+    depth = models[best]["blocks"] * models[best]["loops"]
+    return best, max(plain, key=lambda n: (models[n]["blocks"] == depth, models[n]["blocks"]))
+
+
+def find(panel: Mapping) -> list[str]:
+    """Sentences; none where the seeds had no compositions of facts outside (tiny worlds)."""
+    models = panel["models"]
+    if (names := compared(models)) is None:
+        return []
+    second = [rate(models[name]["seeds"], "second") for name in names]
+    gap = rate_difference(*second)
+    begin = (
+        "What a model was taught only by itself, it can use as the second step of a composition "
+        "if the same blocks take both steps."
+        if gap.above_zero
+        else "That the same blocks take both steps gives no clear advantage."
+    )
+    counts = f"{counted(second[0].n, 'seed')} with {counted(second[0].items, 'item')}"
+    sentences = [
+        f"{begin} All facts were trained singly; {panel['world']['ood_ratio']:.0%} of them stand "
+        f"in no training composition (outside). Where the second fact is outside, {names[0]}, "
+        f"answers {second[0]} rightly, and as deep a model that shares nothing ({names[1]}) "
+        f"{second[1]}: a difference of {gap} ({counts} each; chance {panel['chance']:.3f}; the "
+        "looped one is the best of its kind).",
+    ]
+    for group in ("first", "both"):
+        told = {
+            kind: [
+                found
+                for model in models.values()
+                if (model["loops"] > 1) == looped
+                and model["blocks"] * model["loops"] > 2
+                and (found := rate(model["seeds"], group))
+            ]
+            for kind, looped in (("looped", True), ("unshared", False))
+        }
+        if all(told.values()):
+            both = "; ".join(f"{kind} {_range(rates)}" for kind, rates in told.items())
+            sentences.append(
+                f"{LABELS[group].capitalize()}, models of more than two layers: {both}."
+            )
+    return sentences + _of_loops(models) + _when(models, names) + _of_states(models, names)
+
+
+def _range(rates: Sequence[Rate]) -> str:
+    """The smallest and largest of rates, and what all their intervals span."""
+    means = sorted(f"{one.mean:.2f}" for one in rates)
+    span = f"({min(one.low for one in rates):.2f} to {max(one.high for one in rates):.2f})"
+    ends = means[0] if means[0] == means[-1] else f"{means[0]} to {means[-1]}"
+    return f"{ends} {span}"
+
+
+def _of_loops(models: Mapping[str, Mapping]) -> list[str]:
+    """What more loops of one block give, and what was published."""
+    told, both = [], []
+    for model in sorted(models.values(), key=lambda model: model["loops"]):
+        rates = [rate(model["seeds"], group) for group in ("neither", "second", "both")]
+        if model["blocks"] != 1 or None in rates:
+            continue
+        words = f"{rates[0]} in domain, {rates[1]} with the second outside, {rates[2]} with both"
+        told.append(f"{counted(model['loops'], 'time')} {words}")
+        both += [rates[2]] if model["loops"] >= 4 else []
+    if not both:
+        return []
+    low, high = PUBLISHED_BOTH
+    reach = sum(one.high >= low and one.low <= high for one in both)
+    return [
+        f"One block run so many times answers: {'; '.join(told)}. Published, in another setting "
+        f"(arXiv 2604.07822): 0.01 out of domain with one pass, {low} to {high} with 4 to 8 loops. "
+        f"Of the {counted(len(both), 'interval')} with both outside and 4 loops or more, "
+        f"{reach} hold a value of that range."
+    ]
+
+
+def _when(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]:
+    """When half of what is right at the end is so; what never leaves chance has no such time."""
+    sentences = []
+    for name in names:
+        model, told = models[name], []
+        for group, words in LABELS.items():
+            curve = mean_curve(model, group)
+            if curve and curve[-1] >= 0.1:
+                told.append(f"{words} {reaches(model, group, curve[-1] / 2):,}")
+        curve = mean_curve(model, "second")
+        late = curve[-1] - curve[(len(curve) - 1) * 3 // 4]
+        if told:
+            sentences.append(
+                f"{name}: half of what is right at the end is so after these steps: "
+                f"{'; '.join(told)}. In the last quarter of training {LABELS['second']} goes from "
+                f"{curve[-1] - late:.2f} to {curve[-1]:.2f}."
+            )
+    return sentences
+
+
+def _of_states(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]:
+    """What stands at r1 after the first hop, and what stands for an entity there."""
+    read, sentences = [], []
+    for name in names:
+        model = models[name]
+        layer, depth = _layer(model, "whole"), model["blocks"] * model["loops"]
+        known, outside, tokens = (
+            probed(model, of, layer) for of in ("used", "fact_only", "entity")
+        )
+        read.append(f"{known} of the facts inside and {outside} of those outside with {name}")
+        parts = [swapped(model, swap) for swap in SWAPS]
+        second = swapped(model, "entity", "second")
+        if None in (*parts, second):
+            continue
+        whole, inside, rest, own = parts
+        sentences.append(
+            f"{name}: another composition's state, put at r1 after layer {layer} of {depth}, moves "
+            f"{whole} of the in-domain answers to that of its own b'; its part in the subspace of "
+            f"b does so to {inside}, the rest of it to {rest} ({whole.items:,} items). The mere "
+            "token b', as a single fact begins with it and before any block has read it, does so "
+            f"to {own} (after layer {_layer(model, 'entity')}), and to {second} where (b', r2) is "
+            f"outside ({second.items:,} items). Probes of b at r1 tell {tokens} of such tokens."
+        )
+    begin = "The first step's result b stands at the first relation, r1, in both: linear probes"
+    return [
+        f"{begin} tell it, of facts that they have not seen, for {'; '.join(read)}."
+    ] + sentences
+
+
+def in_table(found: Rate | None) -> str:
+    return f"{found}, n = {found.items:,}" if found else "-"
+
+
+def tables(panel: Mapping) -> list[base.Table]:
+    models, rows, states = panel["models"], [], []
+    for name, model in models.items():
+        seeds = model["seeds"]
+        rows.append([name, str(len(seeds)), *(in_table(rate(seeds, group)) for group in KINDS)])
+        layer, own = (_layer(model, swap) for swap in ("whole", "entity"))
+        told = [probed(model, of, layer) for of in ("used", "fact_only", "entity")]
+        moved = [swapped(model, swap) for swap in SWAPS]
+        moved.append(swapped(model, "entity", "second"))
+        cells = [in_table(one) for one in (*told, *moved)]
+        states.append([name, f"{layer}, {own}", *cells])
+    shown = "all facts trained singly, compositions of in-domain facts alone"
+    probe = [f"probe tells b: {words}" for words in ("in-domain facts", "outside", "tokens b'")]
+    swaps = [f"moved by {words}" for words in SWAP_LABELS.values()]
+    return [
+        base.Table(
+            f"Accuracy, shared operator: {shown} ({METHOD})",
+            ["model", "seeds", *LABELS.values()],
+            rows,
+        ),
+        base.Table(
+            "The first hop's result b at r1: what a probe tells of it, and how often swaps at r1 "
+            f"move the answer to that of (b', r2), of in-domain compositions ({METHOD})",
+            ["model", "after layers (whole, b')", *probe, *swaps, "moved by b', second outside"],
+            states,
+        ),
+    ]
+
+
+def draw(panel: Mapping, final, over_training, states) -> None:
+    """Accuracy of each model, of two over training, and what swaps at r1 do, on three axes."""
+    models = panel["models"]
+    shown = sorted(models, key=lambda name: models[name]["loops"])
+    series = {
+        LABELS[group]: [rate(models[name]["seeds"], group) for name in shown] for group in GROUPS
+    }
+    plots.bars_of_rates(final, series, shown, span=0.85)
+    title = "shared operator: accuracy by facts outside of compositions"
+    plots.accuracy_axis(final, title, panel["chance"], over="")
+    final.set_ylabel("accuracy (95 % interval)")
+    for number, name in enumerate(models):
+        model = models[name]
+        if not (curve := mean_curve(model, "second")):
+            continue
+        steps = next(iter(model["seeds"].values()))["steps"]
+        line = "-" if model["loops"] > 1 else "--"
+        over_training.plot(steps, curve, line, color=plots.look(number)["color"], label=name)
+    title = "second fact outside: accuracy over training"
+    plots.accuracy_axis(over_training, title, panel["chance"], over="training step")
+    series = {
+        label: [swapped(models[name], swap) for name in shown]
+        for swap, label in SWAP_LABELS.items()
+    }
+    outside = f"{SWAP_LABELS['entity']}, second outside"
+    series[outside] = [swapped(models[name], "entity", "second") for name in shown]
+    plots.bars_of_rates(states, series, shown, span=0.85)
+    title = "state at r1 replaced: answer becomes that of (b', r2)"
+    plots.accuracy_axis(states, title, panel["chance"], over="")
+    states.set_ylabel("share of in-domain compositions, unless said")
