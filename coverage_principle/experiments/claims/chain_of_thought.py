@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
-from coverage_principle.experiments.claims import data_scaling, scaling
+from coverage_principle.experiments.claims import data_scaling, scaling, scaling_report
 from coverage_principle.experiments.claims.base import by_scale
 
 TITLE = "Chain of thought: what writing the bridges saves"
@@ -54,14 +52,14 @@ def series(scale: str) -> dict[str, scaling.Series]:
 
 def find(numbers: Mapping) -> list[str]:
     """What holds for each series, and what writing the bridges saves."""
-    sentences = scaling.find(numbers)
+    sentences = scaling_report.find(numbers)
     for name in ("2-hop", "3-hop"):
-        if ratios := scaling.ratios(numbers, name, f"{name}, CoT"):
+        if ratios := scaling_report.size_ratios(numbers, name, f"{name}, CoT"):
             sentences.append(
-                f"{name}: direct answers need {np.mean(ratios):.1f} times the data of chain of "
-                f"thought at equal size and seed (range {min(ratios):.1f} to {max(ratios):.1f})."
+                f"{name}: direct answers need {scaling_report.ratio_words(ratios)} times the data "
+                "of chain of thought."
             )
     return sentences
 
 
-CLAIM = scaling.claim("e", "chain_of_thought", TITLE, PUBLISHED, series=series, find=find)
+CLAIM = scaling_report.claim("e", "chain_of_thought", TITLE, PUBLISHED, series=series, find=find)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coverage_principle.coverage.required import TRAINED_EXPONENTS
-from coverage_principle.experiments.claims import scaling
+from coverage_principle.experiments.claims import scaling, scaling_report
 
 TITLE = "Data scaling: required N against |X|"
 PUBLISHED = (
@@ -19,4 +19,4 @@ def series(scale: str) -> dict[str, scaling.Series]:
     }
 
 
-CLAIM = scaling.claim("c", "data_scaling", TITLE, PUBLISHED, series=series)
+CLAIM = scaling_report.claim("c", "data_scaling", TITLE, PUBLISHED, series=series)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from coverage_principle.experiments.claims import scaling
+from coverage_principle.experiments.claims import scaling, scaling_report
 from coverage_principle.experiments.claims.base import by_scale
 
 TITLE = "Parameter scaling: does a larger model need less data? (2-hop)"
@@ -49,21 +47,23 @@ def series(scale: str) -> dict[str, scaling.Series]:
 
 def find(numbers: Mapping) -> list[str]:
     """What holds for each model, and whether a larger one needs less data."""
-    sentences, every = scaling.find(numbers), list(numbers["series"].values())
+    sentences, every = scaling_report.find(numbers), list(numbers["series"].values())
     small, *_, large = numbers["series"]
-    if all(one["fit"] for one in every):
-        gain = every[-1]["fit"]["high"] < every[0]["fit"]["low"]
+    powers = [(one["fit"] or {}).get("power") for one in every]
+    if all(powers):
+        gain = powers[-1]["high"] < powers[0]["low"]
         verdict = "falls clearly" if gain else "does not fall clearly"
-        left_out = any(s["required"] is None for one in every for s in scaling.searches(one))
-        if gain and (scaling.cut_off(numbers) or left_out):
-            verdict = "falls, but not clearly so: some trials were cut off or searches left out"
+        missing = any(s["required"] is None for one in every for s in scaling.searches(one))
+        if gain and (scaling.cut_off(numbers) or missing):
+            verdict = "falls, but not clearly so: some trials were cut off, or no N was enough"
         sentences.append(f"From {small} to {large} the exponent {verdict}.")
-    if ratios := scaling.ratios(numbers, large, small):
+    if ratios := scaling_report.size_ratios(numbers, large, small):
+        less = sum(high < 1 for _, _, high in ratios.values())
         sentences.append(
-            f"At equal size and seed, the largest model needs {np.mean(ratios):.2f} times the data "
-            f"of the smallest (range {min(ratios):.2f} to {max(ratios):.2f})."
+            f"The largest model needs {scaling_report.ratio_words(ratios)} times the data of the "
+            f"smallest: clearly less at {less} of {len(ratios)} sizes."
         )
     return sentences
 
 
-CLAIM = scaling.claim("d", "parameter_scaling", TITLE, PUBLISHED, series=series, find=find)
+CLAIM = scaling_report.claim("d", "parameter_scaling", TITLE, PUBLISHED, series=series, find=find)

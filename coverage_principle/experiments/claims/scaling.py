@@ -11,21 +11,18 @@ import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from coverage_principle.coverage import SearchSettings
+from coverage_principle.coverage import PredictedData, SearchSettings
+from coverage_principle.coverage.predicted import predicted_name
 from coverage_principle.coverage.required import GrowingWorld, RequiredData, search_name
+from coverage_principle.coverage.settings import LearnerSettings, PredictedSettings
 from coverage_principle.data import WorldSettings, generate_world
-from coverage_principle.experiments.claims.base import Claim, Table, by_scale, finished, training
-from coverage_principle.experiments.crossing import Trial, fit_growth
+from coverage_principle.experiments.claims.base import by_scale, finished, training
+from coverage_principle.experiments.crossing import LINE, Trial, fit_growth
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.reporting import plots, style
-from coverage_principle.reporting.required_data import summarise
 from coverage_principle.statistics import power_law_through
 from coverage_principle.tasks import TASKS
 from simpletransformers.words import counted
@@ -34,8 +31,6 @@ from simpletransformers.words import counted
 SEED = 42
 #: The published rule: this accuracy on type_0, within so many epochs after the training items' own.
 ACCURACY, EPOCHS = 0.99, 100
-#: From here to ``ACCURACY``, what a trial answers tells how far from enough its N is.
-TELLING = 0.5
 #: The largest share of the possible training compositions that is tried: some must stay unseen.
 _MOST = 0.95
 #: Trials of a world stand on a grid of N: by how much it grows, and how many in a row end it.
@@ -47,7 +42,10 @@ _FINEST = 1.07
 #: few items, as such trials are short.
 _GUESS = {False: 2.2, True: 1.9}
 #: The share of items that coverage alone asks for, and at which k.
-_COVERED, _KS = 0.99, (1, 2, 3, 4)
+COVERED, _KS = 0.99, (1, 2, 3, 4)
+#: The learner is asked in so many worlds of a size, of up to so many tokens where items have three
+#: slots and four: with four its time grows with the cube of N, to a minute a world.
+_LEARNED_SEEDS, _LEARNED_3, _LEARNED = 2, 50, by_scale(4, 9, 12, 12, night=12)
 #: Test items of each type.
 _TEST_SIZE = by_scale(300, 1000, 2000, 2000)
 #: Of so few training items not even one unseen item may be made up.
@@ -195,7 +193,7 @@ def climb(
     N is ``start * stride**j``, from 2 to ``most``. From ``start`` it goes down until a trial fails,
     then up until ``in_a_row`` trials in a row reach ``ACCURACY``. Unlike a bisection it does not
     hang on a single trial, and worlds of a size are tried at the same N. If no failed trial has
-    ``TELLING`` or more, what lies between the last that failed and the next is tried as well.
+    ``LINE`` or more, what lies between the last that failed and the next is tried as well.
     """
 
     def at(place: int) -> int:
@@ -217,7 +215,7 @@ def climb(
     while True:
         low = max((n for n, value in tried.items() if value < ACCURACY), default=None)
         enough = min((n for n in tried if low is None or n > low), default=None)
-        told = any(TELLING <= value < ACCURACY for value in tried.values())
+        told = any(LINE <= value < ACCURACY for value in tried.values())
         if told or low is None or enough is None or enough <= _FINEST * low + 1:
             return enough
         reached(round(math.sqrt(low * enough)))
@@ -245,15 +243,15 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
         at: dict[str, dict[str, dict]] = {str(size): {} for size in one.plan}
         for size, seed in one.worlds:
             at[str(size)][str(seed)] = found[name, size, seed]
-        fit = power_law_through(requirements(at))
-        covered = None if one.cot else TITLES[one.task]  # with what its amounts are compared
-        by_series[name] = {"published": one.published, "coverage": covered, "at": at, "fit": fit}
+        before = None if one.cot else TITLES[one.task]  # with what its amounts are compared
+        fit = growth(at)
+        by_series[name] = {"published": one.published, "before": before, "at": at, "fit": fit}
     return {
         "rule": f"type_0 >= {ACCURACY} within {EPOCHS} epochs after train_inferred >= 0.99",
         "accuracy": ACCURACY,
         "max_steps": training(scale, **_TRAIN[scale])["max_steps"],
-        **{"stride": _STRIDE[scale], "series": by_series},
-        "coverage": _coverage_side(series, sweep.root),
+        **{"stride": _STRIDE[scale], "covered": COVERED, "series": by_series},
+        "before": _before(series, sweep.root, scale),
     }
 
 
@@ -281,111 +279,46 @@ def growth(at: Mapping[str, Mapping[str, Mapping]]) -> dict | None:
     return found | {"sizes": sizes, "worlds": worlds}
 
 
-def requirements(at: Mapping[str, Mapping[str, Mapping]]) -> list[tuple[int, int]]:
-    """``(|X|, required N)`` of every size and seed at which an N was enough."""
-    every = [(int(size), one["required"]) for size, seeds in at.items() for one in seeds.values()]
-    return [(size, required) for size, required in every if required]
+def _before(series: Mapping[str, Series], root: Path, scale: str) -> dict:
+    """What coverage and learner say of the same worlds before any training, for direct answers.
 
-
-def _coverage_side(series: Mapping[str, Series], root: Path) -> dict:
-    """What k-coverage alone asks for at the same sizes: by task (direct answers) and k.
-
-    The fragments of all intermediate values count.
+    By task and predictor: the ``amounts`` N by |X| and seed (None: not reached), and their power
+    law ``fit``. Coverage counts the fragments of all intermediate values.
     """
-    found: dict[str, dict] = {}
-    settings = SearchSettings(k=_KS, share=_COVERED)
+    found: dict[str, dict[str, dict]] = {}
+    covering = SearchSettings(k=_KS, share=COVERED)
+    learning = PredictedSettings(by=("learner",), accuracy=ACCURACY, sample=1000, tolerance=0.05)
     for one in series.values():
-        title = TITLES[one.task]
+        title, graph = TITLES[one.task], TASKS[one.task]
         if one.cot or title in found:
             continue
-        graph = TASKS[one.task]
-        file = root / f"required_{search_name(graph, settings)}.json"
-        data = RequiredData(graph, settings, file)
+        name = search_name(graph, covering), predicted_name(graph, learning)
+        required = RequiredData(graph, covering, root / f"required_{name[0]}.json")
+        learner = LearnerSettings()
+        learned = PredictedData(graph, learning, learner, root / f"learned_{name[1]}.json")
+        most = _LEARNED[scale] if len(graph.inputs) > 3 else _LEARNED_3
+        amounts: dict[str, dict[str, dict[str, int | None]]] = {}
         for size, seed in one.worlds:
-            data.find(size, seed)
-        summary, by_k = summarise(data), {}
-        for k in map(str, _KS):
-            seeds_of = {n: at[k]["by_seed"].values() for n, at in summary["required"].items()}
-            reached = {n: list(filter(None, every)) for n, every in seeds_of.items()}
-            means = {n: float(np.mean(amounts)) for n, amounts in reached.items() if amounts}
-            by_k[k] = {"required": means, "fit": summary["fits"].get(k)}
-        found[title] = {"share": _COVERED, "sizes": list(map(str, one.plan)), "k": by_k}
+            own = {f"k = {k}": n for k, n in required.find(size, seed).items()}
+            if size <= most and seed < SEED + _LEARNED_SEEDS:
+                own |= learned.find(size, seed)
+            for predictor, amount in own.items():
+                amounts.setdefault(predictor, {}).setdefault(str(size), {})[str(seed)] = amount
+        found[title] = {
+            predictor: {"amounts": of_sizes, "fit": power_law_through(_points(of_sizes))}
+            for predictor, of_sizes in amounts.items()
+        }
     return found
 
 
-def find(numbers: Mapping) -> list[str]:
-    """The exponent of each series, what is left open, and what coverage alone asks for."""
-    sentences = []
-    for name, series in numbers["series"].items():
-        fit, all_of_it = series["fit"], searches(series)
-        missing = sum(search["required"] is None for search in all_of_it)
-        some = f"{missing} of {counted(len(all_of_it), 'search', 'searches')}"
-        none = "no N below the number of compositions was enough"
-        if fit is None:
-            sentences.append(f"{name}: no exponent, since in {some} {none}.")
-            continue
-        interval = f"95 % interval {fit['low']:.2f} to {fit['high']:.2f}, R^2 {fit['r2']:.3f}"
-        words = f"{name}: required N grows as |X|^{fit['exponent']:.2f} ({interval})"
-        if (published := series["published"]) is not None:
-            where = "within" if fit["low"] <= published <= fit["high"] else "outside of"
-            words += f"; the published {published:.2f} lies {where} it"
-        if missing:
-            words += f"; left out: {some}, in which {none}"
-        sentences.append(words + ".")
-    sentences += cut_off(numbers)
-    for name, side in numbers["coverage"].items():
-        fits = [(k, entry["fit"]) for k, entry in side["k"].items() if entry["fit"]]
-        if parts := [f"{fit['exponent']:.2f} at k = {k}" for k, fit in fits]:
-            sentences.append(
-                f"For the {name} task, covering {side['share']:.0%} of the unseen in-domain items "
-                f"at these sizes asks for exponents of {', '.join(parts)}."
-            )
-    return sentences + against_coverage(numbers)
-
-
-def against_coverage(numbers: Mapping) -> list[str]:
-    """How many times the N that coverage asks for models needed, at the k that is nearest to all.
-
-    Means over seeds are compared, at each size of each series that answers directly and at which
-    every search found an N.
-    """
-    ratios: dict[str, list[float]] = {}
-    names: dict[str, None] = {}
-    for series in numbers["series"].values():
-        title = series.get("coverage")
-        side = numbers["coverage"].get(title, {"k": {}})
-        for size, seeds in series["at"].items():
-            needed = [search["required"] for search in seeds.values()]
-            for k, entry in side["k"].items():
-                if all(needed) and size in entry["required"]:
-                    ratios.setdefault(k, []).append(np.mean(needed) / entry["required"][size])
-                    names[title] = None
-    if not ratios:
-        return []
-    nearest = min(ratios, key=lambda k: np.abs(np.log(ratios[k])).max())
-    low, high = min(ratios[nearest]), max(ratios[nearest])
-    return [
-        f"Models needed {low:.2f} to {high:.2f} times the N that coverage asks for at k = {nearest}"
-        f", of k = {', '.join(ratios)} the nearest to all {len(ratios[nearest])} means over seeds "
-        f"({', '.join(names)})."
-    ]
+def _points(amounts: Mapping[str, Mapping[str, int | None]]) -> list[tuple[int, int]]:
+    every = [(int(size), n) for size, seeds in amounts.items() for n in seeds.values()]
+    return [(size, n) for size, n in every if n]
 
 
 def searches(series: Mapping) -> list[Mapping]:
     """One for each size and seed."""
     return [search for seeds in series["at"].values() for search in seeds.values()]
-
-
-def ratios(numbers: Mapping, name: str, other: str) -> list[float]:
-    """How many times the N of ``other`` a series requires, at each size and seed of both."""
-    of, to = (numbers["series"][one]["at"] for one in (name, other))
-    pairs = [
-        (one["required"], to[size][seed]["required"])
-        for size in [size for size in of if size in to]
-        for seed, one in of[size].items()
-        if seed in to[size]
-    ]
-    return [n / m for n, m in pairs if n and m]
 
 
 def cut_off(numbers: Mapping) -> list[str]:
@@ -402,85 +335,3 @@ def cut_off(numbers: Mapping) -> list[str]:
                 "have needed fewer items."
             )
     return sentences
-
-
-def tables(numbers: Mapping) -> list[Table]:
-    rows = []
-    for name, series in numbers["series"].items():
-        for size, seeds in series["at"].items():
-            found = [(one["required"], one["most"]) for one in seeds.values()]
-            needed = ", ".join(f"{n:,}" if n else f"> {most:,}" for n, most in found)
-            rows.append([name, size, str(len(seeds)), needed])
-    header = ["task or model", "|X|", "seeds", "smallest N that was enough"]
-    title = f"Required N ({numbers['rule']}; on a grid of ratio {numbers['stride']})"
-    result = [Table(title, header, rows)]
-    rows = []
-    for name, side in numbers["coverage"].items():
-        for size in side["sizes"]:
-            needed = [entry["required"].get(size) for entry in side["k"].values()]
-            rows.append([name, size, *("-" if n is None else f"{n:,.0f}" for n in needed)])
-        fits = [entry["fit"] for entry in side["k"].values()]
-        rows.append([name, "exponent", *(f"{fit['exponent']:.2f}" if fit else "-" for fit in fits)])
-    if rows:
-        share = f"{side['share']:.0%} of the unseen in-domain items"
-        header = ["task", "|X|", *(f"k = {k}" for k in side["k"])]
-        result.append(Table(f"N at which {share} are k-covered (mean)", header, rows))
-    return result
-
-
-def draw(numbers: Mapping, stem: Path) -> list[Path]:
-    """Required N against |X| for each series, and the fitted exponents."""
-    figure, (left, right) = style.new_figure(9.6, 3.8, 1, 2, width_ratios=(3, 2))
-    names = list(numbers["series"])
-    for number, (name, series) in enumerate(numbers["series"].items()):
-        plots.power_law(left, number, name, requirements(series["at"]), series["fit"])
-    for name, side in numbers["coverage"].items():
-        own = plots.look(names.index(name))["color"] if name in names else "grey"
-        _coverage_lines(left, side, own)
-    if numbers["coverage"]:
-        dotted = {"color": "black", "linestyle": ":", "linewidth": 1}
-        plots.label_only(left, "99 % of unseen items k-covered", **dotted)
-    sizes = {int(size) for series in numbers["series"].values() for size in series["at"]}
-    title = "smallest N that generalises, by seed"
-    plots.tokens_axis(left, sizes, title, "training items required")
-    left.legend(ncols=3, **plots.BELOW)
-    _exponents(right, numbers["series"])
-    return style.save_figure(figure, stem)
-
-
-def _coverage_lines(axis, side: Mapping, colour: str) -> None:
-    """What k-coverage alone asks for, a dotted line for each k; lines that meet share a label."""
-    ends: dict[float, list[str]] = {}
-    for k, entry in side["k"].items():
-        points = [(int(size), amount) for size, amount in entry["required"].items()]
-        if len(points) > 1:
-            axis.plot(*zip(*points, strict=True), color=colour, linestyle=":", linewidth=1)
-            x, y = points[-1]
-            near = next((end for end in ends if 0.95 < end / y < 1.05), y)
-            ends.setdefault(near, []).append(k)
-    form = {"textcoords": "offset points", "xytext": (3, -3), "color": colour, "fontsize": 7}
-    for y, ks in ends.items():
-        axis.annotate(f"k={','.join(ks)}", (x, y), **form)
-
-
-def _exponents(axis, series: Mapping) -> None:
-    """Each series' exponent with its interval, and the published value where there is one."""
-    published = {"color": "black", "markeredgewidth": 2}
-    fitted = [(i, name, one) for i, (name, one) in enumerate(series.items()) if one["fit"]]
-    for place, (number, _, one) in enumerate(fitted):
-        middle, low, high = (one["fit"][name] for name in ("exponent", "low", "high"))
-        own = {"linestyle": "", "capsize": 3, "markersize": 5, **plots.look(number)}
-        axis.errorbar(middle, place, xerr=[[middle - low], [high - middle]], **own)
-        if one.get("published") is not None:
-            axis.plot(one["published"], place, "|", markersize=14, **published)
-    if any(one.get("published") is not None for _, _, one in fitted):
-        published |= {"linestyle": "", "markersize": 10}
-        plots.label_only(axis, "published (8-layer GPT-2)", "|", **published)
-        axis.legend(**plots.BELOW)
-    axis.set_yticks(range(len(fitted)), [name for _, name, _ in fitted], fontsize=8)
-    axis.set(ylim=(len(fitted) - 0.4, -0.6), xlabel="exponent of |X|, 95 % interval")
-
-
-def claim(*about: str, series: Callable, find: Callable = find) -> Claim:
-    """A claim about these series (by scale): its letter, name, title, what is published."""
-    return Claim(*about, partial(collect, series), find, tables, draw)

@@ -1,0 +1,365 @@
+"""What claims c, d and e say of their numbers: sentences, tables and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from coverage_principle.experiments.claims.base import Claim, Table
+from coverage_principle.experiments.claims.scaling import collect, cut_off, searches
+from coverage_principle.experiments.crossing import LINE
+from coverage_principle.reporting import plots, style
+from simpletransformers.words import counted, listed
+
+#: Within which factor a predictor is hoped to say N before training.
+HOPED = {"k = 3": 2.0, "learner": 1.5}
+#: How the N of sizes and the exponents are found, for the page.
+METHOD = (
+    "maximum likelihood of all trials at once, log odds of the accuracy straight in log N, each "
+    "world with an N of its own, trials that the rule ended known to be above it; 95 % intervals, "
+    "Student's t over worlds"
+)
+
+
+def find(numbers: Mapping) -> list[str]:
+    """What is needed, the exponent of each series, and what was known before training."""
+    sentences = in_plain_words(numbers["series"])
+    for name, series in numbers["series"].items():
+        every, power = searches(series), (series["fit"] or {}).get("power")
+        trials = [trial for search in every for trial in search["trials"].values()]
+        worlds = f"{counted(len(every), 'world')} of {counted(len(series['at']), 'size')}"
+        if power is None:
+            sentences.append(
+                f"{name}: no exponent ({worlds}, {counted(len(trials), 'trial')}): some trials "
+                "have to reach the rule and some to fail, in four worlds of two sizes."
+            )
+            continue
+        items = [trial["items"] for trial in trials]
+        words = (
+            f"{name}: required N grows as |X|^{power['exponent']:.2f} (95 % interval "
+            f"{power['low']:.2f} to {power['high']:.2f}; {worlds}, {len(trials)} trials, each with "
+            f"{_span(items)} unseen items)"
+        )
+        if (published := series["published"]) is not None:
+            where = "within" if power["low"] <= published <= power["high"] else "outside of"
+            words += f"; the published {published:.2f} lies {where} it"
+        if missing := sum(search["required"] is None for search in every):
+            worlds = counted(missing, "world")
+            words += f"; in {worlds} no N that could be tried was enough, which counts as such"
+        sentences.append(words + ".")
+    sentences += cut_off(numbers)
+    for task, predictors in numbers["before"].items():
+        fits = {name: one["fit"] for name, one in predictors.items() if one["fit"]}
+        if parts := [f"{fit['exponent']:.2f} ({name})" for name, fit in fits.items()]:
+            sentences.append(
+                f"{task}: N that covers {numbers['covered']:.0%} of the unseen in-domain items of "
+                f"these worlds, or lets the learner answer them, grows with exponents of "
+                f"{listed(parts)}."
+            )
+    return sentences + before_training(numbers)
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def in_plain_words(every: Mapping[str, Mapping]) -> list[str]:
+    """What the first series with an exponent needs in its smallest and its largest worlds."""
+    for name, series in every.items():
+        if series["fit"] and series["fit"]["power"]:
+            sizes = series["fit"]["sizes"]
+            (small, (few, *_)), *_, (large, (many, *_)) = sizes.items()
+            return [
+                f"To answer 99 % of the combinations that it has not seen, a model needs about "
+                f"{few:,.0f} training items in a world of {small} tokens and {many:,.0f} in one of "
+                f"{large} ({name}): {int(large) / int(small):.1f} times the tokens ask for "
+                f"{many / few:.1f} times the data."
+            ]
+    return []
+
+
+def needed_times(numbers: Mapping) -> dict[str, dict[str, dict[str, float]]]:
+    """How many times the N of each predictor models needed, by predictor, series and |X|.
+
+    The geometric mean over the worlds of that size in which the predictor reached its share.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, series in numbers["series"].items():
+        for predictor, one in numbers["before"].get(series["before"], {}).items():
+            for size, seeds in one["amounts"].items() if series["fit"] else ():
+                own = series["fit"]["worlds"].get(size, {})
+                logs = [math.log(own[seed] / n) for seed, n in seeds.items() if n and seed in own]
+                if logs:
+                    of_series = found.setdefault(predictor, {}).setdefault(name, {})
+                    of_series[size] = math.exp(np.mean(logs))
+    return found
+
+
+def before_training(numbers: Mapping) -> list[str]:
+    """Whether k = 3 and the learner say N within the hoped factor, and whether one k is right."""
+    found, sentences = needed_times(numbers), []
+    for predictor, factor in HOPED.items():
+        times = [x for sizes in found.get(predictor, {}).values() for x in sizes.values()]
+        if not times:
+            continue
+        good = sum(1 / factor <= x <= factor for x in times)
+        who = "the learner (not fitted to any model)"
+        who = who if predictor == "learner" else f"coverage at {predictor}"
+        ends = [
+            f"{first:.2f} to {last:.2f} ({name})"
+            for name, (first, *_, last) in _several(found[predictor]).items()
+        ]
+        sentences.append(
+            f"Before any training, {who} says N within a factor of {factor:g} at {good} of "
+            f"{len(times)} sizes: models needed {min(times):.2f} to {max(times):.2f} times as much"
+            + (f"; from the smallest to the largest |X| {listed(ends)}." if ends else ".")
+        )
+    ks = {name: of_series for name, of_series in found.items() if name != "learner"}
+    if not ks:
+        return sentences
+    names = next(iter(ks.values()))
+    nearest = {}
+    for name in names:
+        off = {k: _worst(of[name].values()) for k, of in ks.items() if _same(of, names, name)}
+        nearest[name] = min(off, key=off.__getitem__)
+    worst = {
+        k: _worst(x for sizes in of.values() for x in sizes.values())
+        for k, of in ks.items()
+        if all(_same(of, names, name) for name in names)
+    }
+    best = min(worst, key=worst.__getitem__)
+    if len(set(nearest.values())) == 1:
+        verdict = f"one k is nearest for all: {best}"
+    else:
+        each = listed([f"{k} for {name}" for name, k in nearest.items()])
+        verdict = f"no single k is nearest for all ({each}); the best for all is {best}"
+    return [*sentences, f"Of {', '.join(ks)}, {verdict}, off by a factor of {worst[best]:.2f}."]
+
+
+def _several(of: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
+    """What is there of each series, by |X|, where there are several sizes."""
+    return {name: list(sizes.values()) for name, sizes in of.items() if len(sizes) > 1}
+
+
+def _worst(times: Iterable[float]) -> float:
+    """The factor by which the worst of them is off."""
+    return max(math.exp(abs(math.log(x))) for x in times)
+
+
+def _same(of: Mapping, first: Mapping, name: str) -> bool:
+    """Whether a k has as many sizes of a series as the first."""
+    return len(of.get(name, {})) == len(first[name])
+
+
+def size_ratios(numbers: Mapping, name: str, other: str) -> dict[str, tuple[float, float, float]]:
+    """How many times the N of ``other`` a series requires at each size of both, with bounds.
+
+    The intervals of the two are joined as if they were of different worlds, which they are not:
+    these bounds are rather wide.
+    """
+    fits = [numbers["series"][one]["fit"] for one in (name, other)]
+    found = {}
+    if all(fits):
+        of, to = (fit["sizes"] for fit in fits)
+        for size in [size for size in of if size in to and of[size][1] and to[size][1]]:
+            ratio = of[size][0] / to[size][0]
+            half = math.hypot(*(math.log(high / low) / 2 for _, low, high in (of[size], to[size])))
+            found[size] = (ratio, ratio * math.exp(-half), ratio * math.exp(half))
+    return found
+
+
+def ratio_words(found: Mapping[str, tuple[float, float, float]]) -> str:
+    """``0.96 (0.80 to 1.15) at 16 tokens and ...``"""
+    parts = [f"{x:.2f} ({low:.2f} to {high:.2f}) at {n}" for n, (x, low, high) in found.items()]
+    return f"{listed(parts)} tokens"
+
+
+def tables(numbers: Mapping) -> list[Table]:
+    rows, powers = [], []
+    for name, series in numbers["series"].items():
+        fit, every = series["fit"], searches(series)
+        count = str(sum(len(one["trials"]) for one in every))
+        for size, seeds in series["at"].items():
+            enough = [one["required"] or math.inf for one in seeds.values()]
+            ends = [f"{n:,}" if n < math.inf else "none" for n in (min(enough), max(enough))]
+            tried = str(sum(len(one["trials"]) for one in seeds.values()))
+            found = _with_bounds(fit["sizes"][size]) if fit else "-"
+            rows.append([name, size, str(len(seeds)), tried, found, " to ".join(ends)])
+        if fit and (power := fit["power"]):
+            words = f"{power['exponent']:.2f} ({power['low']:.2f} to {power['high']:.2f})"
+            model = [f"{fit[part]:.2f}" for part in ("slope", "scatter", "spread")]
+            published = "-" if series["published"] is None else f"{series['published']:.2f}"
+            powers.append([name, words, published, str(len(every)), count, *model])
+    header = [
+        "task or model",
+        "|X|",
+        "worlds",
+        "trials",
+        "required N",
+        "smallest N that was enough",
+    ]
+    title = f"Required N ({numbers['rule']}; trials on a grid of ratio {numbers['stride']})"
+    result = [Table(title, header, rows)]
+    if powers:
+        model = ["slope of log odds", "scatter of trials", "spread of worlds (log N)"]
+        header = ["task or model", "exponent", "published", "worlds", "trials", *model]
+        result.append(Table(f"Exponents of |X| ({METHOD})", header, powers))
+    times, rows = needed_times(numbers), []
+    for name, series in numbers["series"].items():
+        predictors = numbers["before"].get(series["before"], {})
+        for size in series["at"] if series["fit"] else ():
+            cells = [_beside(one, times.get(p, {}), name, size) for p, one in predictors.items()]
+            if cells:
+                rows.append([name, size, f"{series['fit']['sizes'][size][0]:,.0f}", *cells])
+    if rows:
+        names = {name: None for one in numbers["before"].values() for name in one}
+        share = f"{numbers['covered']:.0%} of the unseen in-domain items"
+        title = f"N at which {share} are k-covered, or the learner answers them rightly, before"
+        title += " training (mean over worlds), and how many times as much models needed"
+        width = 3 + len(names)
+        rows = [[*row, *["-"] * (width - len(row))] for row in rows]
+        result.append(Table(title, ["task or model", "|X|", "models", *names], rows))
+    return result
+
+
+def _with_bounds(found: tuple[float, float | None, float | None]) -> str:
+    middle, low, high = found
+    return f"{middle:,.0f}" + (f" ({low:,.0f} to {high:,.0f})" if low else "")
+
+
+def _beside(one: Mapping, times: Mapping, name: str, size: str) -> str:
+    """A predictor's mean N at a size, and how many times it a series needed."""
+    amounts = [n for n in one["amounts"].get(size, {}).values() if n]
+    if not amounts:
+        return "-"
+    return f"{np.mean(amounts):,.0f} (x {times[name][size]:.2f})"
+
+
+def draw(numbers: Mapping, stem: Path) -> list[Path]:
+    """Required N against |X|, accuracy against N, and the exponents."""
+    figure, (left, middle, right) = style.new_figure(13.5, 4.4, 1, 3, width_ratios=(5, 4, 4))
+    series = numbers["series"]
+    for number, (name, one) in enumerate(series.items()):
+        _required(left, number, name, one)
+        _accuracies(middle, number, one, numbers["accuracy"])
+    drawn = _predictors(left, numbers)
+    sizes = {int(size) for one in series.values() for size in one["at"]}
+    title = f"N from which {numbers['accuracy']:.0%} of unseen items are right"
+    plots.tokens_axis(left, sizes, title, "training items required")
+    grey = {"color": "grey", "linewidth": 1}
+    for name, dashes in drawn.items():
+        plots.label_only(left, f"{name}, before training", linestyle=dashes, **grey)
+    left.legend(ncols=2, **plots.BELOW)
+    middle.axhline(_odds(numbers["accuracy"]), **grey)
+    plots.label_only(middle, "trial", "o", color="grey", markersize=4)
+    plots.label_only(middle, "trial that the rule ended", "^", color="grey", markersize=4)
+    plots.label_only(
+        middle, f"fitted from {LINE} on (chance: at most {1 / min(sizes):.2f})", **grey
+    )
+    middle.set(xscale="log", xlim=(0.6, 1.9), title="every trial")
+    middle.set(xlabel="N / N required in its world", ylabel="accuracy on unseen items (log odds)")
+    shares = [0.5, 0.7, 0.9, 0.95, 0.99]
+    middle.set_yticks([_odds(share) for share in shares], [f"{share:g}" for share in shares])
+    middle.set_ylim(_odds(0.4), _odds(0.998))
+    middle.set_xticks([0.7, 1, 1.4], ["0.7", "1", "1.4"], minor=False)
+    middle.set_xticks([], minor=True)
+    middle.legend(ncols=2, **plots.BELOW)
+    _exponents(right, series)
+    return style.save_figure(figure, stem)
+
+
+def _required(axis, number: int, name: str, series: Mapping) -> None:
+    """A series' required N with intervals, its law, and a dot for each world."""
+    if not (fit := series["fit"]):
+        return
+    look = plots.look(number)
+    label, sizes = name, [int(size) for size in fit["sizes"]]
+    if power := fit["power"]:
+        label += f": $|X|^{{{power['exponent']:.2f}}}$"
+        ends = np.array([min(sizes), max(sizes)], dtype=float)
+        line = power["factor"] * ends ** power["exponent"]
+        axis.plot(ends, line, color=look["color"], linewidth=1.2)
+    dots = [(int(size), n) for size, seeds in fit["worlds"].items() for n in seeds.values()]
+    axis.plot(*zip(*dots, strict=True), ".", color=look["color"], markersize=3, alpha=0.6)
+    middle, low, high = np.array(
+        [(x, low or x, high or x) for x, low, high in fit["sizes"].values()], dtype=float
+    ).T
+    form = {"linestyle": "", "capsize": 3, "markersize": 5, **look}
+    axis.errorbar(sizes, middle, yerr=[middle - low, high - middle], label=label, **form)
+
+
+def _predictors(axis, numbers: Mapping) -> dict[str, str]:
+    """Mean N of k = 3 and the learner in the colour of their task; how those drawn are dashed."""
+    drawn, dashes = {}, {"k = 3": ":", "learner": "--"}
+    done: set[str] = set()
+    for number, series in enumerate(numbers["series"].values()):
+        task = series["before"]
+        if task is None or task in done:
+            continue
+        done.add(task)
+        for name in HOPED:
+            amounts = numbers["before"][task].get(name, {"amounts": {}})["amounts"]
+            reached = {int(n): list(filter(None, seeds.values())) for n, seeds in amounts.items()}
+            points = [(size, np.mean(own)) for size, own in reached.items() if own]
+            if points:
+                drawn[name] = dashes[name]
+                form = {"linestyle": dashes[name], "linewidth": 1, "marker": "."}
+                axis.plot(*zip(*points, strict=True), color=plots.look(number)["color"], **form)
+    return drawn
+
+
+def _accuracies(axis, number: int, series: Mapping, level: float) -> None:
+    """A series' trials at N over the N that their world requires, and the fitted curve."""
+    if not (fit := series["fit"]):
+        return
+    colour = plots.look(number)["color"]
+    points = [
+        (int(n) / fit["worlds"][size][seed], _odds(min(0.997, trial["accuracy"])))
+        for size, seeds in series["at"].items()
+        for seed, search in seeds.items()
+        for n, trial in search["trials"].items()
+    ]
+    for reached, marker in ((False, "o"), (True, "^")):
+        own = [point for point in points if (point[1] >= _odds(level)) == reached]
+        if own:
+            form = {"marker": marker, "linestyle": "", "markersize": 4, "alpha": 0.6}
+            axis.plot(*zip(*own, strict=True), color=colour, markeredgewidth=0, **form)
+    x = np.array([math.exp((_odds(LINE) - _odds(level)) / fit["slope"]), 1.9])
+    axis.plot(x, _odds(level) + fit["slope"] * np.log(x), color=colour, linewidth=1.2)
+
+
+def _odds(share: float) -> float:
+    """Log odds; of a share of 0, those of a small one."""
+    return math.log(max(share, 1e-3) / (1 - share))
+
+
+def _exponents(axis, series: Mapping) -> None:
+    """Each series' exponent with its interval, and the published value where there is one."""
+    published = {"color": "black", "markeredgewidth": 2}
+    fitted = [
+        (number, name, one, one["fit"]["power"])
+        for number, (name, one) in enumerate(series.items())
+        if one["fit"] and one["fit"]["power"]
+    ]
+    for place, (number, _, one, power) in enumerate(fitted):
+        middle, low, high = (power[name] for name in ("exponent", "low", "high"))
+        own = {"linestyle": "", "capsize": 3, "markersize": 5, **plots.look(number)}
+        axis.errorbar(middle, place, xerr=[[middle - low], [high - middle]], **own)
+        if one["published"] is not None:
+            axis.plot(one["published"], place, "|", markersize=14, **published)
+    if any(one["published"] is not None for _, _, one, _ in fitted):
+        published |= {"linestyle": "", "markersize": 10}
+        plots.label_only(axis, "published (8-layer GPT-2)", "|", **published)
+        axis.legend(**plots.BELOW)
+    axis.set_yticks(range(len(fitted)), [name for _, name, _, _ in fitted], fontsize=8)
+    axis.set(ylim=(len(fitted) - 0.4, -0.6), xlabel="exponent of |X|, 95 % interval")
+
+
+def claim(*about: str, series: Callable, find: Callable = find) -> Claim:
+    """A claim about these series (by scale): its letter, name, title, what is published."""
+    return Claim(*about, partial(collect, series), find, tables, draw)
