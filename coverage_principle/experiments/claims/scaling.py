@@ -211,7 +211,8 @@ def climb(
     row = 0
     while row < in_a_row and at(place) < most:
         place += 1
-        row = row + 1 if reached(at(place)) else 0
+        if at(place) != at(place - 1):  # few items may be rounded to the same number
+            row = row + 1 if reached(at(place)) else 0
     while True:
         low = max((n for n, value in tried.items() if value < ACCURACY), default=None)
         enough = min((n for n in tried if low is None or n > low), default=None)
