@@ -127,7 +127,7 @@ def tables(numbers: Mapping) -> list[base.Table]:
         [variant, *(shared.in_table(shared.rate(seeds, group)) for group in PROPERTY_GROUPS)]
         for variant, seeds in numbers["property"].items()
     ]
-    title = f"Accuracy, property of the functions ({shared.METHOD})"
+    title = f"Accuracy, property of the functions ({base.RATE_INTERVALS})"
     by_property = base.Table(title, ["variant", *PROPERTY_GROUPS.values()], rows)
     return [*shared.tables(numbers["shared"]), by_property]
 

@@ -73,8 +73,6 @@ SWAP_LABELS = {
     "rest": "the rest of it",
     "entity": "token b' of a single fact",
 }
-#: How the rates' intervals are made.
-METHOD = "mean, 95 % beta-binomial interval over seeds and items"
 #: Published out-of-domain accuracies for 4 to 8 loops.
 PUBLISHED_BOTH = 0.75, 0.8
 
@@ -325,13 +323,14 @@ def tables(panel: Mapping) -> list[base.Table]:
     swaps = [f"moved by {words}" for words in SWAP_LABELS.values()]
     return [
         base.Table(
-            f"Accuracy, shared operator: {shown} ({METHOD})",
+            f"Accuracy, shared operator: {shown} ({base.RATE_INTERVALS})",
             ["model", "seeds", *LABELS.values()],
             rows,
         ),
         base.Table(
             "The first hop's result b at r1: what a probe tells of it, and how often swaps at r1 "
-            f"move the answer to that of (b', r2), of in-domain compositions ({METHOD})",
+            "move the answer to that of (b', r2), of in-domain compositions; "
+            f"{base.RATE_INTERVALS}",
             ["model", "after layers (whole, b')", *probe, *swaps, "moved by b', second outside"],
             states,
         ),
