@@ -270,10 +270,13 @@ def test_words_of_a_shared_operator_claim_only_what_the_numbers_show(tmp_path):
         "does so to 0.90",  # the token's best layer is another one than the state's
         "(after layer 0), and to 0.45",
         "Probes of b at r1 tell 0.80",
+        "stood there clearly more often than 4 blocks, unshared: by 0.60",
     ):
         assert part in shown, part
     flat = " ".join(shared.find(panel_of((4, 1, 0.05, 0.3), (2, 2, 0.06, 0.9))))
     assert "gives no clear advantage" in flat and "can use as" not in flat
+    alike = " ".join(shared.find(panel_of((4, 1, 0.05, 0.9), (2, 2, 0.06, 0.9))))
+    assert "stood there not clearly more often" in alike
     assert shared.find(panel_of((4, 1, 0.05, 0.3))) == []
     accuracy, state = shared.tables(panel)
     assert accuracy.rows[2][4] == f"{rates[0]}, n = 800" and state.rows[0][1] == "1, 0"

@@ -297,10 +297,17 @@ def _of_states(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]
             f"to {own} (after layer {_layer(model, 'entity')}), and to {second} where (b', r2) is "
             f"outside ({second.items:,} items). Probes of b at r1 tell {tokens} of such tokens."
         )
-    begin = "The first step's result b stands at the first relation, r1, in both: linear probes"
-    return [
-        f"{begin} tell it, of facts that they have not seen, for {'; '.join(read)}."
-    ] + sentences
+    begin = "Linear probes at the first relation, r1, tell the first step's result b, of facts that"
+    told = f"{begin} they have not learned from, for {'; '.join(read)}."
+    own = [swapped(models[name], "entity") for name in names]
+    if None not in own:
+        gap = rate_difference(*own)
+        clear = "clearly more often" if gap.above_zero else "not clearly more often"
+        sentences.append(
+            f"So {names[0]}, looks the second fact up from r1 as if an entity's own token stood "
+            f"there {clear} than {names[1]}: by {gap}."
+        )
+    return [told, *sentences]
 
 
 def in_table(found: Rate | None) -> str:
