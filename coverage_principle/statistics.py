@@ -183,6 +183,33 @@ def mean_over_groups(
     return Mean(mean, mean - half, mean + half, n)
 
 
+def mean_of_groups(groups: Sequence[Sequence[float]]) -> tuple[Mean, list[Mean]]:
+    """The mean of the means of groups, whatever their sizes, and each group's own mean.
+
+    Values differ within a group by the seed, and groups by what is compared. How much values vary
+    within a group is taken to be the same in all and estimated from all together, as in R. A.
+    Fisher's analysis of variance ("Statistical Methods for Research Workers", 1925); intervals are
+    Student's, and there are none where every group has one value. ``ValueError`` for an empty one.
+    """
+    if not groups or not all(map(len, groups)):
+        raise ValueError("no values to take a mean of")
+    means = [float(np.mean(group)) for group in groups]
+    apart = [value - mean for group, mean in zip(groups, means, strict=True) for value in group]
+    free = len(apart) - len(groups)
+    unsure = np.array([1 / len(group) for group in groups])
+    halves: list[float | None] = [None] * (1 + len(groups))
+    if free:
+        sd = math.sqrt(sum(np.square(apart)) / free)
+        variances = [unsure.sum() / len(groups) ** 2, *unsure]
+        halves = [float(_student(free + 1) * sd * math.sqrt(v)) for v in variances]
+    every = [float(np.mean(means)), *means]
+    found = [
+        Mean(mean, None, None, n) if half is None else Mean(mean, mean - half, mean + half, n)
+        for mean, half, n in zip(every, halves, [len(apart), *map(len, groups)], strict=True)
+    ]
+    return found[0], found[1:]
+
+
 def mean_difference(first: Sequence[float], second: Sequence[float]) -> Mean | None:
     """By how much values exceed others, seed by seed; None unless there is one for each."""
     if not len(first) or len(first) != len(second):

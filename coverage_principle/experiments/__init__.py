@@ -11,7 +11,8 @@ __getattr__, __dir__, __all__ = exports(
         "ledger": "Ledger",
         "points": "sweep_points write_points",
         "results": "Results read_results",
-        "settings": "ClaimSettings LauncherSettings PlotSettings RunSettings StageCommand",
+        "settings": "ClaimSettings LauncherSettings OwnModelSettings PlotSettings RunSettings "
+        "StageCommand",
         "shared_coverage": "way_in_parts",
         "slurm": "SlurmLauncher",
         "spec": "Spec make_spec read_spec",

@@ -88,6 +88,25 @@ class ClaimSettings(Settings):
 
 
 @dataclass(frozen=True)
+class OwnModelSettings(Settings):
+    """Models of a user's own, which a claim compares with its architectures."""
+
+    model_file: tuple[str, ...] = setting(
+        (),
+        "Python files that each make a model (docs/extending.md says how): a row of the table for "
+        "each, by the name of the file. What is there of the other rows is not trained again",
+        metavar="FILE",
+        group="model",
+    )
+    learning_rate: float | None = setting(
+        None,
+        "of the models of these files (default: that of the scale)",
+        at_least=0,
+        group="model",
+    )
+
+
+@dataclass(frozen=True)
 class PlotSettings(Settings):
     """What a figure of a sweep shows."""
 
