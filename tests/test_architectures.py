@@ -1,338 +1,260 @@
-"""Every type of model that is analysed, against transformers' own modules and hooks on them."""
+"""Claim i: its arithmetic by hand, and the whole of it on models whose required N is known."""
 
 from __future__ import annotations
 
-import numpy as np
+import json
+import math
+import re
+from concurrent.futures import Future
+
 import pytest
-import torch
-from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from scipy import special, stats
 
-from coverage_principle import circuits
-from coverage_principle.circuits.states import Site
-from coverage_principle.data import load_dataset, read_json
 from coverage_principle.errors import InputError
-from simpletransformers.seq2seq import Seq2SeqModel, architectures
-from simpletransformers.seq2seq.architecture import Architecture, architecture_of
-from simpletransformers.seq2seq.architectures import llama
-from simpletransformers.seq2seq.layered import Attending, Blockwise, Layered
-from tests.oracles import circuits_bruteforce as slow
+from coverage_principle.experiments import OwnModelSettings, Sweep
+from coverage_principle.experiments.claims import CLAIMS, SCALES, architectures, write_result
+from coverage_principle.experiments.claims.architectures import LEARNER, MATCHER, MODELS, compare
+from coverage_principle.statistics import mean_of, mean_of_groups
+from tests.conftest import blocks
 
-SIZES = {"num_hidden_layers": 3, "hidden_size": 16}
-HEADS = {"num_attention_heads": 4, "intermediate_size": 24, "max_position_embeddings": 16}
-#: A Llama with all that its configuration can ask for.
-FULL = {"num_key_value_heads": 2, "head_dim": 6, "attention_bias": True, "mlp_bias": True}
-FULL |= {"tie_word_embeddings": True, "rope_theta": 50.0}
-LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "original_max_position_embeddings": 8}
-LLAMA3 |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
-MODELS = {
-    "gpt2": ("gpt2", {"n_layer": 3, "n_embd": 16, "n_head": 4, "n_positions": 16}),
-    "llama": ("llama", {**SIZES, **HEADS}),
-    "llama, all options": ("llama", {**SIZES, **HEADS, **FULL}),
-    "mamba": ("mamba", SIZES),
-}
-ATTENDING = [name for name, (kind, _) in MODELS.items() if kind != "mamba"]
-TOKENS, OUTPUTS = 11, 24
+#: The file of docs/extending.md.
+(PAGE,) = (one for one in blocks("docs/extending.md", "python") if "def build(config)" in one)
 
 
-def random_model(kind, **config):
-    """Weights are large enough that rounding decides nothing, and no norm is plain."""
-    torch.manual_seed(1)
-    special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
-    options = {"vocab_size": OUTPUTS, "initializer_range": 0.4, **special, **config}
-    attention = {} if kind == "mamba" else {"attn_implementation": "eager"}
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **options), **attention)
-    for name, parameter in model.named_parameters():
-        if "norm" in name or "ln_" in name or name.endswith("proj.bias"):
-            torch.nn.init.normal_(parameter, 0.8, 0.4)
-    return model.eval()
+def accuracy_of(amount: int, needed: float, slope: float = 12.0) -> float:
+    """Of a model that is right about 99 % of the unseen items after ``needed`` training items."""
+    return float(special.expit(math.log(99) + slope * math.log(amount / needed)))
 
 
-def loaded_model(name):
-    kind, config = MODELS[name]
-    # Ids are a shuffled part of the outputs, so nothing works by equal ids.
-    ids = torch.randperm(OUTPUTS, generator=torch.Generator().manual_seed(7))[:TOKENS]
-    return circuits.LoadedModel(random_model(kind, **config).requires_grad_(False), ids)
+def searched(needed: float, amounts=(), items: int = 10**6) -> dict:
+    """A search in a world in which a model needs so many items; by default around these."""
+    amounts = amounts or [round(needed * times) for times in (0.75, 0.93, 1.17)]
+    trials = {
+        str(n): {
+            **{"run": "r", "items": items, "accuracy": accuracy_of(n, needed)},
+            **{"train_accuracy": 1.0, "steps": 10, "epochs": 1.0},
+        }
+        for n in amounts
+    }
+    enough = [n for n in amounts if n >= needed]
+    return {"required": min(enough, default=None), "most": 10**5, "trials": trials}
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def loaded(request):
-    return loaded_model(request.param)
+def matched(matcher: dict, learner: dict) -> dict:
+    covered = dict.fromkeys(matcher, 100)
+    by_name = {MATCHER: matcher, LEARNER: learner}
+    return by_name | dict.fromkeys(("coverage at k = 2", "coverage at k = 3"), covered)
 
 
-@pytest.fixture(scope="module", params=ATTENDING)
-def attending(request):
-    return loaded_model(request.param)
+# -------------------------------------------------------------------------------------- arithmetic
 
 
-@pytest.fixture(scope="module")
-def pairs():
-    """Originals, sources that differ in the second token, and values (w, w') twice over."""
-    rows = np.random.default_rng(0).integers(0, 10, size=(3, 4))
-    sources = rows.copy()
-    sources[:, 1] = (rows[:, 1] + 3) % 10
-    wanted = np.stack([rows[:, :2], (rows[:, :2] + 1) % 10], axis=2)
-    return rows, sources, wanted
+def test_a_mean_of_groups_has_the_interval_of_a_pooled_spread():
+    whole, (first, second) = mean_of_groups([[1, 3], [10, 14, 12]])
+    # Squared deviations 2 and 8 with 3 degrees of freedom; means 2 and 12.
+    sd, t = math.sqrt(10 / 3), stats.t.ppf(0.975, 3)
+    assert (first.mean, second.mean, whole.mean, whole.n) == (2, 12, 7, 5)
+    assert first.high - 2 == pytest.approx(t * sd / math.sqrt(2))
+    assert 12 - second.low == pytest.approx(t * sd / math.sqrt(3))
+    assert whole.high - 7 == pytest.approx(t * sd * math.sqrt(1 / 2 + 1 / 3) / 2)
+    one, alone = mean_of_groups([[0.2, 0.5, 0.9]])[0], mean_of([0.2, 0.5, 0.9])
+    assert (one.mean, one.low, one.n) == pytest.approx((alone.mean, alone.low, alone.n))
+    assert mean_of_groups([[1], [2]])[0].low is None
+    with pytest.raises(ValueError, match="no values"):
+        mean_of_groups([[1], []])
 
 
-def inside(model, layer):
-    """The modules of a block whose outputs are, or give, streams by name."""
-    block = slow.blocks_of(model)[layer - 1]
-    attention = getattr(block, "attn", None) or getattr(block, "self_attn", None)
-    return {"residual": block, "post_mlp": getattr(block, "mlp", None), "attention": attention}
+def test_factors_are_geometric_means_over_seeds_and_worlds():
+    worlds = {
+        "A": matched({"1": 100, "2": 400}, {"1": 200, "2": 400}),
+        "B": matched({"1": 250, "2": 250}, {"1": 1000, "2": 1000}),
+    }
+    # Twice the matcher's data in A, whatever the seed, and 4.5 times in B: 3 times in all.
+    needs = {"A": {"1": 200, "2": 800}, "B": {"1": 1125, "2": 1125}}
+    models = {
+        "far": {"at": {w: {s: searched(n) for s, n in by.items()} for w, by in needs.items()}},
+        "never": {"at": {"A": {"1": searched(1e6, (100, 400)), "2": searched(1e6, (100, 1600))}}},
+    }
+    rows = compare(worlds, models, 0.99)
+    assert list(rows)[-4:] == [MATCHER, LEARNER, "far", "never"]
+    far = rows["far"]
+    assert [far["times"][w]["mean"] for w in "AB"] == pytest.approx([2, 4.5], rel=0.01)
+    assert far["amounts"]["A"]["mean"] == pytest.approx(400, rel=0.02)  # of 200 and 800
+    assert far["whole"]["mean"] == pytest.approx(3, rel=0.01)
+    # What lies between seeds is the matcher's as well: it widens the amounts, not the factor.
+    assert far["times"]["A"]["high"] / far["times"]["A"]["low"] < 1.2
+    assert far["amounts"]["A"]["high"] / far["amounts"]["A"]["low"] > 3
+    # By hand: the learner 2 and 1 times in A, 4 in B: sqrt(sqrt(2) * 4).
+    assert rows[LEARNER]["whole"]["mean"] == pytest.approx(math.sqrt(math.sqrt(2) * 4), rel=1e-3)
+    assert rows[MATCHER]["whole"] == {"mean": 1, "low": 1, "high": 1}
+    assert not far["least"] and rows["never"]["least"]
+    assert rows["never"]["whole"] == {"mean": 4, "low": None, "high": None}  # 400/100, 1600/400
 
 
-def streams(loaded):
-    return [stream for stream in circuits.PATCHED if stream in loaded.network.streams]
+def test_worlds_without_a_matcher_do_not_count():
+    worlds = {"A": matched({"1": None}, {"1": None}), "B": matched({"1": 50}, {"1": None})}
+    models = {"one": {"at": {w: {"1": searched(100)} for w in worlds}}}
+    rows = compare(worlds, models, 0.99)
+    assert list(rows["one"]["times"]) == ["B"] and LEARNER not in rows
+    assert rows["one"]["whole"]["mean"] == pytest.approx(2, rel=0.05)
+    none = {"A": worlds["A"]}
+    assert compare(none, {"one": {"at": {"A": {"1": searched(100)}}}}, 0.99) == {}
 
 
-# ------------------------------------------------------------------------------- what is promised
+# ------------------------------------------------------------------------------ the whole of it
 
 
-def test_every_type_that_is_shipped_can_be_analysed():
-    kinds = {name: architectures.find(name) for name in ("gpt2", "llama", "mamba")}
-    assert all(issubclass(kind, Layered) for kind in kinds.values())
-    assert [name for name, kind in kinds.items() if issubclass(kind, Attending)] == [
-        "gpt2",
-        "llama",
+class Known:
+    """In place of a launcher: models that are trained at once, and need known amounts."""
+
+    def __init__(self, needed):
+        self.needed, self.asked = needed, []
+
+    def running(self):
+        return []
+
+    def submit_all(self, runs):
+        return [self.carried_out(run) for run in runs]
+
+    def carried_out(self, run):
+        self.asked.append(run)
+        right = accuracy_of(run.data["max_train_data_num"], self.needed(run))
+        score = {"answer_accuracy": right, "n": 1000, "loss": 0.1, "exact_match": right}
+        record = {
+            **{"run": run.id, "label": run.label, "status": "done", "settings": run.as_dict()},
+            **{"steps": 100, "epochs": 10.0, "parameters": 1000, "seconds": {"train": 60.0}},
+            "scores": {"type_0": score, "train_inferred": {**score, "answer_accuracy": 1.0}},
+        }
+        done = Future()
+        done.set_result(json.loads(json.dumps(record)))
+        return done
+
+
+@pytest.fixture
+def plan(monkeypatch):
+    """Worlds of the tiny scale in which the matcher has something to go by: 2-hop, 10 tokens."""
+    monkeypatch.setitem(architectures._WORLDS, "tiny", {"twohop": (10, 2)})
+
+
+def needed(run):
+    """Of trials at 10 tokens: by architecture."""
+    by_type = {"llama": 400, "mamba": 440}
+    if "model_file" in run.train:
+        return 350
+    return by_type.get(run.train.get("model_type"), 380)
+
+
+@pytest.mark.usefixtures("plan")
+def test_a_model_file_is_a_row_and_costs_its_own_trials_alone(tmp_path):
+    claim, root = CLAIMS["architectures"], tmp_path / "sweep"
+    before = Known(needed)
+    numbers = claim.collect(Sweep(root, before), "tiny")
+    assert [name for name in numbers["rows"] if name in MODELS] == list(MODELS)
+    (tmp_path / "mine.py").write_text(PAGE, encoding="utf-8")
+    after = Known(needed)
+    own = OwnModelSettings(model_file=(str(tmp_path / "mine.py"),), learning_rate=0.003)
+    sweep = Sweep(root, after)
+    numbers = claim.collect(sweep, "tiny", own)
+    assert before.asked and {run.train.get("learning_rate") for run in after.asked} == {0.003}
+    assert all(run.train["model_file"] == str(tmp_path / "mine.py") for run in after.asked)
+    models = [name for name in numbers["rows"] if name in numbers["models"]]
+    assert models == ["mine", *MODELS]
+    matcher = [n for n in numbers["matched"]["2-hop, 10 tokens"][MATCHER].values()]
+    for name, amount in (("mine", 350), ("Mamba", 440)):
+        times = math.prod(amount / n for n in matcher) ** 0.5
+        assert numbers["rows"][name]["whole"]["mean"] == pytest.approx(times, rel=0.03)
+    file = tmp_path / "mine.py"
+    assert numbers["models"]["mine"]["sha256"] == architectures.sha256(file)
+    assert len(json.dumps(numbers)) < 20_000
+    result = write_result(
+        claim, numbers, tmp_path / "out", scale="tiny", command="command", sweep=sweep
+    )
+    first, *_, last = result["findings"]
+    times = numbers["rows"]["mine"]["whole"]
+    assert first == (
+        f"The best of these architectures, mine, needs {times['mean']:.2f} ({times['low']:.2f} to "
+        f"{times['high']:.2f}) times the data that suffices for a pattern matcher."
+    )
+    assert any("2-hop, 10 tokens (2 seeds)" in one for one in result["findings"])
+    page = (tmp_path / "out" / "README.md").read_text()
+    row = re.search(r"^\| mine \|.*", page, re.MULTILINE).group()
+    assert "| 1,000 | 0.003 |" in row and str(tmp_path) not in page
+    assert (tmp_path / "out" / "figure.png").stat().st_size > 0
+    text = (tmp_path / "mine.py").read_text() + "\n"
+    file.write_text(text, encoding="utf-8")
+    again = Known(needed)
+    claim.collect(Sweep(root, again), "tiny", own)
+    assert len(again.asked) == len(after.asked)  # another file of that name is another model
+
+
+@pytest.mark.usefixtures("plan")
+def test_what_does_not_learn_and_what_never_suffices_is_said(tmp_path):
+    def hard(run):
+        return 10**5 if run.train.get("model_type") == "mamba" else needed(run)
+
+    claim = CLAIMS["architectures"]
+    numbers = claim.collect(Sweep(tmp_path, Known(hard)), "tiny")
+    assert numbers["rows"]["Mamba"]["least"]
+    shown = " ".join(claim.findings(numbers))
+    assert "Mamba: in 2 of 2 searches no N was enough, so that its factor is a lower bound" in shown
+    assert f"Mamba > {numbers['rows']['Mamba']['whole']['mean']:.2f}" in shown
+    for search in numbers["models"]["Mamba"]["at"]["2-hop, 10 tokens"].values():
+        for trial in search["trials"].values():
+            trial["train_accuracy"] = 0.5
+    shown = " ".join(claim.findings(numbers))
+    assert "Mamba does not even learn its training items in any trial." in shown
+    nothing = {**numbers, "rows": {}}
+    assert (
+        "nothing is compared" in claim.findings(nothing)[0] and claim.tables(nothing)[0].rows == []
+    )
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_asks_for_trainings_that_the_command_takes(scale):
+    """Settings are checked by the commands' own parsers when they are resolved."""
+    series = architectures.planned(scale, MODELS)
+    runs = {key: architectures.first_trial(one, scale) for key, one in series.items()}
+    assert len({run.id for run in runs.values()}) == len(runs)
+    for (name, _), run in runs.items():
+        assert name != "GPT-2, 1 block looped 4 times" or run.train["loops"] == 4
+
+
+def test_files_that_cannot_be_a_row_are_refused(tmp_path, run_command, refused):
+    for name in ("Llama.py", "mine.py", "other/mine.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(PAGE, encoding="utf-8")
+    files = [str(tmp_path / name) for name in ("Llama.py", "mine.py", "other/mine.py")]
+    for given in (files[:1], files[1:]):
+        with pytest.raises(InputError, match="another row is named"):
+            architectures.own_models(OwnModelSettings(model_file=tuple(given)))
+    words = [
+        "--scale",
+        "tiny",
+        "--output_dir",
+        tmp_path / "out",
+        "--model_file",
+        tmp_path / "no.py",
     ]
-    assert not issubclass(kinds["mamba"], Blockwise)
+    refused(run_command("script/reproduce/architectures.py", *words), "no.py is not a file")
+    assert not list((tmp_path / "out").glob("*/*"))
+    refused(run_command("script/reproduce/data_scaling.py", *words), "--model_file", status=2)
 
 
-def test_streams_are_what_the_modules_hand_on(loaded, pairs):
-    rows, model, network = pairs[0], loaded.model, loaded.network
-    places = [(s, layer) for s in network.streams[1:] for layer in range(1, network.layers + 1)]
-    run = loaded.run(rows, [("embedding", 0), ("residual", 0), *places])
-    for sample, ids in enumerate(loaded.encode(rows).tolist()):
-        token = slow.output_of(model, model.get_input_embeddings(), ids)
-        torch.testing.assert_close(run["embedding", 0][sample], token)
-        below = run["residual", 0][sample]
-        for layer in range(1, network.layers + 1):
-            given = {
-                name: slow.output_of(model, module, ids)
-                for name, module in inside(model, layer).items()
-                if module is not None
-            }
-            if given.keys() >= {"attention"}:
-                given["post_attention"] = below + given.pop("attention")
-            for stream, expected in given.items():
-                torch.testing.assert_close(run[stream, layer][sample], expected)
-            below = given["residual"]
-
-
-def test_own_states_change_nothing_and_all_of_the_sources_states_give_its_output(loaded, pairs):
-    network = loaded.network
-    keep = [("residual", layer) for layer in range(network.layers + 1)]
-    for inputs in pairs[:2]:
-        output = loaded.model(loaded.encode(inputs)).logits[:, -1, loaded.token_ids]
-        states = loaded.run(inputs, keep)
-        for place in keep:
-            torch.testing.assert_close(
-                loaded.logits(network.finish(states[place], place[1])), output
-            )
-
-
-def test_patching_a_run_with_its_own_states_changes_nothing(loaded, pairs):
-    rows, _, wanted = pairs
-    # The last item's source differs, so no position is skipped as the same in both runs.
-    sources = rows.copy()
-    sources[-1] = (rows[-1] + 1) % 10
-    for stream in streams(loaded):
-        for found in circuits.patch_runs(loaded, rows, sources, wanted, stream=stream):
-            after, before = found.after["logit"][:, :, :-1], found.before["logit"][:-1]
-            assert np.abs(found.after["logit"][..., -1, :] - found.before["logit"][-1]).max() > 0.01
-            np.testing.assert_allclose(after, np.broadcast_to(before, after.shape), atol=1e-5)
-
-
-def test_patched_runs_are_one_hooked_forward_a_cell(loaded, pairs):
-    """Also of a second token, after the run's own first one."""
-    model, ids = loaded.model, loaded.token_ids.tolist()
-    for stream in streams(loaded):
-        if stream == "post_attention":  # what the MLP then makes of it is the source's own
-            continue
-        traces = circuits.patch_runs(loaded, *pairs, stream=stream)
-        for i, layer in enumerate(traces[0].layers):
-            module = model.get_input_embeddings()
-            module = module if layer == 0 else inside(model, layer)[stream]
-            for position in traces[0].positions:
-                for sample, (mine, theirs, wanted) in enumerate(zip(*pairs, strict=True)):
-                    mine, theirs = ([ids[token] for token in row] for row in (mine, theirs))
-                    for found, values in zip(traces, wanted.tolist(), strict=True):
-                        logits = slow.patched_output(model, module, mine, theirs, position)
-                        expected = logits[[ids[value] for value in values]]
-                        after = found.after["logit"][i, position, sample]
-                        np.testing.assert_allclose(after, expected, atol=1e-5)
-                        mine = [*mine, ids[int(logits[loaded.token_ids].argmax())]]
-
-
-def test_the_stream_after_attention_is_patched_as_that_after_the_block(attending, pairs):
-    found = [
-        circuits.patch_runs(attending, *pairs, stream=stream)[0].after["logit"]
-        for stream in ("post_attention", "residual")
-    ]
-    np.testing.assert_array_equal(*found)
-
-
-def test_a_stream_that_a_type_does_not_have_is_refused_in_one_sentence(pairs):
-    loaded = loaded_model("mamba")
-    with pytest.raises(InputError, match="a mamba has no `stream` post_mlp; it has residual, emb"):
-        circuits.collect_states(loaded, pairs[0], [Site(1, 0)], stream="post_mlp")
-    with pytest.raises(InputError, match="post_mlp cannot be patched; give residual, emb"):
-        circuits.patch_runs(loaded, *pairs, stream="post_mlp")
-
-
-# -------------------------------------------------------------------------------------- attention
-
-
-def test_heads_and_patterns_are_those_of_transformers(attending, pairs):
-    rows, model, network = pairs[0], attending.model, attending.network
-    ids, layers = attending.encode(rows), range(network.layers)
-    run = attending.run(rows, [("residual", 0), *(("residual", i + 1) for i in layers)])
-    weights = model(ids, output_attentions=True).attentions
-    for index in layers:
-        state, attention = run["residual", index], inside(model, index + 1)["attention"]
-        torch.testing.assert_close(network.pattern(index, state), weights[index])
-        given = []
-        last = getattr(attention, "c_proj", None) or attention.o_proj
-        handle = last.register_forward_pre_hook(
-            lambda _, given_, kept=given: kept.append(given_[0])
-        )
-        model(ids)
-        handle.remove()
-        gathered, memory = network.attend(index, state, None, None)
-        assert gathered.shape[:3] == (*rows.shape, network.heads)
-        torch.testing.assert_close(gathered.flatten(2), given[0])
-        torch.testing.assert_close(network.project(index, gathered), last(given[0]))
-        # From a position on, with several runs of each sequence, and some queries only.
-        for first, wanted in ((1, None), (2, [0]), (2, [1]), (3, None)):
-            part = torch.cat([state, state])[:, first:]
-            own, _ = network.attend(index, part, network.before(memory, first), wanted)
-            whole = torch.cat([gathered, gathered])[:, first:]
-            expected = whole if wanted is None else whole[:, wanted]
-            torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("columns", [(3,), (0, 2), (0, 1, 2, 3)], ids=str)
-def test_training_has_the_numbers_of_transformers(name, columns):
-    kind, config = MODELS[name]
-    model, ids = random_model(kind, **config).train(), torch.randint(0, OUTPUTS, (5, 4))
-    for module in model.modules():  # what dropout draws is another matter
-        module.p = 0.0 if isinstance(module, torch.nn.Dropout) else None
-    ways = architecture_of(model).logits_at, lambda *given: Architecture.logits_at(by_them, *given)
-    by_them, found = architecture_of(model), []
-    for way in ways:
-        model.zero_grad()
-        logits = way(ids, columns)
-        logits.logsumexp(-1).sum().backward()
-        found.append([logits, *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
-    for mine, theirs in zip(*found, strict=True):
-        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("scaling", [{"rope_type": "linear"}, {"rope_type": "yarn"}, LLAMA3])
-def test_llamas_positions_are_scaled_as_the_configuration_says(scaling, monkeypatch):
-    monkeypatch.setattr(llama, "_POSITIONS", 3)  # longer sequences need longer tables
-    scaling = {"factor": 4.0, **scaling}
-    model = random_model("llama", **SIZES, **HEADS, rope_scaling=scaling)
-    ids = torch.randint(0, OUTPUTS, (4, 12))
-    network = architecture_of(model)
-    network.check(ids)
-    with torch.no_grad():
-        torch.testing.assert_close(network.logits_at(ids, range(12)), model(ids).logits)
-        plain = random_model("llama", **SIZES, **HEADS)(ids).logits
-    assert (plain - model(ids).logits).abs().max() > 0.1
-
-
-def test_llamas_positions_that_depend_on_the_sequence_are_refused_and_trained_by_transformers():
-    longrope = {"rope_type": "longrope", "factor": 2.0, "original_max_position_embeddings": 8}
-    longrope |= {"short_factor": [1.0, 1.0], "long_factor": [2.0, 3.0]}
-    ids = torch.randint(0, OUTPUTS, (4, 12))
-    for scaling in ({"rope_type": "dynamic", "factor": 2.0}, longrope):
-        network = architecture_of(random_model("llama", **SIZES, **HEADS, rope_scaling=scaling))
-        with pytest.raises(InputError, match=f"has rope_type {scaling['rope_type']}, whose angles"):
-            network.check(ids)
-        with pytest.raises(InputError, match="one of default, linear, llama3, yarn"):
-            network.pattern(0, network.embed(ids))
-        torch.testing.assert_close(network.logits_at(ids, [11]), network.model(ids).logits[:, 11:])
-
-
-@pytest.mark.parametrize("in_float32", [True, False])
-def test_mambas_residual_stream_is_kept_in_the_type_that_it_asks_for(in_float32):
-    model = random_model("mamba", **SIZES, residual_in_fp32=in_float32).bfloat16()
-    network, ids = architecture_of(model), torch.randint(0, OUTPUTS, (3, 4))
-    with torch.no_grad():
-        state = network.run(ids, [("residual", 3)])["residual", 3]
-        assert state.dtype == (torch.float32 if in_float32 else torch.bfloat16)
-        torch.testing.assert_close(network.logits(state).float(), model(ids).logits)
-
-
-# ------------------------------------------------------------------------------------- as a user
-
-
-@pytest.mark.parametrize(
-    ("kind", "commands", "stream", "missing"),
-    [("llama", ("lens", "interchange"), "post_mlp", "heads")]
-    + [("mamba", ("trace", "cluster"), "embedding", "post_mlp")],
-)
-def test_a_type_is_trained_continued_and_analysed(
-    kind, commands, stream, missing, small_dataset, run_command, tmp_path
-):
-    run, sizes = tmp_path / "run", {"n_layer": 2, "n_head": 2, "n_embd": 16}
-
-    def call(script, *arguments):
-        finished = run_command(script, *arguments, "--device", "cpu")
-        assert finished.returncode == 0, finished.stderr
-        assert "falling back" not in finished.stderr.lower()  # what transformers says of kernels
-
-    flags = f"--do_train --model_type {kind} --init_weights --data_dir {small_dataset}".split()
-    flags += [text for name, size in sizes.items() for text in (f"--{name}", size)]
-    flags += ["--save_step", 2, "--scheduler", "constant_schedule", "--output_dir", run]
-    for arguments in (("--max_steps", 2), ("--max_steps", 4, "--resume")):
-        call("main.py", *flags, *arguments)
-    dataset = load_dataset(small_dataset)
-    args = {**sizes, "max_steps": 4, "scheduler": "constant_schedule"}
-    vocabulary = dataset.codec.vocabulary
-    whole = Seq2SeqModel(kind, "gpt2", args, vocabulary, init_weights=True, device="cpu")
-    whole.train_model(dataset.train.all_records, dataset.test.records, tmp_path / "whole")
-    for name, tensor in load_file(run / "final_checkpoint" / "model.safetensors").items():
-        assert torch.equal(tensor, whole.model.state_dict()[name]), name
-
-    where = {"model_dir": str(run), "step_list": ("final_checkpoint",)}
-    settings = {"trace": circuits.TraceSettings, "lens": circuits.LensSettings}
-    settings |= {"interchange": circuits.InterchangeSettings, "cluster": circuits.ClusterSettings}
-    for analysis, of in settings.items():
-        folder = tmp_path / analysis
-        if analysis in commands:
-            named = "--model_dir", run, "--step_list", "final_checkpoint", "--save_dir", folder
-            call(f"circuit_analysis/{analysis}.py", *named)
-            results = read_json(next(folder.rglob("*.json")))
-        else:
-            given = of(**where, save_dir=str(folder), device="cpu")
-            _, results = getattr(circuits, f"run_{analysis}")(given)
-        assert results["num_layers"] == 2
-    few = {**where, "max_items": 20, "device": "cpu", "save_dir": str(tmp_path / "few")}
-    circuits.run_lens(circuits.LensSettings(**few, tuned=True))
-    circuits.run_subspace(circuits.SubspaceSettings(**few))
-    if kind == "mamba":
-        circuits.run_probe(circuits.ProbeSettings(**few, folds=3, permutations=1))
-    for of, function in (
-        (circuits.TraceSettings, circuits.run_trace),
-        (circuits.ClusterSettings, circuits.run_cluster),
-    ):
-        given = {**where, "save_dir": str(tmp_path / of.__name__), "device": "cpu"}
-        function(of(**given, stream=stream))
-        given["save_dir"] += "-refused"
-        with pytest.raises(InputError, match=f"`stream` {missing}"):
-            function(of(**given, stream=missing))
-        assert not (tmp_path / f"{of.__name__}-refused").exists()
-
-    # The tracing's unpatched run is the checkpoint's own, as transformers reads it.
-    loaded = circuits.open_checkpoint(run / "final_checkpoint", dataset.codec)
-    theirs = AutoModelForCausalLM.from_pretrained(run / "final_checkpoint")
-    raw = np.load(next((tmp_path / "trace").glob("*.npz")))
-    logits = theirs(loaded.encode(dataset.test.inputs[raw["test_rows"]])).logits[:, -1]
-    before = raw["final_checkpoint/t/logit/before"][:, 0]
-    own = loaded.token_ids[torch.from_numpy(dataset.test.answers[raw["test_rows"]])]
-    expected = logits.gather(1, own[:, None])[:, 0].detach()
-    np.testing.assert_allclose(before, expected, atol=1e-5)
+def test_a_model_file_is_trained_by_the_command(tmp_path, run_command, refused):
+    """All other runs are there already, of made-up models: only the file's are made."""
+    root = tmp_path / "sweep"
+    CLAIMS["architectures"].collect(Sweep(root, Known(lambda _: 25)), "tiny")
+    lines = len((root / "results.jsonl").read_text().splitlines())
+    (tmp_path / "mine.py").write_text(PAGE, encoding="utf-8")
+    words = ["--scale", "tiny", "--output_dir", root, "--model_file", tmp_path / "mine.py"]
+    finished = run_command("script/reproduce/architectures.py", *words)
+    assert finished.returncode == 0, finished.stderr
+    assert re.search(r"^mine +3,488 +0.002", finished.stdout, re.MULTILINE)
+    result = json.loads((root / "architectures" / "numbers.json").read_text())
+    assert f"--model_file {tmp_path / 'mine.py'}" in result["command"]
+    records = [json.loads(line) for line in (root / "results.jsonl").read_text().splitlines()]
+    assert all("mine.py" in one["settings"]["train"]["model_file"] for one in records[lines:])
+    (tmp_path / "broken.py").write_text("def build(config):\n    return 1\n", encoding="utf-8")
+    words[-1] = tmp_path / "broken.py"
+    finished = run_command("script/reproduce/architectures.py", *words)
+    refused(finished, "failed at train", "broken.py: build(config) gave a int")

@@ -202,15 +202,23 @@ def compare(matched: Mapping, models: Mapping, accuracy: float) -> dict[str, dic
     ``times`` over worlds, each as ``{"mean", "low", "high"}`` with 95 % bounds (None where there is
     one seed a world). A model's come of a fit to all its trials (``crossing``); ``least`` says that
     none of its trials was enough, so that its numbers are the largest N that was tried. Worlds in
-    which the matcher has no N do not count, nor rows without any others.
+    which the matcher has no N do not count; rows without any others, or without models and with a
+    world in which no N is enough, are left out.
     """
     unit = {world: by_name[MATCHER] for world, by_name in matched.items()}
     rows: dict[str, dict] = {}
     for name in (MATCHER, LEARNER, *_COVERED.values()):
         amounts, times = {}, {}
-        for world, by_name in matched.items():
-            pairs = [(n, unit[world][seed]) for seed, n in by_name[name].items()]
-            if found := [(n, other) for n, other in pairs if n and other]:
+        pairs = {
+            world: [
+                (n, unit[world][seed]) for seed, n in by_name[name].items() if unit[world][seed]
+            ]
+            for world, by_name in matched.items()
+        }
+        if not all(n for found in pairs.values() for n, _ in found):
+            continue
+        for world, found in pairs.items():
+            if found:
                 amounts[world] = [math.log(n) for n, _ in found]
                 times[world] = [math.log(n / other) for n, other in found]
         if times:
@@ -248,14 +256,14 @@ def _fitted(trials: Sequence[tuple], unit: Mapping, accuracy: float) -> dict[str
     for world, seed, amount, share, items in trials:
         times = amount / unit[world][seed]
         logs.setdefault(world, {}).setdefault(seed, []).append(math.log(times))
-        number = list(logs).index(world)
+        number = list(logs).index(world) + 1
         given.append(Trial(number, f"{world}/{seed}", times, share, items))
     if (fit := fit_growth(given, accuracy)) is None:
         most = max if all(share < accuracy for *_, share, _ in trials) else min
         _, means = mean_of_groups([[most(own) for own in by.values()] for by in logs.values()])
         return {w: Mean(one.mean, None, None, one.n) for w, one in zip(logs, means, strict=True)}
     found = {}
-    for number, (world, by_seed) in enumerate(logs.items()):
+    for number, (world, by_seed) in enumerate(logs.items(), start=1):
         ends = [x and math.log(x) for x in fit.sizes[number]]
         found[world] = Mean(*ends, len(by_seed))
     return found
@@ -314,6 +322,9 @@ def find(numbers: Mapping) -> list[str]:
     if names := [name for name in rows if name in (LEARNER, *_COVERED.values())]:
         words = ", ".join(f"{name} {_times(numbers, name)}" for name in names)
         sentences.append(f"Without any network, times the matcher's data: {words}.")
+    if lacking := [name for name in (LEARNER, *_COVERED.values()) if name not in rows]:
+        every = "not even every possible training composition is enough"
+        sentences.append(f"Not compared, as in some world {every}: {', '.join(lacking)}.")
     return sentences + _open(numbers, models)
 
 
