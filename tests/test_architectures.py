@@ -81,6 +81,7 @@ def test_factors_are_geometric_means_over_seeds_and_worlds():
     assert [far["times"][w]["mean"] for w in "AB"] == pytest.approx([2, 4.5], rel=0.01)
     assert far["amounts"]["A"]["mean"] == pytest.approx(400, rel=0.02)  # of 200 and 800
     assert far["whole"]["mean"] == pytest.approx(3, rel=0.01)
+    assert far["amount"]["mean"] == pytest.approx(math.sqrt(400 * 1125), rel=0.02)
     # What lies between seeds is the matcher's as well: it widens the amounts, not the factor.
     assert far["times"]["A"]["high"] / far["times"]["A"]["low"] < 1.2
     assert far["amounts"]["A"]["high"] / far["amounts"]["A"]["low"] > 3
