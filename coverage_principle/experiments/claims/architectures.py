@@ -16,8 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from matplotlib.ticker import NullLocator
-
 from coverage_principle.coverage import LearnerSettings, PredictedSettings, SearchSettings
 from coverage_principle.coverage.predicted import PredictedData, predicted_name
 from coverage_principle.coverage.required import RequiredData, search_name
@@ -418,7 +416,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     low, high = axis.get_xlim()
     ticks = [x for x in _TICKS if low <= x <= high]
     axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
-    axis.xaxis.set_minor_locator(NullLocator())
+    axis.minorticks_off()
     axis.legend(ncols=4, **{**plots.BELOW, "fontsize": 8})
     return style.save_figure(figure, stem)
 
