@@ -1,4 +1,4 @@
-"""Claim g: groups and swaps against plain loops and hooks, words against made-up numbers."""
+"""Claim g: groups and patches against plain loops and hooks, words against made-up numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def generated(run_command, place, script, **flags):
 
 @pytest.fixture(scope="module")
 def world(run_command, tmp_path_factory):
-    """A world of entities with facts outside, whose compositions hold all facts inside."""
+    """A world of entities with facts that no composition uses."""
     flags = {"num_entities": 8, "num_relations": 5, "out_degree": 5, "ood_ratio": 0.2, "phi": 3}
     place = tmp_path_factory.mktemp("world")
     return generated(run_command, place, "grokked", facts="all", test_size_for_type=60, **flags)
@@ -62,7 +62,7 @@ def test_property_groups_hold_the_items_that_their_names_say(run_command, tmp_pa
     assert len(expected) == 5
 
 
-def test_groups_of_facts_outside_hold_the_items_that_their_names_say(world):
+def test_groups_of_facts_alone_hold_the_items_that_their_names_say(world):
     """From the texts of the files: which facts training compositions use in each hop."""
     train, test = (
         json.loads((world.path / f"{name}.json").read_text()) for name in ("train", "test")
@@ -131,7 +131,7 @@ def test_a_source_is_like_its_original_but_for_b_and_the_answer(world):
 
 
 @torch.no_grad()
-def test_swaps_are_those_of_a_run_whose_state_a_hook_replaces(world):
+def test_patches_are_those_of_a_run_whose_state_a_hook_replaces(world):
     torch.manual_seed(0)
     size = len(world.codec.vocabulary)
     sizes = {"vocab_size": size, "n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 4}
@@ -155,7 +155,7 @@ def test_swaps_are_those_of_a_run_whose_state_a_hook_replaces(world):
         ]
         for _ in range(3)
     ]
-    found = states._swapped(loaded, world, facts, folds, bases, *pairs)
+    found = states._patched(loaded, world, facts, folds, bases, *pairs)
 
     def ids(*values):
         return torch.tensor(world.ids(np.array([values]), world.graph.inputs))
@@ -163,7 +163,7 @@ def test_swaps_are_those_of_a_run_whose_state_a_hook_replaces(world):
     def layer(tokens, number):
         return model(tokens, output_hidden_states=True).hidden_states[number]
 
-    right = {swap: np.zeros((2, len(pairs[0]))) for swap in states.SWAPS}
+    right = {patch: np.zeros((2, len(pairs[0]))) for patch in states.PATCHES}
     for n, (original, source) in enumerate(zip(*(p.tolist() for p in pairs), strict=True)):
         other = facts[source[0], source[1]]
         answer = world.ids(np.array([facts[other, source[2]]]), ["t"])[0]
@@ -174,7 +174,7 @@ def test_swaps_are_those_of_a_run_whose_state_a_hook_replaces(world):
             token = model.transformer.wte(ids(other, 0, 0)[0, 0]) + model.transformer.wpe.weight[0]
             puts = {"whole": theirs, "subspace": mine + inside, "entity": token}
             puts["rest"] = theirs - inside
-            for swap, put in puts.items():
+            for patch, put in puts.items():
 
                 def replace(_module, arguments, put=put):
                     state = arguments[0].clone()
@@ -184,15 +184,15 @@ def test_swaps_are_those_of_a_run_whose_state_a_hook_replaces(world):
                 handle = model.transformer.h[number].register_forward_pre_hook(replace)
                 logits = model(ids(*original)).logits[0, -1]
                 handle.remove()
-                right[swap][number, n] = int(logits.argmax()) == answer
+                right[patch][number, n] = int(logits.argmax()) == answer
     assert found["items"] == len(pairs[0]) > 30
-    for swap in states.SWAPS:
-        assert found[swap] == pytest.approx(right[swap].mean(axis=1), abs=1e-4), swap
-    assert len({tuple(found[swap]) for swap in states.SWAPS}) == 4
+    for patch in states.PATCHES:
+        assert found[patch] == pytest.approx(right[patch].mean(axis=1), abs=1e-4), patch
+    assert len({tuple(found[patch]) for patch in states.PATCHES}) == 4
 
 
 def test_probes_tell_what_the_states_hold(world, monkeypatch):
-    """States that name the entity, for facts outside the next one, and at layer 0 none."""
+    """States that name the entity, for facts alone the next one, and at layer 0 none."""
     facts, seen, folds = drawn(world)
     slots, used, calls_of = world.graph.inputs, seen[0], {}
     for h, r in np.ndindex(facts.shape):
@@ -234,14 +234,14 @@ def model_of(blocks, loops, second, entity):
 
     groups = {"neither": share(1.0), "first": share(0.6), "second": share(second)}
     groups |= {"both": share(second / 2, 150), "fact": share(1.0, 80)}
-    swaps = {"whole": [0.1, 1.0], "subspace": [0.1, 0.9], "rest": [0.3, 0.0]}
-    one = {"items": 300, **swaps, "entity": [entity, 0.0]}
+    patches = {"whole": [0.1, 1.0], "subspace": [0.1, 0.9], "rest": [0.3, 0.0]}
+    one = {"items": 300, **patches, "entity": [entity, 0.0]}
     later = {**one, "entity": [0.5 * entity, 1.0]}
-    swap = {"neither": one, "first": one, "second": later, "both": one}
+    patch = {"neither": one, "first": one, "second": later, "both": one}
     told = {"used": [0.2, 0.9], "fact_only": [0.0, 0.5], "entity": [0.1, 0.8]}
     probe = {of: {"items": 100, "rates": rates} for of, rates in told.items()}
     run = {"run": "r", "steps": [1, 2, 3, 4], "groups": groups}
-    run["state"] = {"probe": probe, "swap": swap}
+    run["state"] = {"probe": probe, "patch": patch}
     return {"blocks": blocks, "loops": loops, "seeds": {"1": run, "2": run}}
 
 
@@ -261,11 +261,11 @@ def test_words_of_a_shared_operator_claim_only_what_the_numbers_show(tmp_path):
         f"2 blocks, 2 times, answers {rates[0]} rightly",
         f"(4 blocks, unshared) {rates[1]}: a difference of 0.55 ",
         "(2 seeds with 800 items each; chance 0.025;",
-        "Both outside, models of more than two layers: looped 0.20 to 0.30 (",
+        "Both known as facts only, models of more than two layers: looped 0.20 to 0.30 (",
         "; unshared 0.01 to 0.03 (",
-        "Of the 1 interval with both outside and 4 loops or more, 0 hold a value of that range",
-        "second fact outside 3; both outside 3;",
-        "second fact outside goes from 0.30 to 0.60",
+        "Of the 1 interval of both with 4 loops or more, 0 hold a value of that range",
+        "second known as a fact only 3; both known as facts only 3;",
+        "second known as a fact only goes from 0.30 to 0.60",
         "put at r1 after layer 1 of 4, moves 1.00",
         "does so to 0.90",  # the token's best layer is another one than the state's
         "(after layer 0), and to 0.45",
@@ -321,5 +321,5 @@ def test_a_run_of_facts_and_compositions_is_measured(run_command, world, tmp_pat
         curve = [event["eval"][kind]["answer_accuracy"] for event in past]
         assert found["groups"][group]["curve"] == pytest.approx(curve, abs=1e-4)
         assert found["groups"][group]["items"] == past[0]["eval"][kind]["n"]
-    assert set(found["state"]["swap"]) == set(shared.GROUPS)
-    assert all(len(one["whole"]) == 2 for one in found["state"]["swap"].values())
+    assert set(found["state"]["patch"]) == set(shared.GROUPS)
+    assert all(len(one["whole"]) == 2 for one in found["state"]["patch"].values())

@@ -13,7 +13,7 @@ import numpy as np
 
 from coverage_principle.data import load_dataset
 from coverage_principle.experiments.claims import base
-from coverage_principle.experiments.claims.mechanisms_states import SWAPS, bridge_states
+from coverage_principle.experiments.claims.mechanisms_states import PATCHES, bridge_states
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.reporting import plots
@@ -61,13 +61,13 @@ KINDS = {**GROUPS, "fact": "fact_only"}
 #: What the groups are called.
 LABELS = {
     "neither": "in-domain compositions",
-    "first": "first fact outside",
-    "second": "second fact outside",
-    "both": "both outside",
-    "fact": "outside facts, singly",
+    "first": "first known as a fact only",
+    "second": "second known as a fact only",
+    "both": "both known as facts only",
+    "fact": "such facts by themselves",
 }
-#: What the swaps put at r1.
-SWAP_LABELS = {
+#: What patches put at r1.
+PATCH_LABELS = {
     "whole": "another composition's state",
     "subspace": "its part in b's subspace",
     "rest": "the rest of it",
@@ -134,19 +134,19 @@ def _over_seeds(shares: Sequence[Mapping], key: str = "accuracy") -> Rate | None
     return rate_over_seeds(*zip(*known, strict=True)) if known else None
 
 
-def _layer(model: Mapping, swap: str) -> int:
-    """After which layer a swap at r1 moves most in-domain compositions to the other answer."""
-    found = [run["state"]["swap"]["neither"] for run in model["seeds"].values()]
-    moved = np.sum([np.multiply(one[swap], one["items"]) for one in found if one["items"]], axis=0)
+def _layer(model: Mapping, patch: str) -> int:
+    """After which layer a patch at r1 moves most in-domain compositions to the other answer."""
+    found = [run["state"]["patch"]["neither"] for run in model["seeds"].values()]
+    moved = np.sum([np.multiply(one[patch], one["items"]) for one in found if one["items"]], axis=0)
     return int(np.argmax(moved))
 
 
-def swapped(model: Mapping, swap: str, group: str = "neither") -> Rate | None:
-    """The share of a group whose answer a swap moves, after the swap's ``_layer``."""
-    layer, shares = _layer(model, swap), []
+def moved_by(model: Mapping, patch: str, group: str = "neither") -> Rate | None:
+    """The share of a group whose answer a patch moves, after the patch's ``_layer``."""
+    layer, shares = _layer(model, patch), []
     for run in model["seeds"].values():
-        one = run["state"]["swap"][group]
-        shares.append({"items": one["items"], "accuracy": one[swap][layer]})
+        one = run["state"]["patch"][group]
+        shares.append({"items": one["items"], "accuracy": one[patch][layer]})
     return _over_seeds(shares)
 
 
@@ -185,7 +185,7 @@ def compared(models: Mapping[str, Mapping]) -> tuple[str, str] | None:
 
 
 def find(panel: Mapping) -> list[str]:
-    """Sentences; none where the seeds had no compositions of facts outside (tiny worlds)."""
+    """Sentences; none where the seeds had no such compositions (tiny worlds)."""
     models = panel["models"]
     if (names := compared(models)) is None:
         return []
@@ -200,10 +200,10 @@ def find(panel: Mapping) -> list[str]:
     counts = f"{counted(second[0].n, 'seed')} with {counted(second[0].items, 'item')}"
     sentences = [
         f"{begin} All facts were trained singly; {panel['world']['ood_ratio']:.0%} of them stand "
-        f"in no training composition (outside). Where the second fact is outside, {names[0]}, "
-        f"answers {second[0]} rightly, and as deep a model that shares nothing ({names[1]}) "
-        f"{second[1]}: a difference of {gap} ({counts} each; chance {panel['chance']:.3f}; the "
-        "looped one is the best of its kind).",
+        "in no training composition: they are known as facts only. Where the second is, "
+        f"{names[0]}, answers {second[0]} rightly, and as deep a model that shares nothing "
+        f"({names[1]}) {second[1]}: a difference of {gap} ({counts} each; chance "
+        f"{panel['chance']:.3f}; the looped one is the best of its kind).",
     ]
     for group in ("first", "both"):
         told = {
@@ -239,7 +239,7 @@ def _of_loops(models: Mapping[str, Mapping]) -> list[str]:
         rates = [rate(model["seeds"], group) for group in ("neither", "second", "both")]
         if model["blocks"] != 1 or None in rates:
             continue
-        words = f"{rates[0]} in domain, {rates[1]} with the second outside, {rates[2]} with both"
+        words = f"{rates[0]} in domain, {rates[1]} second known as a fact only, {rates[2]} both"
         told.append(f"{counted(model['loops'], 'time')} {words}")
         both += [rates[2]] if model["loops"] >= 4 else []
     if not both:
@@ -249,7 +249,7 @@ def _of_loops(models: Mapping[str, Mapping]) -> list[str]:
     return [
         f"One block run so many times answers: {'; '.join(told)}. Published, in another setting "
         f"(arXiv 2604.07822): 0.01 out of domain with one pass, {low} to {high} with 4 to 8 loops. "
-        f"Of the {counted(len(both), 'interval')} with both outside and 4 loops or more, "
+        f"Of the {counted(len(both), 'interval')} of both with 4 loops or more, "
         f"{reach} hold a value of that range."
     ]
 
@@ -280,12 +280,10 @@ def _of_states(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]
     for name in names:
         model = models[name]
         layer, depth = _layer(model, "whole"), model["blocks"] * model["loops"]
-        known, outside, tokens = (
-            probed(model, of, layer) for of in ("used", "fact_only", "entity")
-        )
-        read.append(f"{known} of the facts inside and {outside} of those outside with {name}")
-        parts = [swapped(model, swap) for swap in SWAPS]
-        second = swapped(model, "entity", "second")
+        known, only, tokens = (probed(model, of, layer) for of in ("used", "fact_only", "entity"))
+        read.append(f"{known} of the facts in domain and {only} of the others with {name}")
+        parts = [moved_by(model, patch) for patch in PATCHES]
+        second = moved_by(model, "entity", "second")
         if None in (*parts, second):
             continue
         whole, inside, rest, own = parts
@@ -295,11 +293,12 @@ def _of_states(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]
             f"b does so to {inside}, the rest of it to {rest} ({whole.items:,} items). The mere "
             "token b', as a single fact begins with it and before any block has read it, does so "
             f"to {own} (after layer {_layer(model, 'entity')}), and to {second} where (b', r2) is "
-            f"outside ({second.items:,} items). Probes of b at r1 tell {tokens} of such tokens."
+            f"known as a fact only ({second.items:,} items). Probes of b at r1 tell {tokens} of "
+            "such tokens."
         )
     begin = "Linear probes at the first relation, r1, tell the first step's result b, of facts that"
     told = f"{begin} they have not learned from, for {'; '.join(read)}."
-    own = [swapped(models[name], "entity") for name in names]
+    own = [moved_by(models[name], "entity") for name in names]
     if None not in own:
         gap = rate_difference(*own)
         clear = "clearly more often" if gap.above_zero else "not clearly more often"
@@ -319,15 +318,15 @@ def tables(panel: Mapping) -> list[base.Table]:
     for name, model in models.items():
         seeds = model["seeds"]
         rows.append([name, str(len(seeds)), *(in_table(rate(seeds, group)) for group in KINDS)])
-        layer, own = (_layer(model, swap) for swap in ("whole", "entity"))
+        layer, own = (_layer(model, patch) for patch in ("whole", "entity"))
         told = [probed(model, of, layer) for of in ("used", "fact_only", "entity")]
-        moved = [swapped(model, swap) for swap in SWAPS]
-        moved.append(swapped(model, "entity", "second"))
+        moved = [moved_by(model, patch) for patch in PATCHES]
+        moved.append(moved_by(model, "entity", "second"))
         cells = [in_table(one) for one in (*told, *moved)]
         states.append([name, f"{layer}, {own}", *cells])
     shown = "all facts trained singly, compositions of in-domain facts alone"
-    probe = [f"probe tells b: {words}" for words in ("in-domain facts", "outside", "tokens b'")]
-    swaps = [f"moved by {words}" for words in SWAP_LABELS.values()]
+    probe = [f"probe tells b: {words}" for words in ("in-domain facts", "the others", "tokens b'")]
+    patches = [f"moved by {words}" for words in PATCH_LABELS.values()]
     return [
         base.Table(
             f"Accuracy, shared operator: {shown} ({base.RATE_INTERVALS})",
@@ -335,24 +334,30 @@ def tables(panel: Mapping) -> list[base.Table]:
             rows,
         ),
         base.Table(
-            "The first hop's result b at r1: what a probe tells of it, and how often swaps at r1 "
+            "The first hop's result b at r1: what a probe tells of it, and how often patches at r1 "
             "move the answer to that of (b', r2), of in-domain compositions; "
             f"{base.RATE_INTERVALS}",
-            ["model", "after layers (whole, b')", *probe, *swaps, "moved by b', second outside"],
+            [
+                "model",
+                "after layers (whole, b')",
+                *probe,
+                *patches,
+                "moved by b', second a fact only",
+            ],
             states,
         ),
     ]
 
 
 def draw(panel: Mapping, final, over_training, states) -> None:
-    """Accuracy of each model, of two over training, and what swaps at r1 do, on three axes."""
+    """Accuracy of each model, of two over training, and what patches at r1 do, on three axes."""
     models = panel["models"]
     shown = sorted(models, key=lambda name: models[name]["loops"])
     series = {
         LABELS[group]: [rate(models[name]["seeds"], group) for name in shown] for group in GROUPS
     }
     plots.bars_of_rates(final, series, shown, span=0.85)
-    title = "shared operator: accuracy by facts outside of compositions"
+    title = "shared operator: accuracy by facts that no composition uses"
     plots.accuracy_axis(final, title, panel["chance"], over="")
     final.set_ylabel("accuracy (95 % interval)")
     for number, name in enumerate(models):
@@ -362,14 +367,14 @@ def draw(panel: Mapping, final, over_training, states) -> None:
         steps = next(iter(model["seeds"].values()))["steps"]
         line = "-" if model["loops"] > 1 else "--"
         over_training.plot(steps, curve, line, color=plots.look(number)["color"], label=name)
-    title = "second fact outside: accuracy over training"
+    title = "second known as a fact only: accuracy over training"
     plots.accuracy_axis(over_training, title, panel["chance"], over="training step")
     series = {
-        label: [swapped(models[name], swap) for name in shown]
-        for swap, label in SWAP_LABELS.items()
+        label: [moved_by(models[name], patch) for name in shown]
+        for patch, label in PATCH_LABELS.items()
     }
-    outside = f"{SWAP_LABELS['entity']}, second outside"
-    series[outside] = [swapped(models[name], "entity", "second") for name in shown]
+    other = f"{PATCH_LABELS['entity']}, second a fact only"
+    series[other] = [moved_by(models[name], "entity", "second") for name in shown]
     plots.bars_of_rates(states, series, shown, span=0.85)
     title = "state at r1 replaced: answer becomes that of (b', r2)"
     plots.accuracy_axis(states, title, panel["chance"], over="")

@@ -30,7 +30,7 @@ MOST = 300
 #: Facts of a kind that probes and subspaces learn from or are used on, about, at most.
 _MOST_FACTS = 4000
 #: What the state at r1 is replaced by.
-SWAPS = ("whole", "subspace", "rest", "entity")
+PATCHES = ("whole", "subspace", "rest", "entity")
 
 
 def bridge_states(
@@ -41,22 +41,22 @@ def bridge_states(
     ``probe``: of each layer the share of states at r1 whose entity a probe tells, for facts that
     training compositions begin with (each by a probe that has not learned from it) and for those
     ``fact_only``; and of the ``entity`` tokens, as a single fact begins with them.
-    ``swap``: of each group and layer but the last the share whose answer becomes that of (b', r2),
-    for each of ``SWAPS``. (b', r2) is a fact of the same kind as (b, r2), with another answer; the
-    other composition's first fact is one that training compositions begin with.
+    ``patch``: of each group and layer but the last the share whose answer becomes that of (b', r2),
+    for each of ``PATCHES``. (b', r2) is a fact of the same kind as (b, r2), with another answer.
+    The other composition's first fact is one that training compositions begin with.
     """
     rng = np.random.default_rng(seed)
     facts = dataset.tables()[0]
     seen = seen_calls(dataset.graph, dataset.tables(), dataset.train.inputs)
     fold_of = rng.integers(FOLDS, size=facts.shape)
     probe, bases = _learn(loaded, dataset, facts, seen[0], fold_of)
-    swap = {}
+    patched = {}
     for group, kind in groups.items():
         rows = np.flatnonzero(np.array(dataset.test.types) == kind)
         chosen = dataset.test.inputs[np.sort(rng.permutation(rows)[:MOST])]
         pairs = draw_pairs(facts, seen, fold_of, chosen, rng)
-        swap[group] = _swapped(loaded, dataset, facts, fold_of, bases, *pairs)
-    return {"probe": probe, "swap": swap}
+        patched[group] = _patched(loaded, dataset, facts, fold_of, bases, *pairs)
+    return {"probe": probe, "patch": patched}
 
 
 def draw_pairs(
@@ -132,8 +132,8 @@ def _learn(loaded: LoadedModel, dataset: Dataset, facts, used, fold_of) -> tuple
     ]
 
 
-def _swapped(loaded: LoadedModel, dataset: Dataset, facts, fold_of, bases, originals, sources):
-    """The ``swap`` of one group."""
+def _patched(loaded: LoadedModel, dataset: Dataset, facts, fold_of, bases, originals, sources):
+    """The ``patch`` of one group."""
     import torch
 
     from coverage_principle.circuits import Patch, moved, patch_runs
@@ -145,7 +145,7 @@ def _swapped(loaded: LoadedModel, dataset: Dataset, facts, fold_of, bases, origi
     tokens, of_source = (_ids(dataset, *rows.T) for rows in (originals, sources))
     layers = range(loaded.num_layers)
     how = {"layers": layers, "positions": [1]}
-    right = np.zeros((len(SWAPS), len(layers), len(originals)), dtype=bool)
+    right = np.zeros((len(PATCHES), len(layers), len(originals)), dtype=bool)
 
     def own_token(_original, source, _layer: int, _position: int):
         return source["residual", 0][:, 0]
@@ -160,10 +160,10 @@ def _swapped(loaded: LoadedModel, dataset: Dataset, facts, fold_of, bases, origi
             inside = moved(mine, theirs, bases[layer][fold])
             return torch.cat([theirs, inside, theirs - (inside - mine)])
 
-        patch = Patch(parts, original=("residual",), copies=len(SWAPS) - 1)
+        patch = Patch(parts, original=("residual",), copies=len(PATCHES) - 1)
         given = tokens[rows], of_source[rows], wanted[rows]
         (trace,) = patch_runs(loaded, *given, stream=patch, **how)
-        ranks = trace.after["rank"][:, 0, :, 1].reshape(len(layers), len(SWAPS) - 1, len(rows))
+        ranks = trace.after["rank"][:, 0, :, 1].reshape(len(layers), len(PATCHES) - 1, len(rows))
         right[:-1, :, rows] = ranks.swapaxes(0, 1) == 0
         facts_alone = _ids(dataset, other[rows], last[rows])
         given = tokens[rows], facts_alone, wanted[rows]
@@ -171,7 +171,7 @@ def _swapped(loaded: LoadedModel, dataset: Dataset, facts, fold_of, bases, origi
         right[-1][:, rows] = trace.after["rank"][:, 0, :, 1] == 0
     found = {"items": len(originals)}
     shares = right.mean(axis=2).tolist() if len(originals) else []
-    return found | {name: _short(one) for name, one in zip(SWAPS, shares, strict=False)}
+    return found | {name: _short(one) for name, one in zip(PATCHES, shares, strict=False)}
 
 
 def _short(rates: Iterable[float]) -> list[float]:
