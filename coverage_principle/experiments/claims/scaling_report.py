@@ -296,12 +296,10 @@ def _required(axis, number: int, name: str, series: Mapping) -> None:
 def _predictors(axis, numbers: Mapping) -> dict[str, str]:
     """Mean N of k = 3 and the learner in the colour of their task; how those drawn are dashed."""
     drawn, dashes = {}, {"k = 3": ":", "learner": "--"}
-    done: set[str] = set()
-    for number, series in enumerate(numbers["series"].values()):
-        task = series["before"]
-        if task is None or task in done:
-            continue
-        done.add(task)
+    tasks = [series["before"] for series in numbers["series"].values()]
+    for task in filter(None, dict.fromkeys(tasks)):
+        several = tasks.count(task) > 1
+        colour = "black" if several else plots.look(tasks.index(task))["color"]
         for name in HOPED:
             amounts = numbers["before"][task].get(name, {"amounts": {}})["amounts"]
             reached = {int(n): list(filter(None, seeds.values())) for n, seeds in amounts.items()}
@@ -309,7 +307,7 @@ def _predictors(axis, numbers: Mapping) -> dict[str, str]:
             if points:
                 drawn[name] = dashes[name]
                 form = {"linestyle": dashes[name], "linewidth": 1, "marker": "."}
-                axis.plot(*zip(*points, strict=True), color=plots.look(number)["color"], **form)
+                axis.plot(*zip(*points, strict=True), color=colour, **form)
     return drawn
 
 
