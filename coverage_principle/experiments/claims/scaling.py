@@ -86,7 +86,7 @@ _SIZES = {
         {8: 2, 9: 2, 11: 2},
         dict.fromkeys((12, 20, 30, 40), 3),
         dict.fromkeys((20, 30, 50, 70, 100), 3),
-        night={8: 5, 10: 5, 12: 5, 16: 5},
+        night={8: 5, 10: 5, 16: 4, 20: 3},
     ),
 }
 #: The first N of the grid at 10 tokens.
