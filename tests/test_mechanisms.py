@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from types import SimpleNamespace
 
@@ -288,6 +289,10 @@ def test_words_of_a_shared_operator_claim_only_what_the_numbers_show(tmp_path):
     assert CLAIMS["mechanisms"].findings(numbers) == shared.find(panel)
     assert CLAIMS["mechanisms"].tables(numbers)[2].rows[0][2].endswith("n = 9")
     assert CLAIMS["mechanisms"].draw(numbers, tmp_path / "figure")[0].stat().st_size > 0
+    model = panel["models"]["2 blocks, 2 times"]
+    model["seeds"]["3"] = copy.deepcopy(model["seeds"]["1"])
+    model["seeds"]["3"]["state"]["patch"] = dict.fromkeys(shared.GROUPS, {"items": 0})
+    assert shared.moved_by(model, "entity") == rate_over_seeds([0.9] * 2, [300] * 2)
 
 
 @pytest.mark.parametrize("scale", ["cpu", "night", "gpu", "paper"])

@@ -145,8 +145,8 @@ def moved_by(model: Mapping, patch: str, group: str = "neither") -> Rate | None:
     """The share of a group whose answer a patch moves, after the patch's ``_layer``."""
     layer, shares = _layer(model, patch), []
     for run in model["seeds"].values():
-        one = run["state"]["patch"][group]
-        shares.append({"items": one["items"], "accuracy": one[patch][layer]})
+        if (one := run["state"]["patch"][group])["items"]:
+            shares.append({"items": one["items"], "accuracy": one[patch][layer]})
     return _over_seeds(shares)
 
 
