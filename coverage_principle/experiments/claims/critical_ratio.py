@@ -65,8 +65,8 @@ SHAPE["tiny"] = {"num_relations": 20, "out_degree": 5}
 _OOD_RATIO = 0.05
 #: Items of each type that are scored.
 _TEST_SIZE = base.by_scale(100, 1000, 3000, 3000, night=2000)
-#: The published world, counted alone: entities and seeds.
-COUNTED = base.by_scale((60, 1), (2000, 2), (2000, 3), (2000, 3), night=(2000, 3))
+#: The published world, counted alone: entities, seeds, and phi beside those that are trained on.
+COUNTED = base.by_scale((60, 1, ()), *3 * [(2000, 3, _PUBLISHED_PHI)])
 _SMALL = {"learning_rate": 1e-3, "weight_decay": 0.1}
 _TRAIN = base.by_scale(
     {},
@@ -99,7 +99,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
             **_measure(sweep, run),
             "counted": shares(counted.counts[entities, phi][seed]),
         }
-    entities, seeds = COUNTED[scale]
+    entities, seeds, _ = COUNTED[scale]
     published = {
         f"{phi:g}": {
             str(seed): shares(counted.counts[entities, phi][seed])
@@ -132,11 +132,11 @@ def _run(scale: str, worlds: Worlds, phi: float, seed: int) -> RunSettings:
 
 def _counted(sweep: Sweep, scale: str) -> CoverageByPhi:
     """Coverage of every world and of the published one, over all held-out in-domain items."""
-    entities, seeds = COUNTED[scale]
+    entities, seeds, more = COUNTED[scale]
     wanted = {(entities, seed) for seed in base.SEEDS[scale][:seeds]}
     for worlds in WORLDS[scale]:
         wanted |= {(worlds.entities, seed) for seed in base.SEEDS[scale][: worlds.seeds]}
-    phi = sorted({phi for worlds in WORLDS[scale] for phi in worlds.phi})
+    phi = sorted({*more, *(phi for worlds in WORLDS[scale] for phi in worlds.phi)})
     sizes = tuple(sorted({size for size, _ in wanted}))
     settings = PhiSettings(num_entities=sizes, phi=tuple(phi), ood_ratio=_OOD_RATIO, **SHAPE[scale])
     file = f"coverage_by_phi_{phi_name(settings)}_measured.json"
