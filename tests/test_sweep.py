@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from coverage_principle.experiments import (
     Interrupted,
     Ledger,
     RunSettings,
+    Sweep,
     Workplace,
     analyses,
     execute,
@@ -259,6 +260,29 @@ def test_print_shows_commands_that_do_the_same(finished, run_command, tmp_path):
     # The data set's own folder is known only once it has been generated, so compare the rest.
     assert {line for line in logged if "main.py" in line} <= same
     assert not (tmp_path / "new").exists()
+
+
+def test_the_ledger_has_a_record_before_anybody_is_given_it(tmp_path):
+    asked = [Future(), Future()]
+
+    class Launcher:
+        def submit_all(self, runs):
+            return asked[: len(runs)]
+
+    sweep = Sweep(tmp_path, Launcher())
+    runs = [RunSettings.resolve({"seed": seed, "data": DATA}) for seed in (1, 2)]
+    done, stopped = sweep.submit_all(runs)
+    seen = []
+    add = sweep.ledger.add
+    sweep.ledger.add = lambda record: (seen.append(done.done()), add(record))
+    record = {"run": runs[0].id, "label": "one", "status": "done", "seconds": {}}
+    asked[0].set_result({**record, "settings": runs[0].as_dict()})
+    assert seen == [False]
+    assert done.result(timeout=0) == sweep.ledger.records[runs[0].id]
+    asked[1].cancel()
+    with pytest.raises(CancelledError):
+        stopped.result(timeout=0)
+    assert sweep.tally() == {"done": 1, "failed": 0, "interrupted": 1, "open": 0}
 
 
 def test_a_failed_run_is_reported_and_retried_only_on_request(run_command, tmp_path):

@@ -29,7 +29,7 @@ class Sweep:
         self._lost: set[str] = set()  # runs that are done but for lost files
 
     def submit(self, run: RunSettings) -> Future:
-        """The run's record, at once if it is known, else when it has been carried out."""
+        """The run's record, at once if it is known, else when it is done and in the ledger."""
         return self.submit_all([run])[0]
 
     def submit_all(self, runs: Sequence[RunSettings]) -> list[Future]:
@@ -47,8 +47,7 @@ class Sweep:
                     self._place.note(run)
             futures = self.launcher.submit_all(fresh) if fresh else []
             for run, future in zip(fresh, futures, strict=True):
-                self._asked[run.id] = future
-                future.add_done_callback(self._note)
+                self._asked[run.id] = self._noted(future)
             return [self._asked[run.id] for run in runs]
 
     def run(self, settings: RunSettings) -> dict:
@@ -124,6 +123,18 @@ class Sweep:
         self.ledger.add(record)  # a runner may have died between the two files
         return record
 
-    def _note(self, future: Future) -> None:
-        if not future.cancelled() and future.exception() is None:
-            self.ledger.add(future.result())
+    def _noted(self, future: Future) -> Future:
+        """The same, done once the ledger has it: callbacks come after whoever waits is woken."""
+        whole: Future = Future()
+
+        def note(done: Future) -> None:
+            try:
+                record = done.result()
+                self.ledger.add(record)
+            except BaseException as stopped:
+                whole.set_exception(stopped)
+            else:
+                whole.set_result(record)
+
+        future.add_done_callback(note)
+        return whole
