@@ -107,7 +107,7 @@ def planned(scale: str, models: Mapping[str, Model]) -> dict[tuple[str, str], sc
         train = {**model.train, **(model.small if scale in ("cpu", "night") else {})}
         for task, (size, seeds) in _WORLDS[scale].items():
             plan = {task: {scale: {size: min(seeds, model.seeds.get(scale, seeds))}}}
-            found[name, task] = scaling.one_series(task, scale, plan, train=train)
+            found[name, task] = scaling.one_series(task, scale, plan, train=train, model=name)
     return found
 
 

@@ -39,8 +39,8 @@ def series(scale: str) -> dict[str, scaling.Series]:
     found = {}
     for model in _MODELS[scale]:
         size = dict(zip(("n_layer", "n_head", "n_embd"), model, strict=True))
-        own = {"train": size, "published": _EXPONENTS.get(model)}
         name = "{n_layer} layers, {n_embd}".format_map(size)
+        own = {"train": size, "published": _EXPONENTS.get(model), "model": name}
         found[name] = scaling.one_series("twohop", scale, _PLANS, **own)
     return found
 

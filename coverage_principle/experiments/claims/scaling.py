@@ -107,7 +107,8 @@ class Series:
 
     ``plan`` has the number of seeds by size |X|. ``start`` is the N of the grid's first trial at 10
     tokens; ``train`` are flags of the training (the architecture's among them), on top of the
-    scale's own; ``published`` is the exponent that the paper reports, if it does.
+    scale's own; ``published`` is the exponent that the paper reports, if it does; ``model`` names
+    the model where runs are shown, if there are several.
     """
 
     task: str
@@ -116,6 +117,7 @@ class Series:
     train: Mapping[str, object] = field(default_factory=dict)
     cot: bool = False
     published: float | None = None
+    model: str = ""
 
     @property
     def score(self) -> str:
@@ -151,6 +153,7 @@ def trial(series: Series, scale: str, size: int, seed: int, amount: int) -> RunS
     task = _SCRIPTS.get(series.task, series.task)
     settings = {"task": task, "seed": seed, "data": data, "train": train}
     label = f"{series.task}{' CoT' if series.cot else ''} |X|={size} N={amount} seed={seed}"
+    label = f"{series.model}: {label}" if series.model else label
     return RunSettings.resolve(settings, label)
 
 
