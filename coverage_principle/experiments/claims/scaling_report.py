@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.experiments.claims.base import Claim, Table
+from coverage_principle.experiments.claims.base import Claim, Table, span
 from coverage_principle.experiments.claims.scaling import collect, cut_off, searches
 from coverage_principle.experiments.crossing import LINE
 from coverage_principle.reporting import plots, style
@@ -42,7 +42,7 @@ def find(numbers: Mapping) -> list[str]:
         words = (
             f"{name}: required N grows as |X|^{power['exponent']:.2f} (95 % interval "
             f"{power['low']:.2f} to {power['high']:.2f}; {worlds}, {len(trials)} trials, each with "
-            f"{_span(items)} unseen items)"
+            f"{span(items)} unseen items)"
         )
         if (published := series["published"]) is not None:
             where = "within" if power["low"] <= published <= power["high"] else "outside of"
@@ -61,11 +61,6 @@ def find(numbers: Mapping) -> list[str]:
                 f"{listed(parts)}."
             )
     return sentences + before_training(numbers)
-
-
-def _span(counts: Sequence[int]) -> str:
-    low, high = min(counts), max(counts)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def in_plain_words(every: Mapping[str, Mapping]) -> list[str]:
