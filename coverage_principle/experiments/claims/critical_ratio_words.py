@@ -394,8 +394,9 @@ def _cutoffs(name: str, by_phi: Mapping) -> Table:
     rows = []
     for k in ks:
         rates = [by_cutoff(runs, k, k) for runs in by_phi.values()]
-        told = ["-" if r is None else f"{r}, n = {r.items:,}" for r in rates]
-        rows.append([str(k), *told])
+        if any(rates):
+            told = ["-" if r is None else f"{r}, n = {r.items:,}" for r in rates]
+            rows.append([str(k), *told])
     title = f"Final accuracy by k-cutoff, {name} (at least {_FEWEST} items)"
     return Table(title, ["k-cutoff", *(f"phi {phi}" for phi in by_phi)], rows)
 
