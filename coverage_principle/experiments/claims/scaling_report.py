@@ -198,7 +198,9 @@ def tables(numbers: Mapping) -> list[Table]:
         "required N",
         "smallest N that was enough",
     ]
-    title = f"Required N ({numbers['rule']}; trials on a grid of ratio {numbers['stride']})"
+    # Trials of the bisections that were made before there were climbs stand on no grid.
+    how = f"on a grid of ratio {numbers['stride']}" if numbers["stride"] else "of a bisection"
+    title = f"Required N ({numbers['rule']}; trials {how})"
     result = [Table(title, header, rows)]
     if powers:
         model = ["slope of log odds", "scatter of trials", "spread of worlds (log N)"]
