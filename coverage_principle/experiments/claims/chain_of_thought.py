@@ -22,7 +22,7 @@ _SIZES = {
         _TINY, {12: 3, 16: 3, 28: 2}, _GPU, scaling.PAPER_SIZES, night={18: 5, 25: 5, 36: 5}
     ),
     "threehop": by_scale(
-        _TINY, {8: 3, 11: 2, 14: 2}, _GPU, scaling.PAPER_SIZES, night={8: 5, 12: 5, 16: 5, 22: 4}
+        _TINY, {8: 3, 11: 2, 14: 2}, _GPU, scaling.PAPER_SIZES, night={8: 5, 11: 5, 16: 4}
     ),
     "fivehop": by_scale(
         {2: 1, 3: 1}, {7: 3, 10: 3, 14: 2}, _GPU, scaling.PAPER_SIZES, night={8: 5, 13: 5, 20: 5}

@@ -72,21 +72,21 @@ _SIZES = {
         {16: 3, 20: 3, 28: 2},
         dict.fromkeys((20, 30, 50, 70), 3),
         PAPER_SIZES,
-        night={18: 5, 25: 5, 36: 5, 50: 3},
+        night={18: 5, 25: 5, 36: 5},
     ),
     "parallel2hop": by_scale(
         _TINY,
         {7: 3, 9: 3, 12: 3},
         dict.fromkeys((12, 20, 30, 40), 3),
         dict.fromkeys((20, 30, 50, 70, 100), 3),
-        night={8: 6, 11: 6, 16: 6, 22: 5},
+        night={8: 5, 11: 5, 16: 5},
     ),
     "threehop": by_scale(
         _TINY,
         {8: 2, 9: 2, 11: 2},
         dict.fromkeys((12, 20, 30, 40), 3),
         dict.fromkeys((20, 30, 50, 70, 100), 3),
-        night={8: 5, 10: 5, 16: 4, 20: 3},
+        night={8: 5, 11: 5, 16: 4},
     ),
 }
 #: The first N of the grid at 10 tokens.
