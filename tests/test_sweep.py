@@ -6,7 +6,9 @@ import csv
 import hashlib
 import json
 import multiprocessing
+import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -385,3 +387,27 @@ def test_a_changed_task_file_makes_another_run(tmp_path):
 
 def test_a_setting_may_be_longer_than_a_file_name():
     assert len(_digest({"description": "x" * 5000})) == 12
+
+
+UNGUARDED = """
+import multiprocessing
+
+from coverage_principle.experiments import LocalLauncher
+
+LocalLauncher(".", 1).close()
+child = multiprocessing.get_context("spawn").Process(target=print)
+child.start()
+child.join()
+print("a child ended with", child.exitcode)
+"""
+
+
+def test_a_program_that_runs_import_is_told_to_guard_what_starts_them(tmp_path):
+    (tmp_path / "mine.py").write_text(UNGUARDED)
+    where = {
+        "cwd": tmp_path,
+        "env": os.environ | {"PYTHONPATH": f"{ROOT}/simpletransformers:{ROOT}"},
+    }
+    done = subprocess.run([sys.executable, "mine.py"], capture_output=True, text=True, **where)
+    assert done.stdout == "a child ended with 1\n", done.stderr
+    assert 'put what starts runs under `if __name__ == "__main__":`' in done.stderr

@@ -6,6 +6,7 @@ in progress, and ``close()``. ``Interrupted`` in a future means that the run can
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -47,6 +48,8 @@ class LocalLauncher:
 
     Each run gets an equal share of the cores; with fewer GPUs than jobs, runs share a GPU.
     ``report`` is called with the run and what ``execute`` reports, by the run's own thread.
+    ``InputError`` where the program's file is only imported, by a run's process: it would wait for
+    the run that its parent holds, and both without end.
     """
 
     def __init__(
@@ -54,6 +57,11 @@ class LocalLauncher:
     ) -> None:
         if jobs < 1:
             raise InputError(f"`jobs` {jobs} is not at least 1")
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise InputError(
+                "runs are processes that import the file that starts them: put what starts runs "
+                'under `if __name__ == "__main__":`'
+            )
         self._report = report or (lambda *_: None)
         threads = max(1, (os.cpu_count() or 1) // jobs)
         self._place = Workplace(Path(root).resolve(), threads=threads)
