@@ -339,3 +339,21 @@ def cut_off(numbers: Mapping) -> list[str]:
                 "have needed fewer items."
             )
     return sentences
+
+
+def unfitted(numbers: Mapping) -> list[str]:
+    """Sizes where most trials that failed do not keep their training items either."""
+    sentences, level = [], numbers["accuracy"]
+    for name, series in numbers["series"].items():
+        for size, seeds in series["at"].items():
+            trials = itertools.chain(*(search["trials"].values() for search in seeds.values()))
+            own = [one["train_accuracy"] for one in trials if one["accuracy"] < level]
+            short = [share for share in own if share < level]
+            if 2 * len(short) > len(own):
+                sentences.append(
+                    f"{name}: at {size} tokens, {len(short)} of {counted(len(own), 'trial')} that "
+                    f"failed had forgotten training items as well when they were ended "
+                    f"({min(short):.3f} to {max(short):.3f} were right). The training is too noisy "
+                    "for so many items, and more of them help little."
+                )
+    return sentences

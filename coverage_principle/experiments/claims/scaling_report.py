@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from coverage_principle.experiments.claims.base import Claim, Table, span
-from coverage_principle.experiments.claims.scaling import collect, cut_off, searches
+from coverage_principle.experiments.claims.scaling import collect, cut_off, searches, unfitted
 from coverage_principle.experiments.crossing import LINE
 from coverage_principle.reporting import plots, style
 from simpletransformers.words import counted, listed
@@ -51,7 +51,7 @@ def find(numbers: Mapping) -> list[str]:
             worlds = counted(missing, "world")
             words += f"; in {worlds} no N that could be tried was enough, which counts as such"
         sentences.append(words + ".")
-    sentences += cut_off(numbers)
+    sentences += cut_off(numbers) + unfitted(numbers)
     for task, predictors in numbers["before"].items():
         fits = {name: one["fit"] for name, one in predictors.items() if one["fit"]}
         if parts := [f"{fit['exponent']:.2f} ({name})" for name, fit in fits.items()]:
