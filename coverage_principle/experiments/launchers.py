@@ -57,6 +57,7 @@ class LocalLauncher:
     ) -> None:
         if jobs < 1:
             raise InputError(f"`jobs` {jobs} is not at least 1")
+        # What multiprocessing itself looks at, when a process is started where it must not be.
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise InputError(
                 "runs are processes that import the file that starts them: put what starts runs "

@@ -342,7 +342,7 @@ def cut_off(numbers: Mapping) -> list[str]:
 
 
 def unfitted(numbers: Mapping) -> list[str]:
-    """Sizes where most trials that failed do not keep their training items either."""
+    """Sizes where most trials that failed do not answer their training items either."""
     sentences, level = [], numbers["accuracy"]
     for name, series in numbers["series"].items():
         for size, seeds in series["at"].items():
@@ -352,8 +352,8 @@ def unfitted(numbers: Mapping) -> list[str]:
             if 2 * len(short) > len(own):
                 sentences.append(
                     f"{name}: at {size} tokens, {len(short)} of {counted(len(own), 'trial')} that "
-                    f"failed had forgotten training items as well when they were ended "
-                    f"({min(short):.3f} to {max(short):.3f} were right). The training is too noisy "
-                    "for so many items, and more of them help little."
+                    f"failed had less than {level} of their training items right, too, when they "
+                    f"were ended ({min(short):.3f} to {max(short):.3f}): more items are not all "
+                    "that they lacked."
                 )
     return sentences
