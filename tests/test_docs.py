@@ -54,6 +54,15 @@ def test_the_commands_of_a_page_work_one_after_the_other_in_one_shell(page, afte
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_row_of_a_table_has_as_many_cells(page):
+    """GitHub shows a table as plain text if its header has other cells than the line below it."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        rows = [re.findall(r"(?<!\\)\|", row) for row in table.splitlines()]
+        assert len({len(bars) for bars in rows}) == 1, table
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_what_a_command_needs_of_the_readers_own_is_explained(page):
     words = {w for step in typed.steps(page) for word in step.words for w in Path(word).parts}
     text = page.read_text(encoding="utf-8")

@@ -228,13 +228,18 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
     lines += [*(f"- {sentence}" for sentence in result["findings"]), ""]
     lines += [f"![{result['title']}]({figure})", ""]
     for table in tables:
-        head, *rows = ("| " + " | ".join(row) + " |" for row in (table.header, *table.rows))
+        head, *rows = (_markdown_row(row) for row in (table.header, *table.rows))
         lines += [f"**{table.title}**", "", head, "|" + "---|" * len(table.header), *rows, ""]
     how = f"{effort(result)} on {machine_words} ({package_words})"
     lines.append(
         f"Made by `{result['command']}`: {how}. All numbers: [numbers.json](numbers.json)."
     )
     return "\n".join(lines) + "\n"
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    """A table's row; a bar within a cell, as in ``|X|``, would end it."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def effort(result: Mapping) -> str:
