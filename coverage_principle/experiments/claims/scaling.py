@@ -72,7 +72,7 @@ _SIZES = {
         {16: 3, 20: 3, 28: 2},
         dict.fromkeys((20, 30, 50, 70), 3),
         PAPER_SIZES,
-        night={18: 5, 25: 5, 36: 5},
+        night=dict.fromkeys((18, 21, 25, 28, 36), 5),
     ),
     "parallel2hop": by_scale(
         _TINY,
