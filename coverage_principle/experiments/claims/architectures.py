@@ -404,17 +404,19 @@ def tables(numbers: Mapping) -> list[Table]:
 
 
 def draw(numbers: Mapping, stem: Path) -> list[Path]:
-    """The factor over the matcher by row: in each world, and the mean over worlds."""
+    """The factor over the matcher by row: the mean over worlds, and each of several worlds."""
     rows, worlds = numbers["rows"], list(numbers["matched"])
     figure, axis = style.new_figure(8, 1.7 + 0.45 * len(rows))
     axis.axvline(1, color="grey", linewidth=1, linestyle=":", zorder=0)
-    for number, world in enumerate(worlds):
+    several = len(worlds) > 1
+    for number, world in enumerate(worlds if several else ()):
         of_world = [(y, one["times"].get(world)) for y, one in enumerate(rows.values())]
         look = {**plots.look(number), "markersize": 4, "linewidth": 1}
         _points(axis, of_world, 0.14 * number - 0.3, label=world, **look)
     look = {"color": "black", "marker": "D", "markersize": 6, "linewidth": 2}
     whole = [(y, one["whole"]) for y, one in enumerate(rows.values())]
-    _points(axis, whole, 0.14 * len(worlds) - 0.24, label="mean of worlds, 95 % interval", **look)
+    label = f"{'mean of worlds' if several else worlds[0]}, 95 % interval"
+    _points(axis, whole, 0.14 * len(worlds) - 0.24 if several else 0, label=label, **look)
     names = [f"{name} (at least)" if one["least"] else name for name, one in rows.items()]
     axis.set_yticks(range(len(rows)), names)
     for label, name in zip(axis.get_yticklabels(), rows, strict=True):
