@@ -470,11 +470,9 @@ def predict(model, records: Sequence[dict], job: JobSettings, dataset) -> None:
     items = [{**r, "model_output": o} for r, o in zip(records, outputs, strict=True)]
     file = predictions_file(job)
     write_json(file, items, one_per_line=True)
-    right: dict[str, list[bool]] = {}
-    for item, exact in zip(items, answered(items), strict=True):
-        right.setdefault(item.get("type", "all"), []).append(exact)
-    called = {kind: dataset.graph.explained(kind) for kind in right}
-    print(cli.table(*exact_match_rows(right, called)))
+    kinds = [item.get("type", "all") for item in items]
+    called = {kind: dataset.graph.explained(kind) for kind in set(kinds)}
+    print(cli.table(*exact_match_rows(kinds, answered(items), called)))
     (answers,) = dataset.sizes([dataset.graph.answer])
     print(f"intervals: Wilson's; one of {answers:,} answers is {1 / answers:.4f}")
     print(f"outputs: {relative_to_root(file)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -51,12 +53,16 @@ def loop_rows(
 
 
 def exact_match_rows(
-    right: Mapping[str, Sequence[bool]], called: Mapping[str, str] = NO_NAMES
+    kinds: Sequence[str], right: Sequence[bool], called: Mapping[str, str] = NO_NAMES
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of ``{type: whether each item is right}``: items, share, its interval."""
+    """Header and rows: a type's items, the share that is right, and its interval.
+
+    ``kinds`` has the type of each item, ``right`` whether it is answered.
+    """
+    items, exact = Counter(kinds), Counter(itertools.compress(kinds, right))
     rows = []
-    for kind, own in sorted(right.items()):
-        share, n = sum(own) / len(own), len(own)
+    for kind, n in sorted(items.items()):
+        share = exact[kind] / n
         rows.append([called.get(kind, kind), f"{n:,}", f"{share:.4f}", interval_text(share, n)])
     return ["type", "n", "exact_match", INTERVAL], rows
 
