@@ -371,7 +371,8 @@ def series(factor, exponent, published=None, before=None):
         }
         for size in (10, 20, 40)
     }
-    return {"published": published, "before": before, "at": at, "fit": scaling.growth(at)}
+    found = {"published": published, "before": before, "at": at, "fit": scaling.growth(at)}
+    return found | {"fitted_alone": scaling.fitted_alone(at)}
 
 
 def scaled(**every):
@@ -417,7 +418,17 @@ def test_sizes_where_training_items_are_not_answered_are_named():
         "2-hop: at 40 tokens, 2 of 2 trials that failed had less than 0.99 of their"
     )
     assert "(0.970 to 0.985)" in more
+    one["fitted_alone"] = alone = scaling.fitted_alone(one["at"])
+    others = scaling.growth({size: one["at"][size] for size in ("10", "20")})["power"]
+    assert alone == {**others, "without": "40"}
+    one["published"] = 2.9
+    told = CLAIMS["data_scaling"].findings(numbers)
+    (words,) = (one for one in told if "without 40 tokens the exponent is" in one)
+    assert f"{others['exponent']:.2f} ({others['low']:.2f}" in words and "outside of it" in words
+    one["published"] = None
     failed["train_accuracy"] = 0.99  # one of two is not most of them
+    assert scaling.fitted_alone(one["at"]) is None
+    one["fitted_alone"] = None
     assert CLAIMS["data_scaling"].findings(numbers) == before
 
 

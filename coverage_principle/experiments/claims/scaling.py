@@ -25,7 +25,7 @@ from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.statistics import power_law_through
 from coverage_principle.tasks import TASKS
-from simpletransformers.words import counted
+from simpletransformers.words import counted, listed
 
 #: Seeds of worlds and models count up from this one.
 SEED = 42
@@ -248,8 +248,8 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
         for size, seed in one.worlds:
             at[str(size)][str(seed)] = found[name, size, seed]
         before = None if one.cot else TITLES[one.task]  # with what its amounts are compared
-        fit = growth(at)
-        by_series[name] = {"published": one.published, "before": before, "at": at, "fit": fit}
+        by_series[name] = {"published": one.published, "before": before, "at": at}
+        by_series[name] |= {"fit": growth(at), "fitted_alone": fitted_alone(at)}
     return {
         "rule": f"type_0 >= {ACCURACY} within {EPOCHS} epochs after train_inferred >= 0.99",
         "accuracy": ACCURACY,
@@ -342,18 +342,54 @@ def cut_off(numbers: Mapping) -> list[str]:
 
 
 def unfitted(numbers: Mapping) -> list[str]:
-    """Sizes where most trials that failed do not answer their training items either."""
-    sentences, level = [], numbers["accuracy"]
+    """Sizes where most trials that failed do not answer their training items either.
+
+    What the exponent is without them, if the other sizes tell.
+    """
+    sentences = []
     for name, series in numbers["series"].items():
-        for size, seeds in series["at"].items():
-            trials = itertools.chain(*(search["trials"].values() for search in seeds.values()))
-            own = [one["train_accuracy"] for one in trials if one["accuracy"] < level]
-            short = [share for share in own if share < level]
-            if 2 * len(short) > len(own):
-                sentences.append(
-                    f"{name}: at {size} tokens, {len(short)} of {counted(len(own), 'trial')} that "
-                    f"failed had less than {level} of their training items right, too, when they "
-                    f"were ended ({min(short):.3f} to {max(short):.3f}): more items are not all "
-                    "that they lacked."
-                )
+        for size, (short, failed) in _unfitted(series["at"]).items():
+            sentences.append(
+                f"{name}: at {size} tokens, {len(short)} of {counted(failed, 'trial')} that "
+                f"failed had less than {ACCURACY} of their training items right, too, when they "
+                f"were ended ({min(short):.3f} to {max(short):.3f}): more items are not all "
+                "that they lacked."
+            )
+        if power := series["fitted_alone"]:
+            sentences.append(
+                f"{name}: without {power['without']} tokens the exponent is "
+                f"{power['exponent']:.2f} ({power['low']:.2f} to {power['high']:.2f})"
+                f"{beside_published(power, series['published'])}."
+            )
     return sentences
+
+
+def beside_published(power: Mapping, published: float | None) -> str:
+    """The end of a sentence about an exponent: whether the published one lies in its interval."""
+    if published is None:
+        return ""
+    where = "within" if power["low"] <= published <= power["high"] else "outside of"
+    return f"; the published {published:.2f} lies {where} it"
+
+
+def _unfitted(at: Mapping[str, Mapping[str, Mapping]]) -> dict[str, tuple[list[float], int]]:
+    """The sizes of ``unfitted``: the training accuracies below ``ACCURACY``, of how many failed."""
+    found = {}
+    for size, seeds in at.items():
+        trials = itertools.chain(*(search["trials"].values() for search in seeds.values()))
+        own = [one["train_accuracy"] for one in trials if one["accuracy"] < ACCURACY]
+        short = [share for share in own if share < ACCURACY]
+        if 2 * len(short) > len(own):
+            found[size] = short, len(own)
+    return found
+
+
+def fitted_alone(at: Mapping[str, Mapping[str, Mapping]]) -> dict | None:
+    """The ``power`` of ``growth`` ``without`` the sizes of ``unfitted``.
+
+    None where there are none of these, or the others do not tell.
+    """
+    if not (left_out := _unfitted(at)):
+        return None
+    fit = growth({size: seeds for size, seeds in at.items() if size not in left_out})
+    return fit and fit["power"] and {**fit["power"], "without": listed(list(left_out))}

@@ -10,13 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from coverage_principle.experiments.claims.base import Claim, Table, span
-from coverage_principle.experiments.claims.scaling import collect, cut_off, searches, unfitted
+from coverage_principle.experiments.claims.scaling import (
+    beside_published,
+    collect,
+    cut_off,
+    searches,
+    unfitted,
+)
 from coverage_principle.experiments.crossing import LINE
 from coverage_principle.reporting import plots, style
 from simpletransformers.words import counted, listed
 
 #: Within which factor a predictor is hoped to say N before training.
 HOPED = {"k = 3": 2.0, "learner": 1.5}
+#: Markers of exponents that leave out some sizes.
+_HOLLOW = {"markerfacecolor": "white"}
 #: How the N of sizes and the exponents are found, for the page.
 METHOD = (
     "maximum likelihood of all trials at once, log odds of the accuracy straight in log N, each "
@@ -44,9 +52,7 @@ def find(numbers: Mapping) -> list[str]:
             f"{power['low']:.2f} to {power['high']:.2f}; {worlds}, {len(trials)} trials, each with "
             f"{span(items)} unseen items)"
         )
-        if (published := series["published"]) is not None:
-            where = "within" if power["low"] <= published <= power["high"] else "outside of"
-            words += f"; the published {published:.2f} lies {where} it"
+        words += beside_published(power, series["published"])
         if missing := sum(search["required"] is None for search in every):
             worlds = counted(missing, "world")
             words += f"; in {worlds} no N that could be tried was enough, which counts as such"
@@ -334,7 +340,10 @@ def _odds(share: float) -> float:
 
 
 def _exponents(axis, series: Mapping) -> None:
-    """Each series' exponent with its interval, and the published value where there is one."""
+    """Each series' exponent with its interval, and the published value where there is one.
+
+    Below it, hollow, that of the sizes alone at which models know their training items.
+    """
     published = {"color": "black", "markeredgewidth": 2}
     fitted = [
         (number, name, one, one["fit"]["power"])
@@ -342,17 +351,27 @@ def _exponents(axis, series: Mapping) -> None:
         if one["fit"] and one["fit"]["power"]
     ]
     for place, (number, _, one, power) in enumerate(fitted):
-        middle, low, high = (power[name] for name in ("exponent", "low", "high"))
         own = {"linestyle": "", "capsize": 3, "markersize": 5, **plots.look(number)}
-        axis.errorbar(middle, place, xerr=[[middle - low], [high - middle]], **own)
+        _exponent(axis, place, power, own)
+        if alone := one["fitted_alone"]:
+            _exponent(axis, place + 0.25, alone, own | _HOLLOW)
         if one["published"] is not None:
             axis.plot(one["published"], place, "|", markersize=14, **published)
     if any(one["published"] is not None for _, _, one, _ in fitted):
         published |= {"linestyle": "", "markersize": 10}
         plots.label_only(axis, "published (8-layer GPT-2)", "|", **published)
+    if any(one["fitted_alone"] for _, _, one, _ in fitted):
+        look = {"color": "grey", "markersize": 5, **_HOLLOW}
+        plots.label_only(axis, "without sizes whose training items are not known", "o", **look)
+    if axis.get_legend_handles_labels()[1]:
         axis.legend(**plots.BELOW)
     axis.set_yticks(range(len(fitted)), [name for _, name, _, _ in fitted], fontsize=8)
     axis.set(ylim=(len(fitted) - 0.4, -0.6), xlabel="exponent of |X|, 95 % interval")
+
+
+def _exponent(axis, place: float, power: Mapping, look: Mapping) -> None:
+    middle, low, high = (power[name] for name in ("exponent", "low", "high"))
+    axis.errorbar(middle, place, xerr=[[middle - low], [high - middle]], **look)
 
 
 def claim(*about: str, series: Callable, find: Callable = find) -> Claim:
