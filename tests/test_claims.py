@@ -39,6 +39,7 @@ from coverage_principle.experiments.claims import (
     scaling,
     scaling_report,
 )
+from coverage_principle.experiments.claims.base import recipe
 from coverage_principle.presets import TRAINING
 from coverage_principle.statistics import (
     Rate,
@@ -258,8 +259,8 @@ def test_words_claim_only_what_the_numbers_show():
     assert f"from {rate} with 100 training items to 0.97" in shown
     assert "(2 sizes, 2 seeds each, 400 to 500 test items of each type a seed; 95 %" in shown
     gap = rate_difference(rate_over_seeds([0.97, 0.97], [400, 400]), rate)
-    assert f"The rise is largest from N = 100 to 200: by {gap}." in shown
-    assert "stays low, as published" in shown and "20 at N = 200" in shown
+    assert f"The rise is steepest from N = 100 to 200: by {gap} with 100 items more." in shown
+    assert "the curve stays low." in shown and "20 at N = 200" in shown
     assert "No type with an unseen fact is clearly above chance" in shown
     (table,) = CLAIMS["accuracy_by_data"].tables(by_data(0.3, 0.97, 0.12))
     assert table.rows[0][2] == str(rate) and "beta-binomial" in table.title
@@ -306,7 +307,7 @@ def test_words_on_k_cutoffs_and_what_else_predicts_answers():
     assert shown[5] == f"Support predicts clearly better than the k-cutoff: {better} of AUC."
     shares = mean_of([0.2 / 0.3, 0.22 / 0.25, 0.24 / 0.35])
     assert f"support {shares}" in shown[7]
-    assert f"less the ceiling's is {mean_of([-0.05, 0, -0.1])}." in shown[7]
+    assert f"The learner's AUC less that one is {mean_of([-0.05, 0, -0.1])}." in shown[7]
     worlds["1"] = told_apart(-0.05, 0.7, 0.8)
     numbers = {"chance": 0.1, "num_tokens": 10, "sizes": {"500": worlds}}
     assert "are not clearly answered more often" in claim.findings(numbers)[0]
@@ -387,7 +388,15 @@ def test_exponents_are_said_with_interval_and_published_value():
     numbers = scaled(**{"2-hop": series(3, 2.26, published=2.26)})
     one = numbers["series"]["2-hop"]
     assert one["fit"]["power"]["exponent"] == pytest.approx(2.26, abs=0.02)
-    plain, exact = CLAIMS["data_scaling"].findings(numbers)
+    plain, exact, of_possible = CLAIMS["data_scaling"].findings(numbers)
+    ends = re.fullmatch(
+        "2-hop: that is (.*)% of all possible training compositions in a world of 10 tokens, and "
+        "(.*)% in one of 40.",
+        of_possible,
+    )
+    most = 10**6 / 0.95  # 3 * 10^2.26 items of so many, and 3 * 40^2.26
+    wanted = [100 * 3 * size**2.26 / most for size in (10, 40)]
+    assert [float(end) for end in ends.groups()] == pytest.approx(wanted, rel=0.05, abs=0.005)
     assert "2-hop" in plain and "4.0 times the tokens ask for 23.0 times" in plain
     assert "|X|^2.26" in exact and "published 2.26 lies within it" in exact
     assert "6 worlds of 3 sizes, 12 trials, each with 1,000 unseen items" in exact
@@ -398,8 +407,11 @@ def test_exponents_are_said_with_interval_and_published_value():
     one["published"] = 2.9
     assert "lies outside of it" in CLAIMS["data_scaling"].findings(numbers)[1]
     one["at"]["40"]["43"]["required"] = None
-    assert "in 1 world no N that could be tried was enough" in exact_of(numbers)
-    assert CLAIMS["data_scaling"].tables(numbers)[0].rows[2][-1].endswith(" to none")
+    assert "in 1 world the largest N that was tried was not enough" in exact_of(numbers)
+    for search in one["at"]["40"].values():
+        search["most"] = 10_000
+    *_, share, ends = CLAIMS["data_scaling"].tables(numbers)[0].rows[2]
+    assert share == "over 100%" and ends.endswith(" to none")
     del one["at"]["20"], one["at"]["40"]
     one["fit"] = scaling.growth(one["at"])
     (nothing,) = CLAIMS["data_scaling"].findings(numbers)
@@ -410,14 +422,12 @@ def test_sizes_where_training_items_are_not_answered_are_named():
     numbers = scaled(**{"2-hop": series(3, 2.26)})
     one = numbers["series"]["2-hop"]
     before = CLAIMS["data_scaling"].findings(numbers)
-    for seed, share in (("42", 0.97), ("43", 0.985)):
-        failed, _ = one["at"]["40"][seed]["trials"].values()
-        failed["train_accuracy"] = share
+    first, second = (one["at"]["40"][seed]["trials"].values() for seed in ("42", "43"))
+    for trial, share in zip((*first, *second), (0.97, 0.985, 0.98, 1.0), strict=True):
+        trial["train_accuracy"] = share
     (more,) = set(CLAIMS["data_scaling"].findings(numbers)) - set(before)
-    assert more.startswith(
-        "2-hop: at 40 tokens, 2 of 2 trials that failed had less than 0.99 of their"
-    )
-    assert "(0.970 to 0.985)" in more
+    assert more.startswith("2-hop: at 40 tokens most trials ended with less than 0.99 of their")
+    assert "(0.970 to 0.985), 1 of the 2 with enough and 2 of the 2 with too few items" in more
     one["fitted_alone"] = alone = scaling.fitted_alone(one["at"])
     others = scaling.growth({size: one["at"][size] for size in ("10", "20")})["power"]
     assert alone == {**others, "without": "40"}
@@ -426,7 +436,7 @@ def test_sizes_where_training_items_are_not_answered_are_named():
     (words,) = (one for one in told if "without 40 tokens the exponent is" in one)
     assert f"{others['exponent']:.2f} ({others['low']:.2f}" in words and "outside of it" in words
     one["published"] = None
-    failed["train_accuracy"] = 0.99  # one of two is not most of them
+    next(iter(first))["train_accuracy"] = 0.99  # two of four are not most of them
     assert scaling.fitted_alone(one["at"]) is None
     one["fitted_alone"] = None
     assert CLAIMS["data_scaling"].findings(numbers) == before
@@ -439,10 +449,12 @@ def exact_of(numbers):
 def test_a_larger_model_is_said_to_need_less_where_the_intervals_say_so():
     numbers = scaled(small=series(1, 3.0), large=series(3, 2.26))
     shown = CLAIMS["parameter_scaling"].findings(numbers)
-    assert "From small to large the exponent falls clearly." in shown
+    assert "From small to large the exponent falls clearly, which the published one does not." in (
+        shown
+    )
     # 3 |X|^2.26 is 0.55, 0.33 and 0.20 times |X|^3.
     assert re.search(
-        r"needs 0.55 \(0.\d\d to 0.\d\d\) at 10, 0.33 .* and 0.20 .* at 40 tokens times", shown[-1]
+        r"does: 0.55 \(0.\d\d to 0.\d\d\) at 10, 0.33 .* and 0.20 .* at 40 tokens;", shown[-1]
     )
     assert shown[-1].endswith("clearly less at 3 of 3 sizes.")
     numbers["series"]["small"]["at"]["40"]["42"]["required"] = None
@@ -455,10 +467,15 @@ def test_a_larger_model_is_said_to_need_less_where_the_intervals_say_so():
         for task in ("2-hop", "3-hop")
         for n, cot in ((3, ""), (1, ", CoT"))
     }
-    shown = CLAIMS["chain_of_thought"].findings(scaled(**both))
-    assert re.match(
-        r"3-hop: direct answers need (2.99|3.00) \(2.* at 10, .* at 40 tokens", shown[-1]
-    )
+    numbers = scaled(**both)
+    _, saved, *orders = CLAIMS["chain_of_thought"].findings(numbers)[:4]
+    assert re.search(r"by a factor of (2.99|3.00) \(2.* at 10, .* at 40 tokens \(3-hop\)", saved)
+    for name, told in zip(("2-hop", "3-hop"), orders, strict=True):
+        assert re.match(rf"{name}: .* is \S0.00 \(-0.\d\d to \+0.\d\d\), not clearly diff", told)
+    both["2-hop, CoT"] = series(1, 1.5, published=2.1)
+    both["2-hop"]["published"] = 2.3
+    told = CLAIMS["chain_of_thought"].findings(numbers | {"series": both})[2]
+    assert "+0.50 (" in told and told.endswith("clearly higher (published: +0.20).")
 
 
 def around(mean, half=0.02):
@@ -628,7 +645,7 @@ def test_words_of_cuts_are_paired_by_item():
     by_item = claim.tables(numbers)[1].rows
     assert by_item[2] == ["<t_3>", "4", "2", "2 of 2", "1 of 2"]
     same = " ".join(claim.findings(cut_numbers([half] * 4, [half] * 4)))
-    assert "not clearly more: by 0.00 (0.00 to 0.00)" in same
+    assert "not clearly more often, by 0.00 (0.00 to 0.00)" in same
     nothing = {**numbers, "items": [], "at": {"2": []}}
     assert "nothing to cut" in claim.findings(nothing)[0] and claim.tables(nothing) == []
 
@@ -862,6 +879,16 @@ def test_the_pages_of_shipped_results_are_what_their_numbers_say(file):
     assert claim.findings(result["numbers"]) == result["findings"]
     text = card(result, claim.tables(result["numbers"]), "figure.png")
     assert (file.parent / "README.md").read_text() == text
+
+
+def test_a_page_names_the_settings_of_its_models():
+    deep = {"n_layer": 3, "n_embd": 128, "max_steps": 2500, "learning_rate": 1.4e-3}
+    trains = [deep, {**deep, "n_layer": 2, "model_type": "llama"}, {"model_file": "mine.py"}, None]
+    assert recipe([{"settings": {"train": train}} for train in trains]) == (
+        "a model file or gpt2 or llama, 2 or 3 layers, 128 dimensions, at most 2,500 steps, "
+        "learning rate 0.0014"
+    )
+    assert recipe([]) == ""
 
 
 def test_results_of_every_claim_are_shipped():

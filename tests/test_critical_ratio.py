@@ -167,7 +167,8 @@ def test_words_say_what_the_numbers_show():
         "The more compositions per fact a model is trained on, the more unseen ones",
         "goes from 0.40 (0.36 to 0.45) at phi 3.6 to 1.00 (0.95 to 1.00) at phi 18",
         "Chosen on the first seed of 100 entities, k = 2 is nearest: over 3 phi the root mean "
-        "square of the difference is 0.00, where the standard deviation of accuracy is 0.31",
+        "square of the difference is 0.00, less than that of one and the same number for all phi "
+        "(0.31)",
         "0.00 for the other 2 seeds of 100 entities",
         "0.25 for 200 entities (largest: -0.25 at phi",
         "3 after 10 steps and 2 after 20 steps: so the k belongs to the budget",

@@ -269,7 +269,7 @@ def test_words_of_a_shared_operator_claim_only_what_the_numbers_show(tmp_path):
         "second known as a fact only goes from 0.30 to 0.60",
         "put at r1 after layer 1 of 4, moves 1.00",
         "does so to 0.90",  # the token's best layer is another one than the state's
-        "(after layer 0), and to 0.45",
+        "(after layer 0). Where (b', r2) is known as a fact only, the token moves 0.45",
         "Probes of b at r1 tell 0.80",
         "stood there clearly more often than 4 blocks, unshared: by 0.60",
     ):

@@ -28,8 +28,10 @@ LINE = 0.7
 #: Where a world's integral is taken, in standard deviations, and the normal's weights there.
 _NODES = np.linspace(-5, 5, 81)
 _WEIGHTS = np.exp(-(_NODES**2) / 2) / np.exp(-(_NODES**2) / 2).sum()
+#: A spread of this size says that worlds are not told apart.
+LEAST_SPREAD = 0.01
 #: Of the logarithms of slope, scatter and spread: bounds, and where the search begins.
-_BOUNDS = [tuple(np.log(ends)) for ends in ((1.0, 100.0), (0.03, 5.0), (0.01, 2.0))]
+_BOUNDS = [tuple(np.log(ends)) for ends in ((1.0, 100.0), (0.03, 5.0), (LEAST_SPREAD, 2.0))]
 _BEGIN = np.log([12.0, 0.5, 0.1])
 #: Slope and scatter are believed to be within a factor of 4 of these (a normal prior of their
 #: logarithms); it matters only where a few trials would be fitted without error.

@@ -77,10 +77,12 @@ def find(numbers: Mapping) -> list[str]:
         f"{base.RATE_INTERVALS})."
     ]
     rises = {(a, b): rate_difference(inside[b], inside[a]) for a, b in itertools.pairwise(sizes)}
-    (start, end), rise = max(rises.items(), key=lambda one: one[1].mean)
+    (start, end), rise = max(
+        rises.items(), key=lambda one: one[1].mean / (int(one[0][1]) - int(one[0][0]))
+    )
     sentences.append(
-        f"The rise is largest from N = {int(start):,} to {int(end):,}: by {rise}"
-        f"{'' if rise.above_zero else ', not clear'}."
+        f"The rise is steepest from N = {int(start):,} to {int(end):,}: by {rise} with "
+        f"{int(end) - int(start):,} items more{'' if rise.above_zero else ', not clear'}."
     )
     fitted = min(final_rate(numbers, size, "train_inferred").mean for size in sizes)
     sentences.append(
@@ -95,7 +97,7 @@ def find(numbers: Mapping) -> list[str]:
     words = f"Items with an unseen fact reach at most {top}, where chance is "
     words += f"{numbers['chance']:.2f}, at any size and type"
     if top.mean < 0.5 * inside[high].mean and inside[high].mean > _REACHED:
-        words += ": out of the domain the curve stays low, as published"
+        words += ": out of the domain the curve stays low"
     sentences.append(words + ".")
     above = [
         f"{group} ({TASKS['twohop'].words(group)})"
@@ -119,6 +121,10 @@ def find(numbers: Mapping) -> list[str]:
     return sentences
 
 
+def _named(group: str) -> str:
+    return f"{group}: {TASKS['twohop'].words(group)}"
+
+
 def _solved_at(run: Mapping) -> int | None:
     values = zip(run["steps"], run["accuracy"]["type_0"], strict=True)
     return next((step for step, accuracy in values if accuracy >= _REACHED), None)
@@ -130,7 +136,7 @@ def tables(numbers: Mapping) -> list[base.Table]:
         [f"{int(size):,}", *(str(final_rate(numbers, size, g)) for g in groups)]
         for size in numbers["sizes"]
     ]
-    about = "; ".join(f"{group}: {TASKS['twohop'].words(group)}" for group in groups)
+    about = "; ".join(map(_named, groups))
     title = (
         f"Final accuracy by training-set size, share of all seeds' items ({base.RATE_INTERVALS})"
     )
@@ -143,16 +149,16 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     sizes = numbers["sizes"]
     for number, group in enumerate(_groups(numbers)):
         finals = [final_rate(numbers, size, group) for size in sizes]
-        own = {"label": group, **plots.look(number)}
+        own = {"label": _named(group), **plots.look(number)}
         plots.with_interval(left, list(map(int, sizes)), finals, **own)
     plots.accuracy_axis(left, "final accuracy", numbers["chance"], over="training items N")
     left.set_ylabel("answer accuracy, mean over seeds")
-    left.legend(fontsize=7, loc="center right")
+    left.legend(**plots.BELOW, ncols=2)
     dashed = {"linestyle": "--", "linewidth": 0.9}
     for colour, (size, seeds) in zip(plots.shades(len(sizes)), sizes.items(), strict=True):
         plots.mean_curve(right, seeds, "type_0", color=colour, label=f"N = {int(size):,}")
         plots.mean_curve(right, seeds, *outside_groups(numbers), color=colour, **dashed)
-    plots.label_only(right, "other types", color="black", **dashed)
+    plots.label_only(right, "type_1 to type_3, mean", color="black", **dashed)
     plots.accuracy_axis(right, "type_0 over training", numbers["chance"])
     right.legend(fontsize=7, **plots.BESIDE)
     return style.save_figure(figure, stem)

@@ -114,9 +114,10 @@ def _comparisons(found: Mapping[str, Sequence[float]]) -> Iterator[str]:
         parts = ", ".join(f"{TOLD[name]} {share}" for name, share in shares.items())
         gap = mean_difference(found["learner"], found[_CEILING])
         yield (
-            "The ceiling is what another model of the same kind, trained on the same items, tells "
-            "by the probability that it gives the true answer. Of its AUC above 0.5 the others "
-            f"reach these shares: {parts}. The learner's AUC less the ceiling's is {gap}."
+            "What another model of the same kind, trained on the same items, tells by the "
+            "probability that it gives the true answer is the measure of what there is to tell, "
+            f"though no limit. Of its AUC above 0.5 the others reach these shares: {parts}. The "
+            f"learner's AUC less that one is {gap}."
         )
 
 

@@ -396,8 +396,9 @@ def tables(numbers: Mapping) -> list[Table]:
     text = (
         f"N from which {numbers['accuracy']:.0%} of the unseen in-domain items are right, and how "
         "many times the matcher's it is: geometric means over seeds, then worlds; 95 % intervals "
-        "of a fit to all trials of a model (log odds of accuracy against log N), else Student's t "
-        "over seeds within worlds. Minutes: of training, all trials together. At cpu and night the "
+        "of a fit to all trials of a model (log odds of accuracy against log N), one of N and one "
+        "of N over the matcher's, which need not be each other's quotient; else Student's t over "
+        "seeds within worlds. Minutes: of training, all trials together. At cpu and night the "
         "learning rate is the best of three in a world that is not shown"
     )
     return [Table(text, header, rows)]

@@ -41,6 +41,18 @@ def by_scale(tiny: Any, cpu: Any, gpu: Any, paper: Any, *, night: Any = None) ->
 NUM_TOKENS = by_scale(8, 20, 50, 50)
 SEEDS = by_scale((42, 43), (42, 43, 44, 45, 46), (42, 43, 44), (42, 43, 44))
 TEST_SIZE = by_scale(100, 1000, 2000, 2000)
+#: Settings of models and training that a page names, and how.
+_RECIPE = {
+    "n_layer": "{} layers",
+    "n_head": "{} heads",
+    "n_embd": "{} dimensions",
+    "loops": "run {} times where looped",
+    "train_batch_size": "batches of {}",
+    "max_steps": "at most {} steps",
+    "learning_rate": "learning rate {}",
+    "weight_decay": "weight decay {}",
+    "precision": "{}",
+}
 #: How the interval of a share of items is made, for the page that shows it.
 RATE_INTERVALS = "95 % intervals: beta-binomial, items within seeds"
 #: Sections of a run whose test items are annotated with k-cutoffs and written with their outputs.
@@ -208,7 +220,8 @@ def write_result(
     seconds = round(sum(sum(record["seconds"].values()) for record in records))
     result = {"claim": claim.name, "title": claim.title, "published": claim.published}
     result |= {"scale": scale, "command": command, "machine": machine(records)}
-    result |= {"versions": versions(records), "runs": len(records), "compute_seconds": seconds}
+    result |= {"versions": versions(records), "training": recipe(records)}
+    result |= {"runs": len(records), "compute_seconds": seconds}
     result |= {"findings": claim.findings(numbers), "numbers": numbers}
     folder.mkdir(parents=True, exist_ok=True)
     figure, tables = claim.draw(numbers, folder / "figure")[0].name, claim.tables(numbers)
@@ -231,6 +244,7 @@ def card(result: Mapping, tables: Iterable[Table], figure: str) -> str:
         head, *rows = (_markdown_row(row) for row in (table.header, *table.rows))
         lines += [f"**{table.title}**", "", head, "|" + "---|" * len(table.header), *rows, ""]
     how = f"{effort(result)} on {machine_words} ({package_words})"
+    lines += [f"Trained: {result['training']}.", ""] if result["training"] else []
     lines.append(
         f"Made by `{result['command']}`: {how}. All numbers: [numbers.json](numbers.json)."
     )
@@ -246,6 +260,23 @@ def effort(result: Mapping) -> str:
     """What a result took."""
     minutes = counted(round(result["compute_seconds"] / 60), "minute")
     return f"{counted(result['runs'], 'run')}, {minutes} of computing"
+
+
+def recipe(records: Iterable[Mapping]) -> str:
+    """The models and the training of some runs, in words, with all values of a setting.
+
+    What no run's settings give is left out.
+    """
+    trained = [record["settings"]["train"] for record in records if record["settings"]["train"]]
+    models = {
+        "a model file" if "model_file" in one else one.get("model_type", "gpt2") for one in trained
+    }
+    parts = [" or ".join(sorted(models))] if models else []
+    for name, form in _RECIPE.items():
+        if values := sorted({one[name] for one in trained if name in one}):
+            shown = [f"{x:,}" if isinstance(x, int) else str(x) for x in values]
+            parts.append(form.format(" or ".join(shown)))
+    return ", ".join(parts)
 
 
 def machine(records: Sequence[Mapping]) -> dict[str, str]:

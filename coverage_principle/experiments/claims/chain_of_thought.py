@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from coverage_principle.experiments.claims import data_scaling, scaling, scaling_report
 from coverage_principle.experiments.claims.base import by_scale
+from coverage_principle.statistics import Rate, rate_difference
 
 TITLE = "Chain of thought: what writing the bridges saves"
 PUBLISHED = (
@@ -51,15 +52,36 @@ def series(scale: str) -> dict[str, scaling.Series]:
 
 
 def find(numbers: Mapping) -> list[str]:
-    """What holds for each series, and what writing the bridges saves."""
-    sentences = scaling_report.find(numbers)
+    """What writing the bridges saves, whether exponents differ, and what holds for each series."""
+    saved, exponents = [], []
     for name in ("2-hop", "3-hop"):
-        if ratios := scaling_report.size_ratios(numbers, name, f"{name}, CoT"):
-            sentences.append(
-                f"{name}: direct answers need {scaling_report.ratio_words(ratios)} times the data "
-                "of chain of thought."
+        thought = f"{name}, CoT"
+        if ratios := scaling_report.size_ratios(numbers, name, thought):
+            saved.append(
+                "A model that writes the intermediate values before the answer needs less data "
+                "than one that answers directly, by a factor of "
+                f"{scaling_report.ratio_words(ratios)} ({name})."
             )
-    return sentences
+        exponents += _order(name, *(numbers["series"].get(one) for one in (name, thought)))
+    return saved + exponents + scaling_report.find(numbers)
+
+
+def _order(name: str, direct: Mapping | None, thought: Mapping | None) -> list[str]:
+    """Whether direct answers have the higher exponent, as published."""
+    powers = [one and one["fit"] and one["fit"]["power"] for one in (direct, thought)]
+    if not all(powers):
+        return []
+    ends = ("exponent", "low", "high")
+    gap = rate_difference(*(Rate(*(power[end] for end in ends), 1) for power in powers))
+    shown = f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
+    verdict = "clearly higher" if gap.above_zero else "not clearly different"
+    if gap.high < 0:
+        verdict = "clearly lower"
+    words = f"{name}: the exponent of direct answers less that of chain of thought is {shown}, "
+    if None in (direct["published"], thought["published"]):
+        return [f"{words}{verdict}."]
+    published = direct["published"] - thought["published"]
+    return [f"{words}{verdict} (published: {published:+.2f})."]
 
 
 CLAIM = scaling_report.claim("e", "chain_of_thought", TITLE, PUBLISHED, series=series, find=find)

@@ -28,8 +28,10 @@ _FEWEST = 20
 #: k whose curves are shown, beside the nearest.
 _SHOWN = (3, 4, 5)
 _BOTH_OUTSIDE = "type_1+f1+f2"
-#: The last k in the table of distances.
+#: The last k in the table of distances, if none further is the nearest at some time.
 _LAST = 10
+#: How far series stand apart that have the same phi.
+_ASIDE = 0.12
 #: Range of an axis of shares; where the keys of the figure stand, which has no free corners.
 _SHARES = (-0.03, 1.05)
 _KEY = {**plots.BELOW, "ncols": 2}
@@ -203,12 +205,13 @@ def _predicted(numbers: Mapping, k: int, seeds: Sequence[str]) -> Iterator[str]:
     by_phi = first["phi"]
     own = gaps(by_phi, k, seeds=seeds[:1])
     spread = np.std([_beyond({seeds[0]: runs[seeds[0]]}).mean for runs in by_phi.values()])
+    verdict = "less than" if _size(own) < spread else "no less than"
     yield (
         f"A guess from the last relation alone is right for {_floor(_runs(by_phi)):.2f} of these "
         f"items (measured on the data), and what accuracy is beyond it, from 0 to 1, is laid "
         f"beside the share covered. Chosen on the first seed of {name}, k = {k} is nearest: over "
-        f"{len(own)} phi the root mean square of the difference is {_size(own):.2f}, where the "
-        f"standard deviation of accuracy is {spread:.2f}."
+        f"{len(own)} phi the root mean square of the difference is {_size(own):.2f}, {verdict} "
+        f"that of one and the same number for all phi ({spread:.2f})."
     )
     told = []
     if rest := seeds[1:]:
@@ -229,11 +232,15 @@ def _predicted(numbers: Mapping, k: int, seeds: Sequence[str]) -> Iterator[str]:
 
 def _budget(name: str, by_phi: Mapping) -> str:
     steps = _runs(by_phi)[0]["steps"]
-    places = sorted({max(0, len(steps) * part // 4 - 1) for part in (1, 2, 3, 4)})
-    at = {place: nearest(by_phi, place) for place in places}
+    at = {place: nearest(by_phi, place) for place in _quarters(steps)}
     told = [f"{k} after {steps[place]:,} steps" for place, k in at.items()]
     verdict = "so the k belongs to the budget" if len(set(at.values())) > 1 else "so it stays"
     return f"With {name}, all seeds, the nearest k is {listed(told)}: {verdict}."
+
+
+def _quarters(steps: Sequence[int]) -> list[int]:
+    """The evaluations after each quarter of training."""
+    return sorted({max(0, len(steps) * part // 4 - 1) for part in (1, 2, 3, 4)})
 
 
 def _sizes(numbers: Mapping, k: int) -> Iterator[str]:
@@ -371,7 +378,8 @@ def _distances(numbers: Mapping) -> Table:
     for other, world, *_ in _others(numbers):
         columns[f"{other}, {_steps(world)[-1]:,} steps"] = world, -1, None
     rows = []
-    for k in _ks(first["phi"])[:_LAST]:
+    ks = _ks(first["phi"])[: max(_LAST, *(nearest(first["phi"], at) for at in _quarters(steps)))]
+    for k in ks:
         found = (_size(gaps(own["phi"], k, place, seeds=s)) for own, place, s in columns.values())
         rows.append([str(k), *(f"{value:.2f}" for value in found)])
     title = "Root mean square, over phi, of accuracy beyond the guess less the share covered at k"
@@ -427,17 +435,20 @@ def _draw_by_phi(axis, numbers: Mapping) -> None:
         shares = [_covered(runs.values(), k) for runs in first["phi"].values()]
         axis.plot(phis, shares, color="grey", linestyle=dashes, label=f"covered at k = {k}")
     name = f"{first['entities']:,} entities"
-    shown = [(name, first, [-1])]
-    shown += [(other, world, list(at.values())) for other, world, _, at in _others(numbers)]
-    for number, (name, world, places) in enumerate(shown):
-        where = [float(phi) for phi in world["phi"]]
-        for place in places:
-            rates = [_beyond(runs, place) for runs in world["phi"].values()]
-            errors = np.array([[r.mean - r.low, r.high - r.mean] for r in rates]).T
-            own = {"linestyle": "", "markersize": 5, "capsize": 2, **plots.look(number)}
-            own |= {"label": f"{name}, {_steps(world)[place]:,} steps"}
-            own |= {} if place == -1 else {"markerfacecolor": "white"}
-            axis.errorbar(where, [r.mean for r in rates], errors, **own)
+    shown = [(0, name, first, -1)]
+    shown += [
+        (number, other, world, place)
+        for number, (other, world, _, places) in enumerate(_others(numbers), start=1)
+        for place in places.values()
+    ]
+    for order, (number, name, world, place) in enumerate(shown):
+        where = [float(phi) + _ASIDE * (order - (len(shown) - 1) / 2) for phi in world["phi"]]
+        rates = [_beyond(runs, place) for runs in world["phi"].values()]
+        errors = np.array([[r.mean - r.low, r.high - r.mean] for r in rates]).T
+        own = {"linestyle": "", "markersize": 5, "capsize": 2, **plots.look(number)}
+        own |= {"label": f"{name}, {_steps(world)[place]:,} steps"}
+        own |= {} if place == -1 else {"markerfacecolor": "white"}
+        axis.errorbar(where, [r.mean for r in rates], errors, **own)
     axis.set_title("held-out accuracy and coverage")
     _phi_axis(axis, phis, "accuracy beyond a guess; share covered")
 
@@ -467,7 +478,7 @@ def _draw_published(axis, published: Mapping) -> None:
         *zip(*given.items(), strict=True), label="published, when fitted (7.2: at most)", **look
     )
     axis.set_title(f"coverage alone, {published['entities']:,} entities")
-    _phi_axis(axis, phis, "share of held-out items covered")
+    _phi_axis(axis, phis, "share covered of held-out items; accuracy")
 
 
 def _phi_axis(axis, phis: Sequence[float], ylabel: str) -> None:

@@ -53,13 +53,13 @@ SEEDS = base.by_scale((42, 43), *3 * [(42, 43, 44)], night=base.SEEDS["night"])
 LEAST_CUTOFF = base.by_scale(1, 4, 4, 4)
 #: One world for all models, which differ in the seed of their training.
 WORLD_SEED = 42
-ARMS = {"cut": "without the cut", "control": "without the control"}
+ARMS = {"cut": "cut removed", "control": "as many others removed"}
 #: Items whose results are told apart. A cut may leave no training item that makes some call of the
 #: item, or few that hold its fragment, and either may be why it is lost; the last have neither.
 SUBSETS = {
     "all": "all items",
-    "calls": "without the cut, training still makes each of its calls",
-    "alike": "and its (x1, x2) is at least as rare without the control",
+    "calls": "after the cut, training still makes each of its calls",
+    "alike": "and its (x1, x2) is at least as rare after the control",
 }
 #: The same where there is little room.
 _SHORT = {"all": "all", "calls": "calls\nstill made", "alike": "fragment\nas rare"}
@@ -293,9 +293,10 @@ def find(numbers: Mapping) -> list[str]:
     lost, sizes = (_lost(numbers, k, "all", arm) for arm in ARMS), _sizes(at)
     cut, control = (f"{share.mean:.0%}" for share in lost)
     sentences = [
-        "Without the few training items that cover it (on average "
+        "If the few training items that cover it are removed (on average "
         f"{np.mean(sizes):.1f} of {numbers['size']:,}), an item that all models answered is lost "
-        f"by {cut} of the models that are trained anew; without as many others, by {control}.",
+        f"by {cut} of the models that are trained anew; if as many others are, by {control}."
+        + _in_domain(numbers, k),
         "A cut of an item is a set of training items without which it is no longer covered at k; a "
         "control is as many others, without which it still is. An item is lost if the model no "
         "longer answers it.",
@@ -303,13 +304,27 @@ def find(numbers: Mapping) -> list[str]:
         f"{numbers['eligible']:,} unseen type_0 items of k-cutoff {numbers['least_cutoff']} or "
         f"more that all {seeds} models trained on {counted(numbers['size'], 'item')} answer were "
         f"chosen at random, in {counted(len(at), 'group')}. Every model was trained anew without "
-        "the cuts of a group, and without as many other items, of the same fragments where there "
-        "were such. "
+        f"the cuts of a whole group ({base.span(len(one['items']) for one in at)} items, whose "
+        f"cuts at k = {k} have {base.span(one['removed']['cut'] for one in at)} training items), "
+        "and without as many others, of the same fragments where there were such. "
         "Intervals (95 %) are of means over items and models, clustered by both.",
     ]
     for k in numbers["at"]:
         sentences += _sentences(numbers, k)
     return sentences
+
+
+def _in_domain(numbers: Mapping, k: str) -> str:
+    """The same of items whose every call is still made; nothing where all or none are so."""
+    both = [_lost(numbers, k, "calls", arm) for arm in ARMS]
+    count = len(differences(numbers, k, "calls"))
+    if None in both or count == len(numbers["items"]):
+        return ""
+    cut, control = (f"{share.mean:.0%}" for share in both)
+    return (
+        f" Of the {counted(count, 'item')} that stay in the domain, as training still makes each "
+        f"of their calls, {cut} and {control} are lost."
+    )
 
 
 def _sentences(numbers: Mapping, k: str) -> list[str]:
@@ -326,13 +341,15 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
     more, fewer = sum(d > 0 for d in apart), sum(d < 0 for d in apart)
     p = _sign_test(more, fewer)
     clear = gap.above_zero and p < 0.05
-    verdict = f"clearly more often: by {gap}" if clear else f"not clearly more: by {gap}"
+    verdict = "clearly more often" if clear else "not clearly more often"
+    if gap.above_zero and not clear:
+        verdict += " (the interval leaves out 0, the sign test over items does not tell)"
     found = [
         f"Uncovered at k = {k} by cuts of {min(sizes)} to {counted(max(sizes), 'item')} (mean "
         f"{np.mean(sizes):.1f}; {proven} of {len(sizes)} proven smallest), an item is lost in "
         f"{cut:.0%} of the models ({counted(seeds, 'seed')}), with the control in {control:.0%}: "
-        f"{verdict}; {more} items are lost more often with the cut, {fewer} with the control (sign "
-        f"test p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})."
+        f"{verdict}, by {gap}; {more} items are lost more often with the cut, {fewer} with the "
+        f"control (sign test p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})."
     ]
     moved = _gap(numbers, k, "all", "probability")
     others = [mean_of(_others(numbers, k, arm, "right")) for arm in ARMS]
@@ -388,7 +405,7 @@ def tables(numbers: Mapping) -> list[base.Table]:
         lost = [_lost(numbers, k, subset, arm) for arm in ARMS]
         own = [k, words, str(len(differences(numbers, k, subset)))]
         rows.append([*own, *(str(one or "-") for one in (*lost, _gap(numbers, k, subset)))])
-    header = ["k", "items", "n", *(f"lost {words}" for words in ARMS.values()), "difference"]
+    header = ["k", "items", "n", *(f"lost, {words}" for words in ARMS.values()), "difference"]
     title = "Share of models that lose an item (95 % interval, clustered by items and by models)"
     by_item = [
         [numbers["items"][place], str(numbers["k_cutoffs"][place])]
@@ -396,7 +413,7 @@ def tables(numbers: Mapping) -> list[base.Table]:
         for place in range(len(numbers["items"]))
     ]
     columns = [f"k = {k}, {what}" for k in numbers["at"] for what in ("size", *ARMS.values())]
-    other = "Each item: size of its cut, models that lose it without the cut and the control"
+    other = "Each item: size of its cut, and how many models lose it"
     return [
         base.Table(title, header, rows),
         base.Table(other, ["item", "k-cutoff", *columns], by_item),
@@ -431,10 +448,10 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     for number, k in enumerate(ks):
         both = [one for _, one in _items(numbers, k, "all", "probability")]
         x, y = ([np.mean(one[arm]) for one in both] for arm in ("control", "cut"))
-        right.plot(x, y, linestyle="", alpha=0.8, label=f"k = {k}", **plots.look(number))
+        right.plot(x, y, linestyle="", alpha=0.5, label=f"k = {k}", **plots.look(number))
     right.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
     right.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), title="probability of the true answer")
-    right.set(xlabel="without the control", ylabel="without the cut")
+    right.set(xlabel=ARMS["control"], ylabel=ARMS["cut"])
     right.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
     return style.save_figure(figure, stem)
 

@@ -283,8 +283,8 @@ def _of_states(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]
         known, only, tokens = (probed(model, of, layer) for of in ("used", "fact_only", "entity"))
         read.append(f"{known} of the facts in domain and {only} of the others with {name}")
         parts = [moved_by(model, patch) for patch in PATCHES]
-        second = moved_by(model, "entity", "second")
-        if None in (*parts, second):
+        second = [moved_by(model, patch, "second") for patch in ("entity", "whole")]
+        if None in (*parts, *second):
             continue
         whole, inside, rest, own = parts
         sentences.append(
@@ -292,9 +292,9 @@ def _of_states(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]
             f"{whole} of the in-domain answers to that of its own b'; its part in the subspace of "
             f"b does so to {inside}, the rest of it to {rest} ({whole.items:,} items). The mere "
             "token b', as a single fact begins with it and before any block has read it, does so "
-            f"to {own} (after layer {_layer(model, 'entity')}), and to {second} where (b', r2) is "
-            f"known as a fact only ({second.items:,} items). Probes of b at r1 tell {tokens} of "
-            "such tokens."
+            f"to {own} (after layer {_layer(model, 'entity')}). Where (b', r2) is known as a fact "
+            f"only, the token moves {second[0]}, and another composition's state {second[1]} "
+            f"({second[0].items:,} items). Probes of b at r1 tell {tokens} of such tokens."
         )
     begin = "Linear probes at the first relation, r1, tell the first step's result b, of facts that"
     told = f"{begin} they have not learned from, for {'; '.join(read)}."
@@ -303,8 +303,8 @@ def _of_states(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]
         gap = rate_difference(*own)
         clear = "clearly more often" if gap.above_zero else "not clearly more often"
         sentences.append(
-            f"So {names[0]}, looks the second fact up from r1 as if an entity's own token stood "
-            f"there {clear} than {names[1]}: by {gap}."
+            f"So, of in-domain compositions, {names[0]}, looks the second fact up from r1 as if an "
+            f"entity's own token stood there {clear} than {names[1]}: by {gap}."
         )
     return [told, *sentences]
 
@@ -321,7 +321,7 @@ def tables(panel: Mapping) -> list[base.Table]:
         layer, own = (_layer(model, patch) for patch in ("whole", "entity"))
         told = [probed(model, of, layer) for of in ("used", "fact_only", "entity")]
         moved = [moved_by(model, patch) for patch in PATCHES]
-        moved.append(moved_by(model, "entity", "second"))
+        moved += [moved_by(model, patch, "second") for patch in ("entity", "whole")]
         cells = [in_table(one) for one in (*told, *moved)]
         states.append([name, f"{layer}, {own}", *cells])
     shown = "all facts trained singly, compositions of in-domain facts alone"
@@ -343,6 +343,7 @@ def tables(panel: Mapping) -> list[base.Table]:
                 *probe,
                 *patches,
                 "moved by b', second a fact only",
+                "moved by another's state, second a fact only",
             ],
             states,
         ),
@@ -376,6 +377,6 @@ def draw(panel: Mapping, final, over_training, states) -> None:
     other = f"{PATCH_LABELS['entity']}, second a fact only"
     series[other] = [moved_by(models[name], "entity", "second") for name in shown]
     plots.bars_of_rates(states, series, shown, span=0.85)
-    title = "state at r1 replaced: answer becomes that of (b', r2)"
+    title = "state of the first result b replaced by one of another, b'"
     plots.accuracy_axis(states, title, panel["chance"], over="")
-    states.set_ylabel("share of in-domain compositions, unless said")
+    states.set_ylabel("share of answers that become those of b'")

@@ -52,7 +52,8 @@ def find(numbers: Mapping) -> list[str]:
     powers = [(one["fit"] or {}).get("power") for one in every]
     if all(powers):
         gain = powers[-1]["high"] < powers[0]["low"]
-        verdict = "falls clearly" if gain else "does not fall clearly"
+        verdict = "falls clearly, which the published one does not"
+        verdict = verdict if gain else "does not fall clearly; nor does the published one"
         missing = any(s["required"] is None for one in every for s in scaling.searches(one))
         if gain and (scaling.cut_off(numbers) or missing):
             verdict = "falls, but not clearly so: some trials were cut off, or no N was enough"
@@ -60,8 +61,8 @@ def find(numbers: Mapping) -> list[str]:
     if ratios := scaling_report.size_ratios(numbers, large, small):
         less = sum(high < 1 for _, _, high in ratios.values())
         sentences.append(
-            f"The largest model needs {scaling_report.ratio_words(ratios)} times the data of the "
-            f"smallest: clearly less at {less} of {len(ratios)} sizes."
+            "What the largest model needs, over what the smallest does: "
+            f"{scaling_report.ratio_words(ratios)}; clearly less at {less} of {len(ratios)} sizes."
         )
     return sentences
 

@@ -104,7 +104,8 @@ def find(numbers: Mapping) -> list[str]:
         sentences.append(f"{ambiguous} is {verdict} {plain}: difference {gap}.")
     sentences.append(
         "IICG is the mean cosine of states with one value less that of states with different ones "
-        f"(0: no clustering); means over {seeds}, Student's 95 % intervals."
+        "(0: no clustering), each value counting alike, in the layer where it is largest; means "
+        f"over {seeds}, Student's 95 % intervals."
     )
     for name, runs in tasks.items():
         by_b, by_both = (_peaks(runs, key) for key in numbers["keys"])
@@ -147,7 +148,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     plots.bars_of_seeds(right, series, tasks, span=0.6)
     right.axhline(0, color="black", linewidth=0.8)
     title = "do type_0 states cluster by b, or by (b, x2)?"
-    right.set(ylabel="IICG at x3, best layer, group-balanced", title=title)
+    right.set(ylabel="IICG at x3, in the layer with most", title=title)
     right.legend(fontsize=7)
     return style.save_figure(figure, stem)
 

@@ -141,13 +141,13 @@ def find(numbers: Mapping) -> list[str]:
         one, other = (_pairs(aucs[name]) for name in ("learner", "another_probability"))
         sentences.append(
             "Of two unseen items, one that a model answers and one that it does not, the learner, "
-            f"which knows the training items alone, ranks the answered one higher in {one} of the "
-            f"cases, by world, and another model trained on the same items in {other} (50% is "
-            "guessing; this share is the AUC)."
+            "which knows the training items and each item's true answer, but no model, ranks the "
+            f"answered one higher in {one} of the cases, by world, and another model trained on "
+            f"the same items in {other} (50% is guessing; this share is the AUC)."
         )
     sentences += [
-        "Each predictor but other seeds is made from the training items alone. Scores and "
-        "probabilities are those of a test item's true answer: they say how much speaks for it. "
+        "Each predictor but other seeds is made from the training items, and tells of a test item "
+        "how much in them speaks for its true answer. "
         "Intervals (95 %) are DeLong's over items, or, where it is said, Student's over worlds.",
         f"In {counted(len(worlds), 'world')} (data seed {numbers['data_seed']}, "
         f"{counted(numbers['seeds'], 'model')} each, {base.span(one['items'] for one in own)} "

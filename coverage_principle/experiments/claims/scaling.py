@@ -342,18 +342,23 @@ def cut_off(numbers: Mapping) -> list[str]:
 
 
 def unfitted(numbers: Mapping) -> list[str]:
-    """Sizes where most trials that failed do not answer their training items either.
+    """Sizes where most trials ended without their training items; the exponent without those.
 
-    What the exponent is without them, if the other sizes tell.
+    The rule waits until a model has known its training items once. Where it then knows fewer at
+    most ends, training is so noisy that its outcome is hardly that of N.
     """
     sentences = []
     for name, series in numbers["series"].items():
-        for size, (short, failed) in _unfitted(series["at"]).items():
+        for size, ends in _unfitted(series["at"]).items():
+            kinds = []
+            for kind, enough in (("enough", True), ("too few", False)):
+                own = [train < ACCURACY for train, share in ends if (share >= ACCURACY) == enough]
+                kinds.append(f"{sum(own)} of the {len(own)} with {kind}")
+            low, high = min(ends)[0], max(train for train, _ in ends if train < ACCURACY)
             sentences.append(
-                f"{name}: at {size} tokens, {len(short)} of {counted(failed, 'trial')} that "
-                f"failed had less than {ACCURACY} of their training items right, too, when they "
-                f"were ended ({min(short):.3f} to {max(short):.3f}): more items are not all "
-                "that they lacked."
+                f"{name}: at {size} tokens most trials ended with less than {ACCURACY} of their "
+                f"training items right ({low:.3f} to {high:.3f}), {listed(kinds)} items: training "
+                "is noisy there, and whether N is enough is partly chance."
             )
         if power := series["fitted_alone"]:
             sentences.append(
@@ -372,16 +377,21 @@ def beside_published(power: Mapping, published: float | None) -> str:
     return f"; the published {published:.2f} lies {where} it"
 
 
-def _unfitted(at: Mapping[str, Mapping[str, Mapping]]) -> dict[str, tuple[list[float], int]]:
-    """The sizes of ``unfitted``: the training accuracies below ``ACCURACY``, of how many failed."""
+def _unfitted(at: Mapping[str, Mapping[str, Mapping]]) -> dict[str, list[tuple[float, float]]]:
+    """Of the sizes of ``unfitted``, each trial's accuracies on training and on unseen items."""
     found = {}
     for size, seeds in at.items():
         trials = itertools.chain(*(search["trials"].values() for search in seeds.values()))
-        own = [one["train_accuracy"] for one in trials if one["accuracy"] < ACCURACY]
-        short = [share for share in own if share < ACCURACY]
-        if 2 * len(short) > len(own):
-            found[size] = short, len(own)
+        ends = [(one["train_accuracy"], one["accuracy"]) for one in trials]
+        if 2 * sum(train < ACCURACY for train, _ in ends) > len(ends):
+            found[size] = ends
     return found
+
+
+def possible(seeds: Mapping[str, Mapping]) -> float:
+    """How many different training compositions worlds of a size allow, the mean over them."""
+    most = [search["most"] for search in seeds.values()]
+    return sum(most) / len(most) / _MOST
 
 
 def fitted_alone(at: Mapping[str, Mapping[str, Mapping]]) -> dict | None:

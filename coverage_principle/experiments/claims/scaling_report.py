@@ -14,15 +14,18 @@ from coverage_principle.experiments.claims.scaling import (
     beside_published,
     collect,
     cut_off,
+    possible,
     searches,
     unfitted,
 )
-from coverage_principle.experiments.crossing import LINE
+from coverage_principle.experiments.crossing import LEAST_SPREAD, LINE
 from coverage_principle.reporting import plots, style
 from simpletransformers.words import counted, listed
 
 #: Within which factor a predictor is hoped to say N before training.
 HOPED = {"k = 3": 2.0, "learner": 1.5}
+#: What the figure of trials shows: N over what is required, and accuracies.
+_TIMES, _LEAST, _MOST = (0.6, 1.9), 0.4, 0.997
 #: Markers of exponents that leave out some sizes.
 _HOLLOW = {"markerfacecolor": "white"}
 #: How the N of sizes and the exponents are found, for the page.
@@ -55,8 +58,8 @@ def find(numbers: Mapping) -> list[str]:
         words += beside_published(power, series["published"])
         if missing := sum(search["required"] is None for search in every):
             worlds = counted(missing, "world")
-            words += f"; in {worlds} no N that could be tried was enough, which counts as such"
-        sentences.append(words + ".")
+            words += f"; in {worlds} the largest N that was tried was not enough"
+        sentences += [words + ".", _of_possible(name, series)]
     sentences += cut_off(numbers) + unfitted(numbers)
     for task, predictors in numbers["before"].items():
         fits = {name: one["fit"] for name, one in predictors.items() if one["fit"]}
@@ -69,17 +72,37 @@ def find(numbers: Mapping) -> list[str]:
     return sentences + before_training(numbers)
 
 
+def _of_possible(name: str, series: Mapping) -> str:
+    """How much of what could be trained on is required, in the smallest and the largest worlds."""
+    small, *_, large = series["fit"]["sizes"]
+    first, last = (_share_of_possible(series, size) for size in (small, large))
+    return (
+        f"{name}: that is {first} of all possible training compositions in a world of {small} "
+        f"tokens, and {last} in one of {large}."
+    )
+
+
+def _share_of_possible(series: Mapping, size: str) -> str:
+    share = series["fit"]["sizes"][size][0] / possible(series["at"][size])
+    return "over 100%" if share > 1 else f"{share:.{0 if share >= 0.1 else 2}%}"
+
+
 def in_plain_words(every: Mapping[str, Mapping]) -> list[str]:
-    """What the first series with an exponent needs in its smallest and its largest worlds."""
+    """What a series needs in its smallest and its largest worlds: the first that says so.
+
+    It has an exponent, and worlds so large that what it needs could be tried.
+    """
     for name, series in every.items():
         if series["fit"] and series["fit"]["power"]:
             sizes = series["fit"]["sizes"]
             (small, (few, *_)), *_, (large, (many, *_)) = sizes.items()
+            if few > possible(series["at"][small]) or many > possible(series["at"][large]):
+                continue
             return [
-                f"To answer 99 % of the combinations that it has not seen, a model needs about "
-                f"{few:,.0f} training items in a world of {small} tokens and {many:,.0f} in one of "
-                f"{large} ({name}): {int(large) / int(small):.1f} times the tokens ask for "
-                f"{many / few:.1f} times the data."
+                "To answer 99 % of the unseen combinations of facts that it has seen, a model "
+                f"needs about {few:,.0f} training items in a world of {small} tokens and "
+                f"{many:,.0f} in one of {large} ({name}): {int(large) / int(small):.1f} times "
+                f"the tokens ask for {many / few:.1f} times the data."
             ]
     return []
 
@@ -189,11 +212,15 @@ def tables(numbers: Mapping) -> list[Table]:
             enough = [one["required"] or math.inf for one in seeds.values()]
             ends = [f"{n:,}" if n < math.inf else "none" for n in (min(enough), max(enough))]
             tried = str(sum(len(one["trials"]) for one in seeds.values()))
-            found = _with_bounds(fit["sizes"][size]) if fit else "-"
-            rows.append([name, size, str(len(seeds)), tried, found, " to ".join(ends)])
+            found = ["-", "-"]
+            if fit:
+                found = [_with_bounds(fit["sizes"][size]), _share_of_possible(series, size)]
+            rows.append([name, size, str(len(seeds)), tried, *found, " to ".join(ends)])
         if fit and (power := fit["power"]):
             words = f"{power['exponent']:.2f} ({power['low']:.2f} to {power['high']:.2f})"
-            model = [f"{fit[part]:.2f}" for part in ("slope", "scatter", "spread")]
+            model = [f"{fit[part]:.2f}" for part in ("slope", "scatter")]
+            seen = round(fit["spread"], 2) > LEAST_SPREAD
+            model.append(f"{fit['spread']:.2f}" if seen else "not seen")
             published = "-" if series["published"] is None else f"{series['published']:.2f}"
             powers.append([name, words, published, str(len(every)), count, *model])
     header = [
@@ -202,11 +229,13 @@ def tables(numbers: Mapping) -> list[Table]:
         "worlds",
         "trials",
         "required N",
-        "smallest N that was enough",
+        "of all possible",
+        "N from which all were enough",
     ]
     # Trials of the bisections that were made before there were climbs stand on no grid.
     how = f"on a grid of ratio {numbers['stride']}" if numbers["stride"] else "of a bisection"
-    title = f"Required N ({numbers['rule']}; trials {how})"
+    title = f"Required N ({numbers['rule']}; trials {how}; from one fit with one slope for all "
+    title += "sizes, so that those of a size depend on the others' trials, too)"
     result = [Table(title, header, rows)]
     if powers:
         model = ["slope of log odds", "scatter of trials", "spread of worlds (log N)"]
@@ -259,16 +288,17 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
         plots.label_only(left, f"{name}, before training", linestyle=dashes, **grey)
     left.legend(ncols=2, **plots.BELOW)
     middle.axhline(_odds(numbers["accuracy"]), **grey)
-    plots.label_only(middle, "trial", "o", color="grey", markersize=4)
-    plots.label_only(middle, "trial that the rule ended", "^", color="grey", markersize=4)
+    reached = f"reached {numbers['accuracy']:g}, and ended there"
+    plots.label_only(middle, reached, "^", color="grey", markersize=4)
+    plots.label_only(middle, "too few items", "o", color="grey", markersize=4)
     plots.label_only(
         middle, f"fitted from {LINE} on (chance: at most {1 / min(sizes):.2f})", **grey
     )
-    middle.set(xscale="log", xlim=(0.6, 1.9), title="every trial")
+    middle.set(xscale="log", xlim=_TIMES, title="every trial (those outside at the edge)")
     middle.set(xlabel="N / N required in its world", ylabel="accuracy on unseen items (log odds)")
     shares = [0.5, 0.7, 0.9, 0.95, 0.99]
     middle.set_yticks([_odds(share) for share in shares], [f"{share:g}" for share in shares])
-    middle.set_ylim(_odds(0.4), _odds(0.998))
+    middle.set_ylim(_odds(_LEAST), _odds(_MOST) + 0.1)
     middle.set_xticks([0.7, 1, 1.4], ["0.7", "1", "1.4"], minor=False)
     middle.set_xticks([], minor=True)
     middle.legend(ncols=2, **plots.BELOW)
@@ -320,7 +350,10 @@ def _accuracies(axis, number: int, series: Mapping, level: float) -> None:
         return
     colour = plots.look(number)["color"]
     points = [
-        (int(n) / fit["worlds"][size][seed], _odds(min(0.997, trial["accuracy"])))
+        (
+            np.clip(int(n) / fit["worlds"][size][seed], *_TIMES),
+            _odds(np.clip(trial["accuracy"], _LEAST, _MOST)),
+        )
         for size, seeds in series["at"].items()
         for seed, search in seeds.items()
         for n, trial in search["trials"].items()
@@ -329,8 +362,9 @@ def _accuracies(axis, number: int, series: Mapping, level: float) -> None:
         own = [point for point in points if (point[1] >= _odds(level)) == reached]
         if own:
             form = {"marker": marker, "linestyle": "", "markersize": 4, "alpha": 0.6}
+            form["clip_on"] = False
             axis.plot(*zip(*own, strict=True), color=colour, markeredgewidth=0, **form)
-    x = np.array([math.exp((_odds(LINE) - _odds(level)) / fit["slope"]), 1.9])
+    x = np.array([math.exp((_odds(LINE) - _odds(level)) / fit["slope"]), _TIMES[1]])
     axis.plot(x, _odds(level) + fit["slope"] * np.log(x), color=colour, linewidth=1.2)
 
 
@@ -366,7 +400,8 @@ def _exponents(axis, series: Mapping) -> None:
     if axis.get_legend_handles_labels()[1]:
         axis.legend(**plots.BELOW)
     axis.set_yticks(range(len(fitted)), [name for _, name, _, _ in fitted], fontsize=8)
-    axis.set(ylim=(len(fitted) - 0.4, -0.6), xlabel="exponent of |X|, 95 % interval")
+    axis.set(ylim=(len(fitted) - 0.4, -0.6), title="how fast N grows")
+    axis.set_xlabel("exponent of |X|, 95 % interval")
 
 
 def _exponent(axis, place: float, power: Mapping, look: Mapping) -> None:
