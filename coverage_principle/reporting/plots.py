@@ -14,6 +14,8 @@ from coverage_principle.statistics import Mean
 
 #: A legend below the axis, where no corner is free of points and lines for every set of series.
 BELOW = {"fontsize": 7, "loc": "upper center", "bbox_to_anchor": (0.5, -0.15)}
+#: The same where the axes are low.
+FURTHER_BELOW = {**BELOW, "bbox_to_anchor": (0.5, -0.2)}
 #: A legend to the right of the axis.
 BESIDE = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
 

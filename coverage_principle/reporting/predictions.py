@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coverage_principle.data import write_text
 from coverage_principle.reporting import html
-from coverage_principle.reporting.plots import BELOW, chance_label, chance_line, look
+from coverage_principle.reporting.plots import BELOW, FURTHER_BELOW, chance_label, chance_line, look
 from coverage_principle.reporting.style import new_figure, save_figure
 
 #: Predictors and answerers as a person reads them.
@@ -216,7 +216,7 @@ def _auc_panel(axis, groups: Mapping[str, Mapping]) -> None:
     axis.set_yticks(range(len(names)), [words[name] for name in names], fontsize=8)
     axis.set(title="which items are answered", xlabel="AUC (0.5: none)")
     axis.invert_yaxis()
-    axis.legend(**{**BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
+    axis.legend(**FURTHER_BELOW, ncols=2)
 
 
 def _agreement_panel(axis, groups: Mapping[str, Mapping]) -> None:

@@ -153,7 +153,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
         plots.with_interval(left, list(map(int, sizes)), finals, **own)
     plots.accuracy_axis(left, "final accuracy", numbers["chance"], over="training items N")
     left.set_ylabel("answer accuracy, mean over seeds")
-    left.legend(**plots.BELOW, ncols=2)
+    left.legend(**plots.FURTHER_BELOW, ncols=2)
     dashed = {"linestyle": "--", "linewidth": 0.9}
     for colour, (size, seeds) in zip(plots.shades(len(sizes)), sizes.items(), strict=True):
         plots.mean_curve(right, seeds, "type_0", color=colour, label=f"N = {int(size):,}")

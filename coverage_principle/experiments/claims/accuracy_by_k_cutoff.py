@@ -216,7 +216,7 @@ def _draw_aucs(axis, sizes: Mapping) -> None:
     axis.set_yticks(range(len(names)), [words[name] for name in names], fontsize=8)
     axis.set(ylim=(len(names) - 0.5, -0.5), xlabel="AUC among type_0 items (0.5: none)")
     axis.set_title("which items are answered")
-    axis.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
+    axis.legend(**plots.FURTHER_BELOW, ncols=2)
 
 
 CLAIM = base.Claim("b", "accuracy_by_k_cutoff", TITLE, PUBLISHED, collect, find, tables, draw)

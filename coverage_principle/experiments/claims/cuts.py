@@ -444,7 +444,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
         ylabel="share that loses an item",
         title="items lost by models, 95 % interval",
     )
-    left.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
+    left.legend(**plots.FURTHER_BELOW, ncols=2)
     for number, k in enumerate(ks):
         both = [one for _, one in _items(numbers, k, "all", "probability")]
         x, y = ([np.mean(one[arm]) for one in both] for arm in ("control", "cut"))
@@ -452,7 +452,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     right.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
     right.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), title="probability of the true answer")
     right.set(xlabel=ARMS["control"], ylabel=ARMS["cut"])
-    right.legend(**{**plots.BELOW, "bbox_to_anchor": (0.5, -0.2)}, ncols=2)
+    right.legend(**plots.FURTHER_BELOW, ncols=2)
     return style.save_figure(figure, stem)
 
 

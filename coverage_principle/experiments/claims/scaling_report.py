@@ -376,7 +376,7 @@ def _odds(share: float) -> float:
 def _exponents(axis, series: Mapping) -> None:
     """Each series' exponent with its interval, and the published value where there is one.
 
-    Below it, hollow, that of the sizes alone at which models know their training items.
+    Below it, hollow, that without the sizes of ``scaling.unfitted``.
     """
     published = {"color": "black", "markeredgewidth": 2}
     fitted = [
@@ -396,7 +396,7 @@ def _exponents(axis, series: Mapping) -> None:
         plots.label_only(axis, "published (8-layer GPT-2)", "|", **published)
     if any(one["fitted_alone"] for _, _, one, _ in fitted):
         look = {"color": "grey", "markersize": 5, **_HOLLOW}
-        plots.label_only(axis, "without sizes whose training items are not known", "o", **look)
+        plots.label_only(axis, "without sizes where training is noisy", "o", **look)
     if axis.get_legend_handles_labels()[1]:
         axis.legend(**plots.BELOW)
     axis.set_yticks(range(len(fitted)), [name for _, name, _, _ in fitted], fontsize=8)
