@@ -28,7 +28,7 @@ _PLANS = {
         {16: 3, 20: 2, 28: 1},
         dict.fromkeys((20, 30, 50, 70), 3),
         scaling.PAPER_SIZES,
-        night={18: 5, 25: 5, 36: 3},
+        night={18: 5, 25: 5, 36: 2},
     )
 }
 _EXPONENTS = dict(zip(_MODELS["paper"], (2.13, 2.26, 2.28), strict=True))
