@@ -468,13 +468,14 @@ def test_a_larger_model_is_said_to_need_less_where_the_intervals_say_so():
         for n, cot in ((3, ""), (1, ", CoT"))
     }
     numbers = scaled(**both)
-    _, saved, *orders = CLAIMS["chain_of_thought"].findings(numbers)[:4]
+    _, saved, how, *orders = CLAIMS["chain_of_thought"].findings(numbers)[:5]
+    assert how.startswith("With chain of thought, an item is right if")
     assert re.search(r"by a factor of (2.99|3.00) \(2.* at 10, .* at 40 tokens \(3-hop\)", saved)
     for name, told in zip(("2-hop", "3-hop"), orders, strict=True):
         assert re.match(rf"{name}: .* is \S0.00 \(-0.\d\d to \+0.\d\d\), not clearly diff", told)
     both["2-hop, CoT"] = series(1, 1.5, published=2.1)
     both["2-hop"]["published"] = 2.3
-    told = CLAIMS["chain_of_thought"].findings(numbers | {"series": both})[2]
+    told = CLAIMS["chain_of_thought"].findings(numbers | {"series": both})[3]
     assert "+0.50 (" in told and told.endswith("clearly higher (published: +0.20).")
 
 

@@ -63,6 +63,9 @@ def find(numbers: Mapping) -> list[str]:
                 f"{scaling_report.ratio_words(ratios)} ({name})."
             )
         exponents += _order(name, *(numbers["series"].get(one) for one in (name, thought)))
+    if saved:
+        how = "With chain of thought, an item is right if all that the model writes by itself is."
+        saved.append(how)
     return saved + exponents + scaling_report.find(numbers)
 
 

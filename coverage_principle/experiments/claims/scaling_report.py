@@ -132,8 +132,12 @@ def before_training(numbers: Mapping) -> list[str]:
         if not times:
             continue
         good = sum(1 / factor <= x <= factor for x in times)
-        who = "the learner (not fitted to any model)"
-        who = who if predictor == "learner" else f"coverage at {predictor}"
+        who = f"coverage at {predictor}"
+        if predictor == "learner":
+            asked = [of[predictor] for of in numbers["before"].values() if predictor in of]
+            most = max(len(seeds) for one in asked for seeds in one["amounts"].values())
+            worlds = f"asked in at most {counted(most, 'world')} of a size"
+            who = f"the learner (not fitted to any model, {worlds})"
         ends = [
             f"{first:.2f} to {last:.2f} ({name})"
             for name, (first, *_, last) in _several(found[predictor]).items()
