@@ -43,7 +43,7 @@ _WORLDS = by_scale(
     {"parallel2hop": (9, 3)},
     {"twohop": (20, 3), "parallel2hop": (12, 3), "threehop": (12, 3)},
     {"twohop": (50, 3), "parallel2hop": (30, 3), "threehop": (30, 3)},
-    night={"twohop": (18, 5), "parallel2hop": (11, 5), "threehop": (10, 5)},
+    night={"twohop": (18, 4), "parallel2hop": (11, 4), "threehop": (10, 4)},
 )
 #: The k at which coverage is shown, and the names of the rows that no model has.
 _KS = (2, 3)
