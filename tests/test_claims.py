@@ -373,7 +373,7 @@ def series(factor, exponent, published=None, before=None):
         for size in (10, 20, 40)
     }
     found = {"published": published, "before": before, "at": at, "fit": scaling.growth(at)}
-    return found | {"fitted_alone": scaling.fitted_alone(at)}
+    return found | {"without_noisy": scaling.without_noisy(at)}
 
 
 def scaled(**every):
@@ -428,7 +428,7 @@ def test_sizes_where_training_items_are_not_answered_are_named():
     (more,) = set(CLAIMS["data_scaling"].findings(numbers)) - set(before)
     assert more.startswith("2-hop: at 40 tokens most trials ended with less than 0.99 of their")
     assert "(0.970 to 0.985), 1 of the 2 with enough and 2 of the 2 with too few items" in more
-    one["fitted_alone"] = alone = scaling.fitted_alone(one["at"])
+    one["without_noisy"] = alone = scaling.without_noisy(one["at"])
     others = scaling.growth({size: one["at"][size] for size in ("10", "20")})["power"]
     assert alone == {**others, "without": "40"}
     one["published"] = 2.9
@@ -437,8 +437,8 @@ def test_sizes_where_training_items_are_not_answered_are_named():
     assert f"{others['exponent']:.2f} ({others['low']:.2f}" in words and "outside of it" in words
     one["published"] = None
     next(iter(first))["train_accuracy"] = 0.99  # two of four are not most of them
-    assert scaling.fitted_alone(one["at"]) is None
-    one["fitted_alone"] = None
+    assert scaling.without_noisy(one["at"]) is None
+    one["without_noisy"] = None
     assert CLAIMS["data_scaling"].findings(numbers) == before
 
 

@@ -249,7 +249,7 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
             at[str(size)][str(seed)] = found[name, size, seed]
         before = None if one.cot else TITLES[one.task]  # with what its amounts are compared
         by_series[name] = {"published": one.published, "before": before, "at": at}
-        by_series[name] |= {"fit": growth(at), "fitted_alone": fitted_alone(at)}
+        by_series[name] |= {"fit": growth(at), "without_noisy": without_noisy(at)}
     return {
         "rule": f"type_0 >= {ACCURACY} within {EPOCHS} epochs after train_inferred >= 0.99",
         "accuracy": ACCURACY,
@@ -341,7 +341,7 @@ def cut_off(numbers: Mapping) -> list[str]:
     return sentences
 
 
-def unfitted(numbers: Mapping) -> list[str]:
+def noisy_sizes(numbers: Mapping) -> list[str]:
     """Sizes where most trials ended without their training items; the exponent without those.
 
     The rule waits until a model has known its training items once. Where it then knows fewer at
@@ -349,7 +349,7 @@ def unfitted(numbers: Mapping) -> list[str]:
     """
     sentences = []
     for name, series in numbers["series"].items():
-        for size, ends in _unfitted(series["at"]).items():
+        for size, ends in _noisy_ends(series["at"]).items():
             kinds = []
             for kind, enough in (("enough", True), ("too few", False)):
                 own = [train < ACCURACY for train, share in ends if (share >= ACCURACY) == enough]
@@ -360,7 +360,7 @@ def unfitted(numbers: Mapping) -> list[str]:
                 f"training items right ({low:.3f} to {high:.3f}), {listed(kinds)} items: training "
                 "is noisy there, and whether N is enough is partly chance."
             )
-        if power := series["fitted_alone"]:
+        if power := series["without_noisy"]:
             sentences.append(
                 f"{name}: without {power['without']} tokens the exponent is "
                 f"{power['exponent']:.2f} ({power['low']:.2f} to {power['high']:.2f})"
@@ -377,8 +377,8 @@ def beside_published(power: Mapping, published: float | None) -> str:
     return f"; the published {published:.2f} lies {where} it"
 
 
-def _unfitted(at: Mapping[str, Mapping[str, Mapping]]) -> dict[str, list[tuple[float, float]]]:
-    """Of the sizes of ``unfitted``, each trial's accuracies on training and on unseen items."""
+def _noisy_ends(at: Mapping[str, Mapping[str, Mapping]]) -> dict[str, list[tuple[float, float]]]:
+    """Of the sizes of ``noisy_sizes``, each trial's accuracies on training and on unseen items."""
     found = {}
     for size, seeds in at.items():
         trials = itertools.chain(*(search["trials"].values() for search in seeds.values()))
@@ -394,12 +394,12 @@ def possible(seeds: Mapping[str, Mapping]) -> float:
     return sum(most) / len(most) / _MOST
 
 
-def fitted_alone(at: Mapping[str, Mapping[str, Mapping]]) -> dict | None:
-    """The ``power`` of ``growth`` ``without`` the sizes of ``unfitted``.
+def without_noisy(at: Mapping[str, Mapping[str, Mapping]]) -> dict | None:
+    """The ``power`` of ``growth`` ``without`` the sizes of ``noisy_sizes``.
 
     None where there are none of these, or the others do not tell.
     """
-    if not (left_out := _unfitted(at)):
+    if not (left_out := _noisy_ends(at)):
         return None
     fit = growth({size: seeds for size, seeds in at.items() if size not in left_out})
     return fit and fit["power"] and {**fit["power"], "without": listed(list(left_out))}

@@ -14,9 +14,9 @@ from coverage_principle.experiments.claims.scaling import (
     beside_published,
     collect,
     cut_off,
+    noisy_sizes,
     possible,
     searches,
-    unfitted,
 )
 from coverage_principle.experiments.crossing import LEAST_SPREAD, LINE
 from coverage_principle.reporting import plots, style
@@ -25,7 +25,7 @@ from simpletransformers.words import counted, listed
 #: Within which factor a predictor is hoped to say N before training.
 HOPED = {"k = 3": 2.0, "learner": 1.5}
 #: What the figure of trials shows: N over what is required, and accuracies.
-_TIMES, _LEAST, _MOST = (0.6, 1.9), 0.4, 0.997
+_TIMES, _SHARES = (0.6, 1.9), (0.4, 0.997)
 #: Markers of exponents that leave out some sizes.
 _HOLLOW = {"markerfacecolor": "white"}
 #: How the N of sizes and the exponents are found, for the page.
@@ -60,7 +60,7 @@ def find(numbers: Mapping) -> list[str]:
             worlds = counted(missing, "world")
             words += f"; in {worlds} the largest N that was tried was not enough"
         sentences += [words + ".", _of_possible(name, series)]
-    sentences += cut_off(numbers) + unfitted(numbers)
+    sentences += cut_off(numbers) + noisy_sizes(numbers)
     for task, predictors in numbers["before"].items():
         fits = {name: one["fit"] for name, one in predictors.items() if one["fit"]}
         if parts := [f"{fit['exponent']:.2f} ({name})" for name, fit in fits.items()]:
@@ -75,15 +75,19 @@ def find(numbers: Mapping) -> list[str]:
 def _of_possible(name: str, series: Mapping) -> str:
     """How much of what could be trained on is required, in the smallest and the largest worlds."""
     small, *_, large = series["fit"]["sizes"]
-    first, last = (_share_of_possible(series, size) for size in (small, large))
+    first, last = (_percent(_of_all(series, size)) for size in (small, large))
     return (
         f"{name}: that is {first} of all possible training compositions in a world of {small} "
         f"tokens, and {last} in one of {large}."
     )
 
 
-def _share_of_possible(series: Mapping, size: str) -> str:
-    share = series["fit"]["sizes"][size][0] / possible(series["at"][size])
+def _of_all(series: Mapping, size: str) -> float:
+    """Required N over how many training compositions there can be."""
+    return series["fit"]["sizes"][size][0] / possible(series["at"][size])
+
+
+def _percent(share: float) -> str:
     return "over 100%" if share > 1 else f"{share:.{0 if share >= 0.1 else 2}%}"
 
 
@@ -96,7 +100,7 @@ def in_plain_words(every: Mapping[str, Mapping]) -> list[str]:
         if series["fit"] and series["fit"]["power"]:
             sizes = series["fit"]["sizes"]
             (small, (few, *_)), *_, (large, (many, *_)) = sizes.items()
-            if few > possible(series["at"][small]) or many > possible(series["at"][large]):
+            if max(_of_all(series, size) for size in (small, large)) > 1:
                 continue
             return [
                 "To answer 99 % of the unseen combinations of facts that it has seen, a model "
@@ -218,7 +222,7 @@ def tables(numbers: Mapping) -> list[Table]:
             tried = str(sum(len(one["trials"]) for one in seeds.values()))
             found = ["-", "-"]
             if fit:
-                found = [_with_bounds(fit["sizes"][size]), _share_of_possible(series, size)]
+                found = [_with_bounds(fit["sizes"][size]), _percent(_of_all(series, size))]
             rows.append([name, size, str(len(seeds)), tried, *found, " to ".join(ends)])
         if fit and (power := fit["power"]):
             words = f"{power['exponent']:.2f} ({power['low']:.2f} to {power['high']:.2f})"
@@ -294,7 +298,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     middle.axhline(_odds(numbers["accuracy"]), **grey)
     reached = f"reached {numbers['accuracy']:g}, and ended there"
     plots.label_only(middle, reached, "^", color="grey", markersize=4)
-    plots.label_only(middle, "too few items", "o", color="grey", markersize=4)
+    plots.label_only(middle, "did not reach it", "o", color="grey", markersize=4)
     plots.label_only(
         middle, f"fitted from {LINE} on (chance: at most {1 / min(sizes):.2f})", **grey
     )
@@ -302,7 +306,8 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     middle.set(xlabel="N / N required in its world", ylabel="accuracy on unseen items (log odds)")
     shares = [0.5, 0.7, 0.9, 0.95, 0.99]
     middle.set_yticks([_odds(share) for share in shares], [f"{share:g}" for share in shares])
-    middle.set_ylim(_odds(_LEAST), _odds(_MOST) + 0.1)
+    low, high = map(_odds, _SHARES)
+    middle.set_ylim(low, high + 0.1)
     middle.set_xticks([0.7, 1, 1.4], ["0.7", "1", "1.4"], minor=False)
     middle.set_xticks([], minor=True)
     middle.legend(ncols=2, **plots.BELOW)
@@ -356,7 +361,7 @@ def _accuracies(axis, number: int, series: Mapping, level: float) -> None:
     points = [
         (
             np.clip(int(n) / fit["worlds"][size][seed], *_TIMES),
-            _odds(np.clip(trial["accuracy"], _LEAST, _MOST)),
+            _odds(np.clip(trial["accuracy"], *_SHARES)),
         )
         for size, seeds in series["at"].items()
         for seed, search in seeds.items()
@@ -380,7 +385,7 @@ def _odds(share: float) -> float:
 def _exponents(axis, series: Mapping) -> None:
     """Each series' exponent with its interval, and the published value where there is one.
 
-    Below it, hollow, that without the sizes of ``scaling.unfitted``.
+    Below it, hollow, that without the sizes of ``scaling.noisy_sizes``.
     """
     published = {"color": "black", "markeredgewidth": 2}
     fitted = [
@@ -391,14 +396,14 @@ def _exponents(axis, series: Mapping) -> None:
     for place, (number, _, one, power) in enumerate(fitted):
         own = {"linestyle": "", "capsize": 3, "markersize": 5, **plots.look(number)}
         _exponent(axis, place, power, own)
-        if alone := one["fitted_alone"]:
+        if alone := one["without_noisy"]:
             _exponent(axis, place + 0.25, alone, own | _HOLLOW)
         if one["published"] is not None:
             axis.plot(one["published"], place, "|", markersize=14, **published)
     if any(one["published"] is not None for _, _, one, _ in fitted):
         published |= {"linestyle": "", "markersize": 10}
         plots.label_only(axis, "published (8-layer GPT-2)", "|", **published)
-    if any(one["fitted_alone"] for _, _, one, _ in fitted):
+    if any(one["without_noisy"] for _, _, one, _ in fitted):
         look = {"color": "grey", "markersize": 5, **_HOLLOW}
         plots.label_only(axis, "without sizes where training is noisy", "o", **look)
     if axis.get_legend_handles_labels()[1]:
