@@ -429,8 +429,9 @@ def test_sizes_where_training_items_are_not_answered_are_named():
     assert more.startswith("2-hop: at 40 tokens most trials ended with less than 0.99 of their")
     assert "(0.970 to 0.985), 1 of the 2 with enough and 2 of the 2 with too few items" in more
     one["without_noisy"] = alone = scaling.without_noisy(one["at"])
-    others = scaling.growth({size: one["at"][size] for size in ("10", "20")})["power"]
-    assert alone == {**others, "without": "40"}
+    growth = scaling.growth({size: one["at"][size] for size in ("10", "20")})
+    assert alone == {**growth, "without": "40"}
+    others = growth["power"]
     one["published"] = 2.9
     told = CLAIMS["data_scaling"].findings(numbers)
     (words,) = (one for one in told if "without 40 tokens the exponent is" in one)
@@ -440,6 +441,40 @@ def test_sizes_where_training_items_are_not_answered_are_named():
     assert scaling.without_noisy(one["at"]) is None
     one["without_noisy"] = None
     assert CLAIMS["data_scaling"].findings(numbers) == before
+
+
+def test_where_training_is_noisy_at_some_sizes_the_others_are_fitted_without_them(tmp_path):
+    one = series(3, 2.26)
+    clean = scaling.growth({size: one["at"][size] for size in ("10", "20")})
+    for search in one["at"]["40"].values():
+        (_, few), (_, many) = search["trials"].items()
+        few |= {"train_accuracy": 0.95}
+        many |= {"train_accuracy": 0.9, "accuracy": 0.5, "steps": 100}
+        search |= {"required": None, "most": 10_000}
+    one |= {"fit": scaling.growth(one["at"]), "without_noisy": scaling.without_noisy(one["at"])}
+    for part in ("sizes", "worlds"):
+        found = scaling_report.required(one, part)
+        assert list(found) == ["10", "20", "40"] and found["40"] == one["fit"][part]["40"]
+        assert {size: found[size] for size in ("10", "20")} == clean[part]
+        assert one["fit"][part]["10"] != clean[part]["10"]
+    numbers = scaled(**{"2-hop": one})
+    wanted, low, high = clean["sizes"]["10"]
+    table = CLAIMS["data_scaling"].tables(numbers)[0]
+    assert table.rows[0][4] == f"{wanted:,.0f} ({low:,.0f} to {high:,.0f})"
+    assert [row[-2:] for row in table.rows][2] == ["over 100%", "none"]
+    ratio = scaling_report.size_ratios(numbers, "2-hop", "2-hop")["10"]
+    assert ratio[2] == pytest.approx(math.exp(math.log(high / low) / math.sqrt(2)))
+    told = CLAIMS["data_scaling"].findings(numbers)
+    (cut,) = (words for words in told if "cut off" in words)
+    assert cut.startswith("2-hop: 2 of 8 trials that failed were cut off at step 100")
+    (falls,) = (words for words in told if "do not help" in words)
+    few, many = (int(n) for n in one["at"]["40"]["43"]["trials"])
+    assert f"are right with N = {few:,} and 0.50 with {many:,} (seed 43)" in falls
+    (noisy,) = (words for words in told if "training is noisy" in words)
+    assert (
+        "(0.900 to 0.950), 4 of the 4 with too few items" in noisy and "enough items" not in noisy
+    )
+    assert CLAIMS["data_scaling"].draw(numbers, tmp_path / "figure")[0].stat().st_size > 0
 
 
 def exact_of(numbers):
@@ -456,12 +491,14 @@ def test_a_larger_model_is_said_to_need_less_where_the_intervals_say_so():
     assert re.search(
         r"does: 0.55 \(0.\d\d to 0.\d\d\) at 10, 0.33 .* and 0.20 .* at 40 tokens;", shown[-1]
     )
-    assert shown[-1].endswith("clearly less at 3 of 3 sizes.")
+    assert shown[-1].endswith("clearly less at 3 and clearly more at 0 of 3 sizes.")
     numbers["series"]["small"]["at"]["40"]["42"]["required"] = None
     assert "falls, but not clearly so" in " ".join(CLAIMS["parameter_scaling"].findings(numbers))
     numbers = scaled(small=series(3, 2.26), large=series(3, 2.26))
     shown = " ".join(CLAIMS["parameter_scaling"].findings(numbers))
-    assert "does not fall clearly" in shown and "clearly less at 0 of 3 sizes" in shown
+    assert (
+        "does not fall clearly" in shown and "clearly less at 0 and clearly more at 0 of 3" in shown
+    )
     both = {
         f"{task}{cot}": series(n, 2.0)
         for task in ("2-hop", "3-hop")
@@ -906,7 +943,9 @@ class NoRuns:
 NIGHT = ROOT / "docs" / "results" / "night.jsonl"
 
 
-@pytest.mark.parametrize("module", [data_scaling], ids=lambda module: module.CLAIM.letter)
+@pytest.mark.parametrize(
+    "module", [data_scaling, parameter_scaling], ids=lambda module: module.CLAIM.letter
+)
 def test_searches_of_shipped_results_are_those_of_the_records(module, tmp_path):
     """Copied into an empty folder, the records of ``--scale night`` save all training."""
     shipped = ROOT / "docs" / "results" / module.CLAIM.name / "numbers.json"

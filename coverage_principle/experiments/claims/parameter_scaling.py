@@ -48,7 +48,8 @@ def series(scale: str) -> dict[str, scaling.Series]:
 def find(numbers: Mapping) -> list[str]:
     """What holds for each model, and whether a larger one needs less data."""
     sentences, every = scaling_report.find(numbers), list(numbers["series"].values())
-    small, *_, large = numbers["series"]
+    *others, large = numbers["series"]
+    small = others[0]
     powers = [(one["fit"] or {}).get("power") for one in every]
     if all(powers):
         gain = powers[-1]["high"] < powers[0]["low"]
@@ -58,12 +59,14 @@ def find(numbers: Mapping) -> list[str]:
         if gain and (scaling.cut_off(numbers) or missing):
             verdict = "falls, but not clearly so: some trials were cut off, or no N was enough"
         sentences.append(f"From {small} to {large} the exponent {verdict}.")
-    if ratios := scaling_report.size_ratios(numbers, large, small):
-        less = sum(high < 1 for _, _, high in ratios.values())
-        sentences.append(
-            "What the largest model needs, over what the smallest does: "
-            f"{scaling_report.ratio_words(ratios)}; clearly less at {less} of {len(ratios)} sizes."
-        )
+    for other in others:
+        if ratios := scaling_report.size_ratios(numbers, large, other):
+            less = sum(high < 1 for _, _, high in ratios.values())
+            more = sum(low > 1 for _, low, _ in ratios.values())
+            sentences.append(
+                f"What {large} needs, over what {other} does: {scaling_report.ratio_words(ratios)}"
+                f"; clearly less at {less} and clearly more at {more} of {len(ratios)} sizes."
+            )
     return sentences
 
 

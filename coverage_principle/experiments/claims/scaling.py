@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -326,7 +326,10 @@ def searches(series: Mapping) -> list[Mapping]:
 
 
 def cut_off(numbers: Mapping) -> list[str]:
-    """Trials whose training ended at its last step, so that N is not what they lacked."""
+    """Trials whose training ended at its last step, so that N is not what they lacked.
+
+    Where the largest N then does worse than the smallest, the world with the largest fall is named.
+    """
     sentences = []
     for name, series in numbers["series"].items():
         trials = itertools.chain(*(search["trials"].values() for search in searches(series)))
@@ -338,7 +341,26 @@ def cut_off(numbers: Mapping) -> list[str]:
                 f"step {numbers['max_steps']:,}, before the rule ended them; longer training might "
                 "have needed fewer items."
             )
+        if falls := [fall for fall in _falls(series, numbers["max_steps"]) if fall[0] > 0]:
+            _, size, seed, few, many = max(falls)
+            sentences.append(
+                f"{name}: at {size} tokens more items do not help such training: of the unseen "
+                f"items {few[1]['accuracy']:.2f} are right with N = {few[0]:,} and "
+                f"{many[1]['accuracy']:.2f} with {many[0]:,} (seed {seed}). There it is the model "
+                "or its training that falls short, and not the data."
+            )
     return sentences
+
+
+def _falls(series: Mapping, last_step: int) -> Iterator[tuple]:
+    """Of worlds whose largest N was cut off: the fall of accuracy since the smallest, |X|, seed,
+    and these two trials, each with its N."""
+    for size, seeds in series["at"].items():
+        for seed, found in seeds.items():
+            trials = [(int(n), trial) for n, trial in found["trials"].items()]
+            few, many = trials[0], trials[-1]
+            if many[1]["steps"] >= last_step:
+                yield few[1]["accuracy"] - many[1]["accuracy"], size, seed, few, many
 
 
 def noisy_sizes(numbers: Mapping) -> list[str]:
@@ -353,16 +375,18 @@ def noisy_sizes(numbers: Mapping) -> list[str]:
             kinds = []
             for kind, enough in (("enough", True), ("too few", False)):
                 own = [train < ACCURACY for train, share in ends if (share >= ACCURACY) == enough]
-                kinds.append(f"{sum(own)} of the {len(own)} with {kind}")
+                if own:
+                    kinds.append(f"{sum(own)} of the {len(own)} with {kind}")
             low, high = min(ends)[0], max(train for train, _ in ends if train < ACCURACY)
             sentences.append(
                 f"{name}: at {size} tokens most trials ended with less than {ACCURACY} of their "
                 f"training items right ({low:.3f} to {high:.3f}), {listed(kinds)} items: training "
                 "is noisy there, and whether N is enough is partly chance."
             )
-        if power := series["without_noisy"]:
+        others = series["without_noisy"]
+        if others and (power := others["power"]):
             sentences.append(
-                f"{name}: without {power['without']} tokens the exponent is "
+                f"{name}: without {others['without']} tokens the exponent is "
                 f"{power['exponent']:.2f} ({power['low']:.2f} to {power['high']:.2f})"
                 f"{beside_published(power, series['published'])}."
             )
@@ -395,11 +419,11 @@ def possible(seeds: Mapping[str, Mapping]) -> float:
 
 
 def without_noisy(at: Mapping[str, Mapping[str, Mapping]]) -> dict | None:
-    """The ``power`` of ``growth`` ``without`` the sizes of ``noisy_sizes``.
+    """``growth`` of the others ``without`` the sizes of ``noisy_sizes``.
 
     None where there are none of these, or the others do not tell.
     """
     if not (left_out := _noisy_ends(at)):
         return None
     fit = growth({size: seeds for size, seeds in at.items() if size not in left_out})
-    return fit and fit["power"] and {**fit["power"], "without": listed(list(left_out))}
+    return fit and {**fit, "without": listed(list(left_out))}

@@ -26,8 +26,10 @@ from simpletransformers.words import counted, listed
 HOPED = {"k = 3": 2.0, "learner": 1.5}
 #: What the figure of trials shows: N over what is required, and accuracies.
 _TIMES, _SHARES = (0.6, 1.9), (0.4, 0.997)
-#: Markers of exponents that leave out some sizes.
+#: Markers of exponents that leave out some sizes, and of N that cannot be.
 _HOLLOW = {"markerfacecolor": "white"}
+#: How opaque trials are of sizes where training is noisy.
+_PALE = 0.2
 #: How the N of sizes and the exponents are found, for the page.
 METHOD = (
     "maximum likelihood of all trials at once, log odds of the accuracy straight in log N, each "
@@ -72,9 +74,18 @@ def find(numbers: Mapping) -> list[str]:
     return sentences + before_training(numbers)
 
 
+def required(series: Mapping, part: str = "sizes") -> dict:
+    """The N required by a series' ``sizes`` (with bounds) or ``worlds``, by |X|.
+
+    One slope and scatter hold for all sizes of a fit, so where training is noisy at some the others
+    are taken from the fit without these.
+    """
+    return {**series["fit"][part], **(series["without_noisy"] or {part: {}})[part]}
+
+
 def _of_possible(name: str, series: Mapping) -> str:
     """How much of what could be trained on is required, in the smallest and the largest worlds."""
-    small, *_, large = series["fit"]["sizes"]
+    small, *_, large = series["at"]
     first, last = (_percent(_of_all(series, size)) for size in (small, large))
     return (
         f"{name}: that is {first} of all possible training compositions in a world of {small} "
@@ -84,7 +95,7 @@ def _of_possible(name: str, series: Mapping) -> str:
 
 def _of_all(series: Mapping, size: str) -> float:
     """Required N over how many training compositions there can be."""
-    return series["fit"]["sizes"][size][0] / possible(series["at"][size])
+    return required(series)[size][0] / possible(series["at"][size])
 
 
 def _percent(share: float) -> str:
@@ -98,7 +109,7 @@ def in_plain_words(every: Mapping[str, Mapping]) -> list[str]:
     """
     for name, series in every.items():
         if series["fit"] and series["fit"]["power"]:
-            sizes = series["fit"]["sizes"]
+            sizes = required(series)
             (small, (few, *_)), *_, (large, (many, *_)) = sizes.items()
             if max(_of_all(series, size) for size in (small, large)) > 1:
                 continue
@@ -120,7 +131,7 @@ def needed_times(numbers: Mapping) -> dict[str, dict[str, dict[str, float]]]:
     for name, series in numbers["series"].items():
         for predictor, one in numbers["before"].get(series["before"], {}).items():
             for size, seeds in one["amounts"].items() if series["fit"] else ():
-                own = series["fit"]["worlds"].get(size, {})
+                own = required(series, "worlds").get(size, {})
                 logs = [math.log(own[seed] / n) for seed, n in seeds.items() if n and seed in own]
                 if logs:
                     of_series = found.setdefault(predictor, {}).setdefault(name, {})
@@ -194,10 +205,10 @@ def size_ratios(numbers: Mapping, name: str, other: str) -> dict[str, tuple[floa
     The intervals of the two are joined as if they were of different worlds, which they are not:
     these bounds are rather wide.
     """
-    fits = [numbers["series"][one]["fit"] for one in (name, other)]
+    every = [numbers["series"][one] for one in (name, other)]
     found = {}
-    if all(fits):
-        of, to = (fit["sizes"] for fit in fits)
+    if all(series["fit"] for series in every):
+        of, to = map(required, every)
         for size in [size for size in of if size in to and of[size][1] and to[size][1]]:
             ratio = of[size][0] / to[size][0]
             half = math.hypot(*(math.log(high / low) / 2 for _, low, high in (of[size], to[size])))
@@ -218,11 +229,13 @@ def tables(numbers: Mapping) -> list[Table]:
         count = str(sum(len(one["trials"]) for one in every))
         for size, seeds in series["at"].items():
             enough = [one["required"] or math.inf for one in seeds.values()]
-            ends = [f"{n:,}" if n < math.inf else "none" for n in (min(enough), max(enough))]
+            ends = [
+                f"{n:,}" if n < math.inf else "none" for n in sorted({min(enough), max(enough)})
+            ]
             tried = str(sum(len(one["trials"]) for one in seeds.values()))
             found = ["-", "-"]
             if fit:
-                found = [_with_bounds(fit["sizes"][size]), _percent(_of_all(series, size))]
+                found = [_with_bounds(required(series)[size]), _percent(_of_all(series, size))]
             rows.append([name, size, str(len(seeds)), tried, *found, " to ".join(ends)])
         if fit and (power := fit["power"]):
             words = f"{power['exponent']:.2f} ({power['low']:.2f} to {power['high']:.2f})"
@@ -243,7 +256,8 @@ def tables(numbers: Mapping) -> list[Table]:
     # Trials of the bisections that were made before there were climbs stand on no grid.
     how = f"on a grid of ratio {numbers['stride']}" if numbers["stride"] else "of a bisection"
     title = f"Required N ({numbers['rule']}; trials {how}; from one fit with one slope for all "
-    title += "sizes, so that those of a size depend on the others' trials, too)"
+    title += "sizes, so that those of a size depend on the others' trials, too; where training is "
+    title += "noisy at some sizes, the others are fitted without them)"
     result = [Table(title, header, rows)]
     if powers:
         model = ["slope of log odds", "scatter of trials", "spread of worlds (log N)"]
@@ -255,7 +269,7 @@ def tables(numbers: Mapping) -> list[Table]:
         for size in series["at"] if series["fit"] else ():
             cells = [_beside(one, times.get(p, {}), name, size) for p, one in predictors.items()]
             if cells:
-                rows.append([name, size, f"{series['fit']['sizes'][size][0]:,.0f}", *cells])
+                rows.append([name, size, f"{required(series)[size][0]:,.0f}", *cells])
     if rows:
         names = {name: None for one in numbers["before"].values() for name in one}
         share = f"{numbers['covered']:.0%} of the unseen in-domain items"
@@ -294,6 +308,8 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     grey = {"color": "grey", "linewidth": 1}
     for name, dashes in drawn.items():
         plots.label_only(left, f"{name}, before training", linestyle=dashes, **grey)
+    if any(_of_all(one, size) > 1 for one in series.values() if one["fit"] for size in one["at"]):
+        plots.label_only(left, "more than there can be", "o", **grey | _HOLLOW)
     left.legend(ncols=2, **plots.BELOW)
     middle.axhline(_odds(numbers["accuracy"]), **grey)
     reached = f"reached {numbers['accuracy']:g}, and ended there"
@@ -302,6 +318,9 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     plots.label_only(
         middle, f"fitted from {LINE} on (chance: at most {1 / min(sizes):.2f})", **grey
     )
+    if any(one["without_noisy"] for one in series.values()):
+        pale = "of sizes where training is noisy: pale"
+        plots.label_only(middle, pale, "o", color="grey", markersize=4, alpha=_PALE)
     middle.set(xscale="log", xlim=_TIMES, title="every trial (those outside at the edge)")
     middle.set(xlabel="N / N required in its world", ylabel="accuracy on unseen items (log odds)")
     shares = [0.5, 0.7, 0.9, 0.95, 0.99]
@@ -320,19 +339,23 @@ def _required(axis, number: int, name: str, series: Mapping) -> None:
     if not (fit := series["fit"]):
         return
     look = plots.look(number)
-    label, sizes = name, [int(size) for size in fit["sizes"]]
+    label, sizes = name, [int(size) for size in required(series)]
     if power := fit["power"]:
         label += f": $|X|^{{{power['exponent']:.2f}}}$"
         ends = np.array([min(sizes), max(sizes)], dtype=float)
         line = power["factor"] * ends ** power["exponent"]
         axis.plot(ends, line, color=look["color"], linewidth=1.2)
-    dots = [(int(size), n) for size, seeds in fit["worlds"].items() for n in seeds.values()]
+    worlds = required(series, "worlds")
+    dots = [(int(size), n) for size, seeds in worlds.items() for n in seeds.values()]
     axis.plot(*zip(*dots, strict=True), ".", color=look["color"], markersize=3, alpha=0.6)
     middle, low, high = np.array(
-        [(x, low or x, high or x) for x, low, high in fit["sizes"].values()], dtype=float
+        [(x, low or x, high or x) for x, low, high in required(series).values()], dtype=float
     ).T
     form = {"linestyle": "", "capsize": 3, "markersize": 5, **look}
     axis.errorbar(sizes, middle, yerr=[middle - low, high - middle], label=label, **form)
+    for size, amount in zip(sizes, middle, strict=True):
+        if _of_all(series, str(size)) > 1:
+            axis.plot(size, amount, markersize=5, zorder=3, **look | _HOLLOW)
 
 
 def _predictors(axis, numbers: Mapping) -> dict[str, str]:
@@ -354,25 +377,32 @@ def _predictors(axis, numbers: Mapping) -> dict[str, str]:
 
 
 def _accuracies(axis, number: int, series: Mapping, level: float) -> None:
-    """A series' trials at N over the N that their world requires, and the fitted curve."""
-    if not (fit := series["fit"]):
+    """A series' trials at N over the N that their world requires, and the fitted curve.
+
+    Those of sizes where training is noisy are pale; the curve is fitted without them.
+    """
+    if not series["fit"]:
         return
-    colour = plots.look(number)["color"]
+    colour, worlds = plots.look(number)["color"], required(series, "worlds")
+    fit = series["without_noisy"] or series["fit"]
     points = [
         (
-            np.clip(int(n) / fit["worlds"][size][seed], *_TIMES),
+            np.clip(int(n) / worlds[size][seed], *_TIMES),
             _odds(np.clip(trial["accuracy"], *_SHARES)),
+            size in fit["sizes"],
         )
         for size, seeds in series["at"].items()
         for seed, search in seeds.items()
         for n, trial in search["trials"].items()
     ]
     for reached, marker in ((False, "o"), (True, "^")):
-        own = [point for point in points if (point[1] >= _odds(level)) == reached]
-        if own:
-            form = {"marker": marker, "linestyle": "", "markersize": 4, "alpha": 0.6}
-            form["clip_on"] = False
-            axis.plot(*zip(*own, strict=True), color=colour, markeredgewidth=0, **form)
+        for fitted, alpha in ((False, _PALE), (True, 0.6)):
+            kind = (reached, fitted)
+            own = [(x, y) for x, y, part in points if (y >= _odds(level), part) == kind]
+            if own:
+                form = {"marker": marker, "linestyle": "", "markersize": 4, "alpha": alpha}
+                form["clip_on"] = False
+                axis.plot(*zip(*own, strict=True), color=colour, markeredgewidth=0, **form)
     x = np.array([math.exp((_odds(LINE) - _odds(level)) / fit["slope"]), _TIMES[1]])
     axis.plot(x, _odds(level) + fit["slope"] * np.log(x), color=colour, linewidth=1.2)
 
@@ -396,8 +426,8 @@ def _exponents(axis, series: Mapping) -> None:
     for place, (number, _, one, power) in enumerate(fitted):
         own = {"linestyle": "", "capsize": 3, "markersize": 5, **plots.look(number)}
         _exponent(axis, place, power, own)
-        if alone := one["without_noisy"]:
-            _exponent(axis, place + 0.25, alone, own | _HOLLOW)
+        if (others := one["without_noisy"]) and others["power"]:
+            _exponent(axis, place + 0.25, others["power"], own | _HOLLOW)
         if one["published"] is not None:
             axis.plot(one["published"], place, "|", markersize=14, **published)
     if any(one["published"] is not None for _, _, one, _ in fitted):
