@@ -514,6 +514,18 @@ def test_a_larger_model_is_said_to_need_less_where_the_intervals_say_so():
     both["2-hop"]["published"] = 2.3
     told = CLAIMS["chain_of_thought"].findings(numbers | {"series": both})[3]
     assert "+0.50 (" in told and told.endswith("clearly higher (published: +0.20).")
+    for search in both["2-hop, CoT"]["at"]["40"].values():
+        for trial in search["trials"].values():
+            trial["train_accuracy"] = 0.9
+    told = CLAIMS["chain_of_thought"].findings(numbers | {"series": both})[4]
+    powers = [
+        scaling.growth({size: both[name]["at"][size] for size in ("10", "20")})["power"]
+        for name in ("2-hop", "2-hop, CoT")
+    ]
+    gap = powers[0]["exponent"] - powers[1]["exponent"]
+    assert told.startswith(
+        f"2-hop: fitted without 40 tokens, where training is noisy, that difference is {gap:+.2f} ("
+    )
 
 
 def around(mean, half=0.02):
@@ -944,7 +956,9 @@ NIGHT = ROOT / "docs" / "results" / "night.jsonl"
 
 
 @pytest.mark.parametrize(
-    "module", [data_scaling, parameter_scaling], ids=lambda module: module.CLAIM.letter
+    "module",
+    [data_scaling, parameter_scaling, chain_of_thought],
+    ids=lambda module: module.CLAIM.letter,
 )
 def test_searches_of_shipped_results_are_those_of_the_records(module, tmp_path):
     """Copied into an empty folder, the records of ``--scale night`` save all training."""

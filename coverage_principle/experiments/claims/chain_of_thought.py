@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from coverage_principle.experiments.claims import data_scaling, scaling, scaling_report
 from coverage_principle.experiments.claims.base import by_scale
 from coverage_principle.statistics import Rate, rate_difference
+from simpletransformers.words import listed
 
 TITLE = "Chain of thought: what writing the bridges saves"
 PUBLISHED = (
@@ -20,13 +21,13 @@ _TINY = {3: 1, 4: 1}
 _GPU = dict.fromkeys((20, 30, 50, 70), 3)
 _SIZES = {
     "twohop": by_scale(
-        _TINY, {12: 3, 16: 3, 28: 2}, _GPU, scaling.PAPER_SIZES, night={18: 5, 25: 5, 36: 5}
+        _TINY, {12: 1, 16: 2, 28: 2}, _GPU, scaling.PAPER_SIZES, night={18: 5, 25: 5, 36: 5}
     ),
     "threehop": by_scale(
-        _TINY, {8: 3, 11: 2, 14: 2}, _GPU, scaling.PAPER_SIZES, night={8: 5, 11: 5, 16: 4}
+        _TINY, {8: 2, 11: 2, 14: 1}, _GPU, scaling.PAPER_SIZES, night={8: 5, 11: 5, 16: 4}
     ),
     "fivehop": by_scale(
-        {2: 1, 3: 1}, {7: 3, 10: 3, 14: 2}, _GPU, scaling.PAPER_SIZES, night={8: 5, 13: 5, 20: 5}
+        {2: 1, 3: 1}, {7: 2, 10: 1, 14: 2}, _GPU, scaling.PAPER_SIZES, night={8: 5, 13: 5, 20: 5}
     ),
 }
 _STARTS = {
@@ -71,20 +72,34 @@ def find(numbers: Mapping) -> list[str]:
 
 def _order(name: str, direct: Mapping | None, thought: Mapping | None) -> list[str]:
     """Whether direct answers have the higher exponent, as published."""
-    powers = [one and one["fit"] and one["fit"]["power"] for one in (direct, thought)]
-    if not all(powers):
+    every = [one for one in (direct, thought) if one]
+    fits = [one["fit"] for one in every]
+    if len(every) < 2 or not (gap := _gap(fits)):
         return []
+    published = ""
+    if None not in (of := [one["published"] for one in every]):
+        published = f" (published: {of[0] - of[1]:+.2f})"
+    what = "the exponent of direct answers less that of chain of thought"
+    sentences = [f"{name}: {what} is {gap}{published}."]
+    if noisy := {size: None for one in every for size in scaling.noisy_ends(one["at"])}:
+        others = [{n: of for n, of in one["at"].items() if n not in noisy} for one in every]
+        if gap := _gap([scaling.growth(at) for at in others]):
+            where = f"{listed(list(noisy))} tokens, where training is noisy,"
+            sentences.append(f"{name}: fitted without {where} that difference is {gap}.")
+    return sentences
+
+
+def _gap(fits: Sequence[Mapping | None]) -> str | None:
+    """The difference of two fits' exponents with its interval, and whether it is clear."""
+    powers = [fit and fit["power"] for fit in fits]
+    if not all(powers):
+        return None
     ends = ("exponent", "low", "high")
     gap = rate_difference(*(Rate(*(power[end] for end in ends), 1) for power in powers))
-    shown = f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
     verdict = "clearly higher" if gap.above_zero else "not clearly different"
     if gap.high < 0:
         verdict = "clearly lower"
-    words = f"{name}: the exponent of direct answers less that of chain of thought is {shown}, "
-    if None in (direct["published"], thought["published"]):
-        return [f"{words}{verdict}."]
-    published = direct["published"] - thought["published"]
-    return [f"{words}{verdict} (published: {published:+.2f})."]
+    return f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f}), {verdict}"
 
 
 CLAIM = scaling_report.claim("e", "chain_of_thought", TITLE, PUBLISHED, series=series, find=find)

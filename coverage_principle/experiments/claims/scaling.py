@@ -69,21 +69,21 @@ _TINY = {3: 1, 4: 1}
 _SIZES = {
     "twohop": by_scale(
         _TINY,
-        {16: 3, 20: 3, 28: 2},
+        {16: 2, 20: 1, 28: 2},
         dict.fromkeys((20, 30, 50, 70), 3),
         PAPER_SIZES,
         night=dict.fromkeys((18, 21, 25, 28, 36), 5),
     ),
     "parallel2hop": by_scale(
         _TINY,
-        {7: 3, 9: 3, 12: 3},
+        {7: 2, 9: 1, 12: 2},
         dict.fromkeys((12, 20, 30, 40), 3),
         dict.fromkeys((20, 30, 50, 70, 100), 3),
         night={8: 5, 11: 5, 16: 5},
     ),
     "threehop": by_scale(
         _TINY,
-        {8: 2, 9: 2, 11: 2},
+        {8: 2, 9: 1, 11: 2},
         dict.fromkeys((12, 20, 30, 40), 3),
         dict.fromkeys((20, 30, 50, 70, 100), 3),
         night={8: 5, 11: 5, 16: 4},
@@ -371,7 +371,7 @@ def noisy_sizes(numbers: Mapping) -> list[str]:
     """
     sentences = []
     for name, series in numbers["series"].items():
-        for size, ends in _noisy_ends(series["at"]).items():
+        for size, ends in noisy_ends(series["at"]).items():
             kinds = []
             for kind, enough in (("enough", True), ("too few", False)):
                 own = [train < ACCURACY for train, share in ends if (share >= ACCURACY) == enough]
@@ -397,11 +397,12 @@ def beside_published(power: Mapping, published: float | None) -> str:
     """The end of a sentence about an exponent: whether the published one lies in its interval."""
     if published is None:
         return ""
-    where = "within" if power["low"] <= published <= power["high"] else "outside of"
+    low, high = (round(power[end], 2) for end in ("low", "high"))  # as they are shown
+    where = "within" if low <= published <= high else "outside of"
     return f"; the published {published:.2f} lies {where} it"
 
 
-def _noisy_ends(at: Mapping[str, Mapping[str, Mapping]]) -> dict[str, list[tuple[float, float]]]:
+def noisy_ends(at: Mapping[str, Mapping[str, Mapping]]) -> dict[str, list[tuple[float, float]]]:
     """Of the sizes of ``noisy_sizes``, each trial's accuracies on training and on unseen items."""
     found = {}
     for size, seeds in at.items():
@@ -423,7 +424,7 @@ def without_noisy(at: Mapping[str, Mapping[str, Mapping]]) -> dict | None:
 
     None where there are none of these, or the others do not tell.
     """
-    if not (left_out := _noisy_ends(at)):
+    if not (left_out := noisy_ends(at)):
         return None
     fit = growth({size: seeds for size, seeds in at.items() if size not in left_out})
     return fit and {**fit, "without": listed(list(left_out))}

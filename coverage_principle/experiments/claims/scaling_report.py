@@ -253,9 +253,8 @@ def tables(numbers: Mapping) -> list[Table]:
         "of all possible",
         "N from which all were enough",
     ]
-    # Trials of the bisections that were made before there were climbs stand on no grid.
-    how = f"on a grid of ratio {numbers['stride']}" if numbers["stride"] else "of a bisection"
-    title = f"Required N ({numbers['rule']}; trials {how}; from one fit with one slope for all "
+    how = f"trials on a grid of ratio {numbers['stride']}"
+    title = f"Required N ({numbers['rule']}; {how}; from one fit with one slope for all "
     title += "sizes, so that those of a size depend on the others' trials, too; where training is "
     title += "noisy at some sizes, the others are fitted without them)"
     result = [Table(title, header, rows)]
