@@ -471,6 +471,9 @@ def test_where_training_is_noisy_at_some_sizes_the_others_are_fitted_without_the
     few, many = (int(n) for n in one["at"]["40"]["43"]["trials"])
     assert f"are right with N = {few:,} and 0.50 with {many:,} (seed 43)" in falls
     (noisy,) = (words for words in told if "training is noisy" in words)
+    one["at"]["80"] = {"42": {"required": None, "most": 99, "trials": {}}}  # nothing could be tried
+    assert CLAIMS["data_scaling"].findings(numbers)[1:] == told[1:]
+    assert CLAIMS["data_scaling"].tables(numbers)[0].rows[3][3:] == ["0", "-", "-", "none"]
     assert (
         "(0.900 to 0.950), 4 of the 4 with too few items" in noisy and "enough items" not in noisy
     )

@@ -353,13 +353,15 @@ def cut_off(numbers: Mapping) -> list[str]:
 
 
 def _falls(series: Mapping, last_step: int) -> Iterator[tuple]:
-    """Of worlds whose largest N was cut off: the fall of accuracy since the smallest, |X|, seed,
-    and these two trials, each with its N."""
+    """Of each world whose largest N was cut off: by how much it is less right than the smallest.
+
+    Beside it |X|, the seed, and the trials of the smallest and the largest N, each after its N.
+    """
     for size, seeds in series["at"].items():
         for seed, found in seeds.items():
             trials = [(int(n), trial) for n, trial in found["trials"].items()]
-            few, many = trials[0], trials[-1]
-            if many[1]["steps"] >= last_step:
+            if trials and trials[-1][1]["steps"] >= last_step:
+                few, many = trials[0], trials[-1]
                 yield few[1]["accuracy"] - many[1]["accuracy"], size, seed, few, many
 
 

@@ -85,7 +85,7 @@ def required(series: Mapping, part: str = "sizes") -> dict:
 
 def _of_possible(name: str, series: Mapping) -> str:
     """How much of what could be trained on is required, in the smallest and the largest worlds."""
-    small, *_, large = series["at"]
+    small, *_, large = required(series)
     first, last = (_percent(_of_all(series, size)) for size in (small, large))
     return (
         f"{name}: that is {first} of all possible training compositions in a world of {small} "
@@ -234,7 +234,7 @@ def tables(numbers: Mapping) -> list[Table]:
             ]
             tried = str(sum(len(one["trials"]) for one in seeds.values()))
             found = ["-", "-"]
-            if fit:
+            if fit and size in fit["sizes"]:
                 found = [_with_bounds(required(series)[size]), _percent(_of_all(series, size))]
             rows.append([name, size, str(len(seeds)), tried, *found, " to ".join(ends)])
         if fit and (power := fit["power"]):
@@ -265,7 +265,7 @@ def tables(numbers: Mapping) -> list[Table]:
     times, rows = needed_times(numbers), []
     for name, series in numbers["series"].items():
         predictors = numbers["before"].get(series["before"], {})
-        for size in series["at"] if series["fit"] else ():
+        for size in required(series) if series["fit"] else ():
             cells = [_beside(one, times.get(p, {}), name, size) for p, one in predictors.items()]
             if cells:
                 rows.append([name, size, f"{required(series)[size][0]:,.0f}", *cells])
@@ -307,7 +307,9 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     grey = {"color": "grey", "linewidth": 1}
     for name, dashes in drawn.items():
         plots.label_only(left, f"{name}, before training", linestyle=dashes, **grey)
-    if any(_of_all(one, size) > 1 for one in series.values() if one["fit"] for size in one["at"]):
+    if any(
+        _of_all(one, size) > 1 for one in series.values() if one["fit"] for size in required(one)
+    ):
         plots.label_only(left, "more than there can be", "o", **grey | _HOLLOW)
     left.legend(ncols=2, **plots.BELOW)
     middle.axhline(_odds(numbers["accuracy"]), **grey)
