@@ -242,7 +242,8 @@ def build_parser() -> argparse.ArgumentParser:
     about = (
         "settings that belong together; flags after it override it. published: those of "
         "script/train.sh; the others: the scales of script/reproduce/ (tiny: seconds, cpu: minutes "
-        "on a CPU, gpu: hours on a GPU, paper: as published)"
+        "on a CPU, night: as cpu, in bf16, for CPUs that multiply it, gpu: hours on a GPU, paper: "
+        "as published)"
     )
     cli.add_presets(cli.group_of(parser, "job"), TRAINING, about)
     half = {"dest": "precision", "action": "store_const", "const": "fp16"}

@@ -33,6 +33,7 @@ from typing import Any
 
 from coverage_principle.cli import command_parser, group_of, positive, table
 from coverage_principle.errors import InputError
+from coverage_principle.experiments.execution import this_machine
 
 ROOT = Path(__file__).resolve().parent.parent
 #: In a command: a folder that is there for one run of it.
@@ -419,17 +420,11 @@ def about_run(arguments: argparse.Namespace) -> dict[str, Any]:
         about["commit"] = commit_of("HEAD")[:12] + (" and changes" if changed else "")
     if getattr(arguments, "before", None):
         about["before"] = commit_of(arguments.before)[:12]
-    about["machine"], about["versions"] = processor_text(), versions()
+    about["machine"], about["versions"] = this_machine(), versions()
     for name in ("threads", "repeats"):
         if hasattr(arguments, name):
             about[name] = getattr(arguments, name)
     return about
-
-
-def processor_text() -> str:
-    from coverage_principle.experiments.claims.base import processor
-
-    return f"{processor()}, {os.cpu_count()} cores"
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

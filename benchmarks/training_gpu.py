@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common import benchmark_parser, measure, processor_text, timed, versions, write_figures
+from common import benchmark_parser, measure, this_machine, timed, versions, write_figures
 from training import SMALL, new_model, our_step
 
 from coverage_principle.cli import group_of, positive, run, table
@@ -79,7 +79,7 @@ def main(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     cuda = torch.device(arguments.device).type == "cuda"
     name = torch.cuda.get_device_name(arguments.device) if cuda else "CPU"
-    content: dict = {"machine": f"{name}; {processor_text()}", "versions": versions()}
+    content: dict = {"machine": f"{name}; {this_machine()}", "versions": versions()}
     print(content["machine"])
     cases = [step_figures(*case, arguments) for case in CASES]
     curves = accuracy_curves(arguments, end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,14 +29,14 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     The number of values below it is binomial with 1/2, whatever their distribution. None for fewer
     than six values, which no two of them bound so surely.
     """
-    below = heads(len(values), 0.025) if len(values) else 0
+    below = _most_heads(len(values), 0.025) if len(values) else 0
     if below == 0:
         return None
     ordered = np.sort(values)
     return float(ordered[below - 1]), float(ordered[len(values) - below])
 
 
-def heads(n: int, share: float) -> int:
+def _most_heads(n: int, share: float) -> int:
     """The smallest k such that n > 0 fair coins show at most k heads with probability ``share``.
 
     It is at most a half. As ``scipy.stats.binom.ppf``, whose import takes half a second.
@@ -97,8 +97,14 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw:
     return PowerLaw(factor, slope, slope - half, slope + half, float(fit.rvalue) ** 2)
 
 
-def power_law_through(points: Sequence[tuple[float, float]]) -> dict[str, float] | None:
-    """``fit_power_law`` of ``(x, y)`` as a dictionary; None where there are too few points."""
+def power_law_of_sizes(amounts: Mapping[int, Sequence[float | None]]) -> dict[str, float] | None:
+    """``fit_power_law`` of several amounts for each x, as a dictionary; None of too few.
+
+    Where one of them is None, because it lies beyond what could be asked, the others of that x are
+    the smaller ones, so none of them counts.
+    """
+    known = {x: own for x, own in amounts.items() if None not in own}
+    points = [(x, one) for x, own in known.items() for one in own]
     if len(points) < 3 or len({x for x, _ in points}) < 2:
         return None
     return vars(fit_power_law(*zip(*points, strict=True)))

@@ -158,4 +158,4 @@ def _command(argv: list[str]) -> str:
             next(rest, None)
         elif part not in ("--overwrite", "--debug") and not part.startswith("--output_dir="):
             kept.append(part)
-    return shlex.join(["python", Path(argv[0]).name, *kept])
+    return shlex.join(["python", relative_to_root(Path(argv[0])), *kept])

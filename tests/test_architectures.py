@@ -122,7 +122,8 @@ class Known:
         right = accuracy_of(run.data["max_train_data_num"], self.needed(run))
         score = {"answer_accuracy": right, "n": 1000, "loss": 0.1, "exact_match": right}
         record = {
-            **{"run": run.id, "label": run.label, "status": "done", "settings": run.as_dict()},
+            **{"run": run.id, "world": "w", "label": run.label, "status": "done"},
+            "settings": run.as_dict(),
             **{"steps": 100, "epochs": 10.0, "parameters": 1000, "seconds": {"train": 60.0}},
             "scores": {"type_0": score, "train_inferred": {**score, "answer_accuracy": 1.0}},
         }

@@ -111,6 +111,24 @@ def test_intervals_hold_the_true_exponent(spread):
     assert abs(np.mean(errors)) < 3 * np.std(errors) / 4
 
 
+@pytest.mark.parametrize("share", [0.3, 0.65, 0.995])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_size_whose_trials_lie_on_one_side_has_no_n_but_says_something_of_growth(share, seeds):
+    rng = np.random.default_rng(0)
+    trials = simulated(rng, {10: 3, 14: 3})
+    both = fit_growth(trials, LEVEL)
+    amounts = (round(10 * 20**2.2 * times) for times in (0.9, 1.1))
+    aside = [Trial(20, f"20/{seed}", n, share, 1000) for n in amounts for seed in range(seeds)]
+    found = fit_growth(trials + aside, LEVEL)
+    assert list(found.sizes) == [10, 14] and found.worlds == both.worlds
+    assert found.sizes == both.sizes
+    # What is known to be more than was tried does not make growth smaller, nor the reverse.
+    sign = 1 if share < LEVEL else -1
+    assert sign * (found.power.exponent - both.power.exponent) > -1e-6
+    assert found.power.high > found.power.exponent > found.power.low
+    assert fit_growth(aside, LEVEL) is None
+
+
 def test_few_worlds_say_what_they_can():
     def trials(*worlds):
         return [

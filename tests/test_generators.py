@@ -286,7 +286,7 @@ def test_the_card_tells_what_the_files_hold(run_command, tmp_path):
     subprocess.run(
         f"{command.replace('python', sys.executable, 1)} --output_dir {again}",
         shell=True,
-        cwd=ROOT / "dataset_generation",
+        cwd=ROOT,
         check=True,
         capture_output=True,
     )

@@ -264,7 +264,7 @@ def test_words_of_a_shared_operator_claim_only_what_the_numbers_show(tmp_path):
         "(2 seeds with 800 items each; chance 0.025;",
         "Both known as facts only, models of more than two layers: looped 0.20 to 0.30 (",
         "; unshared 0.01 to 0.03 (",
-        "Of the 1 interval of both with 4 loops or more, 0 hold a value of that range",
+        "Of the intervals of both with 4 loops or more, 0 of 1 reach that range.",
         "second known as a fact only 3; both known as facts only 3;",
         "second known as a fact only goes from 0.30 to 0.60",
         "put at r1 after layer 1 of 4, moves 1.00",

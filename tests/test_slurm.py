@@ -11,6 +11,10 @@ import time
 
 import pytest
 
+from coverage_principle.experiments.claims.base import side_by_side
+from coverage_principle.experiments.execution import Interrupted
+from coverage_principle.experiments.settings import RunSettings
+from coverage_principle.experiments.slurm import SlurmLauncher
 from simpletransformers.seq2seq.run_folder import RunFolder
 from tests.conftest import ROOT
 
@@ -117,6 +121,31 @@ def test_jobs_of_submitits_local_executor_bring_their_records(tmp_path, run_comm
     again = run_command(*runner.words())
     assert again.returncode == 0 and len(runner.records()) == 1
     assert len(list(runner.root.glob("jobs/*/*_result.pkl"))) == 1  # no second job
+
+
+class SleepingJob:
+    """A job that takes longer than any test."""
+
+    def __call__(self, _run):
+        time.sleep(600)
+
+    def record(self, _run):
+        return None
+
+
+def test_whoever_waits_for_a_job_ends_with_a_launcher_that_is_cancelled(tmp_path):
+    """Else its thread would keep a command that was told to end from ending."""
+    launcher = SlurmLauncher(tmp_path, 1, {}, cluster="local", job=SleepingJob())
+    runs = [
+        RunSettings.resolve({"seed": seed, "data": {"num_tokens": 8, "max_train_data_num": 60}})
+        for seed in (1, 2)
+    ]
+    futures = launcher.submit_all(runs)
+    (waiting,) = side_by_side([futures[1].result])
+    launcher.close(cancel=True)
+    for future in (*futures, waiting):
+        with pytest.raises(Interrupted, match="cancelled"):
+            future.result(timeout=5)
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_a_malformed_spec_is_refused(tmp_path, run_command, refused, content, wo
 def test_a_torn_last_line_of_the_ledger_is_cut_off(tmp_path_factory, cut):
     root = tmp_path_factory.mktemp("ledger")
     ledger = Ledger(root)
-    rest = {"label": "", "status": "done", "seconds": {}}
+    rest = {"world": "w", "label": "", "status": "done", "seconds": {}}
     rest["settings"] = {"task": "é" * 20, "data": {}, "train": None}
     for number in range(3):
         ledger.add({"run": f"r{number}", **rest})
@@ -277,7 +277,7 @@ def test_the_ledger_has_a_record_before_anybody_is_given_it(tmp_path):
     seen = []
     add = sweep.ledger.add
     sweep.ledger.add = lambda record: (seen.append(done.done()), add(record))
-    record = {"run": runs[0].id, "label": "one", "status": "done", "seconds": {}}
+    record = {"run": runs[0].id, "world": "w", "label": "one", "status": "done", "seconds": {}}
     asked[0].set_result({**record, "settings": runs[0].as_dict()})
     assert seen == [False]
     assert done.result(timeout=0) == sweep.ledger.records[runs[0].id]

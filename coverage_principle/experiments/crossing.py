@@ -36,8 +36,8 @@ _BEGIN = np.log([12.0, 0.5, 0.1])
 #: Slope and scatter are believed to be within a factor of 4 of these (a normal prior of their
 #: logarithms); it matters only where a few trials would be fitted without error.
 _PRIOR = 0.7
-#: The step of numerical second derivatives.
-_STEP = 1e-3
+#: The step of numerical second derivatives, and the curvature below which there is no peak.
+_STEP, _FLAT = 1e-3, 1e-6
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,13 @@ class Power:
 class Growth:
     """What the trials of a series say.
 
-    ``power`` is None with fewer than two sizes or four worlds. ``sizes`` maps |X| to the N required
-    there and its 95 % bounds, whatever other sizes require (bounds are None where there is but one
-    world a size). ``worlds`` maps a world to the N that it requires, as far as its own trials and
-    all others tell. ``slope``, ``scatter`` and ``spread`` are those of the model.
+    ``power`` is None with fewer than two sizes or four worlds, or if every exponent from some on
+    would do as well. ``sizes`` maps |X| to the N required there and its 95 % bounds, whatever other
+    sizes require (bounds are None where there is but one world a size). Sizes are left out of whose
+    trials all were enough, or none came to ``LINE``: any N beyond those that were tried would do
+    for them; what they say counts in ``power`` alone. ``worlds`` maps a world of the others to the
+    N that it requires, as far as its own trials and all others tell. ``slope``, ``scatter`` and
+    ``spread`` are those of the model.
     """
 
     power: Power | None
@@ -85,7 +88,7 @@ class Growth:
 def fit_growth(trials: Sequence[Trial], level: float) -> Growth | None:
     """Required N and its growth, of trials that were ended when their accuracy reached ``level``.
 
-    None unless some trial reached the level and some did not.
+    None unless some trial reached the level and some did not, of the sizes that are not left out.
 
     A bound is ``t * sqrt(W / (W - p))`` standard errors off, with W worlds, p parameters of sizes
     (2 of the power law, else one a size), Student's t of W - p degrees of freedom, and errors from
@@ -97,26 +100,35 @@ def fit_growth(trials: Sequence[Trial], level: float) -> Growth | None:
     0.2, scatter 0.3 and 0.7; 100 each) the exponent's interval held the truth in 91 to 99 % of the
     cases, 96 % in the mean, and those of sizes in 94 to 99 %.
     """
-    if len({one.accuracy >= level for one in trials}) < 2:
+    bounded = _bounded(trials, level)
+    if len({one.accuracy >= level for one in bounded}) < 2:
         return None
-    data = _Data.of(trials, level)
+    power, every = None, _Data.of(trials, level)
+    if len(set(every.sizes)) > 1 and len(every.sizes) > 3:
+        logs = np.log(every.sizes)
+        law = _Fit(every, np.stack([np.ones(len(logs)), logs - logs.mean()], axis=1))
+        if (ends := law.bounds()) is not None:
+            middle, exponent = law.coefficients
+            factor = math.exp(middle - exponent * logs.mean())
+            power = Power(float(exponent), *map(float, ends[:, 1]), factor)
+    data = _Data.of(bounded, level)
     sizes, own = np.unique(data.sizes, return_inverse=True)
     free = _Fit(data, np.eye(len(sizes))[own])
-    power = None
-    if len(sizes) > 1 and len(own) > 3:
-        logs = np.log(data.sizes)
-        law = _Fit(data, np.stack([np.ones(len(own)), logs - logs.mean()], axis=1))
-        (middle, exponent), (_, low), (_, high) = (law.coefficients, *law.bounds())
-        factor = math.exp(middle - exponent * logs.mean())
-        power = Power(*map(float, (exponent, low, high)), factor)
     at = np.exp(free.coefficients).tolist()
     bounds = [(None, None)] * len(at)
-    if len(own) > len(sizes):
-        bounds = np.exp(free.bounds()).T.tolist()
+    if len(own) > len(sizes) and (ends := free.bounds()) is not None:
+        bounds = np.exp(ends).T.tolist()
     required = {int(n): (x, *ends) for n, x, ends in zip(sizes, at, bounds, strict=True)}
     worlds = np.exp(data.worlds(free.found, free.design)[1]).tolist()
     about = np.exp(free.found[:3]).tolist()
     return Growth(power, required, dict(zip(data.names, worlds, strict=True)), *about)
+
+
+def _bounded(trials: Sequence[Trial], level: float) -> list[Trial]:
+    """Those of the sizes at which they bound what is required from both sides."""
+    low = {one.size for one in trials if one.accuracy < level}
+    high = {one.size for one in trials if one.accuracy >= LINE}
+    return [one for one in trials if one.size in low & high]
 
 
 @dataclass(frozen=True)
@@ -203,8 +215,8 @@ class _Fit:
         self.found = minimize(lambda found: -data.value(found, design), begin, **how).x
         self.coefficients = self.found[3:]
 
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """The 95 % bounds of each coefficient."""
+    def bounds(self) -> np.ndarray | None:
+        """The 95 % bounds of each coefficient, ``(2, p)``; None if the likelihood has no peak."""
         from scipy.special import stdtrit
 
         count, p = self.design.shape
@@ -214,11 +226,13 @@ class _Fit:
         for moving in (inside, []):
             kept = [*moving, *range(3, 3 + p)]
             curvature = self._curvature(kept)
-            if np.linalg.eigvalsh(curvature)[0] > 0:
+            if np.linalg.eigvalsh(curvature)[0] > _FLAT:
                 break
+        else:
+            return None
         error = np.sqrt(np.diag(np.linalg.inv(curvature))[-p:])
         half = stdtrit(count - p, 0.975) * math.sqrt(count / (count - p)) * error
-        return self.coefficients - half, self.coefficients + half
+        return np.stack([self.coefficients - half, self.coefficients + half])
 
     def _curvature(self, kept: Sequence[int]) -> np.ndarray:
         """Minus the second derivatives by the parameters ``kept``."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +19,7 @@ from coverage_principle.data import looking_into, read_json, write_json
 from coverage_principle.experiments.commands import has_ended, start_command, stop_command
 from coverage_principle.experiments.ledger import check_record
 from coverage_principle.experiments.settings import RunSettings, StageCommand
+from simpletransformers.words import counted
 
 RESULT, NOTES, SETTINGS = "result.json", "stages.json", "settings.json"
 
@@ -122,9 +126,20 @@ def execute(run: RunSettings, place: Workplace, report: Report = lambda *_: None
             record |= {"status": "failed", "stage": stage, "error": error}
         ended = datetime.now(UTC).isoformat(timespec="milliseconds")
         record |= {"seconds": noted(shared) | noted(folder), "ended": ended}
+        record["machine"] = this_machine()
         record["settings"] = run.as_dict()
         write_json(folder / RESULT, record)
     return record
+
+
+def this_machine() -> str:
+    """This computer's processor, as far as the system tells, and its cores: ``CPU X, 2 cores``."""
+    lines: list[str] = []
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    processor = next(named, platform.processor() or platform.machine())
+    return f"{processor}, {counted(os.cpu_count(), 'core')}"
 
 
 def noted(folder: Path) -> dict[str, float]:
@@ -155,7 +170,8 @@ def _do(command: StageCommand, folder: Path, place: Workplace, report: Report) -
         if place.stop.is_set():
             stop_command(process)
     if process.exitcode and (place.stop.is_set() or process.exitcode < 0):
-        raise Interrupted(f"{name} was ended by signal {-process.exitcode}")
+        signal = f"ended by signal {-process.exitcode}" if process.exitcode < 0 else "stopped"
+        raise Interrupted(f"{name} was {signal}")
     if process.exitcode:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if lines[-1].startswith("stopped by SIG"):  # the trainer's word that it can go on

@@ -69,7 +69,7 @@ def read_ledger(file: Path) -> dict[str, dict]:
 def check_record(record: Mapping[str, object]) -> None:
     """Raise what ``files.looking_into`` catches if it is no record of a run."""
     _flat(record)
-    texts = [record["run"], record["label"], record["status"]]
+    texts = [record["run"], record["world"], record["label"], record["status"]]
     numbers = [n for scores in record.get("scores", {}).values() for n in scores.values()]
     if record["status"] == "failed":
         texts += record["stage"], record["error"]
@@ -84,10 +84,15 @@ def check_record(record: Mapping[str, object]) -> None:
 
 
 def write_csv(file: Path, rows: Iterable[Sequence[object]]) -> None:
+    """``csv_text`` in a file."""
+    write_text(file, csv_text(rows))
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """A table as CSV, its header the first row; None is an empty cell."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(file, text.getvalue())
+    return text.getvalue()
 
 
 def _flat(record: Mapping[str, object]) -> dict[str, object]:

@@ -109,13 +109,16 @@ class SlurmLauncher:
         if not (cancel and self._waiting):
             return
         jobs = [self._jobs[identity][1] for identity in self._waiting]
-        if not self._local:
+        if self._local:
+            for job in (job for job in jobs if not job.done()):
+                os.kill(int(job.job_id), signal.SIGTERM)  # submitit's SIGINT shows a traceback
+            while not all(job.done() for job in jobs):
+                time.sleep(0.1)
+        else:
             subprocess.run(["scancel", *(job.job_id for job in jobs)], check=False)
-            return
-        for job in (job for job in jobs if not job.done()):
-            os.kill(int(job.job_id), signal.SIGTERM)  # submitit's SIGINT shows a traceback
-        while not all(job.done() for job in jobs):
-            time.sleep(0.1)
+        for identity, future in self._waiting.items():  # whoever waits for one is to end as well
+            future.set_exception(Interrupted(f"job {self._jobs[identity][1].job_id}: cancelled"))
+        self._waiting.clear()
 
     def _parameters(self, jobs: int, options: Mapping[str, object]) -> dict[str, object]:
         """Options for submitit, with what holds unless they say otherwise."""
@@ -174,7 +177,10 @@ class SlurmLauncher:
                 run, job, _ = self._jobs[identity]
                 ended = job.done() if self._local else job.job_id in missing
                 if ended or job.paths.result_pickle.exists():
-                    self._settle(run, job, future)
+                    try:
+                        self._settle(run, job, future)
+                    except Exception as error:  # a broken file must not end the watch of others
+                        future.set_exception(error)
                     del self._waiting[identity]
 
     def _settle(self, run: RunSettings, job, future: Future) -> None:

@@ -82,7 +82,7 @@ def label_only(axis, label: str, *form: str, **style: object) -> None:
 
 def accuracy_axis(axis, title: str, chance: float, *, over: str = "step") -> None:
     """An axis of accuracies from 0 to 1 over training, or something else; chance is dotted."""
-    axis.axhline(chance, color="grey", linewidth=1, linestyle=":", label="chance")
+    chance_line(axis, chance)
     axis.set(ylim=(-0.02, 1.05), title=title, xlabel=over)
 
 

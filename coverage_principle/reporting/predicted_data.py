@@ -21,7 +21,7 @@ from coverage_principle.reporting.plots import (
     tokens_axis,
 )
 from coverage_principle.reporting.style import new_figure, save_figure
-from coverage_principle.statistics import power_law_through
+from coverage_principle.statistics import power_law_of_sizes
 
 
 def summarise_predicted(found: PredictedData, needed: Mapping[int, int]) -> dict:
@@ -35,11 +35,11 @@ def summarise_predicted(found: PredictedData, needed: Mapping[int, int]) -> dict
     predicted: dict[str, dict[str, dict]] = {str(size): {} for size in found.amounts}
     fits = {}
     for name in settings.by:
-        points = []
+        every: dict[int, list[int | None]] = {}
         for size, by_seed in found.amounts.items():
             amounts = {str(seed): by[name] for seed, by in by_seed.items()}
             reached = [amount for amount in amounts.values() if amount is not None]
-            points += [(size, amount) for amount in reached]
+            every[size] = list(amounts.values())
             mean = statistics.mean(reached) if len(reached) == len(amounts) else None
             sd = statistics.stdev(reached) if mean is not None and len(reached) > 1 else None
             one = {"by_seed": amounts, "mean": mean, "sd": sd}
@@ -49,7 +49,7 @@ def summarise_predicted(found: PredictedData, needed: Mapping[int, int]) -> dict
         for by_predictor in predicted.values():
             own = by_predictor[name]
             own["expected"] = own["mean"] * times if own["mean"] and times else None
-        if fit := power_law_through(points):
+        if fit := power_law_of_sizes(every):
             fits[name] = fit
     names = ("accuracy", "sample", "tolerance", "default_seen_ratio", "function_family")
     return {

@@ -14,24 +14,24 @@ from coverage_principle.coverage.required import (
 )
 from coverage_principle.reporting.plots import not_reached, note_below, power_law, tokens_axis
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
-from coverage_principle.statistics import power_law_through
+from coverage_principle.statistics import power_law_of_sizes
 
 
 def summarise(found: RequiredData) -> dict:
     """What was found, as JSON; docs/required_data.md has it field by field.
 
-    A mean is None where a seed did not reach the share. A power law is fitted to all (|X|, seed)
-    of a k if there are at least three of them, at two |X| or more.
+    A mean is None where a seed did not reach the share. A power law is fitted to all seeds of the
+    |X| at which every seed did, if these are at least three, at two |X| or more.
     """
     settings, task = found.settings, found.graph.name
     required: dict[str, dict[str, dict]] = {str(size): {} for size in found.amounts}
     fits = {}
     for k in settings.k:
-        points = []
+        every: dict[int, list[int | None]] = {}
         for size, by_seed in found.amounts.items():
             amounts = {str(seed): by_k[k] for seed, by_k in by_seed.items()}
             reached = [amount for amount in amounts.values() if amount is not None]
-            points += [(size, amount) for amount in reached]
+            every[size] = list(amounts.values())
             whole = len(reached) == len(amounts)
             mean = statistics.mean(reached) if whole else None
             sd = statistics.stdev(reached) if whole and len(reached) > 1 else None
@@ -40,7 +40,7 @@ def summarise(found: RequiredData) -> dict:
                 errors = found.errors[size]
                 one["standard_errors"] = {str(seed): errors[seed][k] for seed in by_seed}
             required[str(size)][str(k)] = one
-        if fit := power_law_through(points):
+        if fit := power_law_of_sizes(every):
             fits[str(k)] = fit
     # The theorem is about the 2-hop task; for others there is no such value to compare with.
     limits = {str(k): asymptotic_exponent(k) for k in settings.k} if task == "twohop" else {}

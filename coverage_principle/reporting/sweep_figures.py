@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import Bbox, offset_copy
 
 from coverage_principle.errors import InputError
-from coverage_principle.reporting.plots import legend_beside, line, look
+from coverage_principle.reporting.plots import chance_line, legend_beside, line, look
 from coverage_principle.reporting.style import PALETTE, new_figure, save_figure
 from coverage_principle.reporting.sweep_text import (
     PLACES,
@@ -61,9 +61,7 @@ def draw_points(
             few, scattered = len(places) <= _MOST_TICKS, content["scattered"]
             _lines(axis, groups, labels, few=few or scattered, joined=not scattered)
             _scale(axis, places, content["x"], log_x, few=few and not scattered)
-        if content["chance"]:
-            style = {"color": "grey", "linewidth": 1, "linestyle": ":", "zorder": 2.5}
-            axis.axhline(content["chance"], label="chance", **style)
+        chance_line(axis, content["chance"] or 0)
         axis.set_xlabel(PLACES.get(content["x"], content["x"]))
         if content["panels"]:
             axis.set_title(f"{short_names([content['panels']])[content['panels']]} {x_text(panel)}")

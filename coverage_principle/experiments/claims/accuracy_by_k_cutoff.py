@@ -158,8 +158,7 @@ def tables(numbers: Mapping) -> list[base.Table]:
     def accuracy(k: str, seeds: Mapping) -> str:
         if all(k not in run["by_k"] for run in seeds.values()):
             return "-"
-        rate = _rate(seeds.values(), k)
-        return f"{rate}, n = {rate.items:,}"
+        return base.rate_in_table(_rate(seeds.values(), k))
 
     runs = [run for seeds in sizes.values() for run in seeds.values()]
     ks = sorted({k for run in runs for k in run["by_k"]}, key=int)

@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from coverage_principle.coverage import LearnerSettings, PredictedSettings, SearchSettings
 from coverage_principle.coverage.predicted import PredictedData, predicted_name
 from coverage_principle.coverage.required import RequiredData, search_name
 from coverage_principle.data import sha256
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.claims import scaling
-from coverage_principle.experiments.claims.base import Claim, Table, by_scale, finished
+from coverage_principle.experiments.claims import scaling, scaling_words
+from coverage_principle.experiments.claims.base import Claim, Table, by_scale, finish, side_by_side
 from coverage_principle.experiments.crossing import Trial, fit_growth
 from coverage_principle.experiments.settings import OwnModelSettings, RunSettings
 from coverage_principle.experiments.sweep import Sweep
@@ -122,22 +124,20 @@ def collect(sweep: Sweep, scale: str, own: OwnModelSettings | None = None) -> di
     files = own_models(own or OwnModelSettings())
     series = planned(scale, MODELS | files)
     # A model that cannot be trained is told of before anything else is run.
-    first = [first_trial(one, scale) for (name, _), one in series.items() if name in files]
-    for run, future in zip(first, sweep.submit_all(first) if first else (), strict=True):
-        finished(future, run.label)
+    finish(sweep, [first_trial(one, scale) for (name, _), one in series.items() if name in files])
     wanted = [(*key, *world) for key, one in series.items() for world in one.worlds]
     wanted.reverse()  # the slowest model first: at the end no long search is left alone
 
-    def search(point: tuple[str, str, int, int]) -> dict:
-        name, task, size, seed = point
-        return scaling.search(sweep, scale, series[name, task], size, seed)
-
-    with ThreadPoolExecutor(len(wanted) + len(TASKS), thread_name_prefix="search") as pool:
-        matched = {
-            title(task, size): pool.submit(pattern_matching, sweep.root, task, size, seeds)
-            for task, (size, seeds) in _WORLDS[scale].items()
-        }
-        found = dict(zip(wanted, pool.map(search, wanted), strict=True))
+    worlds = {
+        title(task, size): (task, size, seeds) for task, (size, seeds) in _WORLDS[scale].items()
+    }
+    calls = [partial(pattern_matching, sweep.root, *world) for world in worlds.values()]
+    matched = dict(zip(worlds, side_by_side(calls), strict=True))
+    calls = [
+        partial(scaling.search, sweep, scale, series[name, task], *at) for name, task, *at in wanted
+    ]
+    searched = side_by_side(calls)
+    found = {point: one.result() for point, one in zip(wanted, searched, strict=True)}
     models: dict[str, dict] = {}
     for (name, task), one in series.items():
         ((size, _),) = one.plan.items()
@@ -204,7 +204,8 @@ def compare(matched: Mapping, models: Mapping, accuracy: float) -> dict[str, dic
     ``amounts`` and ``times`` have the geometric means over seeds by world, ``amount`` and ``whole``
     those over worlds, each as ``{"mean", "low", "high"}`` with 95 % bounds (None where there is
     one seed a world). A model's come of a fit to all its trials (``crossing``); ``least`` says that
-    none of its trials was enough, so that its numbers are the largest N that was tried. Worlds in
+    in some world they tell only that more is needed than the largest N that was tried, so that this
+    is what counts there. Worlds in
     which the matcher has no N do not count; rows without any others, or without models and with a
     world in which no N is enough, are left out.
 
@@ -241,8 +242,7 @@ def compare(matched: Mapping, models: Mapping, accuracy: float) -> dict[str, dic
         ]
         if trials:
             ones = {world: dict.fromkeys(by_seed, 1) for world, by_seed in unit.items()}
-            least = not any(share >= accuracy for *_, share, _ in trials)
-            amounts, times = (_fitted(trials, by, accuracy) for by in (ones, unit))
+            (amounts, least), (times, _) = (_fitted(trials, by, accuracy) for by in (ones, unit))
             rows[name] = {"amounts": amounts, "times": times, "least": least}
     for row in rows.values():
         row |= {"whole": _power(_mean(row["times"])), "amount": _power(_mean(row["amounts"]))}
@@ -251,28 +251,32 @@ def compare(matched: Mapping, models: Mapping, accuracy: float) -> dict[str, dic
     return dict(sorted(rows.items(), key=lambda row: (row[1]["least"], row[1]["whole"]["mean"])))
 
 
-def _fitted(trials: Sequence[tuple], unit: Mapping, accuracy: float) -> dict[str, Mean]:
+def _fitted(
+    trials: Sequence[tuple], unit: Mapping, accuracy: float
+) -> tuple[dict[str, Mean], bool]:
     """The logarithm of N over its unit that is required in each world: the mean over seeds.
 
-    Without a trial that was enough, of the largest N of each seed; where every one was, of the
-    smallest.
+    Where the trials of a world bound it from one side alone, of the largest N of each seed, or of
+    the smallest where every one was enough; beside it, whether more is needed in any world.
     """
     logs: dict[str, dict[str, list[float]]] = {}
-    given = []
+    given: list[Trial] = []
     for world, seed, amount, share, items in trials:
         times = amount / unit[world][seed]
         logs.setdefault(world, {}).setdefault(seed, []).append(math.log(times))
         number = list(logs).index(world) + 1
         given.append(Trial(number, f"{world}/{seed}", times, share, items))
-    if (fit := fit_growth(given, accuracy)) is None:
-        most = max if all(share < accuracy for *_, share, _ in trials) else min
-        _, means = mean_of_groups([[most(own) for own in by.values()] for by in logs.values()])
-        return {w: Mean(one.mean, None, None, one.n) for w, one in zip(logs, means, strict=True)}
-    found = {}
+    fit, found, more = fit_growth(given, accuracy), {}, False
     for number, (world, by_seed) in enumerate(logs.items(), start=1):
-        ends = [x and math.log(x) for x in fit.sizes[number]]
-        found[world] = Mean(*ends, len(by_seed))
-    return found
+        if fit and number in fit.sizes:
+            ends = [x and math.log(x) for x in fit.sizes[number]]
+            found[world] = Mean(*ends, len(by_seed))
+            continue
+        short = all(one.accuracy < accuracy for one in given if one.size == number)
+        most, more = (max if short else min), more or short
+        tried = [most(own) for own in by_seed.values()]
+        found[world] = Mean(float(np.mean(tried)), None, None, len(tried))
+    return found, more
 
 
 def _mean(logs: Mapping[str, Mean]) -> Mean:
@@ -374,7 +378,7 @@ def _open(numbers: Mapping, models: Mapping) -> list[str]:
             found.append(f"{name}: {some}, so that its factor is a lower bound.")
         elif missing:
             found.append(f"{name}: {some} of those that leave something unseen.")
-    return found + scaling.cut_off({**numbers, "series": numbers["models"]})
+    return found + scaling_words.cut_off({**numbers, "series": numbers["models"]}, place="{}")
 
 
 def tables(numbers: Mapping) -> list[Table]:

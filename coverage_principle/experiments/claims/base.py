@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import platform
+import tempfile
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ import numpy as np
 from coverage_principle.data import (
     Dataset,
     answered,
+    dump_json,
     load_dataset,
     looking_into,
     read_json,
-    write_json,
-    write_text,
+    write_together,
 )
 from coverage_principle.errors import InputError
-from coverage_principle.experiments.ledger import write_csv
+from coverage_principle.experiments.ledger import csv_text
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.presets import SCALES, TRAINING
@@ -140,6 +139,27 @@ def measured_runs(
     return found
 
 
+def side_by_side(calls: Sequence[Callable[[], Any]]) -> list[Future]:
+    """Each call in a thread of its own, none of which keeps a command from ending."""
+    futures = [Future() for _ in calls]
+
+    def carry_out(call: Callable[[], Any], future: Future) -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    for pair in zip(calls, futures, strict=True):
+        threading.Thread(target=carry_out, args=pair, daemon=True).start()
+    return futures
+
+
+def finish(sweep: Sweep, runs: Sequence[RunSettings]) -> list[dict]:
+    """Have runs carried out, all of them asked for at once; their records."""
+    futures = sweep.submit_all(runs)
+    return [finished(future, run.label) for run, future in zip(runs, futures, strict=True)]
+
+
 def finished(future: Future, name: str) -> dict:
     """The record of a run that is done; ``InputError`` if it failed."""
     record = future.result()
@@ -203,10 +223,14 @@ def span(counts: Iterable[int]) -> str:
     return " to ".join(f"{end:,}" for end in dict.fromkeys((counts[0], counts[-1])))
 
 
-def mean_in_table(values: Sequence[float], counts: Sequence[int] | None = None) -> str:
-    """A share's mean over seeds, with how many items all of them count; ``-`` without values."""
-    items = "" if counts is None else f", n = {sum(counts):,}"
-    return f"{rate_of(values)}{items}" if values else "-"
+def mean_in_table(values: Sequence[float]) -> str:
+    """A share's mean over seeds; ``-`` without values."""
+    return str(rate_of(values)) if values else "-"
+
+
+def rate_in_table(found: Rate | None) -> str:
+    """A share with its interval and how many items it counts; ``-`` without items."""
+    return f"{found}, n = {found.items:,}" if found else "-"
 
 
 def write_result(
@@ -214,7 +238,8 @@ def write_result(
 ) -> dict:
     """Draw and write what came of a claim into ``folder``; what ``numbers.json`` holds.
 
-    Files: ``numbers.json``, ``figure.png`` and ``.pdf``, ``table_*.csv``, ``README.md``.
+    Files: ``numbers.json``, ``figure.png`` and ``.pdf``, ``table_*.csv``, ``README.md``: all of
+    them are written, or none. Tables of an earlier result are removed.
     """
     records = [sweep.ledger.records[run] for run in sorted(_run_ids(numbers))]
     seconds = round(sum(sum(record["seconds"].values()) for record in records))
@@ -223,12 +248,19 @@ def write_result(
     result |= {"versions": versions(records), "training": recipe(records)}
     result |= {"runs": len(records), "compute_seconds": seconds}
     result |= {"findings": claim.findings(numbers), "numbers": numbers}
-    folder.mkdir(parents=True, exist_ok=True)
-    figure, tables = claim.draw(numbers, folder / "figure")[0].name, claim.tables(numbers)
+    tables = claim.tables(numbers)
+    with tempfile.TemporaryDirectory() as scratch:
+        drawn = claim.draw(numbers, Path(scratch) / "figure")
+        files: dict[str, str | bytes] = {file.name: file.read_bytes() for file in drawn}
     for number, table in enumerate(tables, start=1):
-        write_csv(folder / f"table_{number}.csv", [table.header, *table.rows])
-    write_json(folder / "numbers.json", result)
-    write_text(folder / "README.md", card(result, tables, figure))
+        files[f"table_{number}.csv"] = csv_text([table.header, *table.rows])
+    files["README.md"] = card(result, tables, drawn[0].name)
+    files["numbers.json"] = dump_json(result)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_together({folder / name: content for name, content in files.items()})
+    for file in folder.glob("table_*.csv"):
+        if file.name not in files:
+            file.unlink()
     return result
 
 
@@ -280,13 +312,11 @@ def recipe(records: Iterable[Mapping]) -> str:
 
 
 def machine(records: Sequence[Mapping]) -> dict[str, str]:
-    """What the runs ran on: the trainers' devices, the processor, its cores."""
-    devices = "; ".join(sorted({record["device"] for record in records if "device" in record}))
-    return {
-        "devices": devices,
-        "processor": processor(),
-        "cores": counted(os.cpu_count(), "core"),
-    }
+    """What the runs ran on, as their records tell: trainers' devices, and the computers."""
+    devices = {record["device"] for record in records if "device" in record}
+    computers = {record["machine"] for record in records if "machine" in record}
+    both = {"devices": devices, "machines": computers}
+    return {name: "; ".join(sorted(of)) for name, of in both.items() if of}
 
 
 def versions(records: Sequence[Mapping]) -> dict[str, str]:
@@ -296,15 +326,6 @@ def versions(records: Sequence[Mapping]) -> dict[str, str]:
         for package, version in record.get("versions", {}).items():
             found.setdefault(package, set()).add(version)
     return {package: " and ".join(sorted(names)) for package, names in found.items()}
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells."""
-    lines: list[str] = []
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def _run_ids(numbers: object) -> set[str]:

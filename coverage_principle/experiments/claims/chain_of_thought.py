@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-from coverage_principle.experiments.claims import data_scaling, scaling, scaling_report
+from coverage_principle.experiments.claims import (
+    data_scaling,
+    scaling,
+    scaling_report,
+    scaling_words,
+)
 from coverage_principle.experiments.claims.base import by_scale
-from coverage_principle.statistics import Rate, rate_difference
-from simpletransformers.words import listed
 
 TITLE = "Chain of thought: what writing the bridges saves"
 PUBLISHED = (
@@ -57,49 +60,22 @@ def find(numbers: Mapping) -> list[str]:
     saved, exponents = [], []
     for name in ("2-hop", "3-hop"):
         thought = f"{name}, CoT"
-        if ratios := scaling_report.size_ratios(numbers, name, thought):
+        if ratios := scaling_words.size_ratios(numbers, name, thought):
             saved.append(
-                "A model that writes the intermediate values before the answer needs less data "
-                "than one that answers directly, by a factor of "
-                f"{scaling_report.ratio_words(ratios)} ({name})."
+                f"{name}: the data that a model needs to answer directly, over what it needs to "
+                "write the intermediate values and then the answer: "
+                f"{scaling_words.ratio_words(ratios)}."
             )
-        exponents += _order(name, *(numbers["series"].get(one) for one in (name, thought)))
+        pair = [numbers["series"][one] for one in (name, thought) if one in numbers["series"]]
+        if len(pair) == 2:
+            what = f"{name}: the exponent of direct answers less that of chain of thought"
+            exponents += scaling_words.exponent_gap(what, pair)
     if saved:
-        how = "With chain of thought, an item is right if all that the model writes by itself is."
-        saved.append(how)
-    return saved + exponents + scaling_report.find(numbers)
-
-
-def _order(name: str, direct: Mapping | None, thought: Mapping | None) -> list[str]:
-    """Whether direct answers have the higher exponent, as published."""
-    every = [one for one in (direct, thought) if one]
-    fits = [one["fit"] for one in every]
-    if len(every) < 2 or not (gap := _gap(fits)):
-        return []
-    published = ""
-    if None not in (of := [one["published"] for one in every]):
-        published = f" (published: {of[0] - of[1]:+.2f})"
-    what = "the exponent of direct answers less that of chain of thought"
-    sentences = [f"{name}: {what} is {gap}{published}."]
-    if noisy := {size: None for one in every for size in scaling.noisy_ends(one["at"])}:
-        others = [{n: of for n, of in one["at"].items() if n not in noisy} for one in every]
-        if gap := _gap([scaling.growth(at) for at in others]):
-            where = f"{listed(list(noisy))} tokens, where training is noisy,"
-            sentences.append(f"{name}: fitted without {where} that difference is {gap}.")
-    return sentences
-
-
-def _gap(fits: Sequence[Mapping | None]) -> str | None:
-    """The difference of two fits' exponents with its interval, and whether it is clear."""
-    powers = [fit and fit["power"] for fit in fits]
-    if not all(powers):
-        return None
-    ends = ("exponent", "low", "high")
-    gap = rate_difference(*(Rate(*(power[end] for end in ends), 1) for power in powers))
-    verdict = "clearly higher" if gap.above_zero else "not clearly different"
-    if gap.high < 0:
-        verdict = "clearly lower"
-    return f"{gap.mean:+.2f} ({gap.low:+.2f} to {gap.high:+.2f}), {verdict}"
+        saved.append(
+            "With chain of thought, an item counts as right only if every intermediate value and "
+            "the answer are, as the model writes them by itself."
+        )
+    return saved + exponents + scaling_words.find(numbers)
 
 
 CLAIM = scaling_report.claim("e", "chain_of_thought", TITLE, PUBLISHED, series=series, find=find)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coverage_principle.experiments.claims.base import Table
+from coverage_principle.experiments.claims.base import Table, rate_in_table
 from coverage_principle.reporting import plots, style
 from coverage_principle.statistics import Mean, Rate, rate_difference, rate_over_seeds
 from simpletransformers.words import counted, listed
@@ -403,8 +403,7 @@ def _cutoffs(name: str, by_phi: Mapping) -> Table:
     for k in ks:
         rates = [by_cutoff(runs, k, k) for runs in by_phi.values()]
         if any(rates):
-            told = ["-" if r is None else f"{r}, n = {r.items:,}" for r in rates]
-            rows.append([str(k), *told])
+            rows.append([str(k), *map(rate_in_table, rates)])
     title = f"Final accuracy by k-cutoff, {name} (at least {_FEWEST} items)"
     return Table(title, ["k-cutoff", *(f"phi {phi}" for phi in by_phi)], rows)
 

@@ -68,7 +68,7 @@ _SHORT = {"all": "all", "calls": "calls\nstill made", "alike": "fragment\nas rar
 def collect(sweep: Sweep, scale: str) -> dict:
     """Train on everything, choose the items, train without their cuts and controls."""
     full = {str(seed): _run(scale, seed, "everything") for seed in SEEDS[scale]}
-    _finish(sweep, full)
+    base.finish(sweep, list(full.values()))
     tests = {seed: base.tested(sweep, run) for seed, run in full.items()}
     dataset = next(iter(tests.values()))[0]
     answered = np.all([right for *_, right in tests.values()], axis=0)
@@ -97,7 +97,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
         }
     for one in arms.values():
         for runs in one["runs"].values():
-            _finish(sweep, runs)
+            base.finish(sweep, list(runs.values()))
         one["runs"] = {
             arm: {seed: measure(run, one["items"]) for seed, run in runs.items()}
             for arm, runs in one["runs"].items()
@@ -124,11 +124,6 @@ def _run(scale: str, seed: int, label: str, **train: object) -> RunSettings:
     data = {"seed": WORLD_SEED, "test_size_for_type": 2 * base.TEST_SIZE[scale]}
     train = {"eval_steps": 250, **train}
     return base.one_run(scale, seed, SIZES[scale], label, data=data, train=train, **base.TESTED)
-
-
-def _finish(sweep: Sweep, runs: Mapping[str, RunSettings]) -> None:
-    for run, future in zip(runs.values(), sweep.submit_all(list(runs.values())), strict=True):
-        base.finished(future, run.label)
 
 
 def eligible_items(coverage: Coverage, answered: np.ndarray) -> np.ndarray:

@@ -115,16 +115,20 @@ def find(numbers: Mapping) -> list[str]:
         )
     random, modular = (shared.rate(panel[name], "f1_no_mirror") for name in ("random", "modular"))
     if random and modular:
+        gap = rate_difference(modular, random)
+        told = f"no clear difference ({gap})"
+        if gap.above_zero:
+            told = "clearly more; a sum could be known from other calls with the same sum"
         sentences.append(
             f"Where not even the mirror was seen, modular f1 gives {modular}, random f1 {random}: "
-            "a sum can be known from other calls with the same sum."
+            f"{told}."
         )
     return sentences
 
 
 def tables(numbers: Mapping) -> list[base.Table]:
     rows = [
-        [variant, *(shared.in_table(shared.rate(seeds, group)) for group in PROPERTY_GROUPS)]
+        [variant, *(base.rate_in_table(shared.rate(seeds, group)) for group in PROPERTY_GROUPS)]
         for variant, seeds in numbers["property"].items()
     ]
     title = f"Accuracy, property of the functions ({base.RATE_INTERVALS})"

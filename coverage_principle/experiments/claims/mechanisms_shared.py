@@ -73,6 +73,8 @@ PATCH_LABELS = {
     "rest": "the rest of it",
     "entity": "token b' of a single fact",
 }
+#: What half of a curve has to be, in times of chance, to be told of.
+_TWICE = 2
 #: Published out-of-domain accuracies for 4 to 8 loops.
 PUBLISHED_BOTH = 0.75, 0.8
 
@@ -156,11 +158,13 @@ def probed(model: Mapping, of: str, layer: int) -> Rate | None:
     return _over_seeds([{"items": o["items"], "accuracy": o["rates"][layer]} for o in found])
 
 
-def reaches(model: Mapping, group: str, level: float) -> int | None:
-    """The first evaluated step at which a group's accuracy, over all seeds, is at least this."""
+def stays_above(model: Mapping, group: str, level: float) -> int | None:
+    """The evaluated step from which a group's accuracy, over all seeds, is at least this."""
     steps = next(iter(model["seeds"].values()))["steps"]
-    curve = mean_curve(model, group)
-    return next((step for step, one in zip(steps, curve, strict=True) if one >= level), None)
+    found = None
+    for step, one in zip(steps, mean_curve(model, group), strict=True):
+        found = (found or step) if one >= level else None
+    return found
 
 
 def mean_curve(model: Mapping, group: str) -> list[float]:
@@ -221,7 +225,8 @@ def find(panel: Mapping) -> list[str]:
             sentences.append(
                 f"{LABELS[group].capitalize()}, models of more than two layers: {both}."
             )
-    return sentences + _of_loops(models) + _when(models, names) + _of_states(models, names)
+    of_time = _when(models, names, panel["chance"])
+    return sentences + _of_loops(models) + of_time + _of_states(models, names)
 
 
 def _range(rates: Sequence[Rate]) -> str:
@@ -249,27 +254,26 @@ def _of_loops(models: Mapping[str, Mapping]) -> list[str]:
     return [
         f"One block run so many times answers: {'; '.join(told)}. Published, in another setting "
         f"(arXiv 2604.07822): 0.01 out of domain with one pass, {low} to {high} with 4 to 8 loops. "
-        f"Of the {counted(len(both), 'interval')} of both with 4 loops or more, "
-        f"{reach} hold a value of that range."
+        f"Of the intervals of both with 4 loops or more, {reach} of {len(both)} reach that range."
     ]
 
 
-def _when(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]:
-    """When half of what is right at the end is so; what never leaves chance has no such time."""
+def _when(models: Mapping[str, Mapping], names: Sequence[str], chance: float) -> list[str]:
+    """From when on half of what is right at the end is so, of what is then well above chance."""
     sentences = []
     for name in names:
         model, told = models[name], []
         for group, words in LABELS.items():
             curve = mean_curve(model, group)
-            if curve and curve[-1] >= 0.1:
-                told.append(f"{words} {reaches(model, group, curve[-1] / 2):,}")
+            if curve and curve[-1] / 2 >= _TWICE * chance:
+                told.append(f"{words} {stays_above(model, group, curve[-1] / 2):,}")
         curve = mean_curve(model, "second")
         late = curve[-1] - curve[(len(curve) - 1) * 3 // 4]
         if told:
             sentences.append(
-                f"{name}: half of what is right at the end is so after these steps: "
+                f"{name}: half of what is right at the end is so from these steps on: "
                 f"{'; '.join(told)}. In the last quarter of training {LABELS['second']} goes from "
-                f"{curve[-1] - late:.2f} to {curve[-1]:.2f}."
+                f"{curve[-1] - late:.2f} to {curve[-1]:.2f} (mean over seeds)."
             )
     return sentences
 
@@ -309,20 +313,18 @@ def _of_states(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]
     return [told, *sentences]
 
 
-def in_table(found: Rate | None) -> str:
-    return f"{found}, n = {found.items:,}" if found else "-"
-
-
 def tables(panel: Mapping) -> list[base.Table]:
     models, rows, states = panel["models"], [], []
     for name, model in models.items():
         seeds = model["seeds"]
-        rows.append([name, str(len(seeds)), *(in_table(rate(seeds, group)) for group in KINDS)])
+        rows.append(
+            [name, str(len(seeds)), *(base.rate_in_table(rate(seeds, group)) for group in KINDS)]
+        )
         layer, own = (_layer(model, patch) for patch in ("whole", "entity"))
         told = [probed(model, of, layer) for of in ("used", "fact_only", "entity")]
         moved = [moved_by(model, patch) for patch in PATCHES]
         moved += [moved_by(model, patch, "second") for patch in ("entity", "whole")]
-        cells = [in_table(one) for one in (*told, *moved)]
+        cells = [base.rate_in_table(one) for one in (*told, *moved)]
         states.append([name, f"{layer}, {own}", *cells])
     shown = "all facts trained singly, compositions of in-domain facts alone"
     probe = [f"probe tells b: {words}" for words in ("in-domain facts", "the others", "tokens b'")]

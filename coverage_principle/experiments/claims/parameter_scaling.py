@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
-from coverage_principle.experiments.claims import scaling, scaling_report
+from coverage_principle.experiments.claims import scaling, scaling_report, scaling_words
 from coverage_principle.experiments.claims.base import by_scale
 
 TITLE = "Parameter scaling: does a larger model need less data? (2-hop)"
@@ -39,7 +40,7 @@ def series(scale: str) -> dict[str, scaling.Series]:
     found = {}
     for model in _MODELS[scale]:
         size = dict(zip(("n_layer", "n_head", "n_embd"), model, strict=True))
-        name = "{n_layer} layers, {n_embd}".format_map(size)
+        name = "{n_layer} layers, {n_embd} dimensions".format_map(size)
         own = {"train": size, "published": _EXPONENTS.get(model), "model": name}
         found[name] = scaling.one_series("twohop", scale, _PLANS, **own)
     return found
@@ -47,26 +48,13 @@ def series(scale: str) -> dict[str, scaling.Series]:
 
 def find(numbers: Mapping) -> list[str]:
     """What holds for each model, and whether a larger one needs less data."""
-    sentences, every = scaling_report.find(numbers), list(numbers["series"].values())
-    *others, large = numbers["series"]
-    small = others[0]
-    powers = [(one["fit"] or {}).get("power") for one in every]
-    if all(powers):
-        gain = powers[-1]["high"] < powers[0]["low"]
-        verdict = "falls clearly, which the published one does not"
-        verdict = verdict if gain else "does not fall clearly; nor does the published one"
-        missing = any(s["required"] is None for one in every for s in scaling.searches(one))
-        if gain and (scaling.cut_off(numbers) or missing):
-            verdict = "falls, but not clearly so: some trials were cut off, or no N was enough"
-        sentences.append(f"From {small} to {large} the exponent {verdict}.")
-    for other in others:
-        if ratios := scaling_report.size_ratios(numbers, large, other):
-            less = sum(high < 1 for _, _, high in ratios.values())
-            more = sum(low > 1 for _, low, _ in ratios.values())
-            sentences.append(
-                f"What {large} needs, over what {other} does: {scaling_report.ratio_words(ratios)}"
-                f"; clearly less at {less} and clearly more at {more} of {len(ratios)} sizes."
-            )
+    sentences, series = scaling_words.find(numbers), numbers["series"]
+    for small, large in itertools.combinations(series, 2):
+        what = f"The exponent of {large} less that of {small}"
+        sentences += scaling_words.exponent_gap(what, [series[large], series[small]])
+        if ratios := scaling_words.size_ratios(numbers, large, small):
+            words = scaling_words.ratio_words(ratios)
+            sentences.append(f"N of {large} over that of {small}: {words}.")
     return sentences
 
 

@@ -70,9 +70,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
         for task, worlds in WORLDS[scale].items()
         for size, number in worlds.items()
     }
-    flat = [run for own in runs.values() for run in own]
-    for run, future in zip(flat, sweep.submit_all(flat), strict=True):
-        base.finished(future, run.label)
+    base.finish(sweep, [run for own in runs.values() for run in own])
     worlds = {}
     for (task, size), own in runs.items():
         inside = told(sweep, own, COMPARED)["type_0"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from coverage_principle.coverage.predicted import predicted_name
 from coverage_principle.coverage.required import GrowingWorld, RequiredData, search_name
 from coverage_principle.coverage.settings import LearnerSettings, PredictedSettings
 from coverage_principle.data import WorldSettings, generate_world
-from coverage_principle.experiments.claims.base import by_scale, finished, training
+from coverage_principle.experiments.claims.base import by_scale, finished, side_by_side, training
 from coverage_principle.experiments.crossing import LINE, Trial, fit_growth
 from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
-from coverage_principle.statistics import power_law_through
+from coverage_principle.statistics import power_law_of_sizes
 from coverage_principle.tasks import TASKS
-from simpletransformers.words import counted, listed
+from simpletransformers.words import listed
 
 #: Seeds of worlds and models count up from this one.
 SEED = 42
@@ -237,11 +237,9 @@ def collect(plan: Callable[[str], dict[str, Series]], sweep: Sweep, scale: str) 
     wanted = [(name, *world) for name, one in series.items() for world in one.worlds]
     wanted.sort(key=lambda point: -point[1])  # at the end no long search is left alone
 
-    def one_search(point: tuple[str, int, int]) -> dict:
-        return search(sweep, scale, series[point[0]], *point[1:])
-
-    with ThreadPoolExecutor(len(wanted), thread_name_prefix="search") as pool:
-        found = dict(zip(wanted, pool.map(one_search, wanted), strict=True))
+    calls = [partial(search, sweep, scale, series[name], *world) for name, *world in wanted]
+    searched = side_by_side(calls)
+    found = {point: one.result() for point, one in zip(wanted, searched, strict=True)}
     by_series = {}
     for name, one in series.items():
         at: dict[str, dict[str, dict]] = {str(size): {} for size in one.plan}
@@ -309,99 +307,20 @@ def _before(series: Mapping[str, Series], root: Path, scale: str) -> dict:
             for predictor, amount in own.items():
                 amounts.setdefault(predictor, {}).setdefault(str(size), {})[str(seed)] = amount
         found[title] = {
-            predictor: {"amounts": of_sizes, "fit": power_law_through(_points(of_sizes))}
+            predictor: {"amounts": of_sizes, "fit": before_fit(of_sizes)}
             for predictor, of_sizes in amounts.items()
         }
     return found
 
 
-def _points(amounts: Mapping[str, Mapping[str, int | None]]) -> list[tuple[int, int]]:
-    every = [(int(size), n) for size, seeds in amounts.items() for n in seeds.values()]
-    return [(size, n) for size, n in every if n]
+def before_fit(amounts: Mapping[str, Mapping[str, int | None]]) -> dict[str, float] | None:
+    """The power law of a predictor's amounts by |X| and seed."""
+    return power_law_of_sizes({int(size): list(of.values()) for size, of in amounts.items()})
 
 
 def searches(series: Mapping) -> list[Mapping]:
     """One for each size and seed."""
     return [search for seeds in series["at"].values() for search in seeds.values()]
-
-
-def cut_off(numbers: Mapping) -> list[str]:
-    """Trials whose training ended at its last step, so that N is not what they lacked.
-
-    Where the largest N then does worse than the smallest, the world with the largest fall is named.
-    """
-    sentences = []
-    for name, series in numbers["series"].items():
-        trials = itertools.chain(*(search["trials"].values() for search in searches(series)))
-        failed = [trial for trial in trials if trial["accuracy"] < numbers["accuracy"]]
-        cut = sum(trial["steps"] >= numbers["max_steps"] for trial in failed)
-        if cut:
-            sentences.append(
-                f"{name}: {cut} of {counted(len(failed), 'trial')} that failed were cut off at "
-                f"step {numbers['max_steps']:,}, before the rule ended them; longer training might "
-                "have needed fewer items."
-            )
-        if falls := [fall for fall in _falls(series, numbers["max_steps"]) if fall[0] > 0]:
-            _, size, seed, few, many = max(falls)
-            sentences.append(
-                f"{name}: at {size} tokens more items do not help such training: of the unseen "
-                f"items {few[1]['accuracy']:.2f} are right with N = {few[0]:,} and "
-                f"{many[1]['accuracy']:.2f} with {many[0]:,} (seed {seed}). There it is the model "
-                "or its training that falls short, and not the data."
-            )
-    return sentences
-
-
-def _falls(series: Mapping, last_step: int) -> Iterator[tuple]:
-    """Of each world whose largest N was cut off: by how much it is less right than the smallest.
-
-    Beside it |X|, the seed, and the trials of the smallest and the largest N, each after its N.
-    """
-    for size, seeds in series["at"].items():
-        for seed, found in seeds.items():
-            trials = [(int(n), trial) for n, trial in found["trials"].items()]
-            if trials and trials[-1][1]["steps"] >= last_step:
-                few, many = trials[0], trials[-1]
-                yield few[1]["accuracy"] - many[1]["accuracy"], size, seed, few, many
-
-
-def noisy_sizes(numbers: Mapping) -> list[str]:
-    """Sizes where most trials ended without their training items; the exponent without those.
-
-    The rule waits until a model has known its training items once. Where it then knows fewer at
-    most ends, training is so noisy that its outcome is hardly that of N.
-    """
-    sentences = []
-    for name, series in numbers["series"].items():
-        for size, ends in noisy_ends(series["at"]).items():
-            kinds = []
-            for kind, enough in (("enough", True), ("too few", False)):
-                own = [train < ACCURACY for train, share in ends if (share >= ACCURACY) == enough]
-                if own:
-                    kinds.append(f"{sum(own)} of the {len(own)} with {kind}")
-            low, high = min(ends)[0], max(train for train, _ in ends if train < ACCURACY)
-            sentences.append(
-                f"{name}: at {size} tokens most trials ended with less than {ACCURACY} of their "
-                f"training items right ({low:.3f} to {high:.3f}), {listed(kinds)} items: training "
-                "is noisy there, and whether N is enough is partly chance."
-            )
-        others = series["without_noisy"]
-        if others and (power := others["power"]):
-            sentences.append(
-                f"{name}: without {others['without']} tokens the exponent is "
-                f"{power['exponent']:.2f} ({power['low']:.2f} to {power['high']:.2f})"
-                f"{beside_published(power, series['published'])}."
-            )
-    return sentences
-
-
-def beside_published(power: Mapping, published: float | None) -> str:
-    """The end of a sentence about an exponent: whether the published one lies in its interval."""
-    if published is None:
-        return ""
-    low, high = (round(power[end], 2) for end in ("low", "high"))  # as they are shown
-    where = "within" if low <= published <= high else "outside of"
-    return f"; the published {published:.2f} lies {where} it"
 
 
 def noisy_ends(at: Mapping[str, Mapping[str, Mapping]]) -> dict[str, list[tuple[float, float]]]:
