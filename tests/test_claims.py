@@ -49,6 +49,7 @@ from coverage_principle.statistics import (
     rate_difference,
     rate_of,
     rate_over_seeds,
+    wilson_interval,
 )
 from simpletransformers.settings import fields_of
 from tests.conftest import ROOT
@@ -714,7 +715,12 @@ def test_words_of_cuts_are_paired_by_item():
     by_item = claim.tables(numbers)[1].rows
     assert by_item[2] == ["<t_3>", "4", "2", "2 of 2", "1 of 2"]
     same = " ".join(claim.findings(cut_numbers([half] * 4, [half] * 4)))
-    assert "not clearly more often, by 0.00 (0.00 to 0.00)" in same
+    assert "not clearly more often, by 0.00; 0 items are lost more" in same
+    alone = claim.findings(cut_numbers([no] * 4, [yes] * 4))
+    assert "lost in 100% of the models (2 seeds), with the control in 0%" in " ".join(alone)
+    (row, *_) = claim.tables(cut_numbers([no] * 4, [yes] * 4))[0].rows
+    low, high = wilson_interval(4, 4)
+    assert row[3:] == [f"1.00 ({low:.2f} to {high:.2f})", f"0.00 (0.00 to {1 - low:.2f})", "1.00"]
     nothing = {**numbers, "items": [], "at": {"2": []}}
     assert "nothing to cut" in claim.findings(nothing)[0] and claim.tables(nothing) == []
 

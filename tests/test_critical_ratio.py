@@ -166,16 +166,16 @@ def test_words_say_what_the_numbers_show():
     for part in (
         "The more compositions per fact a model is trained on, the more unseen ones",
         "goes from 0.40 (0.36 to 0.45) at phi 3.6 to 1.00 (0.95 to 1.00) at phi 18",
-        "Chosen on the first seed of 100 entities, k = 2 is nearest: over 3 phi the root mean "
-        "square of the difference is 0.00, less than that of one and the same number for all phi "
-        "(0.31)",
+        "On the first seed of 100 entities, k = 2 comes nearest: it is off by 0.00 (root mean "
+        "square over 3 phi), one and the same number for all phi by 0.31, so the share covered tells",
         "0.00 for the other 2 seeds of 100 entities",
         "0.25 for 200 entities (largest: -0.25 at phi",
-        "3 after 10 steps and 2 after 20 steps: so the k belongs to the budget",
-        "after as many epochs (40 steps) differs clearly at 2 of 2 phi",
-        "after as many steps (20) differs clearly at",
+        "3 after 10 steps and 2 after 20 steps: it depends on how long models train",
+        "after as many epochs (40 steps) is clearly lower at 2 and clearly higher at 0 of 2 phi",
+        "after as many steps (20) is clearly",
+        "200 entities, 256 dimensions (2 seeds) against 100 entities, 128 dimensions",
         "200 entities, 256 dimensions (2 seeds) against 200 entities, 128 dimensions",
-        "more of the former, clearly, at 3 of 3 phi",
+        "clearly more of the former at 3 of 3 phi",
         "exactly 2 are right for 0.30",
         "equal evidence is used more",
         "published, of 2,000 entities: at most 0.092, outside the interval",
@@ -188,7 +188,7 @@ def test_words_say_what_the_numbers_show():
     for run in runs:
         run["by_k"]["2"]["accuracy"] = 0.2
     alike = " ".join(words.find(numbers))
-    assert "clearly, at 0 of 3 phi" in alike and "equal evidence" not in alike
+    assert "clearly more of the former at 0 of 3 phi" in alike and "equal evidence" not in alike
     for run in runs:
         run["accuracy"]["type_0"] = [0.2, 0.2]
     flat = " ".join(words.find(numbers))

@@ -156,6 +156,15 @@ def _others(numbers: Mapping) -> Iterator[tuple[str, Mapping, Mapping, dict[str,
             yield name, world, next(same), {f"{_steps(world)[-1]:,} steps": -1}
 
 
+def _compared(numbers: Mapping) -> Iterator[tuple[str, Mapping, Mapping, dict[str, int]]]:
+    """``_others``, and worlds of another width and size beside the first as well."""
+    _, first = _first(numbers)
+    for name, world, other, places in _others(numbers):
+        yield name, world, other, places
+        if other is not first:
+            yield name, world, first, places
+
+
 def _steps(world: Mapping) -> list[int]:
     return _runs(world["phi"])[0]["steps"]
 
@@ -205,13 +214,15 @@ def _predicted(numbers: Mapping, k: int, seeds: Sequence[str]) -> Iterator[str]:
     by_phi = first["phi"]
     own = gaps(by_phi, k, seeds=seeds[:1])
     spread = np.std([_beyond({seeds[0]: runs[seeds[0]]}).mean for runs in by_phi.values()])
-    verdict = "less than" if _size(own) < spread else "no less than"
+    verdict = "so the share covered tells something of accuracy"
+    if _size(own) >= spread:
+        verdict = "so no k explains how much is answered"
     yield (
         f"A guess from the last relation alone is right for {_floor(_runs(by_phi)):.2f} of these "
-        f"items (measured on the data), and what accuracy is beyond it, from 0 to 1, is laid "
-        f"beside the share covered. Chosen on the first seed of {name}, k = {k} is nearest: over "
-        f"{len(own)} phi the root mean square of the difference is {_size(own):.2f}, {verdict} "
-        f"that of one and the same number for all phi ({spread:.2f})."
+        "items (measured on the data). What accuracy is beyond that guess, from 0 to 1, is "
+        f"compared with the share covered. On the first seed of {name}, k = {k} comes nearest: it "
+        f"is off by {_size(own):.2f} (root mean square over {len(own)} phi), one and the same "
+        f"number for all phi by {spread:.2f}, {verdict}."
     )
     told = []
     if rest := seeds[1:]:
@@ -225,8 +236,8 @@ def _predicted(numbers: Mapping, k: int, seeds: Sequence[str]) -> Iterator[str]:
         words.append(f"{size} for {about} (largest: {found[phi]:+.2f} at phi {phi})")
     if words:
         yield (
-            f"With this k it is {'; '.join(words)}; larger worlds have as many epochs, and + says "
-            "that models answer more than is covered."
+            "With this k the share covered is off (+: more is answered than is covered) by "
+            f"{'; '.join(words)}. Larger worlds have as many epochs."
         )
 
 
@@ -234,7 +245,7 @@ def _budget(name: str, by_phi: Mapping) -> str:
     steps = _runs(by_phi)[0]["steps"]
     at = {place: nearest(by_phi, place) for place in _quarters(steps)}
     told = [f"{k} after {steps[place]:,} steps" for place, k in at.items()]
-    verdict = "so the k belongs to the budget" if len(set(at.values())) > 1 else "so it stays"
+    verdict = "it depends on how long models train" if len(set(at.values())) > 1 else "it stays"
     return f"With {name}, all seeds, the nearest k is {listed(told)}: {verdict}."
 
 
@@ -244,7 +255,7 @@ def _quarters(steps: Sequence[int]) -> list[int]:
 
 
 def _sizes(numbers: Mapping, k: int) -> Iterator[str]:
-    for name, world, other, places in _others(numbers):
+    for name, world, other, places in _compared(numbers):
         shared = [phi for phi in world["phi"] if phi in other["phi"]]
         covers = [
             abs(_covered(world["phi"][p].values(), k) - _covered(other["phi"][p].values(), k))
@@ -259,11 +270,12 @@ def _sizes(numbers: Mapping, k: int) -> Iterator[str]:
         parts = []
         for budget, place in places.items():
             found = _differences(world, other, place)
-            clear = [phi for phi, gap in found.items() if gap.above_zero or gap.below_zero]
+            lower = sum(gap.below_zero for gap in found.values())
+            higher = sum(gap.above_zero for gap in found.values())
             largest = max(found, key=lambda phi: abs(found[phi].mean))
             parts.append(
-                f"after {budget} differs clearly at {len(clear)} of {len(found)} phi, most at phi "
-                f"{largest} ({found[largest]})"
+                f"after {budget} is clearly lower at {lower} and clearly higher at {higher} of "
+                f"{len(found)} phi, most apart at phi {largest} ({found[largest]})"
             )
         yield f"{words} {', '.join(parts)}."
 
@@ -276,7 +288,7 @@ def _items(name: str, by_phi: Mapping, k: int) -> Iterator[str]:
         clear = sum(rate_difference(*pair).above_zero for pair in both.values())
         yield (
             f"Within the worlds of {name}, items with a k-cutoff of at least {k} and those below "
-            f"are right for {', '.join(told)}: more of the former, clearly, at {clear} of "
+            f"are right for {', '.join(told)}: clearly more of the former at {clear} of "
             f"{len(both)} phi."
         )
     equal = {phi: by_cutoff(runs, k, k) for phi, runs in by_phi.items()}
@@ -389,7 +401,7 @@ def _distances(numbers: Mapping) -> Table:
 def _size_table(numbers: Mapping) -> Table:
     rows = [
         [f"{name}, {budget}, phi {phi}", f"{other['entities']:,}, {other['dimensions']}", str(gap)]
-        for name, world, other, places in _others(numbers)
+        for name, world, other, places in _compared(numbers)
         for budget, place in places.items()
         for phi, gap in _differences(world, other, place).items()
     ]
@@ -430,10 +442,10 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
 def _draw_by_phi(axis, numbers: Mapping) -> None:
     _, first = _first(numbers)
     phis = list(map(float, first["phi"]))
+    name = f"{first['entities']:,} entities"
     for k, dashes in zip(_SHOWN, ("-", "--", ":"), strict=True):
         shares = [_covered(runs.values(), k) for runs in first["phi"].values()]
-        axis.plot(phis, shares, color="grey", linestyle=dashes, label=f"covered at k = {k}")
-    name = f"{first['entities']:,} entities"
+        axis.plot(phis, shares, color="grey", linestyle=dashes, label=f"{name}: covered, k = {k}")
     shown = [(0, name, first, -1)]
     shown += [
         (number, other, world, place)
@@ -460,7 +472,7 @@ def _draw_training(axis, name: str, world: Mapping) -> None:
         plots.mean_curve(axis, runs, "type_0", color=colour, label=f"phi {phi}")
     plots.label_only(axis, "training items", color="black", linestyle=":", linewidth=1)
     axis.axhline(floor, color="grey", linewidth=1, linestyle="--", label="guess by last relation")
-    axis.set(ylim=_SHARES, xlabel="step", ylabel="held-out accuracy, mean over seeds")
+    axis.set(ylim=_SHARES, xlabel="step", ylabel="accuracy, mean over seeds")
     axis.set_title(f"over training, {name}")
     axis.legend(**_KEY)
 
@@ -473,9 +485,8 @@ def _draw_published(axis, published: Mapping) -> None:
         axis.plot(phis, shares, color=colour, label=f"covered at k = {k}", linewidth=1.2)
     given = {float(phi): value for phi, (value, _) in PUBLISHED_AT_FIT.items()}
     look = {"linestyle": "", "marker": "*", "markersize": 11, "color": style.PALETTE[1]}
-    axis.plot(
-        *zip(*given.items(), strict=True), label="published, when fitted (7.2: at most)", **look
-    )
+    label = "published accuracy (7.2: at most, when fitted; 18: before)"
+    axis.plot(*zip(*given.items(), strict=True), label=label, **look)
     axis.set_title(f"coverage alone, {published['entities']:,} entities")
     _phi_axis(axis, phis, "share covered of held-out items; accuracy")
 

@@ -35,7 +35,7 @@ from coverage_principle.experiments.settings import RunSettings
 from coverage_principle.experiments.sweep import Sweep
 from coverage_principle.paths import relative_to_root
 from coverage_principle.reporting import plots, style
-from coverage_principle.statistics import Mean, as_share, mean_of, mean_over_groups
+from coverage_principle.statistics import Mean, as_share, mean_of, mean_over_groups, wilson_interval
 from simpletransformers.words import counted
 
 TITLE = "Cuts: without the training items that cover it, is an item lost? (2-hop)"
@@ -58,11 +58,17 @@ ARMS = {"cut": "cut removed", "control": "as many others removed"}
 #: item, or few that hold its fragment, and either may be why it is lost; the last have neither.
 SUBSETS = {
     "all": "all items",
+    "gone": "after the cut, training no longer makes one of its calls",
     "calls": "after the cut, training still makes each of its calls",
     "alike": "and its (x1, x2) is at least as rare after the control",
 }
 #: The same where there is little room.
-_SHORT = {"all": "all", "calls": "calls\nstill made", "alike": "fragment\nas rare"}
+_SHORT = {
+    "all": "all",
+    "gone": "a call\ngone",
+    "calls": "calls\nstill made",
+    "alike": "fragment\nas rare",
+}
 
 
 def collect(sweep: Sweep, scale: str) -> dict:
@@ -236,18 +242,26 @@ def _items(
     numbers: Mapping, k: str, subset: str, what: str
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """The items of a subset: the number of the group, and ``{arm: values of the seeds}``."""
+    for number, place in _places(numbers, k, subset):
+        runs_of = numbers["at"][k][number]["runs"]
+        yield (
+            number,
+            {
+                arm: np.array([run[what][place] for run in runs.values()], dtype=float)
+                for arm, runs in runs_of.items()
+            },
+        )
+
+
+def _places(numbers: Mapping, k: str, subset: str) -> Iterator[tuple[int, int]]:
+    """The items of a subset: the number of the group, and the place in it."""
     for number, group in enumerate(numbers["at"][k]):
         for place in range(len(group["items"])):
             calls = group["seen"]["cut"][place]
             rare = group["fragment"]["control"][place] <= group["fragment"]["cut"][place]
-            if {"all": True, "calls": calls, "alike": calls and rare}[subset]:
-                yield (
-                    number,
-                    {
-                        arm: np.array([run[what][place] for run in runs.values()], dtype=float)
-                        for arm, runs in group["runs"].items()
-                    },
-                )
+            kinds = {"all": True, "gone": not calls, "calls": calls, "alike": calls and rare}
+            if kinds[subset]:
+                yield number, place
 
 
 def _gap(numbers: Mapping, k: str, subset: str, what: str = "right") -> Mean | None:
@@ -256,21 +270,29 @@ def _gap(numbers: Mapping, k: str, subset: str, what: str = "right") -> Mean | N
 
 
 def _lost(numbers: Mapping, k: str, subset: str, arm: str) -> Mean | None:
-    """The share of models that lose an item."""
+    """The share of models that lose an item; of all or none, with Wilson's interval over items."""
     found = _mean(numbers, k, subset, "right", lambda arms: 1 - arms[arm])
+    if found and found.low is None:
+        low, high = wilson_interval(found.mean * found.n, found.n)
+        return Mean(found.mean, low, high, found.n)
     return found and as_share(found)
 
 
 def _mean(
     numbers: Mapping, k: str, subset: str, what: str, of: Callable[[Mapping], np.ndarray]
 ) -> Mean | None:
-    """The mean over items and seeds, each model being one of a group and a seed; None of none."""
+    """The mean over items and seeds, each model being one of a group and a seed; None of none.
+
+    Values that are all the same have no interval: they do not tell how far others may be off.
+    """
     values, items, models = [], [], []
     for item, (group, arms) in enumerate(_items(numbers, k, subset, what)):
         own = of(arms)
         values += own.tolist()
         items += [item] * len(own)
         models += (group * len(own) + np.arange(len(own))).tolist()
+    if len(set(values)) == 1:
+        return Mean(values[0], None, None, len(set(items)))
     return mean_over_groups(values, items, models) if values else None
 
 
@@ -285,13 +307,14 @@ def find(numbers: Mapping) -> list[str]:
         return ["No item is answered by the models of all seeds, so there was nothing to cut."]
     seeds = len(numbers["full"])
     k, at = next(iter(numbers["at"].items()))
-    lost, sizes = (_lost(numbers, k, "all", arm) for arm in ARMS), _sizes(at)
-    cut, control = (f"{share.mean:.0%}" for share in lost)
+    subset = "calls" if differences(numbers, k, "calls") else "all"
+    cut, control = (f"{_lost(numbers, k, subset, arm).mean:.0%}" for arm in ARMS)
+    which = " and whose every call training still makes" if subset == "calls" else ""
     sentences = [
         "If the few training items that cover it are removed (on average "
-        f"{np.mean(sizes):.1f} of {numbers['size']:,}), an item that all models answered is lost "
-        f"by {cut} of the models that are trained anew; if as many others are, by {control}."
-        + _in_domain(numbers, k),
+        f"{np.mean(_sizes(at)):.1f} of {numbers['size']:,}), an item that all models answered"
+        f"{which} is lost by {cut} of the models that are trained anew; if as many others are, by "
+        f"{control} (k = {k}, {counted(len(differences(numbers, k, subset)), 'item')}, one world).",
         "A cut of an item is a set of training items without which it is no longer covered at k; a "
         "control is as many others, without which it still is. An item is lost if the model no "
         "longer answers it.",
@@ -302,24 +325,12 @@ def find(numbers: Mapping) -> list[str]:
         f"the cuts of a whole group ({base.span(len(one['items']) for one in at)} items, whose "
         f"cuts at k = {k} have {base.span(one['removed']['cut'] for one in at)} training items), "
         "and without as many others, of the same fragments where there were such. "
-        "Intervals (95 %) are of means over items and models, clustered by both.",
+        "Intervals (95 %) are of means over items and models, clustered by both; sign tests take "
+        "items as independent, which makes them rather too sure, as items share models.",
     ]
     for k in numbers["at"]:
         sentences += _sentences(numbers, k)
     return sentences
-
-
-def _in_domain(numbers: Mapping, k: str) -> str:
-    """The same of items whose every call is still made; nothing where all or none are so."""
-    both = [_lost(numbers, k, "calls", arm) for arm in ARMS]
-    count = len(differences(numbers, k, "calls"))
-    if None in both or count == len(numbers["items"]):
-        return ""
-    cut, control = (f"{share.mean:.0%}" for share in both)
-    return (
-        f" Of the {counted(count, 'item')} that stay in the domain, as training still makes each "
-        f"of their calls, {cut} and {control} are lost."
-    )
 
 
 def _sentences(numbers: Mapping, k: str) -> list[str]:
@@ -333,9 +344,7 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
     cut, control = (_lost(numbers, k, "all", arm).mean for arm in ARMS)
     seeds = len(groups[0]["runs"]["cut"])
     gap, apart = _gap(numbers, k, "all"), differences(numbers, k, "all")
-    more, fewer = sum(d > 0 for d in apart), sum(d < 0 for d in apart)
-    p = _sign_test(more, fewer)
-    clear = gap.above_zero and p < 0.05
+    clear = gap.above_zero and _sign_test(apart) < 0.05
     verdict = "clearly more often" if clear else "not clearly more often"
     if gap.above_zero and not clear:
         verdict += " (the interval leaves out 0, the sign test over items does not tell)"
@@ -343,8 +352,7 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
         f"Uncovered at k = {k} by cuts of {min(sizes)} to {counted(max(sizes), 'item')} (mean "
         f"{np.mean(sizes):.1f}; {proven} of {len(sizes)} proven smallest), an item is lost in "
         f"{cut:.0%} of the models ({counted(seeds, 'seed')}), with the control in {control:.0%}: "
-        f"{verdict}, by {gap}; {more} items are lost more often with the cut, {fewer} with the "
-        f"control (sign test p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})."
+        f"{verdict}, by {gap}; {_signs(apart)}."
     ]
     moved = _gap(numbers, k, "all", "probability")
     others = [mean_of(_others(numbers, k, arm, "right")) for arm in ARMS]
@@ -354,19 +362,25 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
         f"and {others[1].mean:.1%} without the controls ({_full_others(numbers):.1%} with "
         f"everything). {matched} of {removed} items of the controls hold the same fragment."
     )
+    gone = "of which no training item is left that makes some call"
     calls = "of which training still makes each call without the cut"
     alike = "of which, besides, (x1, x2) is at least as rare without the control"
-    for subset, words in (("calls", calls), ("alike", alike)):
+    for subset, words in (("gone", gone), ("calls", calls), ("alike", alike)):
         if (gap := _gap(numbers, k, subset)) is not None:
-            count = len(differences(numbers, k, subset))
+            apart = differences(numbers, k, subset)
+            lost = " and ".join(f"{_lost(numbers, k, subset, arm).mean:.0%}" for arm in ARMS)
             found.append(
-                f"For the {counted(count, 'item')} at k = {k} {words}, the difference is {gap}."
+                f"Of the {counted(len(apart), 'item')} at k = {k} {words}, {lost} are lost, a "
+                f"difference of {gap}; {_signs(apart)}."
             )
-    left = {arm: np.mean([n for group in groups for n in group["fragment"][arm]]) for arm in ARMS}
+    if not (kept := list(_places(numbers, k, "calls"))):
+        return found
+    cut, control = (
+        base.span(groups[g]["fragment"][arm][place] for g, place in kept) for arm in ARMS
+    )
     sentence = (
-        f"An item's (x1, x2) stands in {left['cut']:.1f} training items without the cuts and in "
-        f"{left['control']:.1f} without the controls ({np.mean(numbers['fragment']):.1f} with "
-        f"everything) at k = {k}"
+        f"At k = {k}, training items with the (x1, x2) of an item whose calls are all still made: "
+        f"{cut} without the cuts and {control} without the controls"
     )
     if _gap(numbers, k, "alike") is None:
         sentence += (
@@ -381,10 +395,20 @@ def _sizes(groups: Iterable[Mapping]) -> list[int]:
     return [size for group in groups for size in group["sizes"]]
 
 
-def _sign_test(more: int, fewer: int) -> float:
+def _signs(apart: Sequence[float]) -> str:
+    """How many items are lost more often in either arm, with the sign test of that."""
+    more, fewer, p = sum(d > 0 for d in apart), sum(d < 0 for d in apart), _sign_test(apart)
+    return (
+        f"{more} items are lost more often with the cut, {fewer} with the control (sign test p "
+        f"{'< 0.001' if p < 0.001 else f'= {p:.3f}'})"
+    )
+
+
+def _sign_test(apart: Sequence[float]) -> float:
     """The two-sided p of as many items of one sign, if both signs are as likely."""
     from scipy.stats import binomtest
 
+    more, fewer = sum(d > 0 for d in apart), sum(d < 0 for d in apart)
     return float(binomtest(more, more + fewer).pvalue) if more + fewer else 1.0
 
 
