@@ -167,7 +167,8 @@ def test_words_say_what_the_numbers_show():
         "The more compositions per fact a model is trained on, the more unseen ones",
         "goes from 0.40 (0.36 to 0.45) at phi 3.6 to 1.00 (0.95 to 1.00) at phi 18",
         "On the first seed of 100 entities, k = 2 comes nearest: it is off by 0.00 (root mean "
-        "square over 3 phi), one and the same number for all phi by 0.31, so the share covered tells",
+        "square over 3 phi), one and the same number for all phi by 0.31, so the share covered "
+        "tells something",
         "0.00 for the other 2 seeds of 100 entities",
         "0.25 for 200 entities (largest: -0.25 at phi",
         "3 after 10 steps and 2 after 20 steps: it depends on how long models train",
@@ -192,7 +193,7 @@ def test_words_say_what_the_numbers_show():
     for run in runs:
         run["accuracy"]["type_0"] = [0.2, 0.2]
     flat = " ".join(words.find(numbers))
-    assert "did not clearly make more of the others answered" in flat and "so it stays" in flat
+    assert "did not clearly make more of the others answered" in flat and ": it stays" in flat
 
 
 def test_groups_that_are_too_small_are_not_told_of():
