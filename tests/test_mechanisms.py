@@ -248,7 +248,8 @@ def model_of(blocks, loops, second, entity):
 
 def panel_of(*models):
     named = {shared.name_of(*one[:2]): model_of(*one) for one in models}
-    return {"world": {"ood_ratio": 0.1}, "chance": 0.025, "models": named}
+    world = {"ood_ratio": 0.1, "num_entities": 40, "num_relations": 20, "phi": 14.4}
+    return {"world": world, "chance": 0.025, "models": named}
 
 
 def test_words_of_a_shared_operator_claim_only_what_the_numbers_show(tmp_path):

@@ -74,7 +74,7 @@ class ClaimSettings(Settings):
     scale: str = setting(
         "cpu",
         "how large models and data are. tiny: only shows that it runs; cpu: minutes on a laptop; "
-        "night: larger worlds, an hour or two on two cores; gpu: hours on one GPU; paper: as "
+        "night: larger worlds, one to three hours on two cores; gpu: hours on one GPU; paper: as "
         "published",
         choices=SCALES,
         group="job",

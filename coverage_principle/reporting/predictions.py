@@ -214,7 +214,7 @@ def _auc_panel(axis, groups: Mapping[str, Mapping]) -> None:
     axis.axvline(0.5, color="grey", linewidth=1, linestyle=":")
     words = {**NAMES, "neighbours": "items one\nslot away"}
     axis.set_yticks(range(len(names)), [words[name] for name in names], fontsize=8)
-    axis.set(title="which items are answered", xlabel="AUC (0.5: none)")
+    axis.set(title="which items are answered", xlabel="AUC (0.5: a guess)")
     axis.invert_yaxis()
     axis.legend(**FURTHER_BELOW, ncols=2)
 

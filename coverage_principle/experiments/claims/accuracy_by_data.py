@@ -157,8 +157,9 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     dashed = {"linestyle": "--", "linewidth": 0.9}
     for colour, (size, seeds) in zip(plots.shades(len(sizes)), sizes.items(), strict=True):
         plots.mean_curve(right, seeds, "type_0", color=colour, label=f"N = {int(size):,}")
-        plots.mean_curve(right, seeds, *outside_groups(numbers), color=colour, **dashed)
-    plots.label_only(right, "type_1 to type_3, mean", color="black", **dashed)
+        for group in outside_groups(numbers):
+            plots.mean_curve(right, seeds, group, color=colour, **dashed)
+    plots.label_only(right, "the other types", color="black", **dashed)
     plots.accuracy_axis(right, "type_0 over training", numbers["chance"])
     right.legend(fontsize=7, **plots.BESIDE)
     return style.save_figure(figure, stem)

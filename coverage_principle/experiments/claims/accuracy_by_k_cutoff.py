@@ -188,7 +188,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
         for k in _ks(seeds):
             curve = np.mean([run["by_k"][k]["accuracy"] for run in runs], axis=0)
             axis.plot(runs[0]["steps"], curve, color=colours[k])
-        plots.accuracy_axis(axis, f"N = {int(size):,}", numbers["chance"])
+        plots.accuracy_axis(axis, f"by k-cutoff, N = {int(size):,}", numbers["chance"])
     axes[0].set_ylabel("type_0 accuracy, mean over seeds")
     for k in ks:
         plots.label_only(axes[-1], f"k-cutoff {k}", color=colours[k])
@@ -213,7 +213,7 @@ def _draw_aucs(axis, sizes: Mapping) -> None:
     words = {**TOLD, "neighbours": "number of items\none slot away"}
     words[_CEILING] = "another model's\nprobability"
     axis.set_yticks(range(len(names)), [words[name] for name in names], fontsize=8)
-    axis.set(ylim=(len(names) - 0.5, -0.5), xlabel="AUC among type_0 items (0.5: none)")
+    axis.set(ylim=(len(names) - 0.5, -0.5), xlabel="AUC among type_0 items (0.5: a guess)")
     axis.set_title("which items are answered")
     axis.legend(**plots.FURTHER_BELOW, ncols=2)
 

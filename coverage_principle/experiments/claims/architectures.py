@@ -38,8 +38,8 @@ from simpletransformers.words import counted
 TITLE = "How far architectures are from an ideal pattern matcher"
 PUBLISHED = "no comparison with a pattern matcher."
 
-#: |X| and the number of seeds of a scale's worlds, by task; at cpu and night they are claim c's,
-#: though its GPT-2 learns at 1.4e-3.
+#: |X| and the number of seeds of a scale's worlds, by task; most are claim c's as well, though its
+#: GPT-2 learns at 1.4e-3.
 _WORLDS = by_scale(
     {"twohop": (4, 1)},
     {"parallel2hop": (9, 3)},
@@ -413,6 +413,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     rows, worlds = numbers["rows"], list(numbers["matched"])
     figure, axis = style.new_figure(8, 1.7 + 0.45 * len(rows))
     axis.axvline(1, color="grey", linewidth=1, linestyle=":", zorder=0)
+    axis.set_title(f"data for {numbers['accuracy']:.0%} right: models (black), others (grey)")
     several = len(worlds) > 1
     for number, world in enumerate(worlds if several else ()):
         of_world = [(y, one["times"].get(world)) for y, one in enumerate(rows.values())]

@@ -101,7 +101,7 @@ def share(answered: np.ndarray) -> dict:
 def find(numbers: Mapping) -> list[str]:
     """Sentences on the shared operator, then on properties of functions."""
     panel = numbers["property"]
-    sentences = shared.find(numbers["shared"])
+    sentences: list[str] = []
     for variant, hop in itertools.product(panel, ("f1", "f2")):
         rates = [shared.rate(panel[variant], f"{hop}_{g}") for g in ("mirror", "no_mirror")]
         if None in rates:
@@ -123,7 +123,13 @@ def find(numbers: Mapping) -> list[str]:
             f"Where not even the mirror was seen, modular f1 gives {modular}, random f1 {random}: "
             f"{told}."
         )
-    return sentences
+    if sentences:
+        sentences.insert(
+            0,
+            f"Properties of functions, with {numbers['num_tokens']} tokens and N = "
+            f"{numbers['size']:,}: is an item right of which no training item makes one call?",
+        )
+    return shared.find(numbers["shared"]) + sentences
 
 
 def tables(numbers: Mapping) -> list[base.Table]:

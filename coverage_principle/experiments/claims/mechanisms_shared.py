@@ -202,9 +202,12 @@ def find(panel: Mapping) -> list[str]:
         else "That the same blocks take both steps gives no clear advantage."
     )
     counts = f"{counted(second[0].n, 'seed')} with {counted(second[0].items, 'item')}"
+    world = panel["world"]
     sentences = [
-        f"{begin} All facts were trained singly; {panel['world']['ood_ratio']:.0%} of them stand "
-        "in no training composition: they are known as facts only. Where the second is, "
+        f"{begin} In worlds of {world['num_entities']:,} entities and {world['num_relations']:,} "
+        "relations all facts were trained singly, and compositions, "
+        f"{world['phi']:g} for each fact that stands in any; {world['ood_ratio']:.0%} of the facts "
+        "stand in none: they are known as facts only. Where the second is, "
         f"{names[0]}, answers {second[0]} rightly, and as deep a model that shares nothing "
         f"({names[1]}) {second[1]}: a difference of {gap} ({counts} each; chance "
         f"{panel['chance']:.3f}; the looped one is the best of its kind).",
@@ -376,8 +379,9 @@ def draw(panel: Mapping, final, over_training, states) -> None:
         label: [moved_by(models[name], patch) for name in shown]
         for patch, label in PATCH_LABELS.items()
     }
-    other = f"{PATCH_LABELS['entity']}, second a fact only"
-    series[other] = [moved_by(models[name], "entity", "second") for name in shown]
+    for patch in ("entity", "whole"):
+        label = f"{PATCH_LABELS[patch]}, second a fact only"
+        series[label] = [moved_by(models[name], patch, "second") for name in shown]
     plots.bars_of_rates(states, series, shown, span=0.85)
     title = "state of the first result b replaced by one of another, b'"
     plots.accuracy_axis(states, title, panel["chance"], over="")

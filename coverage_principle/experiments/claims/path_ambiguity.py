@@ -141,14 +141,14 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
         plots.mean_curve(left, seeds, "type_0", color=plots.look(number)["color"], label=name)
     title = "unseen compositions of seen facts (type_0)"
     plots.accuracy_axis(left, title, numbers["chance"])
-    left.set_ylabel("answer accuracy, mean over seeds")
+    left.set_ylabel("accuracy of the answer, mean over seeds")
     left.legend(fontsize=7)
     keys = numbers["keys"]
     series = {f"grouped by ({k})": [_peaks(runs, k) for runs in tasks.values()] for k in keys}
     plots.bars_of_seeds(right, series, tasks, span=0.6)
     right.axhline(0, color="black", linewidth=0.8)
     title = "do type_0 states cluster by b, or by (b, x2)?"
-    right.set(ylabel="IICG at x3, in the layer with most", title=title)
+    right.set(ylabel="IICG at x3, largest of layers; dots: seeds", title=title)
     right.legend(fontsize=7)
     return style.save_figure(figure, stem)
 

@@ -279,7 +279,7 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
                 found = list(world["auc"].values())
                 points(axis, places, found, x=False, label=label, **plots.look(number))
         axis.axvline(0.5, color="grey", linewidth=1, linestyle=":")
-        axis.set(title=task, xlabel="AUC (0.5: none)")
+        axis.set(title=task, xlabel="AUC (0.5: a guess)")
         axis.legend(**plots.BELOW, ncols=2)
     axes[0][0].set_yticks(range(len(names)), list(PREDICTORS.values()))
     axes[0][0].invert_yaxis()
