@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from coverage_principle import circuits
 from coverage_principle.data import load_dataset, read_json
 from coverage_principle.experiments import LocalLauncher, Sweep
 from coverage_principle.experiments.claims import CLAIMS, write_result
+from coverage_principle.experiments.ledger import write_csv
 from coverage_principle.experiments.report import make_report
 from simpletransformers.seq2seq import Seq2SeqModel, architectures
 from simpletransformers.seq2seq.architecture import architecture_of
@@ -99,6 +101,14 @@ def test_a_toy_claim_is_carried_out_and_reported(tmp_path):
     launcher.close()
     folder = tmp_path / claim.name
     write_result(claim, numbers, folder, scale="tiny", command="none", sweep=sweep)
+    write_csv(folder / "table_9.csv", [["of an earlier result"]])
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ZeroDivisionError):  # nothing is written of a result that is not whole
+        broken = replace(claim, tables=lambda _: 1 / 0)
+        write_result(broken, numbers, folder, scale="cpu", command="none", sweep=sweep)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    write_result(claim, numbers, folder, scale="tiny", command="none", sweep=sweep)
+    assert {*before} - {*folder.iterdir()} == {folder / "table_9.csv"}
     for size, one in numbers["sizes"].items():
         sweeps = list((tmp_path / "worlds").glob(f"*/k_sweep_results/twohop.8.{size}.*inf.json"))
         assert one["covered"] == read_json(sweeps[0])["2"][1]

@@ -50,7 +50,7 @@ _LARGE = (Worlds(1000, _PUBLISHED_PHI, 2), Worlds(2000, _PUBLISHED_PHI, 2))
 #: The worlds that are trained on, the smallest first: its budget of steps grows with the entities.
 WORLDS = base.by_scale(
     (Worlds(20, (2.0, 4.0), 2), Worlds(40, (4.0,), 2)),
-    (Worlds(50, (5.4, 7.2, 9.0, 12.6), 3), Worlds(100, (5.4, 9.0), 3)),
+    (Worlds(50, (5.4, 9.0), 3), Worlds(100, (9.0,), 3)),
     *2 * [_LARGE],
     night=(
         Worlds(100, (1.8, 3.6, 5.4, 7.2, 9.0, 12.6, 18.0), 3),
