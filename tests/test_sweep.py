@@ -178,6 +178,15 @@ def test_a_torn_last_line_of_the_ledger_is_cut_off(tmp_path_factory, cut):
     assert [record["run"] for record in lines(root)] == [*again.records]
 
 
+@pytest.mark.parametrize("key", ["run", "world", "label", "status", "settings", "seconds"])
+def test_a_line_that_lacks_what_pages_read_is_left_out(tmp_path, key):
+    whole = json.loads((ROOT / "docs/tutorial/results.jsonl").read_text().splitlines()[0])
+    lacking = {name: value for name, value in whole.items() if name != key}
+    text = "".join(json.dumps(one) + "\n" for one in (lacking, {**whole, "run": "other"}))
+    (tmp_path / "results.jsonl").write_text(text)
+    assert list(Ledger(tmp_path).records) == ["other"]
+
+
 # -------------------------------------------------------------------------------------- the runner
 
 
