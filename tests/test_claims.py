@@ -9,6 +9,7 @@ import json
 import math
 import re
 import subprocess
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from coverage_principle.experiments import ClaimSettings, Sweep
 from coverage_principle.experiments.claims import (
     CLAIMS,
     SCALES,
+    base,
     card,
     chain_of_thought,
     cuts,
@@ -230,6 +232,22 @@ def test_a_climb_measures_both_sides_of_the_crossing(
 # ------------------------------------------------------------------------------------------ words
 
 
+def test_a_guess_is_the_commonest_answer_with_the_last_input(small_dataset):
+    dataset = load_dataset(small_dataset)
+    seen: dict[int, Counter] = {}
+    for inputs, answer in zip(dataset.train.inputs, dataset.train.answers, strict=True):
+        seen.setdefault(int(inputs[-1]), Counter())[int(answer)] += 1
+    best = {x: min(own, key=lambda a, own=own: (-own[a], a)) for x, own in seen.items()}
+    test = dataset.test
+    for kind in ("type_0", "type_2"):
+        items = [
+            best.get(int(inputs[-1]), 0) == answer
+            for inputs, answer, own in zip(test.inputs, test.answers, test.types, strict=True)
+            if own == kind
+        ]
+        assert items and base.guessed(dataset, kind) == pytest.approx(np.mean(items))
+
+
 def by_data(low, high, outside):
     def run(inside):
         return {
@@ -241,6 +259,7 @@ def by_data(low, high, outside):
                 "type_1": [0.1, outside],
             },
             "items": {"train_inferred": 500, "type_0": 400, "type_1": 500},
+            "guess": {"type_0": inside / 2, "type_1": 0.04},
         }
 
     return {
@@ -267,6 +286,7 @@ def test_words_claim_only_what_the_numbers_show():
     assert table.rows[0][2] == str(rate) and "beta-binomial" in table.title
     above = " ".join(find(by_data(0.3, 0.97, 0.4)))
     assert "at every size, where published is chance: type_1 (both unseen)." in above
+    assert "be right for 0.15 to 0.48 of type_0 and 0.04 of type_1 (measured" in shown
     assert "stays low" not in " ".join(find(by_data(0.3, 0.97, 0.6)))
     flat = " ".join(find(by_data(0.3, 0.4, 0.12)))
     assert "stays low" not in flat and "At no size does every seed reach 0.9" in flat

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coverage_principle.circuits import IICG, LENS_READOUTS, METRICS, PROBE_READOUTS, Shown
-from coverage_principle.data import looking_into, read_json, write_json, write_text
+from coverage_principle.data import dump_json, looking_into, read_json, write_together
 from coverage_principle.reporting import findings, html
 from coverage_principle.reporting.circuit_figures import heat_maps, moved_parts, split_cells
 from coverage_principle.reporting.coverage_figures import k_sweep_curve
@@ -199,8 +199,8 @@ def write_report(summary: Mapping, folder: Path) -> Path:
     blocks.append(html.table(["stage", "seconds"], seconds))
     lead = words["lead"].format_map({**settings, "sizes": sizes})
     report = folder / "report.html"
-    write_json(folder / "summary.json", summary)
-    write_text(report, html.page("Coverage principle: quickstart", lead, blocks))
+    page = html.page("Coverage principle: quickstart", lead, blocks)
+    write_together({folder / "summary.json": dump_json(summary), report: page})
     return report
 
 

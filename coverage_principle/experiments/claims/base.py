@@ -217,6 +217,19 @@ def probabilities(sweep: Sweep, run: RunSettings, dataset: Dataset) -> np.ndarra
     return model.read(states[:, -1], tokens, ["prob"])["prob"][:, 0]
 
 
+def guessed(dataset: Dataset, group: str) -> float:
+    """The share of a type's items that are right without composing: by their last input alone.
+
+    The guess is the commonest answer of the training items with that input.
+    """
+    last, answer = dataset.graph.inputs[-1], dataset.graph.functions[-1].output
+    times = np.zeros(dataset.sizes((last, answer)), dtype=np.int64)
+    np.add.at(times, (dataset.train.inputs[:, -1], dataset.train.answers), 1)
+    rows = dataset.test.types == group
+    guess = times.argmax(axis=1)[dataset.test.inputs[rows, -1]]
+    return float(np.mean(guess == dataset.test.answers[rows]))
+
+
 def span(counts: Iterable[int]) -> str:
     """The least and the largest of some counts: ``958 to 1,000``, or the one that all are."""
     counts = sorted(counts)

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from coverage_principle.coverage import CoverageByPhi, PhiSettings, phi_name
 from coverage_principle.coverage.measured import Counts
-from coverage_principle.data import Dataset, load_dataset
+from coverage_principle.data import load_dataset
 from coverage_principle.experiments.claims import base
 from coverage_principle.experiments.claims.critical_ratio_words import draw, find, tables
 from coverage_principle.experiments.settings import RunSettings
@@ -165,21 +163,8 @@ def _measure(sweep: Sweep, run: RunSettings) -> dict:
         if "/" not in name
     }
     found = base.over_training(sweep, run, "train_inferred", "type_0")
-    floor = round(guessed(load_dataset(sweep.dataset(run))), 4)
+    floor = round(base.guessed(load_dataset(sweep.dataset(run)), "type_0"), 4)
     return {**found, "final": final, "by_k": by_k, "floor": floor}
-
-
-def guessed(dataset: Dataset) -> float:
-    """The share of type_0 items that are right without composing: by the last relation alone.
-
-    The guess is the commonest answer of the training compositions with that relation.
-    """
-    relation, answer = dataset.graph.inputs[-1], dataset.graph.functions[-1].output
-    times = np.zeros(dataset.sizes((relation, answer)), dtype=np.int64)
-    np.add.at(times, (dataset.train.inputs[:, -1], dataset.train.answers), 1)
-    rows = dataset.test.types == "type_0"
-    guess = times.argmax(axis=1)[dataset.test.inputs[rows, -1]]
-    return float(np.mean(guess == dataset.test.answers[rows]))
 
 
 CLAIM = base.Claim("h", "critical_ratio", TITLE, PUBLISHED, collect, find, tables, draw)
