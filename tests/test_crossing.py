@@ -127,6 +127,9 @@ def test_a_size_whose_trials_lie_on_one_side_has_no_n_but_says_something_of_grow
     assert sign * (found.power.exponent - both.power.exponent) > -1e-6
     assert found.power.high > found.power.exponent > found.power.low
     assert fit_growth(aside, LEVEL) is None
+    # One size alone that is bounded says nothing of growth.
+    alone = fit_growth([one for one in trials if one.size == 10] + aside, LEVEL)
+    assert list(alone.sizes) == [10] and alone.power is None
 
 
 def test_few_worlds_say_what_they_can():

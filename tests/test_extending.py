@@ -104,7 +104,12 @@ def test_a_toy_claim_is_carried_out_and_reported(tmp_path):
     write_csv(folder / "table_9.csv", [["of an earlier result"]])
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ZeroDivisionError):  # nothing is written of a result that is not whole
-        broken = replace(claim, tables=lambda _: 1 / 0)
+
+        def other_picture(_, stem):
+            stem.with_suffix(".png").write_bytes(b"another")
+            return [stem.with_suffix(".png")]
+
+        broken = replace(claim, tables=lambda _: 1 / 0, draw=other_picture)
         write_result(broken, numbers, folder, scale="cpu", command="none", sweep=sweep)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     write_result(claim, numbers, folder, scale="tiny", command="none", sweep=sweep)

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, GPT2LMHeadModel
 from coverage_principle.circuits import open_checkpoint
 from coverage_principle.data import load_dataset, read_json, write_json
 from coverage_principle.reporting.style import _STYLE, new_figure, save_figure
-from coverage_principle.statistics import heads
+from coverage_principle.statistics import _most_heads
 from simpletransformers.errors import InputError
 from simpletransformers.files import digests
 from simpletransformers.seq2seq import Seq2SeqArgs, Seq2SeqModel
@@ -211,7 +211,7 @@ def test_a_config_that_its_weights_do_not_fit_is_refused_as_ever(checkpoint, cha
 def test_a_quantile_of_fair_coins_is_that_of_scipy():
     for n in (*range(1, 200), 1001, 10**6, 123_456_789):
         for share in (0.025, 0.3):
-            assert heads(n, share) == stats.binom.ppf(share, n, 0.5)
+            assert _most_heads(n, share) == stats.binom.ppf(share, n, 0.5)
 
 
 def test_a_figure_is_laid_out_once_and_saved_as_matplotlib_saves_it(tmp_path):

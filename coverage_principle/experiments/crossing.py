@@ -68,13 +68,13 @@ class Power:
 class Growth:
     """What the trials of a series say.
 
-    ``power`` is None with fewer than two sizes or four worlds, or if every exponent from some on
-    would do as well. ``sizes`` maps |X| to the N required there and its 95 % bounds, whatever other
-    sizes require (bounds are None where there is but one world a size). Sizes are left out of whose
-    trials all were enough, or none came to ``LINE``: any N beyond those that were tried would do
-    for them; what they say counts in ``power`` alone. ``worlds`` maps a world of the others to the
-    N that it requires, as far as its own trials and all others tell. ``slope``, ``scatter`` and
-    ``spread`` are those of the model.
+    ``power`` is None with fewer than four worlds, fewer than two ``sizes``, or if every exponent
+    from some on would do as well. ``sizes`` maps |X| to the N required there and its 95 % bounds,
+    whatever other sizes require (bounds are None where there is but one world a size). Sizes are
+    left out of whose trials all were enough, or none came to ``LINE``: any N beyond those that were
+    tried would do for them; what they say counts in ``power`` alone. ``worlds`` maps a world of the
+    others to the N that it requires, as far as its own trials and all others tell. ``slope``,
+    ``scatter`` and ``spread`` are those of the model in which each size has an N of its own.
     """
 
     power: Power | None
@@ -104,7 +104,7 @@ def fit_growth(trials: Sequence[Trial], level: float) -> Growth | None:
     if len({one.accuracy >= level for one in bounded}) < 2:
         return None
     power, every = None, _Data.of(trials, level)
-    if len(set(every.sizes)) > 1 and len(every.sizes) > 3:
+    if len({one.size for one in bounded}) > 1 and len(every.sizes) > 3:
         logs = np.log(every.sizes)
         law = _Fit(every, np.stack([np.ones(len(logs)), logs - logs.mean()], axis=1))
         if (ends := law.bounds()) is not None:

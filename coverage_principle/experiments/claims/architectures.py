@@ -203,9 +203,9 @@ def compare(matched: Mapping, models: Mapping, accuracy: float) -> dict[str, dic
 
     ``amounts`` and ``times`` have the geometric means over seeds by world, ``amount`` and ``whole``
     those over worlds, each as ``{"mean", "low", "high"}`` with 95 % bounds (None where there is
-    one seed a world). A model's come of a fit to all its trials (``crossing``); ``least`` says that
-    in some world they tell only that more is needed than the largest N that was tried, so that this
-    is what counts there. Worlds in
+    one seed a world). A model's come of a fit to all its trials (``crossing``); ``least`` names the
+    worlds of which they tell only that more is needed than the largest N that was tried, so that
+    this is what counts there. Worlds in
     which the matcher has no N do not count; rows without any others, or without models and with a
     world in which no N is enough, are left out.
 
@@ -231,7 +231,7 @@ def compare(matched: Mapping, models: Mapping, accuracy: float) -> dict[str, dic
         if times:
             sides = (mean_of_groups(list(side.values())) for side in (amounts, times))
             amounts, times = (dict(zip(times, means, strict=True)) for _, means in sides)
-            rows[name] = {"amounts": amounts, "times": times, "least": False}
+            rows[name] = {"amounts": amounts, "times": times, "least": []}
     for name, model in models.items():
         trials = [
             (world, seed, int(n), one["accuracy"], one["items"])
@@ -248,16 +248,18 @@ def compare(matched: Mapping, models: Mapping, accuracy: float) -> dict[str, dic
         row |= {"whole": _power(_mean(row["times"])), "amount": _power(_mean(row["amounts"]))}
         for side in ("amounts", "times"):
             row[side] = {world: _power(one) for world, one in row[side].items()}
-    return dict(sorted(rows.items(), key=lambda row: (row[1]["least"], row[1]["whole"]["mean"])))
+    return dict(
+        sorted(rows.items(), key=lambda row: (bool(row[1]["least"]), row[1]["whole"]["mean"]))
+    )
 
 
 def _fitted(
     trials: Sequence[tuple], unit: Mapping, accuracy: float
-) -> tuple[dict[str, Mean], bool]:
+) -> tuple[dict[str, Mean], list[str]]:
     """The logarithm of N over its unit that is required in each world: the mean over seeds.
 
     Where the trials of a world bound it from one side alone, of the largest N of each seed, or of
-    the smallest where every one was enough; beside it, whether more is needed in any world.
+    the smallest where every one was enough; beside it, the worlds where more is needed.
     """
     logs: dict[str, dict[str, list[float]]] = {}
     given: list[Trial] = []
@@ -266,15 +268,15 @@ def _fitted(
         logs.setdefault(world, {}).setdefault(seed, []).append(math.log(times))
         number = list(logs).index(world) + 1
         given.append(Trial(number, f"{world}/{seed}", times, share, items))
-    fit, found, more = fit_growth(given, accuracy), {}, False
+    fit, found, more = fit_growth(given, accuracy), {}, []
     for number, (world, by_seed) in enumerate(logs.items(), start=1):
         if fit and number in fit.sizes:
             ends = [x and math.log(x) for x in fit.sizes[number]]
             found[world] = Mean(*ends, len(by_seed))
             continue
         short = all(one.accuracy < accuracy for one in given if one.size == number)
-        most, more = (max if short else min), more or short
-        tried = [most(own) for own in by_seed.values()]
+        more += [world] if short else []
+        tried = [(max if short else min)(own) for own in by_seed.values()]
         found[world] = Mean(float(np.mean(tried)), None, None, len(tried))
     return found, more
 
@@ -295,7 +297,7 @@ def _power(log: Mean) -> dict[str, float | None]:
     return {name: None if x is None else float(f"{math.exp(x):.4g}") for name, x in ends.items()}
 
 
-def _shown(value: Mapping, least: bool, form: str = ".2f") -> str:
+def _shown(value: Mapping, least: object, form: str = ".2f") -> str:
     shown = f"{'> ' if least else ''}{value['mean']:{form}}"
     if value["low"] in (None, value["high"]):  # there is none, or the row is compared with itself
         return shown
@@ -392,7 +394,9 @@ def tables(numbers: Mapping) -> list[Table]:
             rate = f"{model['learning_rate']:g}"
             minutes = f"{model['train_seconds'] / 60:.0f}"
         amounts = [
-            _shown(row["amounts"][world], row["least"], ",.0f") if world in row["amounts"] else "-"
+            _shown(row["amounts"][world], world in row["least"], ",.0f")
+            if world in row["amounts"]
+            else "-"
             for world in worlds
         ]
         rows.append([name, parameters, rate, *amounts, _times(numbers, name), minutes])

@@ -66,10 +66,9 @@ def find(numbers: Mapping) -> list[str]:
                 "write the intermediate values and then the answer: "
                 f"{scaling_words.ratio_words(ratios)}."
             )
-        pair = [numbers["series"][one] for one in (name, thought) if one in numbers["series"]]
-        if len(pair) == 2:
+        if {name, thought} <= set(numbers["series"]):
             what = f"{name}: the exponent of direct answers less that of chain of thought"
-            exponents += scaling_words.exponent_gap(what, pair)
+            exponents += scaling_words.exponent_gap(numbers, what, name, thought)
     if saved:
         saved.append(
             "With chain of thought, an item counts as right only if every intermediate value and "

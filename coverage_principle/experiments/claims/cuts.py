@@ -325,8 +325,9 @@ def find(numbers: Mapping) -> list[str]:
         f"the cuts of a whole group ({base.span(len(one['items']) for one in at)} items, whose "
         f"cuts at k = {k} have {base.span(one['removed']['cut'] for one in at)} training items), "
         "and without as many others, of the same fragments where there were such. "
-        "Intervals (95 %) are of means over items and models, clustered by both; sign tests take "
-        "items as independent, which makes them rather too sure, as items share models.",
+        "Intervals (95 %) are of means over items and models, clustered by both (of all or none: "
+        "Wilson's over items); sign tests take items as independent, which makes them rather too "
+        "sure, as items share models.",
     ]
     for k in numbers["at"]:
         sentences += _sentences(numbers, k)
@@ -425,7 +426,10 @@ def tables(numbers: Mapping) -> list[base.Table]:
         own = [k, words, str(len(differences(numbers, k, subset)))]
         rows.append([*own, *(str(one or "-") for one in (*lost, _gap(numbers, k, subset)))])
     header = ["k", "items", "n", *(f"lost, {words}" for words in ARMS.values()), "difference"]
-    title = "Share of models that lose an item (95 % interval, clustered by items and by models)"
+    title = (
+        "Share of models that lose an item (95 % interval, clustered by items and by models; of "
+    )
+    title += "all or none, Wilson's over items)"
     by_item = [
         [numbers["items"][place], str(numbers["k_cutoffs"][place])]
         + [cell for k in numbers["at"] for cell in _cells(numbers, k, place)]

@@ -51,7 +51,7 @@ def find(numbers: Mapping) -> list[str]:
     sentences, series = scaling_words.find(numbers), numbers["series"]
     for small, large in itertools.combinations(series, 2):
         what = f"The exponent of {large} less that of {small}"
-        sentences += scaling_words.exponent_gap(what, [series[large], series[small]])
+        sentences += scaling_words.exponent_gap(numbers, what, large, small)
         if ratios := scaling_words.size_ratios(numbers, large, small):
             words = scaling_words.ratio_words(ratios)
             sentences.append(f"N of {large} over that of {small}: {words}.")

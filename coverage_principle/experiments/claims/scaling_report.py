@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from coverage_principle.experiments.claims.base import Claim, Table
-from coverage_principle.experiments.claims.scaling import collect
+from coverage_principle.experiments.claims.scaling import collect, noisy_ends
 from coverage_principle.experiments.claims.scaling_words import (
     HOPED,
     find,
@@ -59,7 +59,8 @@ def tables(numbers: Mapping) -> list[Table]:
                 model.append(f"{one['spread']:.2f}" if seen else "not seen")
                 published = "-" if series["published"] is None else f"{series['published']:.2f}"
                 own = name if one is fit else f"{name}, without {one['without']} tokens (noisy)"
-                at = [series["at"][size] for size in one["sizes"]]
+                without = noisy_ends(series["at"]) if one is not fit else {}
+                at = [seeds for size, seeds in series["at"].items() if size not in without]
                 worlds = sum(len(seeds) for seeds in at)
                 trials = sum(len(s["trials"]) for seeds in at for s in seeds.values())
                 powers.append([own, words, published, str(worlds), str(trials), *model])
@@ -79,6 +80,7 @@ def tables(numbers: Mapping) -> list[Table]:
     result = [Table(title, header, rows)]
     if powers:
         model = ["slope of log odds", "scatter of trials", "spread of worlds (log N)"]
+        model = [f"{words}, each size with its N" for words in model]
         header = ["task or model", "exponent", "published", "worlds", "trials", *model]
         result.append(Table(f"Exponents of |X| ({METHOD})", header, powers))
     times, rows = needed_times(numbers), []

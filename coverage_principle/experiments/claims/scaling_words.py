@@ -33,7 +33,7 @@ def find(numbers: Mapping) -> list[str]:
         if power is None:
             sentences.append(
                 f"{name}: no exponent ({worlds}, {counted(len(trials), 'trial')}): some trials "
-                "have to reach the rule and some to fail, in four worlds of two sizes."
+                "have to reach the rule and some to fail at each of two sizes, in four worlds."
             )
             continue
         items = [trial["items"] for trial in trials]
@@ -204,26 +204,42 @@ def _same(of: Mapping, first: Mapping, name: str) -> bool:
 def size_ratios(numbers: Mapping, name: str, other: str) -> dict[str, tuple[float, float, float]]:
     """How many times the N of ``other`` a series requires at each size of both, with bounds.
 
-    The intervals of the two are joined as if they were of different worlds, which they are not:
-    these bounds are rather wide.
+    Sizes are left out that tell little of either. The intervals of the two are joined as if they
+    were of different worlds, which they are not: these bounds are rather wide.
     """
     every = [numbers["series"][one] for one in (name, other)]
     found = {}
     if all(series["fit"] for series in every):
         of, to = map(required, every)
-        for size in [size for size in of if size in to and of[size][1] and to[size][1]]:
+        vague = {size for series in every for size in _vague(numbers, series)}
+        for size in [n for n in of if n in to and n not in vague and of[n][1] and to[n][1]]:
             ratio = of[size][0] / to[size][0]
             half = math.hypot(*(math.log(high / low) / 2 for _, low, high in (of[size], to[size])))
             found[size] = (ratio, ratio * math.exp(-half), ratio * math.exp(half))
     return found
 
 
-def exponent_gap(what: str, pair: Sequence[Mapping]) -> list[str]:
+def _vague(numbers: Mapping, series: Mapping) -> set[str]:
+    """Sizes whose N says little: failed trials were cut off there, or it is more than can be."""
+    found = {size for size in required(series) if of_all_possible(series, size) > 1}
+    for size, seeds in series["at"].items():
+        trials = [trial for search in seeds.values() for trial in search["trials"].values()]
+        if any(
+            one["accuracy"] < numbers["accuracy"] and one["steps"] >= numbers["max_steps"]
+            for one in trials
+        ):
+            found.add(size)
+    return found
+
+
+def exponent_gap(numbers: Mapping, what: str, name: str, other: str) -> list[str]:
     """By how much the exponents of two series differ, ``what`` being said of the first's.
 
-    Where training is noisy at some sizes of either, also without these; [] where one has none. The
-    intervals are joined as in ``size_ratios``.
+    Where training is noisy at some sizes of either, also without these, or only so if the N of such
+    a size says little; [] where one has no exponent. The intervals are joined as in
+    ``size_ratios``.
     """
+    pair = [numbers["series"][one] for one in (name, other)]
     if not (gap := _gap([series["fit"] for series in pair])):
         return []
     beside = ""
@@ -232,6 +248,9 @@ def exponent_gap(what: str, pair: Sequence[Mapping]) -> list[str]:
         where = "within" if gap.low <= published <= gap.high else "outside of"
         beside = f"; the published {published:+.2f} lies {where} it"
     sentences = [f"{what} is {_gap_words(gap)}{beside}."]
+    if vague := sorted({size for series in pair for size in _vague(numbers, series)}, key=int):
+        why = f"at {listed(vague)} tokens training was cut off, or more is required than there is"
+        sentences = [f"{what} is not judged with all sizes, as {why}."]
     noisy = {size: None for series in pair for size in noisy_ends(series["at"])}
     if noisy and (gap := _gap([_fit_without(series, noisy) for series in pair])):
         where = f"{listed(list(noisy))} tokens, where training is noisy,"
