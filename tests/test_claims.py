@@ -530,6 +530,12 @@ def test_a_larger_model_is_said_to_need_less_where_the_intervals_say_so():
         shown[-1],
     )
     assert shown[-1].endswith("clearly less at 3 and clearly more at 0 of 3 sizes.")
+    # Where a trial that failed was cut off, neither N nor an exponent with it is compared.
+    few, _ = numbers["series"]["small"]["at"]["40"]["42"]["trials"].values()
+    few["steps"] = numbers["max_steps"]
+    *_, gap, ratios = CLAIMS["parameter_scaling"].findings(numbers)
+    assert "is not judged with all sizes, as at 40 tokens training was cut off" in gap
+    assert "at 40 tokens" not in ratios and ratios.endswith("of 2 sizes.")
     numbers = scaled(small=series(3, 2.26), middle=series(3, 2.26), large=series(3, 2.26))
     shown = CLAIMS["parameter_scaling"].findings(numbers)[-6:]
     assert all(words.endswith("not clearly different).") for words in shown[::2])
