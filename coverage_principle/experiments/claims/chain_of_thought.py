@@ -24,13 +24,13 @@ _TINY = {3: 1, 4: 1}
 _GPU = dict.fromkeys((20, 30, 50, 70), 3)
 _SIZES = {
     "twohop": by_scale(
-        _TINY, {12: 1, 16: 2, 28: 2}, _GPU, scaling.PAPER_SIZES, night={18: 5, 25: 5, 36: 5}
+        _TINY, {12: 1, 16: 2, 25: 1}, _GPU, scaling.PAPER_SIZES, night={18: 5, 25: 5, 36: 5}
     ),
     "threehop": by_scale(
-        _TINY, {8: 2, 11: 2, 14: 1}, _GPU, scaling.PAPER_SIZES, night={8: 5, 11: 5, 16: 4}
+        _TINY, {8: 2, 11: 1, 14: 1}, _GPU, scaling.PAPER_SIZES, night={8: 5, 11: 5, 16: 4}
     ),
     "fivehop": by_scale(
-        {2: 1, 3: 1}, {7: 2, 10: 1, 14: 2}, _GPU, scaling.PAPER_SIZES, night={8: 5, 13: 5, 20: 5}
+        {2: 1, 3: 1}, {7: 2, 10: 1, 14: 1}, _GPU, scaling.PAPER_SIZES, night={8: 5, 13: 5, 20: 5}
     ),
 }
 _STARTS = {

@@ -26,7 +26,7 @@ _MODELS = by_scale(
 _PLANS = {
     "twohop": by_scale(
         {3: 1, 4: 1},
-        {16: 2, 20: 1, 28: 1},
+        {16: 2, 20: 1, 25: 1},
         dict.fromkeys((20, 30, 50, 70), 3),
         scaling.PAPER_SIZES,
         night={18: 5, 25: 5, 36: 2},

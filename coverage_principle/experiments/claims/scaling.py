@@ -69,21 +69,21 @@ _TINY = {3: 1, 4: 1}
 _SIZES = {
     "twohop": by_scale(
         _TINY,
-        {16: 2, 20: 1, 28: 2},
+        {16: 2, 20: 1, 25: 1},
         dict.fromkeys((20, 30, 50, 70), 3),
         PAPER_SIZES,
         night=dict.fromkeys((18, 21, 25, 28, 36), 5),
     ),
     "parallel2hop": by_scale(
         _TINY,
-        {7: 2, 9: 1, 12: 2},
+        {7: 2, 9: 1, 12: 1},
         dict.fromkeys((12, 20, 30, 40), 3),
         dict.fromkeys((20, 30, 50, 70, 100), 3),
         night={8: 5, 11: 5, 16: 5},
     ),
     "threehop": by_scale(
         _TINY,
-        {8: 2, 9: 1, 11: 2},
+        {8: 2, 9: 1, 11: 1},
         dict.fromkeys((12, 20, 30, 40), 3),
         dict.fromkeys((20, 30, 50, 70, 100), 3),
         night={8: 5, 11: 5, 16: 4},
