@@ -92,6 +92,18 @@ def test_factors_are_geometric_means_over_seeds_and_worlds():
     assert rows["never"]["whole"] == {"mean": 2, "low": None, "high": None}  # 200/100, 800/400
 
 
+def test_an_n_that_is_nearly_all_that_a_world_has_is_told():
+    searches = {"1": searched(900, (600, 960), 40), "2": searched(900, (600, 960), 52)}
+    searches["3"] = searched(500, (400, 600), 700)
+    for one in searches.values():
+        one["most"] = 1000
+    never = searched(2000, (600, 1000)) | {"most": 1000}  # told of as a lower bound
+    models = {"near": {"at": {"A": searches}}, "never": {"at": {"A": {"1": never}}}}
+    (told,) = architectures._few_left(models)
+    assert told.endswith("asked: near in A (2 of 3 seeds; 40 to 52 items left).")
+    assert not architectures._few_left({"far": {"at": {"A": {"3": searches["3"]}}}})
+
+
 def test_worlds_without_a_matcher_do_not_count():
     worlds = {"A": matched({"1": None}, {"1": None}), "B": matched({"1": 50}, {"1": None})}
     models = {"one": {"at": {w: {"1": searched(100)} for w in worlds}}}

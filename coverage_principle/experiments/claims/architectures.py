@@ -26,7 +26,14 @@ from coverage_principle.coverage.required import RequiredData, search_name
 from coverage_principle.data import sha256
 from coverage_principle.errors import InputError
 from coverage_principle.experiments.claims import scaling, scaling_words
-from coverage_principle.experiments.claims.base import Claim, Table, by_scale, finish, side_by_side
+from coverage_principle.experiments.claims.base import (
+    Claim,
+    Table,
+    by_scale,
+    finish,
+    side_by_side,
+    span,
+)
 from coverage_principle.experiments.crossing import Trial, fit_growth
 from coverage_principle.experiments.settings import OwnModelSettings, RunSettings
 from coverage_principle.experiments.sweep import Sweep
@@ -51,6 +58,8 @@ _WORLDS = by_scale(
 _KS = (2, 3)
 MATCHER, LEARNER = "pattern matcher", "learner"
 _COVERED = {k: f"coverage at k = {k}" for k in _KS}
+#: From this share of the training items on that a world can give, few items are left to be asked.
+_NEARLY_ALL = 0.95
 #: Ticks of the figure's axis, as far as it goes.
 _TICKS = (0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50)
 
@@ -380,7 +389,29 @@ def _open(numbers: Mapping, models: Mapping) -> list[str]:
             found.append(f"{name}: {some}, so that its factor is a lower bound.")
         elif missing:
             found.append(f"{name}: {some} of those that leave something unseen.")
+    found += _few_left(models)
     return found + scaling_words.cut_off({**numbers, "series": numbers["models"]}, place="{}")
+
+
+def _few_left(models: Mapping[str, Mapping]) -> list[str]:
+    """The searches whose N is nearly all that a world has, so that few items could be asked."""
+    places = []
+    for name, model in models.items():
+        for world, by_seed in model["at"].items():
+            ends = [
+                one["trials"][str(one["required"])]["items"]
+                for one in by_seed.values()
+                if one["required"] and one["required"] >= _NEARLY_ALL * one["most"]
+            ]
+            if ends:
+                seeds = f"{len(ends)} of {counted(len(by_seed), 'seed')}"
+                places.append(f"{name} in {world} ({seeds}; {span(ends)} items left)")
+    if not places:
+        return []
+    return [
+        f"These get there only with {_NEARLY_ALL:.0%} or more of the training items that their "
+        f"world can give, so that few are left to be asked: {', '.join(places)}."
+    ]
 
 
 def tables(numbers: Mapping) -> list[Table]:
