@@ -37,8 +37,6 @@ PUBLISHED = (
 )
 
 SIZES = base.by_scale(180, 2500, 30000, 30000)
-#: Of the functions' properties: all of the scale's where there is time.
-SEEDS = {**shared.SEEDS, "night": base.SEEDS["night"]}
 #: Tables of f1 and f2, as flags of data and training: the property is there or not. Random is the
 #: default, and what claim a trains.
 FAMILIES = {"random": ({}, {})}
@@ -74,7 +72,7 @@ def collect(sweep: Sweep, scale: str) -> dict:
     """Both panels: accuracy of every group, variant and seed."""
     runs = shared.runs(scale)
     for name, (data, train) in FAMILIES.items():
-        for seed in SEEDS[scale]:
+        for seed in base.SEEDS[scale]:
             own = {"data": data, "train": train, **base.TESTED}
             runs[name, str(seed)] = base.one_run(scale, seed, SIZES[scale], name, **own)
 
