@@ -105,9 +105,10 @@ class JobSettings(Settings):
     prediction_dir: str | None = setting(
         None, "where `do_predict` writes (default: `output_dir`)", group="prediction"
     )
-    model_type: str = setting(
-        "gpt2",
-        "transformers' own classes; all can be analysed, mamba by its residual stream",
+    model_type: str | None = setting(
+        None,
+        "transformers' own classes; all can be analysed, mamba by its residual stream (default: "
+        "gpt2; of a checkpoint, what it holds)",
         choices=architectures.names(),
         group="model",
     )
@@ -169,7 +170,7 @@ class JobSettings(Settings):
             raise InputError("there is nothing to do; give `do_train`, `do_eval` or `do_predict`")
         if self.save_model and self.do_train:
             raise InputError("`do_train` writes checkpoints itself; omit `save_model`")
-        if self.model_file and self.model_type != "gpt2":
+        if self.model_file and self.model_type:
             raise InputError("`model_file` makes the model; omit `model_type`")
         if self.test_types and self.custom_test:
             raise InputError("`test_types` chooses from the test set; omit it with `custom_test`")

@@ -307,8 +307,9 @@ def test_what_is_no_model_is_refused_before_anything_is_written(text, tmp_path):
         (["--model_file", __file__], "has no build(config)"),
         (["--model_file", "FILE", "--no_ln"], "--no_ln: of a gpt2 only; omit with --model_file"),
         (["--model_file", "FILE", "--model_type", "llama"], "omit --model_type"),
+        (["--model_file", "FILE", "--model_type", "gpt2"], "omit --model_type"),
     ],
-    ids=["missing", "no build", "switch", "type"],
+    ids=["missing", "no build", "switch", "type", "default type"],
 )
 def test_a_refused_command_leaves_nothing(
     words, says, tmp_path, small_dataset, run_command, refused

@@ -277,13 +277,16 @@ def test_other_model_types_train_and_load_again(tmp_path, model_type):
     model.train_model(learnable(60), learnable(20), tmp_path / "run")
     seen = losses(tmp_path / "run")
     assert seen[-1] < 0.8 * seen[0]
-    again = Seq2SeqModel("gpt2", tmp_path / "run" / "final_checkpoint", device="cpu")
+    checkpoint = tmp_path / "run" / "final_checkpoint"
+    again = Seq2SeqModel(None, checkpoint, device="cpu")
     assert again.model.config.model_type == model_type
     inputs = torch.randint(0, 7, (5, 3))
     assert torch.equal(again.model.eval()(inputs).logits, model.model.eval()(inputs).logits)
     assert again.predict(["<t_1><t_2><t_3>"])[0].endswith("</a>")
     with pytest.raises(InputError, match="of a gpt2 only"):
         fresh(no_mlp=True)
+    with pytest.raises(InputError, match=f"`model_type` gpt2 is not what .* holds .{model_type}"):
+        Seq2SeqModel("gpt2", checkpoint, device="cpu")
 
 
 # ------------------------------------------------------------------------ what else a run tells

@@ -48,7 +48,8 @@ PRESETS = {
 class Seq2SeqModel:
     """A decoder-only model that learns to continue ``input_text`` to ``target_text``.
 
-    ``model_type`` is one of ``architectures.names()``; a loaded checkpoint has its own sizes. With
+    ``model_type`` is one of ``architectures.names()``, of a new model ``gpt2`` unless given; a
+    loaded checkpoint has its own type, which one that is given has to be, and its own sizes. With
     ``init_weights``, ``model_name`` is a size, one of ``PRESETS`` (a hub prefix such as
     ``openai-community/`` is allowed), and ``new_tokens`` is the whole vocabulary; the weights are
     drawn from ``args.manual_seed``. Without it, ``model_name`` is a checkpoint folder. ``args`` is
@@ -72,7 +73,7 @@ class Seq2SeqModel:
 
     def __init__(
         self,
-        model_type: str,
+        model_type: str | None,
         model_name: str | Path,
         args: Seq2SeqArgs | Mapping[str, object] | None = None,
         new_tokens: Sequence[str] | None = None,
@@ -84,7 +85,8 @@ class Seq2SeqModel:
         eval_loops: int | None = None,
         token_ids: Mapping[str, int] | None = None,
     ) -> None:
-        architectures.find(model_type)  # refuses unknown names
+        if model_type is not None:
+            architectures.find(model_type)  # refuses unknown names
         source = None if model_file is None else own_model.Source.read(model_file)
         memory.keep_freed()
         self.device = choose_device(device)
@@ -107,7 +109,8 @@ class Seq2SeqModel:
             else:
                 named = token_ids, args.end_token, args.pad_vocab_to
                 self.tokenizer = tokenizer.tokenizer_of_rows(*named)
-            self.model = self._fresh(model_type, "gpt2" if weights else str(model_name), source)
+            size = "gpt2" if weights else str(model_name)
+            self.model = self._fresh(model_type or "gpt2", size, source)
             if weights:
                 self.model.fill(own_model.read_weights(weights), weights)
             return
@@ -129,7 +132,7 @@ class Seq2SeqModel:
             trained = files.read_json(folder / "config.json", dict)
             looks["loops"] = architectures.loops_of(trained)
         _refuse_other_looks(folder, given, looks)
-        if model_type != "gpt2":  # nobody knows whether the default was asked for
+        if model_type is not None:
             own = {"model_type": self.model.config.model_type}
             _refuse_other_looks(folder, {"model_type": model_type}, own)
         if not isinstance(given, Seq2SeqArgs):
