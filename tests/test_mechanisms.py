@@ -239,7 +239,7 @@ def model_of(blocks, loops, second, entity):
     one = {"items": 300, **patches, "entity": [entity, 0.0]}
     later = {**one, "entity": [0.5 * entity, 1.0]}
     patch = {"neither": one, "first": one, "second": later, "both": one}
-    told = {"used": [0.2, 0.9], "fact_only": [0.0, 0.5], "entity": [0.1, 0.8]}
+    told = {"used": [0.2, 0.9, 1.0], "fact_only": [0.0, 0.5, 0.7], "entity": [0.4, 0.8, 0.1]}
     probe = {of: {"items": 100, "rates": rates} for of, rates in told.items()}
     run = {"run": "r", "steps": [1, 2, 3, 4], "groups": groups}
     run["state"] = {"probe": probe, "patch": patch}
@@ -260,18 +260,19 @@ def test_words_of_a_shared_operator_claim_only_what_the_numbers_show(tmp_path):
     rates = [rate_over_seeds([value] * 2, [400] * 2) for value in (0.6, 0.05)]
     for part in (
         "can use as the second step of a composition if the same blocks take both",
-        f"2 blocks, 2 times, answers {rates[0]} rightly",
-        f"(4 blocks, unshared) {rates[1]}: a difference of 0.55 ",
-        "(2 seeds with 800 items each; chance 0.025;",
+        f"answered rightly in {rates[0]} by 2 blocks, 2 times, and in {rates[1]} by as deep a",
+        "that shares nothing (4 blocks, unshared): a difference of 0.55 ",
+        "(2 seeds with 800 items each; chance 0.025; of 2 looped models the one that answers most",
         "Both known as facts only, models of more than two layers: looped 0.20 to 0.30 (",
         "; unshared 0.01 to 0.03 (",
         "Of the intervals of both with 4 loops or more, 0 of 1 reach that range.",
         "second known as a fact only 3; both known as facts only 3;",
-        "second known as a fact only goes from 0.30 to 0.60",
+        "goes from 0.30 to 0.60 (second known as a fact only) and from 0.15 to 0.30 (both",
         "put at r1 after layer 1 of 4, moves 1.00",
         "does so to 0.90",  # the token's best layer is another one than the state's
         "(after layer 0). Where (b', r2) is known as a fact only, the token moves 0.45",
-        "Probes of b at r1 tell 0.80",
+        "of the others after layer 1, where patches act most, and for 1.00",
+        "Probes of b at r1, after that layer 0, tell 0.40",
         "stood there clearly more often than 4 blocks, unshared: by 0.60",
     ):
         assert part in shown, part

@@ -201,15 +201,17 @@ def find(panel: Mapping) -> list[str]:
         else "That the same blocks take both steps gives no clear advantage."
     )
     counts = f"{counted(second[0].n, 'seed')} with {counted(second[0].items, 'item')}"
+    looped = sum(model["loops"] > 1 for model in models.values())
+    chosen = f"; of {looped} looped models the one that answers most of them" if looped > 1 else ""
     world = panel["world"]
     sentences = [
         f"{begin} In worlds of {world['num_entities']:,} entities and {world['num_relations']:,} "
         "relations all facts were trained singly, and compositions, "
         f"{world['phi']:g} for each fact that stands in any; {world['ood_ratio']:.0%} of the facts "
-        "stand in none: they are known as facts only. Where the second is, "
-        f"{names[0]}, answers {second[0]} rightly, and as deep a model that shares nothing "
-        f"({names[1]}) {second[1]}: a difference of {gap} ({counts} each; chance "
-        f"{panel['chance']:.3f}; the looped one is the best of its kind).",
+        "stand in none: they are known as facts only. Compositions whose second fact is such a one "
+        f"are answered rightly in {second[0]} by {names[0]}, and in {second[1]} by as deep a model "
+        f"that shares nothing ({names[1]}): a difference of {gap} ({counts} each; chance "
+        f"{panel['chance']:.3f}{chosen}).",
     ]
     for group in ("first", "both"):
         told = {
@@ -269,13 +271,16 @@ def _when(models: Mapping[str, Mapping], names: Sequence[str], chance: float) ->
             curve = mean_curve(model, group)
             if curve and curve[-1] / 2 >= _TWICE * chance:
                 told.append(f"{words} {stays_above(model, group, curve[-1] / 2):,}")
-        curve = mean_curve(model, "second")
-        late = curve[-1] - curve[(len(curve) - 1) * 3 // 4]
+        late = [
+            f"from {curve[(len(curve) - 1) * 3 // 4]:.2f} to {curve[-1]:.2f} ({LABELS[group]})"
+            for group in ("second", "both")
+            if (curve := mean_curve(model, group))
+        ]
         if told:
             sentences.append(
                 f"{name}: half of what is right at the end is so from these steps on: "
-                f"{'; '.join(told)}. In the last quarter of training {LABELS['second']} goes from "
-                f"{curve[-1] - late:.2f} to {curve[-1]:.2f} (mean over seeds)."
+                f"{'; '.join(told)}. In the last quarter of training the mean over seeds goes "
+                f"{' and '.join(late)}."
             )
     return sentences
 
@@ -286,8 +291,14 @@ def _of_states(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]
     for name in names:
         model = models[name]
         layer, depth = _layer(model, "whole"), model["blocks"] * model["loops"]
-        known, only, tokens = (probed(model, of, layer) for of in ("used", "fact_only", "entity"))
-        read.append(f"{known} of the facts in domain and {only} of the others with {name}")
+        known, only = (probed(model, of, layer) for of in ("used", "fact_only"))
+        read.append(
+            f"with {name}, for {known} of the facts in domain and {only} of the others after layer "
+            f"{layer}, where patches act most, and for {probed(model, 'used', -1)} and "
+            f"{probed(model, 'fact_only', -1)} after the last, layer {depth}"
+        )
+        of_token = _layer(model, "entity")
+        tokens = probed(model, "entity", of_token)
         parts = [moved_by(model, patch) for patch in PATCHES]
         second = [moved_by(model, patch, "second") for patch in ("entity", "whole")]
         if None in (*parts, *second):
@@ -298,12 +309,13 @@ def _of_states(models: Mapping[str, Mapping], names: Sequence[str]) -> list[str]
             f"{whole} of the in-domain answers to that of its own b'; its part in the subspace of "
             f"b does so to {inside}, the rest of it to {rest} ({whole.items:,} items). The mere "
             "token b', as a single fact begins with it and before any block has read it, does so "
-            f"to {own} (after layer {_layer(model, 'entity')}). Where (b', r2) is known as a fact "
-            f"only, the token moves {second[0]}, and another composition's state {second[1]} "
-            f"({second[0].items:,} items). Probes of b at r1 tell {tokens} of such tokens."
+            f"to {own} (after layer {of_token}). Where (b', r2) is known as a fact only, the token "
+            f"moves {second[0]}, and another composition's state {second[1]} "
+            f"({second[0].items:,} items). Probes of b at r1, after that layer {of_token}, tell "
+            f"{tokens} of such tokens."
         )
     begin = "Linear probes at the first relation, r1, tell the first step's result b, of facts that"
-    told = f"{begin} they have not learned from, for {'; '.join(read)}."
+    told = f"{begin} they have not learned from, {'; '.join(read)}."
     own = [moved_by(models[name], "entity") for name in names]
     if None not in own:
         gap = rate_difference(*own)
@@ -323,7 +335,8 @@ def tables(panel: Mapping) -> list[base.Table]:
             [name, str(len(seeds)), *(base.rate_in_table(rate(seeds, group)) for group in KINDS)]
         )
         layer, own = (_layer(model, patch) for patch in ("whole", "entity"))
-        told = [probed(model, of, layer) for of in ("used", "fact_only", "entity")]
+        told = [probed(model, of, layer) for of in ("used", "fact_only")]
+        told.append(probed(model, "entity", own))
         moved = [moved_by(model, patch) for patch in PATCHES]
         moved += [moved_by(model, patch, "second") for patch in ("entity", "whole")]
         cells = [base.rate_in_table(one) for one in (*told, *moved)]
@@ -343,7 +356,7 @@ def tables(panel: Mapping) -> list[base.Table]:
             f"{base.RATE_INTERVALS}",
             [
                 "model",
-                "after layers (whole, b')",
+                "after layers (states, tokens b')",
                 *probe,
                 *patches,
                 "moved by b', second a fact only",
@@ -355,9 +368,18 @@ def tables(panel: Mapping) -> list[base.Table]:
 
 
 def draw(panel: Mapping, final, over_training, states) -> None:
-    """Accuracy of each model, of two over training, and what patches at r1 do, on three axes."""
+    """Accuracy of each model, its course, and what patches at r1 do, on three axes.
+
+    Without sharing by depth, then by blocks and loops; of patches, the rest of a state, which is a
+    control that moves next to nothing, is in the table alone.
+    """
     models = panel["models"]
-    shown = sorted(models, key=lambda name: models[name]["loops"])
+
+    def place(name: str) -> tuple[bool, int, int]:
+        blocks, loops = models[name]["blocks"], models[name]["loops"]
+        return loops > 1, blocks, loops
+
+    shown = sorted(models, key=place)
     series = {
         LABELS[group]: [rate(models[name]["seeds"], group) for name in shown] for group in GROUPS
     }
@@ -365,7 +387,7 @@ def draw(panel: Mapping, final, over_training, states) -> None:
     title = "shared operator: accuracy by facts that no composition uses"
     plots.accuracy_axis(final, title, panel["chance"], over="")
     final.set_ylabel("accuracy (95 % interval)")
-    for number, name in enumerate(models):
+    for number, name in enumerate(shown):
         model = models[name]
         if not (curve := mean_curve(model, "second")):
             continue
@@ -374,14 +396,16 @@ def draw(panel: Mapping, final, over_training, states) -> None:
         over_training.plot(steps, curve, line, color=plots.look(number)["color"], label=name)
     title = "second known as a fact only: accuracy over training"
     plots.accuracy_axis(over_training, title, panel["chance"], over="training step")
+    over_training.set_ylabel("accuracy (mean over seeds)")
     series = {
         label: [moved_by(models[name], patch) for name in shown]
         for patch, label in PATCH_LABELS.items()
+        if patch != "rest"
     }
     for patch in ("entity", "whole"):
         label = f"{PATCH_LABELS[patch]}, second a fact only"
         series[label] = [moved_by(models[name], patch, "second") for name in shown]
     plots.bars_of_rates(states, series, shown, span=0.85)
-    title = "state of the first result b replaced by one of another, b'"
+    title = "another first result, b', put at r1, after the layer where it acts most"
     plots.accuracy_axis(states, title, panel["chance"], over="")
-    states.set_ylabel("share of answers that become those of b'")
+    states.set_ylabel("answers that become that of (b', r2)")
