@@ -12,7 +12,7 @@ from coverage_principle.coverage import sweep_lines
 from coverage_principle.experiments import results
 from coverage_principle.reporting import findings, html, plots, scores, training_figures
 from coverage_principle.reporting.style import new_figure, save_figure
-from coverage_principle.statistics import trend_z, wilson_interval
+from coverage_principle.statistics import power_law_of_sizes, trend_z, wilson_interval
 
 
 @pytest.fixture
@@ -226,6 +226,19 @@ def test_rows_that_a_sweep_table_leaves_out_are_named():
 def test_amounts_that_are_not_reached_are_named():
     found = {"k = 1": {20: {"1": 5, "2": 6}}, "k = 2": {20: {"1": 9, "2": None}, 30: {"1": None}}}
     assert plots.not_reached(found) == ["k = 2 not reached: 1 of 2 at |X| = 20, 1 of 1 at |X| = 30"]
+
+
+def test_the_line_of_a_power_law_ends_with_the_sizes_that_were_fitted():
+    amounts = {10: [100, 100], 20: [400, 400], 30: [900, 900], 40: [1500, None]}
+    by_size = {x: dict(zip("12", own, strict=True)) for x, own in amounts.items()}
+    _, axis = new_figure(4, 3)
+    plots.power_law(axis, 0, "k = 1", by_size, power_law_of_sizes(amounts))
+    line, points = axis.lines
+    assert line.get_xdata().tolist() == [10, 30]
+    assert line.get_ydata().tolist() == pytest.approx([100, 900])
+    assert (40, 1500) in zip(*points.get_data(), strict=True)  # a point all the same
+    plots.power_law(axis, 1, "k = 2", {10: {"1": None}}, None)
+    assert len(axis.lines) == 2
 
 
 @pytest.mark.parametrize("panels", [1, 2])

@@ -153,18 +153,28 @@ def tokens_axis(axis, sizes: Iterable[int], title: str, ylabel: str) -> None:
 
 
 def power_law(
-    axis, number: int, label: str, points: Sequence, fit: Mapping | None, *, law: str = "", **style
+    axis,
+    number: int,
+    label: str,
+    by_size: Mapping[int, Mapping[str, float | None]],
+    fit: Mapping | None,
+    *,
+    law: str = "",
+    **style,
 ) -> None:
-    """Points ``(x, y)`` of a series and the line fitted to them, whose exponent the legend names.
+    """Amounts by |X| and seed, and the line fitted to them, whose exponent the legend names.
 
-    ``fit`` has the fields of ``statistics.PowerLaw``; ``law`` goes before the power in the legend.
-    Without points nothing is drawn.
+    An amount is None where it was not reached. ``fit``, of ``statistics.power_law_of_sizes``, is
+    that of the |X| that all seeds reached, so the line ends with these. ``law`` goes before the
+    power in the legend. Without amounts nothing is drawn.
     """
+    points = [(x, one) for x, own in by_size.items() for one in own.values() if one is not None]
     if not points:
         return
     if fit:
         label += f": ${law}|X|^{{{fit['exponent']:.2f}}}$"
-        x = np.array([min(points)[0], max(points)[0]], dtype=float)
+        fitted = [x for x, own in by_size.items() if None not in own.values()]
+        x = np.array([min(fitted), max(fitted)], dtype=float)
         line = fit["factor"] * x ** fit["exponent"]
         axis.plot(x, line, color=look(number)["color"], linewidth=1)
     style = {"linestyle": "", "markersize": 5, "alpha": 0.75, **look(number), **style}

@@ -73,9 +73,8 @@ def draw_predicted(summary: dict, stem: Path) -> list[Path]:
     for number, name in enumerate(summary["by"]):
         by_size = {int(size): by[name]["by_seed"] for size, by in summary["predicted"].items()}
         every[name] = by_size
-        points = [(size, n) for size, by_seed in by_size.items() for n in by_seed.values() if n]
         style = {"markersize": 4, "alpha": 0.7, "law": r"N \propto "}
-        power_law(left, number, name, points, summary["fits"].get(name), **style)
+        power_law(left, number, name, by_size, summary["fits"].get(name), **style)
     if summary["needed"]:
         own = {"color": "black", "markersize": 8, "label": "model"}
         left.plot(sizes, [summary["needed"][str(size)] for size in sizes], "x", **own)

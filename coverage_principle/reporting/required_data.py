@@ -67,9 +67,8 @@ def draw_required(summary: dict, stem: Path) -> list[Path]:
     for number, k in enumerate(map(str, summary["k"])):
         found = {int(size): by_k[k]["by_seed"] for size, by_k in summary["required"].items()}
         every[f"k = {k}"] = found
-        points = [(size, n) for size, by_seed in found.items() for n in by_seed.values() if n]
         style = {"markersize": 4, "alpha": 0.7, "law": r"N \propto "}
-        power_law(axis, number, f"k = {k}", points, fits.get(k), **style)
+        power_law(axis, number, f"k = {k}", found, fits.get(k), **style)
     title = f"{summary['task']}: N that covers {summary['share']:.0%} of unseen items"
     tokens_axis(axis, map(int, summary["required"]), title, "training items N")
     axis.legend(fontsize=8)
