@@ -62,7 +62,9 @@ SUBSETS = {
     "calls": "after the cut, training still makes each of its calls",
     "alike": "and its (x1, x2) is at least as rare after the control",
 }
-#: The same where there is little room.
+#: Subsets of fewer items say little of their own: they are in the table alone.
+_FEW = 3
+#: ``SUBSETS`` where there is little room.
 _SHORT = {
     "all": "all",
     "gone": "a call\ngone",
@@ -367,8 +369,8 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
     calls = "of which training still makes each call without the cut"
     alike = "of which, besides, (x1, x2) is at least as rare without the control"
     for subset, words in (("gone", gone), ("calls", calls), ("alike", alike)):
-        if (gap := _gap(numbers, k, subset)) is not None:
-            apart = differences(numbers, k, subset)
+        if len(apart := differences(numbers, k, subset)) >= _FEW:
+            gap = _gap(numbers, k, subset)
             lost = " and ".join(f"{_lost(numbers, k, subset, arm).mean:.0%}" for arm in ARMS)
             found.append(
                 f"Of the {counted(len(apart), 'item')} at k = {k} {words}, {lost} are lost, a "
@@ -383,10 +385,10 @@ def _sentences(numbers: Mapping, k: str) -> list[str]:
         f"At k = {k}, training items with the (x1, x2) of an item whose calls are all still made: "
         f"{cut} without the cuts and {control} without the controls"
     )
-    if _gap(numbers, k, "alike") is None:
+    if (rare := len(differences(numbers, k, "alike"))) < _FEW:
         sentence += (
-            ": of no item whose calls are all still made is it as rare without the control, so "
-            "what uncovering does is not told apart here from what a rare fragment does"
+            f": for {f'only {rare}' if rare else 'none'} of these items is it as rare without the "
+            "control, so what uncovering does is not told apart here from what a rare fragment does"
         )
     found.append(f"{sentence}.")
     return found
@@ -456,7 +458,12 @@ def draw(numbers: Mapping, stem: Path) -> list[Path]:
     """How often items are lost, by k and subset, and the true answer's probability by item."""
     figure, (left, right) = style.new_figure(10, 3.8, 1, 2)
     ks = list(numbers["at"])
-    groups = [(k, subset) for k in ks for subset in SUBSETS if _lost(numbers, k, subset, "cut")]
+    groups = [
+        (k, subset)
+        for k in ks
+        for subset in SUBSETS
+        if len(differences(numbers, k, subset)) >= _FEW
+    ]
     for number, (arm, words) in enumerate(ARMS.items()):
         places = [place + 0.16 * (number - 0.5) for place in range(len(groups))]
         lost = [_lost(numbers, *group, arm) for group in groups]
